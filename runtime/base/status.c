@@ -1,0 +1,70 @@
+// Status codes and the calling thread's last message.
+#include "runtime/base/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MESSAGE_BYTES 2048
+
+static _Thread_local char message[MESSAGE_BYTES];
+
+const char *ig_error_message(void) { return message; }
+
+void ig_error_clear(void) { message[0] = 0; }
+
+ig_status ig_fail(ig_status status, const char *format, ...) {
+  // The arguments may point into `message`, so it is composed aside first.
+  char text[MESSAGE_BYTES];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  memcpy(message, text, sizeof text);
+  return status;
+}
+
+ig_status ig_fail_prefix(ig_status status, const char *format, ...) {
+  char text[2 * MESSAGE_BYTES];
+  va_list args;
+  va_start(args, format);
+  int n = vsnprintf(text, MESSAGE_BYTES, format, args);
+  va_end(args);
+  if (n < 0)
+    return status;
+  if (n >= MESSAGE_BYTES)
+    n = MESSAGE_BYTES - 1;
+  snprintf(text + n, sizeof text - (size_t)n, ": %s", message);
+  memcpy(message, text, MESSAGE_BYTES - 1);
+  message[MESSAGE_BYTES - 1] = 0;
+  return status;
+}
+
+static const struct {
+  const char *name;
+  int exit_code;
+} table[] = {
+    [IG_OK] = {"ok", 0},
+    [IG_ERR_USAGE] = {"usage", 2},
+    [IG_ERR_FORMAT] = {"format", 2},
+    [IG_ERR_DATA] = {"data", 2},
+    [IG_ERR_MISMATCH] = {"mismatch", 2},
+    [IG_ERR_NOT_FOUND] = {"not found", 2},
+    [IG_ERR_UNSUPPORTED] = {"unsupported", 2},
+    [IG_ERR_BUSY] = {"busy", 2},
+    [IG_ERR_MEMORY] = {"memory", 1},
+    [IG_ERR_IO] = {"io", 1},
+    [IG_ERR_DEVICE] = {"device", 1},
+    [IG_ERR_NUMERIC] = {"numeric", 1},
+    [IG_ERR_PARTIAL] = {"partial", 1},
+    [IG_ERR_INTERNAL] = {"internal", 1},
+    [IG_STOPPED] = {"stopped", 75},
+};
+
+const char *ig_status_name(ig_status status) {
+  return (unsigned)status < sizeof table / sizeof *table ? table[status].name : "unknown";
+}
+
+int ig_status_exit_code(ig_status status) {
+  return (unsigned)status < sizeof table / sizeof *table ? table[status].exit_code : 1;
+}
