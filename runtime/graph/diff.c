@@ -1,0 +1,242 @@
+// Reverse-mode differentiation and recomputation: both only append or move nodes of the same graph.
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/graph/graph.h"
+
+// Contributions to the gradient of one forward tensor.
+typedef struct contributions {
+  ig_tensor **items;
+  size_t n, capacity;
+} contributions;
+
+typedef struct diff {
+  ig_graph *g;
+  size_t n_tensors, n_nodes;  // of the forward graph
+  bool *wanted;               // the tensor depends on something a gradient is asked for
+  contributions *sums;
+} diff;
+
+static ig_status contribute(diff *d, const ig_tensor *t, ig_tensor *dt) {
+  contributions *c = &d->sums[t->id];
+  IG_TRY(ig_grow(&c->items, &c->capacity, c->n, c->n + 1, sizeof *c->items, "gradient contributions"));
+  c->items[c->n++] = dt;
+  return IG_OK;
+}
+
+// The gradient that has arrived at t so far as one tensor, NULL if none.
+static ig_status gradient_of(diff *d, const ig_tensor *t, ig_tensor **out) {
+  contributions *c = &d->sums[t->id];
+  *out = c->n ? c->items[0] : NULL;
+  if (c->n <= 1)
+    return IG_OK;
+  char name[400];
+  snprintf(name, sizeof name, "%s/d", t->name);
+  ig_node *sum = ig_graph_node(d->g, "add", name, (int)c->n, c->items, NULL);
+  if (!sum)
+    return ig_graph_status(d->g);
+  c->items[0] = *out = sum->out[0];
+  c->n = 1;
+  return IG_OK;
+}
+
+static void mark_wanted(diff *d, int n_inputs, ig_tensor *const *inputs) {
+  for (size_t i = 0; i < d->n_tensors; i++)
+    d->wanted[i] = d->g->tensors[i]->space == IG_SPACE_TRAINABLE;
+  for (int i = 0; i < n_inputs; i++)
+    d->wanted[inputs[i]->id] = true;
+  for (size_t k = 0; k < d->n_nodes; k++) {
+    const ig_node *n = d->g->nodes[k];
+    bool any = false;
+    for (int i = 0; i < n->n_in; i++)
+      any |= n->in[i] && d->wanted[n->in[i]->id];
+    for (int i = 0; i < n->n_out; i++)
+      d->wanted[n->out[i]->id] |= any && ig_dtype_is_float(n->out[i]->dtype);
+  }
+}
+
+static ig_status backward_of(diff *d, const ig_node *n, bool *need, ig_tensor **din) {
+  ig_tensor *dout[IG_MAX_OUT] = {0};
+  bool reached = false, any = false;
+  for (int i = 0; i < n->n_in; i++) {
+    need[i] = n->in[i] && d->wanted[n->in[i]->id];
+    din[i] = NULL;
+    any |= need[i];
+  }
+  if (!any)
+    return IG_OK;
+  for (int i = 0; i < n->n_out; i++) {
+    IG_TRY(gradient_of(d, n->out[i], &dout[i]));
+    reached |= dout[i] != NULL;
+  }
+  if (!reached)
+    return IG_OK;
+  d->g->inherit_key = n->key;
+  ig_status status = n->op->grad(d->g, n, dout, need, din);
+  d->g->inherit_key = 0;
+  IG_TRY(status);
+  IG_TRY(ig_graph_status(d->g));
+  for (int i = 0; i < n->n_in; i++) {
+    if (!need[i] || !din[i])
+      continue;
+    char a[96], b[96];
+    if (!ig_shape_equal(&din[i]->shape, &n->in[i]->shape))
+      return ig_fail(IG_ERR_INTERNAL, "%s (%s): the gradient of operand %d has shape %s, expected %s", n->name,
+                     n->op->name, i, ig_shape_text(&din[i]->shape, a), ig_shape_text(&n->in[i]->shape, b));
+    IG_TRY(contribute(d, n->in[i], din[i]));
+  }
+  return IG_OK;
+}
+
+// A tensor that no one else owns and that may be moved into another space.
+static bool is_movable(const ig_tensor *t) {
+  return t->space == IG_SPACE_ARENA && !t->param && t->producer && t->dtype == IG_F32;
+}
+
+static ig_status finish_parameter(diff *d, const ig_tensor *t) {
+  char name[400];
+  snprintf(name, sizeof name, "%s/grad", t->name);
+  ig_tensor *dt;
+  IG_TRY(gradient_of(d, t, &dt));
+  if (!dt) {
+    const double zero = 0;
+    ig_tensor *shape_of = (ig_tensor *)t;
+    ig_node *n = ig_graph_node(d->g, "fill_like", name, 1, &shape_of, &zero);
+    dt = n ? n->out[0] : NULL;
+  } else if (!is_movable(dt)) {
+    ig_node *n = ig_graph_node(d->g, dt->dtype == IG_F32 ? "add" : "reorder", name, 1, &dt,
+                               dt->dtype == IG_F32 ? NULL : &(const ig_dtype){IG_F32});
+    dt = n ? n->out[0] : NULL;
+  }
+  if (!dt)
+    return ig_graph_status(d->g);
+  dt->space = IG_SPACE_GRAD;
+  dt->param = t->param;
+  return IG_OK;
+}
+
+ig_status ig_graph_differentiate(ig_graph *g, int n_losses, ig_tensor *const *losses, ig_tensor *const *seeds,
+                                 int n_inputs, ig_tensor *const *inputs, ig_tensor **dinputs) {
+  IG_TRY(ig_graph_status(g));
+  diff d = {.g = g, .n_tensors = g->n_tensors, .n_nodes = g->n_nodes};
+  char scope[sizeof g->prefix];
+  memcpy(scope, g->prefix, sizeof scope);
+  ig_phase phase = g->phase;
+  bool *need = NULL;
+  ig_tensor **din = NULL;
+  int most_in = 1;
+  ig_status status = IG_OK;
+  g->prefix[0] = 0;
+  g->phase = IG_PHASE_BACKWARD;
+  for (size_t k = 0; k < d.n_nodes; k++)
+    most_in = g->nodes[k]->n_in > most_in ? g->nodes[k]->n_in : most_in;
+  IG_GOTO(ig_alloc_array(d.n_tensors, sizeof *d.wanted, "differentiation", &d.wanted));
+  IG_GOTO(ig_alloc_array(d.n_tensors, sizeof *d.sums, "differentiation", &d.sums));
+  IG_GOTO(ig_alloc_array((size_t)most_in, sizeof *need, "differentiation", &need));
+  IG_GOTO(ig_alloc_array((size_t)most_in, sizeof *din, "differentiation", &din));
+  mark_wanted(&d, n_inputs, inputs);
+  for (int i = 0; i < n_losses; i++) {
+    ig_tensor *seed = seeds ? seeds[i] : NULL, *loss = losses[i];
+    if (!seed) {
+      const double one = 1;
+      ig_node *n = ig_graph_node(g, "fill_like", "seed", 1, &loss, &one);
+      if (!n)
+        IG_GOTO(ig_graph_status(g));
+      seed = n->out[0];
+    }
+    IG_GOTO(contribute(&d, loss, seed));
+  }
+  for (size_t k = d.n_nodes; k-- > 0;)
+    IG_GOTO(backward_of(&d, g->nodes[k], need, din));
+  for (size_t i = d.n_tensors; i-- > 0;)
+    if (g->tensors[i]->space == IG_SPACE_TRAINABLE && g->tensors[i]->param)
+      IG_GOTO(finish_parameter(&d, g->tensors[i]));
+  for (int i = 0; i < n_inputs; i++)
+    IG_GOTO(gradient_of(&d, inputs[i], &dinputs[i]));
+done:
+  for (size_t i = 0; d.sums && i < d.n_tensors; i++)
+    ig_free(d.sums[i].items);
+  ig_free(d.sums);
+  ig_free(d.wanted);
+  ig_free(need);
+  ig_free(din);
+  memcpy(g->prefix, scope, sizeof scope);
+  g->phase = phase;
+  if (status != IG_OK && g->status == IG_OK)
+    ig_graph_fail(g, status, "%s", ig_error_message());
+  return status;
+}
+
+// ---- recomputation ----
+
+// Whether backward already reads t (so that keeping it costs nothing more), or it is no activation at all.
+static bool is_kept(const ig_tensor *t, const int *first_backward_use) {
+  return !t || t->space != IG_SPACE_ARENA || first_backward_use[t->id] >= 0;
+}
+
+ig_status ig_graph_recompute(ig_graph *g, int *n_cloned) {
+  IG_TRY(ig_graph_status(g));
+  size_t n_nodes = g->n_nodes, n_tensors = g->n_tensors;
+  int *first_use = NULL, *clone_at = NULL;
+  ig_node **order = NULL, **nodes = NULL;
+  ig_status status = IG_OK;
+  *n_cloned = 0;
+  IG_GOTO(ig_alloc_array(n_tensors, sizeof *first_use, "recomputation", &first_use));
+  IG_GOTO(ig_alloc_array(n_nodes, sizeof *clone_at, "recomputation", &clone_at));
+  IG_GOTO(ig_alloc_array(n_nodes, sizeof *nodes, "recomputation", &nodes));
+  memcpy(nodes, g->nodes, n_nodes * sizeof *nodes);
+  for (size_t i = 0; i < n_tensors; i++)
+    first_use[i] = -1;
+  for (size_t k = n_nodes; k-- > 0;)
+    for (int i = 0; i < nodes[k]->n_in; i++)
+      if (nodes[k]->in[i] && nodes[k]->phase == IG_PHASE_BACKWARD)
+        first_use[nodes[k]->in[i]->id] = (int)k;
+  for (size_t k = 0; k < n_nodes; k++) {
+    const ig_node *n = nodes[k];
+    clone_at[k] = -1;
+    if (n->phase != IG_PHASE_FORWARD || !n->op->cheap || n->op->mutates_in || n->n_out != 1 ||
+        n->out[0]->space != IG_SPACE_ARENA || first_use[n->out[0]->id] < 0)
+      continue;
+    bool ready = true;
+    for (int i = 0; i < n->n_in; i++)
+      ready &= is_kept(n->in[i], first_use);
+    if (!ready)
+      continue;
+    clone_at[k] = first_use[n->out[0]->id];
+    first_use[n->out[0]->id] = -1;  // no longer kept: what depends on it is not recomputed from it
+  }
+  // New order: before each backward node, the clones whose first use it is, in forward order.
+  IG_GOTO(ig_alloc_array(2 * n_nodes, sizeof *order, "recomputation", &order));
+  size_t n_order = 0;
+  for (size_t k = 0; k < n_nodes; k++) {
+    for (size_t j = 0; nodes[k]->phase == IG_PHASE_BACKWARD && j < k; j++) {
+      if (clone_at[j] != (int)k)
+        continue;
+      const ig_node *n = nodes[j];
+      char name[400];
+      snprintf(name, sizeof name, "%s/again", n->name);
+      ig_node *clone = ig_graph_node(g, n->op->name, name, n->n_in, n->in, n->attr);
+      if (!clone)
+        IG_GOTO(ig_graph_status(g));
+      clone->phase = IG_PHASE_BACKWARD;
+      clone->recomputed = true;
+      clone->key = n->key;  // the same draws as the first time
+      order[n_order++] = clone;
+      for (size_t m = k; m < n_nodes; m++)
+        for (int i = 0; i < nodes[m]->n_in; i++)
+          if (nodes[m]->phase == IG_PHASE_BACKWARD && nodes[m]->in[i] == n->out[0])
+            nodes[m]->in[i] = clone->out[0];
+      (*n_cloned)++;
+    }
+    order[n_order++] = nodes[k];
+  }
+  memcpy(g->nodes, order, n_order * sizeof *order);
+  for (size_t k = 0; k < n_order; k++)
+    g->nodes[k]->id = (int)k;
+done:
+  ig_free(first_use);
+  ig_free(clone_at);
+  ig_free(order);
+  ig_free(nodes);
+  return status;
+}
