@@ -137,13 +137,16 @@ static ig_status time_one(ig_plan *p, const ig_node *n, const ig_layout *offered
     s.bytes += round_up(ig_layout_bytes(p->layouts, out[i], &n->out[i]->shape, n->out[i]->dtype));
   s.bytes += round_up(workspace);
   IG_GOTO(p->device->ops->alloc(p->device, s.bytes, "timing of implementations", &s.memory));
-  // Small alternating bytes: valid floats in every type that are neither zero nor denormal.
-  IG_GOTO(p->device->ops->fill(p->device, s.memory, 0x3c, s.bytes, NULL));
   size_t at = 0;
   for (int i = 0; i < n->n_in; i++) {
     in_address[i] = n->in[i] ? (char *)s.memory + at : NULL;
-    if (n->in[i])
-      at += round_up(ig_layout_bytes(p->layouts, in[i], &n->in[i]->shape, n->in[i]->dtype));
+    if (!n->in[i])
+      continue;
+    size_t bytes = ig_layout_bytes(p->layouts, in[i], &n->in[i]->shape, n->in[i]->dtype);
+    // Bytes that make small floats of every type, neither zero nor denormal; indices stay zero.
+    if (ig_dtype_is_float(n->in[i]->dtype))
+      IG_GOTO(p->device->ops->fill(p->device, in_address[i], 0x3c, bytes, NULL));
+    at += round_up(bytes);
   }
   for (int i = 0; i < n->n_out; i++) {
     out_address[i] = (char *)s.memory + at;
@@ -195,7 +198,7 @@ ig_status ig_tuner_choose(ig_tuner *t, ig_plan *p, const ig_node *n, const ig_la
     return IG_OK;
   uint64_t best = UINT64_MAX;
   for (int i = 0; i < count; i++) {
-    uint64_t ns;
+    uint64_t ns = 0;
     IG_TRY(time_one(p, n, offered, candidates[i], &ns));
     if (ns < best) {
       best = ns;
