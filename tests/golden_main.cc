@@ -1,7 +1,7 @@
 // golden_test: compares the library with the reference results under INGOT_GOLDEN (default ../shared/golden beside the
 // source). Rule: it is driven by the folders that it finds, and it fails when it compared nothing.
 //
-//   golden_test [NAME...]     all folders, or those whose names are given or start with a given name
+//   golden_test [NAME...]     all folders, or the named ones; where no folder has that name, those that start with it
 // Exit: 0 all that ran passed, 1 a failure or nothing compared, 2 usage, 77 (ctest: skipped) no reference folder here.
 #include <chrono>
 #include <cstdlib>
@@ -76,12 +76,16 @@ int main(int argc, char **argv) {
   if (argc > 1) {
     std::vector<std::string> chosen;
     for (int i = 1; i < argc; i++) {
-      const size_t before = chosen.size();
+      const std::string wanted = argv[i];
+      const bool exact = std::find(folders.begin(), folders.end(), wanted) != folders.end();
+      bool any = false;
       for (const std::string &f : folders)
-        if (starts_with(f, argv[i]) && std::find(chosen.begin(), chosen.end(), f) == chosen.end())
-          chosen.push_back(f);
-      if (chosen.size() == before &&
-          std::none_of(chosen.begin(), chosen.end(), [&](const std::string &f) { return starts_with(f, argv[i]); })) {
+        if (exact ? f == wanted : starts_with(f, wanted)) {
+          any = true;
+          if (std::find(chosen.begin(), chosen.end(), f) == chosen.end())
+            chosen.push_back(f);
+        }
+      if (!any) {
         fprintf(stderr, "golden_test: no folder in %s is called %s\n", root.c_str(), argv[i]);
         return 2;
       }
