@@ -59,6 +59,23 @@ TEST(Metrics, WeightZeroLeavesOut) {
   ig_metrics_fini(&m);
 }
 
+// Confidence 1/3 lies on an edge and belongs to the bin below it; Brier of two classes is that of class 1.
+TEST(Metrics, BinEdgeAndBrier) {
+  const float equal[6] = {0};
+  const int32_t truth[] = {0, 1};
+  ig_metrics m;
+  ASSERT_EQ(ig_metrics_classify(equal, truth, nullptr, 2, 3, &m), IG_OK);
+  EXPECT_EQ(m.bins[4].n, 2);
+  EXPECT_DOUBLE_EQ(m.bins[4].accuracy, 0.5);
+  EXPECT_DOUBLE_EQ(m.bins[4].confidence, 1.0 / 3);
+  EXPECT_NEAR(m.brier, 6.0 / 9, 1e-15);  // (2/3)^2 + 2 (1/3)^2
+  ig_metrics_fini(&m);
+  ASSERT_EQ(ig_metrics_classify(equal, truth, nullptr, 2, 2, &m), IG_OK);
+  EXPECT_DOUBLE_EQ(m.brier, 0.25);
+  EXPECT_DOUBLE_EQ(m.roc_auc, 0.5);
+  ig_metrics_fini(&m);
+}
+
 TEST(Metrics, Refusals) {
   ig_metrics m;
   const float none[6] = {0};
