@@ -1,0 +1,62 @@
+// A model family: a name, a builder and what its files call its tensors. Rule: a builder only calls op builders, reads
+// like the paper, and knows neither device nor data.
+#ifndef IG_MODELS_MODEL_H
+#define IG_MODELS_MODEL_H
+
+#include "runtime/graph/graph.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ig_model_config {
+  size_t size;              // sizeof(ig_model_config)
+  int classes;              // outputs of the head (classes, or regression targets)
+  bool zero_init_residual;  // the last BatchNorm weight of each block starts at 0 (He et al. 2019, "bag of tricks")
+} ig_model_config;
+
+// How a foreign file stores a tensor.
+typedef enum ig_weight_form {
+  IG_FORM_SAME = 0,
+  IG_FORM_HWIO,        // convolution kernel [R,S,C,K]: becomes [K,C,R,S]
+  IG_FORM_TRANSPOSED,  // matrix [in,out]: becomes [out,in]
+} ig_weight_form;
+
+typedef struct ig_model {
+  const char *name;       // value of model=
+  const char *summary;    // one line
+  const char *family;     // "resnet"
+  int variant;            // the family's own: depth
+  int default_size;       // picture side the published weights were trained at
+  float mean[3], std[3];  // normalisation of pixels 0..255 the published weights expect
+  const char *head;       // name prefix of the classifier, "fc.": replaced when the number of classes differs
+  // x: pictures [N,H,W,3] in compute dtype, normalised. sample_weight: [N] fp32 or NULL. Returns logits [N, classes]
+  // in fp32 (fp64 in tests); NULL when the graph has failed (ig_graph_status).
+  ig_tensor *(*build)(const struct ig_model *m, ig_graph *g, const ig_model_config *c, ig_tensor *x,
+                      ig_tensor *sample_weight);
+  // Name of `param` in naming convention `convention` (0 = public), written to `name`; false when there is no such
+  // convention or no such name in it. NULL where only the public names exist.
+  bool (*foreign_name)(const struct ig_model *m, int convention, const char *param, char name[256],
+                       ig_weight_form *form);
+} ig_model;
+
+extern const ig_model *const ig_models[];  // all, terminated by NULL
+// The model of that name. IG_ERR_USAGE with the nearest names where there is none.
+ig_status ig_model_find(const char *name, const ig_model **out);
+
+// ---- the ResNet family, open for other widths and depths (tests, small devices) ----
+typedef struct ig_resnet_spec {
+  int blocks[4];        // blocks of each stage
+  int widths[4];        // planes of each stage; torchvision: 64, 128, 256, 512
+  int stem_width;       // channels after conv1
+  bool bottleneck;      // expansion 4
+  int groups;           // of the 3x3 in a bottleneck
+  int width_per_group;  // 64, or 128 (wide), 4 (resnext 32x4d)
+} ig_resnet_spec;
+ig_tensor *ig_resnet_build(ig_graph *g, const ig_resnet_spec *spec, const ig_model_config *c, ig_tensor *x,
+                           ig_tensor *sample_weight);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
