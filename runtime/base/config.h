@@ -73,7 +73,8 @@ void ig_config_destroy(ig_config *c);  // NULL is fine
 
 // The words after the verb: key=value, --key value, --key=value, --flag, PATH, `-`; after `--` all are PATHs. A word
 // with
-// `=` is a PATH only where what precedes `=` has a slash or dot. Config files are read where they are met.
+// `=` is a PATH only where something other than letters, digits, - and _ precedes the `=` (./a=b.png). Of a key that is
+// given twice the later holds. Config files are read where they are met.
 ig_status ig_config_args(ig_config *c, int n, const char *const *words);
 // A YAML file, or its text (`where` stands in messages): one flat mapping of scalars and, for lists, sequences.
 // Refused: nesting, anchors, aliases, tags, duplicate keys, several documents, over 1 MB. Messages start with
