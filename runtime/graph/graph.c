@@ -175,8 +175,8 @@ ig_tensor *ig_graph_param(ig_graph *g, const char *name, ig_shape shape, ig_para
 }
 
 ig_tensor *ig_graph_flat(ig_graph *g, ig_space space) {
-  static const char *const names[IG_N_SPACES] = {"arena", "io",      "trainable", "frozen", "state",    "grad",
-                                                 "accum", "moment0", "moment1",   "ema",    "ema_state"};
+  static const char *const names[IG_N_SPACES] = {"arena", "io",      "trainable", "frozen",  "state", "grad",
+                                                 "accum", "moment0", "moment1",   "moment2", "ema",   "ema_state"};
   ig_params *params = g->options.params;
   if (g->status != IG_OK)
     return NULL;

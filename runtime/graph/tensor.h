@@ -139,6 +139,7 @@ typedef enum ig_space {
   IG_SPACE_ACCUM,    // gradients summed over micro-batches, offsets of TRAINABLE
   IG_SPACE_MOMENT0,  // optimizer moments, offsets of TRAINABLE
   IG_SPACE_MOMENT1,
+  IG_SPACE_MOMENT2,  // centered RMSprop with momentum alone has three
   IG_SPACE_EMA,
   IG_SPACE_EMA_STATE,
   IG_N_SPACES
