@@ -1,0 +1,252 @@
+// Batch normalisation forward on the CPU: statistics (one read), application (one read, one write). Rule: per-task
+// partial results are combined in double in a fixed order.
+#include <string.h>
+
+#include "kernels/batchnorm/bn_grid.h"
+
+// ---- statistics ----
+// Per task and channel: mean and sum of squared deviations from it. They are found in one pass around a shift, the mean
+// of the task's first 1/16 of rows: as the variance then contains at least about 1/16 of (shift - mean)^2, no more than
+// a factor 16 of accuracy can be lost to cancellation, whatever the data.
+
+typedef struct stats_lanes {
+  float sum[BN_MAX_WIDTH], squares[BN_MAX_WIDTH], shift[BN_MAX_WIDTH], buffer[BN_MAX_WIDTH];
+} stats_lanes;
+
+// x cut to 16 significant bits: differences of 16-bit data from it are then exact, so that no rounding repeats itself.
+static inline float cut(float x) {
+  uint32_t u;
+  memcpy(&u, &x, sizeof u);
+  u &= 0xffffff00u;
+  memcpy(&x, &u, sizeof u);
+  return x;
+}
+
+// Adds the lanes of a row's positions into the first block.
+static void fold(const bn_grid *g, const bn_rows *r, float *lanes) {
+  for (int64_t i = 1; i < g->repeat; i++)
+    for (int64_t c = 0; c < g->v.block; c++)
+      lanes[c] += lanes[i * g->v.block + c];
+}
+
+static void sum_rows(const void *x, ig_dtype type, const bn_rows *r, int64_t rows, stats_lanes *s) {
+  for (int64_t row = 0; row < rows; row++) {
+    int64_t width = bn_row_width(r, row);
+    const float *v = ig_lanes_load(x, type, r->at + row * r->stride, width, s->buffer);
+    float *sum = s->sum;
+#pragma omp simd
+    for (int64_t i = 0; i < width; i++)
+      sum[i] += v[i];
+  }
+}
+
+static void deviations(const void *x, ig_dtype type, const bn_rows *r, stats_lanes *s) {
+  for (int64_t row = 0; row < r->n_rows; row++) {
+    int64_t width = bn_row_width(r, row);
+    const float *v = ig_lanes_load(x, type, r->at + row * r->stride, width, s->buffer), *shift = s->shift;
+    float *sum = s->sum, *squares = s->squares;
+#pragma omp simd
+    for (int64_t i = 0; i < width; i++) {
+      float d = v[i] - shift[i];
+      sum[i] += d;
+      squares[i] += d * d;
+    }
+  }
+}
+
+static void stats_task(const bn_grid *g, const bn_task *t, const void *x, ig_dtype type, double *mean, double *m2) {
+  stats_lanes s;
+  for (int64_t tile = 0; tile < bn_n_tiles(g); tile++) {
+    bn_rows r = bn_rows_of(g, t, tile);
+    int64_t first = (r.n_rows + 15) / 16, channels = g->repeat > 1 ? g->v.block : r.width;
+    int64_t first_positions = first < r.n_rows ? first * g->repeat : t->positions;
+    memset(s.sum, 0, (size_t)r.width * sizeof(float));
+    sum_rows(x, type, &r, first, &s);
+    fold(g, &r, s.sum);
+    for (int64_t i = 0; i < g->repeat; i++)
+      for (int64_t c = 0; c < channels; c++)
+        s.shift[i * channels + c] = cut(s.sum[c] / (float)first_positions);
+    memset(s.sum, 0, (size_t)r.width * sizeof(float));
+    memset(s.squares, 0, (size_t)r.width * sizeof(float));
+    deviations(x, type, &r, &s);
+    fold(g, &r, s.sum);
+    fold(g, &r, s.squares);
+    for (int64_t c = 0; c < channels; c++) {
+      double offset = (double)s.sum[c] / (double)t->positions;
+      mean[r.channel + c] = (double)s.shift[c] + offset;
+      m2[r.channel + c] = (double)s.squares[c] - (double)s.sum[c] * offset;
+    }
+  }
+}
+
+typedef struct stats_partials {
+  const bn_grid *g;
+  const float *weight;
+  const double *mean, *m2;  // [sample * n_chunks + chunk][channels]
+} stats_partials;
+
+// Chunk means around the first one that counts, so that nothing cancels: n = 64 channels from c.
+static void combine_stats(const stats_partials *p, int64_t c, int64_t n, float *mean, float *var, float *count) {
+  const bn_grid *g = p->g;
+  double sum[64] = {0}, squares[64] = {0}, total = 0;
+  const double *origin = NULL;
+  for (int64_t k = 0; k < g->v.N * g->n_chunks; k++) {
+    if (!bn_counts(p->weight, k / g->n_chunks))
+      continue;
+    int64_t first = k % g->n_chunks * g->chunk;
+    double positions = (double)(g->v.P - first < g->chunk ? g->v.P - first : g->chunk);
+    const double *m = p->mean + k * g->channels + c, *m2 = p->m2 + k * g->channels + c;
+    origin = origin ? origin : m;
+    total += positions;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+      double d = m[i] - origin[i];
+      sum[i] += positions * d;
+      squares[i] += m2[i] + positions * d * d;
+    }
+  }
+  for (int64_t i = 0; i < n; i++) {
+    double offset = total > 0 ? sum[i] / total : 0;
+    double v = total > 0 ? (squares[i] - sum[i] * offset) / total : 0;
+    mean[c + i] = origin ? (float)(origin[i] + offset) : 0;
+    var[c + i] = (float)(v < 0 ? 0 : v);
+  }
+  if (c == 0)
+    *count = (float)total;
+}
+
+static ig_status prepare_stats(ig_prepare *p) {
+  IG_TRY(bn_common_layout(p, 0));
+  bn_grid g = bn_grid_of(&p->node->in[0]->shape, p->in_layout[0]);
+  p->workspace_bytes = (size_t)(2 * g.v.N * g.n_chunks * g.channels) * sizeof(double);
+  return IG_OK;
+}
+
+static ig_status bn_stats_cpu(const ig_launch *l) {
+  const ig_tensor *x = l->node->in[0];
+  bn_grid g = bn_grid_of(&x->shape, l->in_layout[0]);
+  const float *weight = l->in[1];
+  double *means = l->workspace, *m2s = means + g.v.N * g.n_chunks * g.channels;
+  int threads = l->device->caps.threads;
+#pragma omp parallel for schedule(static) num_threads(threads) if (g.tasks > 1)
+  for (int64_t k = 0; k < g.tasks; k++) {
+    bn_task t = bn_task_of(&g, k);
+    int64_t slot = (t.sample * g.n_chunks + t.chunk) * g.channels;
+    if (bn_counts(weight, t.sample))
+      stats_task(&g, &t, l->in[0], x->dtype, means + slot, m2s + slot);
+  }
+  const stats_partials partials = {&g, weight, means, m2s};
+#pragma omp parallel for schedule(static) num_threads(threads) if (g.v.N * g.n_chunks * g.v.C > 65536)
+  for (int64_t c = 0; c < g.v.C; c += 64)
+    combine_stats(&partials, c, g.v.C - c < 64 ? g.v.C - c : 64, l->out[0], l->out[1], l->out[2]);
+  return IG_OK;
+}
+
+// ---- application ----
+enum { A_X, A_MEAN, A_VAR, A_GAMMA, A_BETA, A_RESIDUAL };
+
+// Per-channel parameters, padded to whole blocks with zeros: padding lanes then give 0.
+typedef struct apply_args {
+  const float *mean, *scale, *beta;
+  ig_dtype type;
+  const void *x, *residual;
+  void *y;
+  bool relu;
+} apply_args;
+
+static inline __attribute__((always_inline)) void apply_row(float *y, const float *x, const float *mean,
+                                                            const float *scale, const float *beta,
+                                                            const float *residual, int64_t n, bool relu) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++) {
+    float v = bn_value(x[i], mean[i], scale[i], beta[i]);
+    if (residual)
+      v += residual[i];
+    y[i] = relu && v < 0 ? 0 : v;
+  }
+}
+
+static void apply_task(const bn_grid *g, const bn_task *t, const apply_args *a) {
+  float lanes[3][BN_MAX_WIDTH], buffer[3][BN_MAX_WIDTH];
+  for (int64_t tile = 0; tile < bn_n_tiles(g); tile++) {
+    bn_rows r = bn_rows_of(g, t, tile);
+    const float *mean = bn_spread(g, &r, a->mean, lanes[0]), *scale = bn_spread(g, &r, a->scale, lanes[1]);
+    const float *beta = bn_spread(g, &r, a->beta, lanes[2]);
+    for (int64_t row = 0; row < r.n_rows; row++) {
+      int64_t at = r.at + row * r.stride, n = bn_row_width(&r, row);
+      const float *x = ig_lanes_load(a->x, a->type, at, n, buffer[0]);
+      float *y = ig_lanes_target(a->y, a->type, at, buffer[2]);
+      if (a->residual) {
+        const float *residual = ig_lanes_load(a->residual, a->type, at, n, buffer[1]);
+        if (a->relu)
+          apply_row(y, x, mean, scale, beta, residual, n, true);
+        else
+          apply_row(y, x, mean, scale, beta, residual, n, false);
+      } else if (a->relu) {
+        apply_row(y, x, mean, scale, beta, NULL, n, true);
+      } else {
+        apply_row(y, x, mean, scale, beta, NULL, n, false);
+      }
+      ig_lanes_store(a->y, a->type, at, n, y);
+    }
+  }
+}
+
+static ig_status prepare_apply(ig_prepare *p) {
+  IG_TRY(bn_common_layout(p, A_X));
+  bn_grid g = bn_grid_of(&p->node->in[A_X]->shape, p->in_layout[A_X]);
+  p->workspace_bytes = (size_t)(3 * g.channels) * sizeof(float);
+  return IG_OK;
+}
+
+static ig_status bn_apply_cpu(const ig_launch *l) {
+  const ig_batchnorm_attr *attr = l->node->attr;
+  const ig_tensor *x = l->node->in[A_X];
+  bn_grid g = bn_grid_of(&x->shape, l->in_layout[A_X]);
+  const float *mean = l->in[A_MEAN], *var = l->in[A_VAR], *gamma = l->in[A_GAMMA], *beta = l->in[A_BETA];
+  float *table = l->workspace;
+  memset(table, 0, (size_t)(3 * g.channels) * sizeof(float));
+  for (int64_t c = 0; c < g.v.C; c++) {
+    table[c] = mean[c];
+    table[g.channels + c] = bn_scale(gamma[c], var[c], attr->eps);
+    table[2 * g.channels + c] = beta[c];
+  }
+  const apply_args a = {table,     table + g.channels, table + 2 * g.channels, x->dtype, l->in[0], l->in[A_RESIDUAL],
+                        l->out[0], attr->relu};
+#pragma omp parallel for schedule(static) num_threads(l->device->caps.threads) if (g.tasks > 1)
+  for (int64_t k = 0; k < g.tasks; k++) {
+    bn_task t = bn_task_of(&g, k);
+    apply_task(&g, &t, &a);
+  }
+  return IG_OK;
+}
+
+// ---- running statistics ----
+static ig_status prepare_update(ig_prepare *p) {
+  for (int i = 0; i < p->node->n_in; i++)
+    p->in_layout[i] = IG_PLAIN;
+  p->out_layout[0] = IG_PLAIN;
+  return IG_OK;
+}
+
+static ig_status bn_update_cpu(const ig_launch *l) {
+  const ig_batchnorm_attr *attr = l->node->attr;
+  int64_t C = l->node->in[0]->shape.d[0];
+  float *running_mean = l->in[0], *running_var = l->in[1];
+  const float *mean = l->in[2], *var = l->in[3], count = *(const float *)l->in[4];
+  float unbiased = count > 1 ? count / (count - 1) : 1;
+  for (int64_t c = 0; c < C && count > 0; c++) {
+    running_mean[c] += attr->momentum * (mean[c] - running_mean[c]);
+    running_var[c] += attr->momentum * (var[c] * unbiased - running_var[c]);
+  }
+  *(float *)l->out[0] = 0;
+  return IG_OK;
+}
+
+#define CPU(op, prepare_fn)                                                                        \
+  {                                                                                                \
+    .name = #op "_cpu", .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, .isa = IG_ISA_LEVEL, \
+    .supports = ig_lanes_supports, .prepare = prepare_fn, .run = op##_cpu                          \
+  }
+IG_IMPLS(batchnorm_cpu) = {
+    CPU(bn_stats, prepare_stats), CPU(bn_apply, prepare_apply), CPU(bn_update, prepare_update), {0}};
