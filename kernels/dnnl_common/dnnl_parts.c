@@ -1,0 +1,149 @@
+// Fixed parts of the batch and their fixed tree. Rule: which thread computes a part never matters, because a part is
+// computed by one thread with memory of its own.
+#include "kernels/dnnl_common/dnnl_parts.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_RESULTS = 2, LEAST_PARTS = 8, CHUNK = 512 };  // a chunk of 8 partial results stays in the first-level cache
+
+struct ig_dnnl_parts {
+  int n_parts, threads, n_ids;
+  int64_t samples;
+  size_t sample_bytes[2];
+  ig_dnnl_primitive primitives[2];   // of samples / n_parts, and of one more
+  ig_dnnl_args *args;                // one a part
+  size_t result_bytes[MAX_RESULTS];  // rounded up; the tree adds the rounding's zeros too
+  size_t result_count[MAX_RESULTS];  // floats
+  size_t scratch_bytes;              // a thread's
+};
+
+static size_t round_up(size_t n) { return (n + 255) / 256 * 256; }
+static int64_t first_of(const ig_dnnl_parts *p, int part) { return part * p->samples / p->n_parts; }
+static int64_t length_of(const ig_dnnl_parts *p, int part) { return first_of(p, part + 1) - first_of(p, part); }
+
+int ig_dnnl_part_count(int64_t samples, int shards) {
+  int64_t n = shards < 1 ? 1 : shards;
+  while (n < LEAST_PARTS && 2 * n <= samples)
+    n *= 2;
+  return (int)(n < samples ? n : samples < 1 ? 1 : samples);
+}
+
+// One of the two sizes: its primitive, and the arguments of all parts of that size.
+static ig_status create_size(ig_dnnl_parts *p, const ig_dnnl_parts_options *o, dnnl_engine_t engine, int which) {
+  int64_t samples = p->samples / p->n_parts + which;
+  dnnl_primitive_desc_t pd = NULL;
+  ig_status status = IG_OK;
+  for (int i = 0; i < p->n_parts; i++) {
+    if (length_of(p, i) != samples)
+      continue;
+    if (!pd) {
+      IG_GOTO(o->make(o->user, engine, samples, &pd));
+      IG_GOTO(ig_dnnl_primitive_init(pd, &p->primitives[which]));
+      for (int r = 0; r < o->n_ids - 2; r++) {
+        ig_dnnl_cmd md = dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, o->ids[2 + r]);
+        size_t bytes = dnnl_memory_desc_get_size(md);
+        if (p->result_count[r] && p->result_count[r] != bytes / sizeof(float))
+          IG_GOTO(ig_fail(IG_ERR_INTERNAL, "parts of %lld samples have another result layout", (long long)samples));
+        p->result_count[r] = bytes / sizeof(float);
+        p->result_bytes[r] = round_up(bytes);
+      }
+    }
+    IG_GOTO(ig_dnnl_args_init(engine, pd, o->n_ids, o->ids, &p->args[i]));
+  }
+done:
+  if (pd)
+    dnnl_primitive_desc_destroy(pd);
+  return status;
+}
+
+ig_status ig_dnnl_parts_create(const ig_dnnl_parts_options *o, ig_dnnl_parts **out) {
+  ig_dnnl_parts *p;
+  dnnl_engine_t engine;
+  *out = NULL;
+  IG_TRY(ig_dnnl_engine(o->caps, &engine));
+  IG_TRY(ig_alloc(sizeof *p, "batch parts", &p));
+  int saved = ig_dnnl_enter(1);
+  ig_status status = IG_OK;
+  p->n_parts = o->n_parts;
+  p->threads = o->caps->threads < o->n_parts ? o->caps->threads : o->n_parts;
+  p->n_ids = o->n_ids;
+  p->samples = o->samples;
+  memcpy(p->sample_bytes, o->sample_bytes, sizeof p->sample_bytes);
+  IG_GOTO(ig_alloc_array((size_t)p->n_parts, sizeof *p->args, "batch parts", &p->args));
+  for (int which = 0; which < 2; which++) {
+    IG_GOTO(create_size(p, o, engine, which));
+    size_t bytes = round_up(p->primitives[which].scratch_bytes);
+    p->scratch_bytes = bytes > p->scratch_bytes ? bytes : p->scratch_bytes;
+  }
+  *out = p;
+done:
+  ig_dnnl_leave(saved);
+  if (status != IG_OK)
+    ig_dnnl_parts_destroy(p);
+  return status;
+}
+
+void ig_dnnl_parts_destroy(ig_dnnl_parts *p) {
+  if (!p)
+    return;
+  for (int i = 0; p->args && i < p->n_parts; i++)
+    ig_dnnl_args_fini(&p->args[i]);
+  for (int i = 0; i < 2; i++)
+    ig_dnnl_primitive_fini(&p->primitives[i]);
+  ig_free(p->args);
+  ig_free(p);
+}
+
+size_t ig_dnnl_parts_workspace(const ig_dnnl_parts *p) {
+  return (size_t)p->n_parts * (p->result_bytes[0] + p->result_bytes[1]) + (size_t)p->threads * p->scratch_bytes;
+}
+
+// out[0..count) = tree sum of the parts' arrays, `stride` bytes apart: ((p0+p1)+(p2+p3))+...
+static void add_tree(const ig_dnnl_parts *p, char *partial, size_t stride, size_t count, float *out) {
+#pragma omp parallel for num_threads(p->threads) schedule(static)
+  for (size_t from = 0; from < count; from += CHUNK) {
+    size_t n = count - from < CHUNK ? count - from : CHUNK;
+    for (int step = 1; step < p->n_parts; step *= 2)
+      for (int i = 0; i + step < p->n_parts; i += 2 * step) {
+        float *a = (float *)(partial + (size_t)i * stride) + from;
+        const float *b = (const float *)(partial + (size_t)(i + step) * stride) + from;
+        for (size_t j = 0; j < n; j++)
+          a[j] += b[j];
+      }
+    memcpy(out + from, (const float *)partial + from, n * sizeof(float));
+  }
+}
+
+ig_status ig_dnnl_parts_run(ig_dnnl_parts *p, void *const *data, void *workspace) {
+  ig_status failed = IG_OK;
+  char message[512] = "";
+  char *results[MAX_RESULTS] = {workspace, (char *)workspace + (size_t)p->n_parts * p->result_bytes[0]};
+  char *scratch = results[1] + (size_t)p->n_parts * p->result_bytes[1];
+  // Within the region oneDNN finds itself in parallel and stays in the calling thread; a team of one needs the setting.
+  int saved = ig_dnnl_enter(p->threads);
+#pragma omp parallel for num_threads(p->threads) schedule(dynamic, 1)
+  for (int i = 0; i < p->n_parts; i++) {
+    void *at[4];
+    for (int k = 0; k < 2; k++)
+      at[k] = (char *)data[k] + (size_t)first_of(p, i) * p->sample_bytes[k];
+    for (int r = 0; r < p->n_ids - 2; r++)
+      at[2 + r] = results[r] + (size_t)i * p->result_bytes[r];
+    int which = length_of(p, i) > p->samples / p->n_parts;
+    ig_status status =
+        ig_dnnl_run(&p->primitives[which], &p->args[i], at, scratch + (size_t)omp_get_thread_num() * p->scratch_bytes);
+    if (status != IG_OK) {
+#pragma omp critical(ig_dnnl_parts_failed)
+      {
+        failed = status;
+        snprintf(message, sizeof message, "%s", ig_error_message());
+      }
+    }
+  }
+  if (failed == IG_OK)
+    for (int r = 0; r < p->n_ids - 2; r++)
+      add_tree(p, results[r], p->result_bytes[r], p->result_count[r], data[2 + r]);
+  ig_dnnl_leave(saved);
+  return failed == IG_OK ? IG_OK : ig_fail(failed, "%s", message);
+}
