@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/dnnl_common/dnnl_parts.h"
 #include "kernels/kernels.h"
 
 // ---- shared with the weight gradient ----
@@ -141,7 +142,49 @@ bool ig_conv2d_wino_supports(const ig_node *n, const ig_device_caps *caps, ig_dn
 }
 
 // ---- forward and data gradient ----
-static ig_status create(ig_prepare *p, ig_dnnl_pass pass, dnnl_alg_kind_t algorithm, ig_dnnl_task *task) {
+typedef struct state {
+  ig_dnnl_task task;     // one primitive in all threads, or
+  ig_dnnl_parts *parts;  // sample by sample
+} state;
+
+// oneDNN's convolutions by matrix products split their sums by the number of threads; its direct kernels do not.
+static bool threads_matter(dnnl_primitive_desc_t pd) {
+  const char *name = "";
+  return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) != dnnl_success || !strstr(name, "jit") ||
+         strstr(name, "gemm");
+}
+
+static ig_status sample_pd(void *user, dnnl_engine_t engine, int64_t samples, dnnl_primitive_desc_t *out) {
+  ig_conv2d_request r = *(const ig_conv2d_request *)user;
+  r.d.N = samples;
+  return ig_conv2d_pd(engine, &r, out);
+}
+
+// x or dy first, then weights, bias, and the result.
+static ig_status create_parts(ig_prepare *p, ig_conv2d_request *r, int n, const int *ids, state *s) {
+  const ig_tensor *in = p->node->in[0], *out = p->node->out[0];
+  size_t N = (size_t)r->d.N;
+  ig_dnnl_md w = {0};
+  int64_t w_dims[5];
+  int n_w = ig_conv2d_w_dims(&r->d, w_dims);
+  ig_dnnl_parts_options o = {
+      .caps = &p->device->caps, .samples = r->d.N, .n_parts = (int)r->d.N, .n_ids = n, .make = sample_pd, .user = r};
+  for (int i = 0; i < n; i++) {
+    o.ids[i] = ids[i];
+    o.use[i] = i == 0 || i == n - 1 ? IG_DNNL_CUT : IG_DNNL_SHARED;
+  }
+  o.sample_bytes[0] = ig_layout_bytes(p->layouts, p->in_layout[0], &in->shape, in->dtype) / N;
+  o.sample_bytes[n - 1] = ig_layout_bytes(p->layouts, p->out_layout[0], &out->shape, out->dtype) / N;
+  IG_TRY(ig_dnnl_md_of(p->layouts, p->in_layout[1], IG_DNNL_WEIGHTS, n_w, w_dims, r->type, &w));
+  r->w = IG_DNNL_MD(&w);
+  ig_status status = ig_dnnl_parts_create(&o, &s->parts);
+  ig_dnnl_md_fini(&w);
+  if (status == IG_OK)
+    p->workspace_bytes = ig_dnnl_parts_workspace(s->parts);
+  return status;
+}
+
+static ig_status create(ig_prepare *p, ig_dnnl_pass pass, dnnl_alg_kind_t algorithm, state *s) {
   const ig_device_caps *caps = &p->device->caps;
   ig_conv2d_request r = ig_conv2d_request_of(p->node, pass, algorithm);
   dnnl_engine_t engine;
@@ -163,26 +206,36 @@ static ig_status create(ig_prepare *p, ig_dnnl_pass pass, dnnl_alg_kind_t algori
     ids[n++] = DNNL_ARG_BIAS;
   }
   ids[n++] = forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_SRC;
-  IG_GOTO(ig_dnnl_task_init(caps, pd, n, ids, task));
+  if (algorithm == dnnl_convolution_direct && threads_matter(pd)) {
+    IG_GOTO(create_parts(p, &r, n, ids, s));
+  } else {
+    IG_GOTO(ig_dnnl_task_init(caps, pd, n, ids, &s->task));
+    p->workspace_bytes = s->task.primitive.scratch_bytes;
+  }
 done:
   if (pd)
     dnnl_primitive_desc_destroy(pd);
   return status;
 }
 
+static void destroy(void *p) {
+  state *s = p;
+  ig_dnnl_task_fini(&s->task);
+  ig_dnnl_parts_destroy(s->parts);
+  ig_free(s);
+}
+
 static ig_status prepare(ig_prepare *p, ig_dnnl_pass pass, dnnl_alg_kind_t algorithm) {
-  ig_dnnl_task *task;
-  IG_TRY(ig_alloc(sizeof *task, "convolution", &task));
+  state *s;
+  IG_TRY(ig_alloc(sizeof *s, "convolution", &s));
   int saved = ig_dnnl_enter(p->device->caps.threads);
-  ig_status status = create(p, pass, algorithm, task);
+  ig_status status = create(p, pass, algorithm, s);
   ig_dnnl_leave(saved);
-  if (status != IG_OK) {
-    ig_free(task);
-    return status;
-  }
-  p->workspace_bytes = task->primitive.scratch_bytes;
-  p->state = task;
-  return IG_OK;
+  if (status != IG_OK)
+    destroy(s);
+  else
+    p->state = s;
+  return status;
 }
 
 static ig_status prepare_direct(ig_prepare *p) { return prepare(p, IG_DNNL_FORWARD, dnnl_convolution_direct); }
@@ -191,18 +244,14 @@ static ig_status prepare_bwd_direct(ig_prepare *p) {
 }
 
 static ig_status run(const ig_launch *l) {
+  state *s = l->state;
   void *data[4];
   int n = 0;
   for (int i = 0; i < l->node->n_in; i++)
     if (l->in[i])
       data[n++] = l->in[i];
   data[n] = l->out[0];
-  return ig_dnnl_task_run(l->state, data, l->workspace);
-}
-
-static void destroy(void *state) {
-  ig_dnnl_task_fini(state);
-  ig_free(state);
+  return s->parts ? ig_dnnl_parts_run(s->parts, data, l->workspace) : ig_dnnl_task_run(&s->task, data, l->workspace);
 }
 
 #if IG_DNNL_HAS_WINOGRAD

@@ -6,27 +6,33 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_RESULTS = 2, LEAST_PARTS = 8, CHUNK = 512 };  // a chunk of 8 partial results stays in the first-level cache
+enum {
+  DEFAULT_SHARDS = 8,
+  MOST_SUM_BYTES = 16 << 20,
+  CHUNK = 512  // floats; a chunk of 8 summands stays in the first-level cache
+};
 
 struct ig_dnnl_parts {
   int n_parts, threads, n_ids;
   int64_t samples;
-  size_t sample_bytes[2];
-  ig_dnnl_primitive primitives[2];   // of samples / n_parts, and of one more
-  ig_dnnl_args *args;                // one a part
-  size_t result_bytes[MAX_RESULTS];  // rounded up; the tree adds the rounding's zeros too
-  size_t result_count[MAX_RESULTS];  // floats
-  size_t scratch_bytes;              // a thread's
+  ig_dnnl_part_use use[IG_DNNL_MAX_PART_IDS];
+  size_t sample_bytes[IG_DNNL_MAX_PART_IDS];
+  ig_dnnl_primitive primitives[2];         // of samples / n_parts, and of one more
+  ig_dnnl_args *args;                      // one a part
+  size_t sum_bytes[IG_DNNL_MAX_PART_IDS];  // of one part's summand, rounded up; 0 for operands of other use
+  size_t sum_count[IG_DNNL_MAX_PART_IDS];  // floats
+  size_t scratch_bytes;                    // a thread's
 };
 
 static size_t round_up(size_t n) { return (n + 255) / 256 * 256; }
 static int64_t first_of(const ig_dnnl_parts *p, int part) { return part * p->samples / p->n_parts; }
 static int64_t length_of(const ig_dnnl_parts *p, int part) { return first_of(p, part + 1) - first_of(p, part); }
 
-int ig_dnnl_part_count(int64_t samples, int shards) {
-  int64_t n = shards < 1 ? 1 : shards;
-  while (n < LEAST_PARTS && 2 * n <= samples)
-    n *= 2;
+int ig_dnnl_sum_parts(int64_t samples, int shards, size_t sum_bytes) {
+  int64_t n = shards < 1 ? DEFAULT_SHARDS : shards, per_shard = samples / n, split = 1;
+  while (split < 8 && 2 * split <= per_shard && 2 * (size_t)split * DEFAULT_SHARDS * sum_bytes <= MOST_SUM_BYTES)
+    split *= 2;
+  n *= split;
   return (int)(n < samples ? n : samples < 1 ? 1 : samples);
 }
 
@@ -41,13 +47,14 @@ static ig_status create_size(ig_dnnl_parts *p, const ig_dnnl_parts_options *o, d
     if (!pd) {
       IG_GOTO(o->make(o->user, engine, samples, &pd));
       IG_GOTO(ig_dnnl_primitive_init(pd, &p->primitives[which]));
-      for (int r = 0; r < o->n_ids - 2; r++) {
-        ig_dnnl_cmd md = dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, o->ids[2 + r]);
-        size_t bytes = dnnl_memory_desc_get_size(md);
-        if (p->result_count[r] && p->result_count[r] != bytes / sizeof(float))
+      for (int k = 0; k < o->n_ids; k++) {
+        if (o->use[k] != IG_DNNL_SUM)
+          continue;
+        size_t bytes = dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, o->ids[k]));
+        if (p->sum_count[k] && p->sum_count[k] != bytes / sizeof(float))
           IG_GOTO(ig_fail(IG_ERR_INTERNAL, "parts of %lld samples have another result layout", (long long)samples));
-        p->result_count[r] = bytes / sizeof(float);
-        p->result_bytes[r] = round_up(bytes);
+        p->sum_count[k] = bytes / sizeof(float);
+        p->sum_bytes[k] = round_up(bytes);
       }
     }
     IG_GOTO(ig_dnnl_args_init(engine, pd, o->n_ids, o->ids, &p->args[i]));
@@ -70,6 +77,7 @@ ig_status ig_dnnl_parts_create(const ig_dnnl_parts_options *o, ig_dnnl_parts **o
   p->threads = o->caps->threads < o->n_parts ? o->caps->threads : o->n_parts;
   p->n_ids = o->n_ids;
   p->samples = o->samples;
+  memcpy(p->use, o->use, sizeof p->use);
   memcpy(p->sample_bytes, o->sample_bytes, sizeof p->sample_bytes);
   IG_GOTO(ig_alloc_array((size_t)p->n_parts, sizeof *p->args, "batch parts", &p->args));
   for (int which = 0; which < 2; which++) {
@@ -97,7 +105,10 @@ void ig_dnnl_parts_destroy(ig_dnnl_parts *p) {
 }
 
 size_t ig_dnnl_parts_workspace(const ig_dnnl_parts *p) {
-  return (size_t)p->n_parts * (p->result_bytes[0] + p->result_bytes[1]) + (size_t)p->threads * p->scratch_bytes;
+  size_t bytes = (size_t)p->threads * p->scratch_bytes;
+  for (int k = 0; k < p->n_ids; k++)
+    bytes += (size_t)p->n_parts * p->sum_bytes[k];
+  return bytes;
 }
 
 // out[0..count) = tree sum of the parts' arrays, `stride` bytes apart: ((p0+p1)+(p2+p3))+...
@@ -119,17 +130,19 @@ static void add_tree(const ig_dnnl_parts *p, char *partial, size_t stride, size_
 ig_status ig_dnnl_parts_run(ig_dnnl_parts *p, void *const *data, void *workspace) {
   ig_status failed = IG_OK;
   char message[512] = "";
-  char *results[MAX_RESULTS] = {workspace, (char *)workspace + (size_t)p->n_parts * p->result_bytes[0]};
-  char *scratch = results[1] + (size_t)p->n_parts * p->result_bytes[1];
+  char *sums[IG_DNNL_MAX_PART_IDS], *scratch = workspace;
+  for (int k = 0; k < p->n_ids; k++) {
+    sums[k] = scratch;
+    scratch += (size_t)p->n_parts * p->sum_bytes[k];
+  }
   // Within the region oneDNN finds itself in parallel and stays in the calling thread; a team of one needs the setting.
   int saved = ig_dnnl_enter(p->threads);
 #pragma omp parallel for num_threads(p->threads) schedule(dynamic, 1)
   for (int i = 0; i < p->n_parts; i++) {
-    void *at[4];
-    for (int k = 0; k < 2; k++)
-      at[k] = (char *)data[k] + (size_t)first_of(p, i) * p->sample_bytes[k];
-    for (int r = 0; r < p->n_ids - 2; r++)
-      at[2 + r] = results[r] + (size_t)i * p->result_bytes[r];
+    void *at[IG_DNNL_MAX_PART_IDS];
+    for (int k = 0; k < p->n_ids; k++)
+      at[k] = p->use[k] == IG_DNNL_SUM ? sums[k] + (size_t)i * p->sum_bytes[k]
+                                       : (char *)data[k] + (size_t)first_of(p, i) * p->sample_bytes[k];
     int which = length_of(p, i) > p->samples / p->n_parts;
     ig_status status =
         ig_dnnl_run(&p->primitives[which], &p->args[i], at, scratch + (size_t)omp_get_thread_num() * p->scratch_bytes);
@@ -141,9 +154,9 @@ ig_status ig_dnnl_parts_run(ig_dnnl_parts *p, void *const *data, void *workspace
       }
     }
   }
-  if (failed == IG_OK)
-    for (int r = 0; r < p->n_ids - 2; r++)
-      add_tree(p, results[r], p->result_bytes[r], p->result_count[r], data[2 + r]);
+  for (int k = 0; failed == IG_OK && k < p->n_ids; k++)
+    if (p->use[k] == IG_DNNL_SUM)
+      add_tree(p, sums[k], p->sum_bytes[k], p->sum_count[k], data[k]);
   ig_dnnl_leave(saved);
   return failed == IG_OK ? IG_OK : ig_fail(failed, "%s", message);
 }
