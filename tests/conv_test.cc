@@ -1,11 +1,10 @@
 // floor: ig_kernels
 // Convolution, linear and reorder beyond what ops_test walks: every implementation against the reference on all cases,
 // layouts there and back, thread counts and batch shards that change no bit, refusals.
-#include <gtest/gtest.h>
-#include <omp.h>
-
 #include <cmath>
 #include <cstring>
+#include <gtest/gtest.h>
+#include <omp.h>
 #include <string>
 #include <vector>
 
@@ -145,7 +144,8 @@ double relative_error(const std::vector<float> &got, const std::vector<float> &w
   return squares > 0 ? worst / std::sqrt(squares / (double)want.size()) : worst;
 }
 
-const char *const kRows[] = {"conv2d", "conv2d_bwd_data", "conv2d_bwd_weights"};
+const char *const kRows[] = {"conv2d", "conv2d_bwd_data", "conv2d_bwd_weights",
+                             "linear", "linear_bwd_data", "linear_bwd_weights"};
 
 TEST(Conv, DnnlAgreesWithReference) {
   for (const char *row : kRows) {
@@ -225,7 +225,7 @@ TEST(Conv, ThreadsChangeNothing) {
   for (const char *row : kRows) {
     const ig_op *op = find_row(row);
     for (int i = 0; i < op->n_cases; i++) {
-      if (op->cases[i].bench && !strstr(op->cases[i].name, "layer4"))
+      if (op->cases[i].bench && !strstr(op->cases[i].name, "layer4") && !strstr(op->cases[i].name, "head"))
         continue;
       SCOPED_TRACE(std::string(row) + ": " + op->cases[i].name);
       Setting one, many;
