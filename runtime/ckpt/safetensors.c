@@ -14,11 +14,6 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are used in place; the format is little-endian");
 
-// A value of JSON costs about 100 bytes in memory and 2 in the file: caps keep a hostile header from taking gigabytes.
-// The largest public models have 10^5 tensors of about 10 values.
-#define MAX_JSON_VALUES 5000000u
-#define MAX_JSON_DEPTH  8
-
 static const struct {
   const char *name;
   uint8_t bits;
@@ -111,37 +106,6 @@ static const char *other_format(const uint8_t *p, size_t n) {
   return NULL;
 }
 
-// Bounds depth and number of values before the parser allocates anything.
-static ig_status check_json_size(const char *path, const char *text, size_t n) {
-  size_t values = 1;
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < n; i++) {
-    char c = text[i];
-    if (in_string) {
-      if (c == '\\')
-        i++;
-      else if (c == '"')
-        in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      values++;
-      if (++depth > MAX_JSON_DEPTH)
-        return ig_fail(IG_ERR_FORMAT, "%s: header: JSON is nested more than %d deep at byte %zu; safetensors needs 3",
-                       path, MAX_JSON_DEPTH, i + 8);
-    } else if (c == '}' || c == ']') {
-      depth--;
-    } else if (c == ',') {
-      values++;
-    }
-    if (values > MAX_JSON_VALUES)
-      return ig_fail(IG_ERR_FORMAT, "%s: header: over %u JSON values; no model has so many tensors", path,
-                     MAX_JSON_VALUES);
-  }
-  return IG_OK;
-}
-
 // Checks the 8 bytes of length and parses the JSON into st->header; *buffer_start = offset of the data.
 static ig_status parse_header(ig_st *st, size_t *buffer_start) {
   const uint8_t *p = st->map.data;
@@ -173,7 +137,7 @@ static ig_status parse_header(ig_st *st, size_t *buffer_start) {
     return ig_fail(IG_ERR_FORMAT, "%s: header: must start with '{', found %s0x%02x", st->path,
                    length ? "" : "an empty header before ", size > 8 ? p[8] : 0);
   const char *text = (const char *)p + 8;
-  IG_TRY(check_json_size(st->path, text, (size_t)length));
+  IG_TRY(ig_ckpt_check_json(st->path, 8, text, (size_t)length));
   json_error_t error;
   st->header = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, &error);
   if (!st->header) {
