@@ -1,0 +1,48 @@
+// Row adam (Adam and AdamW).
+#include "kernels/adam/adam.h"
+
+#include "kernels/kernels.h"
+
+static ig_status infer_adam(ig_graph *g, ig_node *n) {
+  const ig_adam_attr *a = n->attr;
+  if (!(a->beta1 >= 0 && a->beta1 < 1) || !(a->beta2 >= 0 && a->beta2 < 1) || !(a->eps > 0))
+    return ig_fail(IG_ERR_USAGE, "betas are %g, %g and eps %g, expected betas in [0, 1) and eps above 0", a->beta1,
+                   a->beta2, a->eps);
+  return ig_update_infer(g, n);
+}
+
+static const ig_adam_attr l2 = {0.9, 0.999, 1e-8, false}, decoupled = {0.9, 0.95, 1e-6, true};
+static const ig_op_case cases[] = {
+    {.name = "adam", .n_in = 8, .in = {IG_UPDATE_CASE(37, 3), IG_UPDATE_MOMENT(37), IG_UPDATE_MOMENT(37)}, .attr = &l2},
+    {.name = "adamw",
+     .n_in = 8,
+     .in = {IG_UPDATE_CASE(40001, 7), IG_UPDATE_MOMENT(40001), IG_UPDATE_MOMENT(40001)},
+     .attr = &decoupled},
+    {.name = "bert_base",
+     .n_in = 8,
+     .in = {IG_UPDATE_CASE(109482240, 199), IG_UPDATE_MOMENT(109482240), IG_UPDATE_MOMENT(109482240)},
+     .attr = &decoupled,
+     .bench = true},
+};
+
+static const ig_op adam = {
+    .name = "adam",
+    .summary = "m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr m^ / (sqrt(v^) + eps), bias corrected",
+    .min_in = 8,
+    .max_in = 8,
+    .n_out = 1,
+    .mutates_in = 1 | 1 << 6 | 1 << 7,
+    .attr_bytes = sizeof(ig_adam_attr),
+    .infer = infer_adam,
+    .grad = ig_no_grad,
+    .cost = ig_update_cost,
+    .cases = cases,
+    .n_cases = (int)(sizeof cases / sizeof *cases),
+    .impls = {[IG_DEVICE_CPU] = {"adam_cpu", "adam_ref"}},
+};
+
+IG_OPS(adam) = {&adam, 0};
+
+ig_tensor *ig_adam(ig_graph *g, const char *name, const ig_update_operands *o, const ig_adam_attr *attr) {
+  return ig_update_node(g, "adam", name, o, 2, attr);
+}
