@@ -10,6 +10,7 @@
 
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/kernels.h"
+#include "kernels/linear/linear.h"
 #include "kernels/reorder/reorder.h"
 #include "runtime/base/rng.h"
 #include "runtime/graph/plan.h"
@@ -80,6 +81,8 @@ Result run_case(const ig_op *op, const ig_op_case &c, ig_dtype type, const Setti
     int64_t n = ig_shape_count(&x.shape);
     std::vector<float> values(n);
     ig_rng rng = ig_rng_make(7, (uint64_t)i, 0);
+    for (int64_t skip = 0; skip < (int64_t)x.lo; skip++)
+      ig_rng_normal(&rng);
     for (float &v : values)
       v = is_float ? ig_rng_normal(&rng) : (float)(ig_rng_u32(&rng) % 1000);
     data[i].resize((size_t)n * ig_dtype_bytes(t));
@@ -239,6 +242,248 @@ TEST(Conv, ThreadsChangeNothing) {
       }
     }
   }
+}
+
+// ---- shards ----
+// The batch cut into ranks, each with its share of the shards: the ranks' sums added give the whole batch's bits.
+TEST(Conv, RanksChangeNothing) {
+  for (const char *row : {"conv2d_bwd_weights", "linear_bwd_weights"}) {
+    SCOPED_TRACE(row);
+    const bool conv = row[0] == 'c';
+    static const ig_conv2d_bwd_attr conv_attr = {{1, 1, 1, 1, 1, 1, 1, 1, 1}, 3, 3, 1};
+    static const ig_linear_attr linear_attr = {0, 1};
+    ig_op_case whole = {};
+    whole.n_in = 2;
+    whole.attr = conv ? (const void *)&conv_attr : (const void *)&linear_attr;
+    whole.in[0].shape = conv ? IG_SHAPE4(8, 6, 5, 16) : IG_SHAPE2(24, 37);
+    whole.in[1].shape = conv ? IG_SHAPE4(8, 6, 5, 24) : IG_SHAPE2(24, 70);
+    Setting s;
+    s.deterministic = true;
+    s.shards = 4;
+    Result all = run_case(find_row(row), whole, IG_F32, s);
+    ASSERT_EQ(all.status, IG_OK) << all.message;
+    s.shards = 2;
+    Result rank[2];
+    for (int r = 0; r < 2; r++) {
+      ig_op_case half = whole;
+      for (int i = 0; i < 2; i++) {
+        half.in[i].shape.d[0] /= 2;
+        half.in[i].lo = (double)(r * ig_shape_count(&half.in[i].shape));  // where this rank's numbers start
+      }
+      rank[r] = run_case(find_row(row), half, IG_F32, s);
+      ASSERT_EQ(rank[r].status, IG_OK) << rank[r].message;
+    }
+    for (size_t k = 0; k < all.out.size(); k++)
+      for (size_t i = 0; i < all.out[k].size(); i++)
+        ASSERT_EQ(all.out[k][i], rank[0].out[k][i] + rank[1].out[k][i]) << "output " << k << " element " << i;
+  }
+}
+
+// ---- refusals ----
+TEST(Conv, RefusalsSayWhy) {
+  const ig_op *op = find_row("conv2d");
+  const ig_op_case *c = nullptr;
+  for (int i = 0; i < op->n_cases; i++)
+    if (!strcmp(op->cases[i].name, "3x3"))
+      c = &op->cases[i];
+  ASSERT_NE(c, nullptr);
+  Setting bf16;
+  bf16.force = "conv2d=dnnl";
+  bf16.isa = IG_ISA_AVX2;
+  Result r = run_case(op, *c, IG_BF16, bf16);
+  EXPECT_EQ(r.status, IG_ERR_UNSUPPORTED);
+  EXPECT_NE(r.message.find("AVX-512 BF16"), std::string::npos) << r.message;
+  Setting wino;
+  wino.force = "conv2d=dnnl_wino";
+  wino.isa = IG_ISA_AVX2;
+  wino.winograd = true;
+  r = run_case(op, *c, IG_F32, wino);
+  EXPECT_EQ(r.status, IG_ERR_UNSUPPORTED);
+  EXPECT_TRUE(r.message.find("AVX-512") != std::string::npos ||
+              r.message.find("not in this build") != std::string::npos)
+      << r.message;
+  // Left to itself the plan falls back to the reference for a type that oneDNN refuses.
+  r = run_case(op, *c, IG_F64, Setting());
+  EXPECT_EQ(r.status, IG_OK) << r.message;
+  EXPECT_EQ(r.impl, "conv2d_ref");
+}
+
+TEST(Conv, ShapesThatDoNotFit) {
+  struct {
+    ig_shape x, w;
+    ig_conv2d_attr attr;
+    const char *text;
+  } bad[] = {
+      {IG_SHAPE4(1, 5, 5, 3), IG_SHAPE4(8, 4, 3, 3), {}, "[8, 4, 3, 3], expected [8, 3, 3, 3]"},
+      {IG_SHAPE4(1, 5, 5, 3), IG_SHAPE4(8, 3, 7, 7), {}, "does not fit the padded image of 5x5"},
+      {IG_SHAPE4(1, 5, 5, 6), IG_SHAPE4(8, 3, 3, 3), {1, 1, 0, 0, 0, 0, 1, 1, 4}, "do not divide into 4 groups"},
+      {IG_SHAPE4(1, 5, 5, 3), IG_SHAPE4(8, 3, 3, 3), {-1, 1, 0, 0, 0, 0, 1, 1, 1}, "negative"},
+      {IG_SHAPE3(5, 5, 3), IG_SHAPE4(8, 3, 3, 3), {}, "expected rank 4"},
+  };
+  for (auto &b : bad) {
+    ig_op_case c = {};
+    c.n_in = 2;
+    c.in[0].shape = b.x;
+    c.in[1].shape = b.w;
+    c.attr = &b.attr;
+    Result r = run_case(find_row("conv2d"), c, IG_F32, Setting());
+    EXPECT_EQ(r.status, IG_ERR_MISMATCH);
+    EXPECT_NE(r.message.find(b.text), std::string::npos) << r.message;
+  }
+}
+
+// ---- failing allocations ----
+TEST(Conv, EveryAllocationMayFail) {
+  for (const char *row : kRows) {
+    SCOPED_TRACE(row);
+    const ig_op *op = find_row(row);
+    int64_t live = ig_mem_live();
+    ASSERT_EQ(run_case(op, op->cases[0], IG_F32, Setting()).status, IG_OK);  // what is made once a process
+    EXPECT_EQ(ig_mem_live(), live);
+    Machine machine{Setting()};
+    ig_params params;
+    ig_params_init(&params);
+    ig_graph_options go = {};
+    go.size = sizeof go;
+    go.ops = ig_op_lists;
+    go.params = &params;
+    ig_graph *g = nullptr;
+    ASSERT_EQ(ig_graph_create(&go, &g), IG_OK);
+    const ig_op_case &c = op->cases[0];
+    ig_tensor *in[3] = {};
+    for (int i = 0; i < c.n_in; i++)
+      if (c.in[i].fill != IG_FILL_ABSENT)
+        in[i] = ig_graph_input(g, "x", IG_F32, c.in[i].shape);
+    ig_node *node = ig_graph_node(g, row, "node", c.n_in, in, c.attr);
+    ASSERT_NE(node, nullptr);
+    const ig_impl *impl = nullptr;
+    for (int i = 0; !impl || (impl->flags & IG_IMPL_INEXACT); i++)  // past Winograd, which may be absent
+      impl = ig_device_find_impl(machine.device, op->impls[IG_DEVICE_CPU][i]);
+    live = ig_mem_live();
+    bool passed = false;
+    for (int64_t k = 1; !passed && k < 1000; k++) {
+      ig_layouts *layouts = nullptr;
+      ASSERT_EQ(ig_layouts_create(&layouts), IG_OK);
+      ig_layout in_layout[3] = {}, out_layout[IG_MAX_OUT] = {};
+      ig_prepare p = {};
+      p.node = node;
+      p.device = machine.device;
+      p.layouts = layouts;
+      p.shards = 1;
+      p.in_layout = in_layout;
+      p.out_layout = out_layout;
+      ig_mem_fail_after(k, 0);
+      ig_status status = impl->prepare(&p);
+      passed = status == IG_OK;
+      ig_mem_fail_after(0, 0);
+      if (passed)
+        impl->destroy(p.state);
+      else
+        EXPECT_EQ(status, IG_ERR_MEMORY) << ig_error_message();
+      ig_layouts_destroy(layouts);
+      EXPECT_EQ(ig_mem_live(), live) << "allocation " << k;
+    }
+    EXPECT_TRUE(passed);
+    ig_graph_destroy(g);
+    ig_params_fini(&params);
+  }
+}
+
+// ---- reorder ----
+size_t place(const ig_view4 &v, int64_t n, int64_t p, int64_t c) {
+  return (size_t)(n * v.stride_n + c / v.block * v.stride_b + p * v.stride_p + c % v.block);
+}
+
+TEST(Reorder, EveryPairOfLayoutsAndTypes) {
+  const ig_shape shape = IG_SHAPE4(2, 3, 5, 19);
+  const ig_layout layouts[] = {IG_PLAIN, IG_BLOCKED_C(1), IG_BLOCKED_C(4), IG_BLOCKED_C(8), IG_BLOCKED_C(16)};
+  const ig_dtype types[][2] = {{IG_F32, IG_F32}, {IG_F32, IG_BF16}, {IG_BF16, IG_F32}, {IG_BF16, IG_BF16},
+                               {IG_F32, IG_F64}, {IG_F64, IG_F32},  {IG_F32, IG_F16},  {IG_I32, IG_F32}};
+  Machine machine{Setting()};
+  ig_params params;
+  ig_params_init(&params);
+  ig_graph_options go = {};
+  go.size = sizeof go;
+  go.ops = ig_op_lists;
+  go.params = &params;
+  ig_graph *g = nullptr;
+  ASSERT_EQ(ig_graph_create(&go, &g), IG_OK);
+  for (const char *name : {"reorder_dnnl", "reorder_ref"})
+    for (auto &t : types) {
+      ig_tensor *x = ig_graph_input(g, "x", t[0], shape);
+      ig_node *node = ig_graph_node(g, "reorder", "r", 1, &x, &t[1]);
+      ASSERT_NE(node, nullptr);
+      const ig_impl *impl = ig_device_find_impl(machine.device, name);
+      ASSERT_NE(impl, nullptr);
+      for (ig_layout from : layouts)
+        for (ig_layout to : layouts) {
+          ig_prepare p = {};
+          p.node = node;
+          p.device = machine.device;
+          p.in_layout = &from;
+          p.out_layout = &to;
+          ig_layout wanted = to;
+          ASSERT_EQ(impl->prepare(&p), IG_OK) << ig_error_message();
+          ASSERT_TRUE(ig_layout_equal(to, wanted));
+          ig_view4 v = ig_view4_of(&shape, from), w = ig_view4_of(&shape, to);
+          size_t n_from = ig_layout_bytes(nullptr, from, &shape, t[0]) / ig_dtype_bytes(t[0]);
+          size_t n_to = ig_layout_bytes(nullptr, to, &shape, t[1]) / ig_dtype_bytes(t[1]);
+          std::vector<double> values(n_from, 0), want(n_to, 0), got(n_to);
+          for (int64_t n = 0; n < v.N; n++)
+            for (int64_t pixel = 0; pixel < v.P; pixel++)
+              for (int64_t c = 0; c < v.C; c++) {
+                double value = (double)(((n * v.P + pixel) * v.C + c) % 251 - 100);  // exact in every type
+                values[place(v, n, pixel, c)] = want[place(w, n, pixel, c)] = value;
+              }
+          std::vector<char> src(n_from * ig_dtype_bytes(t[0])), dst(n_to * ig_dtype_bytes(t[1]), (char)0x7f);
+          std::vector<char> workspace(p.workspace_bytes + 64);
+          ig_convert(src.data(), t[0], values.data(), IG_F64, n_from);
+          void *in = src.data(), *out = dst.data();
+          ig_launch l = {};
+          l.node = node;
+          l.state = p.state;
+          l.in = &in;
+          l.out = &out;
+          l.in_layout = &from;
+          l.out_layout = &to;
+          l.workspace = workspace.data();
+          l.workspace_bytes = p.workspace_bytes;
+          l.device = machine.device;
+          ASSERT_EQ(impl->run(&l), IG_OK) << ig_error_message();
+          if (p.state)
+            impl->destroy(p.state);
+          ig_convert(got.data(), IG_F64, dst.data(), t[1], n_to);
+          ASSERT_EQ(got, want) << name << " " << ig_dtype_name(t[0]) << " to " << ig_dtype_name(t[1]) << ", layout "
+                               << (int)from.kind << "/" << (int)from.block << " to " << (int)to.kind << "/"
+                               << (int)to.block;
+        }
+    }
+  ig_graph_destroy(g);
+  ig_params_fini(&params);
+}
+
+// Casts round to nearest even, and a weight's compute copy is made once however often it is used.
+TEST(Reorder, ComputeCopyIsShared) {
+  ig_params params;
+  ig_params_init(&params);
+  ig_graph_options go = {};
+  go.size = sizeof go;
+  go.ops = ig_op_lists;
+  go.params = &params;
+  go.compute_dtype = IG_BF16;
+  ig_graph *g = nullptr;
+  ASSERT_EQ(ig_graph_create(&go, &g), IG_OK);
+  ig_graph_scope(g, "layer1.");
+  ig_tensor *w = ig_graph_param(g, "w", IG_SHAPE2(3, 4), IG_PARAM_TRAINABLE, {IG_INIT_ONE, 0});
+  ig_tensor *a = ig_compute_copy(g, w), *b = ig_compute_copy(g, w);
+  ASSERT_NE(a, nullptr);
+  EXPECT_EQ(a, b);
+  EXPECT_EQ(a->dtype, IG_BF16);
+  EXPECT_STREQ(a->name, "layer1.w/bf16");
+  EXPECT_EQ(g->n_nodes, 1u);
+  EXPECT_EQ(ig_reorder(g, "same", a, IG_BF16), a);
+  ig_graph_destroy(g);
+  ig_params_fini(&params);
 }
 
 }  // namespace
