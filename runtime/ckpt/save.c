@@ -177,10 +177,14 @@ static ig_status publish(const ig_ckpt_save_options *options, const char *tempor
   const ig_fileops *ops = ig_fileops_get();
   ig_status status = IG_OK;
   char *path = NULL, *old = NULL;
+  struct stat st;
   bool aside = false, named = false;
   IG_GOTO(ig_step_path(options->folder, options->step, "", &path));
   IG_GOTO(ig_step_path(options->folder, options->step, ".old", &old));
-  if (ig_path_exists(path)) {
+  if (ops->stat(path, &st) != 0) {
+    if (errno != ENOENT)
+      IG_GOTO(ig_ckpt_fail_errno("examine", path));
+  } else {
     IG_GOTO(ig_remove_tree(old));
     if (ops->rename(path, old) != 0)
       IG_GOTO(ig_ckpt_fail_errno("rename", path));
