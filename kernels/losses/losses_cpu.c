@@ -138,6 +138,7 @@ RUNS(focal)
 
 static float row_max(const float *z, int64_t c) {
   float most = z[0];
+#pragma omp simd reduction(max : most)
   for (int64_t j = 1; j < c; j++)
     most = z[j] > most ? z[j] : most;
   return most;
@@ -146,6 +147,7 @@ static float row_max(const float *z, int64_t c) {
 // sum_j exp((z_j - most) / T); `with` not NULL: *dot = sum_j exp(..) (z_j - with_j).
 static double row_sum_exp(const float *z, const float *with, int64_t c, float most, float cold, double *dot) {
   double sum = 0, along = 0;
+#pragma omp simd reduction(+ : sum, along)
   for (int64_t j = 0; j < c; j++) {
     double e = (double)ig_exp_f32((z[j] - most) * cold);
     sum += e;
@@ -197,6 +199,7 @@ static ig_status run_kd_bwd(const ig_launch *l) {
     const double scale = seed * factor * temperature;
     const float p = (float)(scale / row_sum_exp(z, NULL, c, z_most, cold, NULL));
     const float q = (float)(scale / row_sum_exp(t, NULL, c, t_most, cold, NULL));
+#pragma omp simd
     for (int64_t j = 0; j < c; j++)
       dz[j] = ig_exp_f32((z[j] - z_most) * cold) * p - ig_exp_f32((t[j] - t_most) * cold) * q;
   }

@@ -7,48 +7,39 @@
 #include "kernels/softmax_xent/xent_row.h"
 
 static float row_max(const float *z, int64_t c) {
-  float lane[IG_LANES], most = z[0];
-  int64_t j = 0;
-  for (int l = 0; l < IG_LANES; l++)
-    lane[l] = z[0];
-  for (; j + IG_LANES <= c; j += IG_LANES)
-    for (int l = 0; l < IG_LANES; l++)
-      lane[l] = z[j + l] > lane[l] ? z[j + l] : lane[l];
-  for (; j < c; j++)
+  float most = z[0];
+#pragma omp simd reduction(max : most)
+  for (int64_t j = 1; j < c; j++)
     most = z[j] > most ? z[j] : most;
-  for (int l = 0; l < IG_LANES; l++)
-    most = lane[l] > most ? lane[l] : most;
   return most;
 }
 
-// sum_j exp(z_j - most): fp32 in lanes over 64 steps at most, double beyond.
+// sum_j exp(z_j - most): fp32 over 1024 terms at most, double beyond.
 static double row_sum_exp(const float *z, int64_t c, float most) {
   double sum = 0;
-  int64_t j = 0;
-  while (j + IG_LANES <= c) {
-    float lane[IG_LANES] = {0};
-    for (int64_t stop = ig_min_i64(j + 64 * IG_LANES, c - IG_LANES + 1); j < stop; j += IG_LANES)
-      for (int l = 0; l < IG_LANES; l++)
-        lane[l] += ig_exp_f32(z[j + l] - most);
-    for (int l = 0; l < IG_LANES; l++)
-      sum += (double)lane[l];
+  for (int64_t first = 0; first < c; first += 1024) {
+    const int64_t end = ig_min_i64(first + 1024, c);
+    float part = 0;
+#pragma omp simd reduction(+ : part)
+    for (int64_t j = first; j < end; j++)
+      part += ig_exp_f32(z[j] - most);
+    sum += (double)part;
   }
-  for (; j < c; j++)
-    sum += (double)ig_exp_f32(z[j] - most);
   return sum;
 }
 
 // a . b in double; b NULL = ones.
 static double row_dot(const float *a, const float *b, int64_t c) {
-  double lane[IG_LANES] = {0}, sum = 0;
-  int64_t j = 0;
-  for (; j + IG_LANES <= c; j += IG_LANES)
-    for (int l = 0; l < IG_LANES; l++)
-      lane[l] += (double)a[j + l] * (b ? (double)b[j + l] : 1);
-  for (; j < c; j++)
-    lane[0] += (double)a[j] * (b ? (double)b[j] : 1);
-  for (int l = 0; l < IG_LANES; l++)
-    sum += lane[l];
+  double sum = 0;
+  if (b) {
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < c; j++)
+      sum += (double)a[j] * (double)b[j];
+  } else {
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < c; j++)
+      sum += (double)a[j];
+  }
   return sum;
 }
 
@@ -141,15 +132,20 @@ static ig_status run_xent_bwd(const ig_launch *l) {
       kept += seed * row.factor[k] * e / (double)x.c;
     }
     const float scale = (float)((all + kept * sum_cw) / r.sum), even = (float)kept, most = r.most;
-    if (kept == 0)
+    // dz may be z itself (in place): simd says that only equal indices meet.
+    if (kept == 0) {
+#pragma omp simd
       for (int64_t c = 0; c < x.c; c++)
         dz[c] = ig_exp_f32(z[c] - most) * scale;
-    else if (!x.class_weight)
+    } else if (!x.class_weight) {
+#pragma omp simd
       for (int64_t c = 0; c < x.c; c++)
         dz[c] = ig_exp_f32(z[c] - most) * scale - even;
-    else
+    } else {
+#pragma omp simd
       for (int64_t c = 0; c < x.c; c++)
         dz[c] = ig_exp_f32(z[c] - most) * scale - even * x.class_weight[c];
+    }
     for (int k = 0; k < row.n; k++)
       dz[row.label[k]] -= (float)slope[k];
   }
@@ -191,6 +187,7 @@ static ig_status run_soft_bwd(const ig_launch *l) {
     }
     const row_state r = state_of(z, c);
     const float scale = (float)(seed * s * row_dot(t, NULL, c) / r.sum), share = (float)(seed * s), most = r.most;
+#pragma omp simd
     for (int64_t j = 0; j < c; j++)
       dz[j] = ig_exp_f32(z[j] - most) * scale - share * t[j];
   }
@@ -207,6 +204,7 @@ static ig_status run_softmax(const ig_launch *l) {
     float *y = (float *)l->out[0] + i * c;
     const row_state r = state_of(x, c);
     const float scale = (float)(1 / r.sum), most = r.most;
+#pragma omp simd
     for (int64_t j = 0; j < c; j++)
       y[j] = ig_exp_f32(x[j] - most) * scale;
   }
@@ -220,6 +218,7 @@ static ig_status run_softmax_bwd(const ig_launch *l) {
     const float *dy = (const float *)l->in[0] + i * c, *y = (const float *)l->in[1] + i * c;
     float *dx = (float *)l->out[0] + i * c;
     const float dot = (float)row_dot(dy, y, c);
+#pragma omp simd
     for (int64_t j = 0; j < c; j++)
       dx[j] = y[j] * (dy[j] - dot);
   }
