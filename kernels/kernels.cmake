@@ -1,6 +1,7 @@
 # Floor 2: every op folder named in ops.def, and the generated table from implementation names to functions.
 # By file name: <op>.c rows and builders; <op>_ref.c, <op>_dnnl.c plain sources; <op>_cpu.c compiled once an
 # instruction set (IG_ISA = base, avx2, avx512), so that one text gives the portable and the vector code.
+# kernels/dnnl_common is no op: what the <op>_dnnl.c share.
 file(STRINGS ${PROJECT_SOURCE_DIR}/kernels/ops.def OPS_LINES REGEX "^IG_OP\\(")
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/ops.def)
 string(REGEX MATCHALL "IG_OP\\([a-z0-9_]+\\)" OPS "${OPS_LINES}")

@@ -59,8 +59,7 @@ static ig_status prepare(ig_prepare *p) {
   ig_status status;
   bool opaque = from.kind == IG_LAYOUT_OPAQUE || to.kind == IG_LAYOUT_OPAQUE;
   bool native = is_native(p, p->node->in[0]->dtype) && is_native(p, p->node->out[0]->dtype);
-  bool flat = ig_layout_equal(from, to) && (p->node->in[0]->dtype == p->node->out[0]->dtype || !opaque);
-  if (flat && !opaque)
+  if (ig_layout_equal(from, to) && !opaque)
     return IG_OK;  // the loops
   if (!dims_of(p, &role, &n, dims, &status) || (!native && !opaque))
     return status;
