@@ -14,11 +14,11 @@ static float row_max(const float *z, int64_t c) {
   return most;
 }
 
-// sum_j exp(z_j - most): fp32 over 1024 terms at most, double beyond.
+// sum_j exp(z_j - most): fp32 over 256 terms at most, double beyond.
 static double row_sum_exp(const float *z, int64_t c, float most) {
   double sum = 0;
-  for (int64_t first = 0; first < c; first += 1024) {
-    const int64_t end = ig_min_i64(first + 1024, c);
+  for (int64_t first = 0; first < c; first += 256) {
+    const int64_t end = ig_min_i64(first + 256, c);
     float part = 0;
 #pragma omp simd reduction(+ : part)
     for (int64_t j = first; j < end; j++)
