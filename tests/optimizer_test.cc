@@ -273,6 +273,22 @@ TEST(Optimizer, ClippingWithAndWithoutEps) {
   }
 }
 
+// LAMB's division comes after clipping and sees the clipped norm: the smaller limit holds.
+TEST(Optimizer, ClippingBeforeMaxGradNorm) {
+  for (const Way &way : run_graph::ways)
+    for (double clip : {0.25, 4.0}) {
+      ig_optimizer_options o = defaults("lamb");
+      o.clip = clip;
+      o.clip_eps = 0;
+      o.max_grad_norm = 1;
+      Training r(o, way);
+      r.step(1, 0.1, 0.5);
+      const double norm = (double)r.g.scalar(r.io.norm);
+      ASSERT_GT(norm, 4);
+      EXPECT_NEAR((double)r.g.scalar(r.io.gscale), 0.5 * std::min(clip, 1.0) / norm, 1e-6) << way.name;
+    }
+}
+
 TEST(Optimizer, MomentBuffers) {
   auto moments = [](const char *name, double momentum, bool centered) {
     ig_optimizer_options o = defaults(name);
