@@ -1,0 +1,69 @@
+// A data set of labelled pictures: what is there, which part each sample belongs to, and its fingerprint. Rule: opening
+// lists and checks names, labels and parts, and never writes beside the user's files; pixels are the loader's business.
+#ifndef IG_DATA_DATASET_H
+#define IG_DATA_DATASET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum ig_part { IG_PART_TRAIN, IG_PART_VAL, IG_PART_TEST, IG_N_PARTS, IG_PART_ALL = IG_N_PARTS } ig_part;
+const char *ig_part_name(ig_part part);  // "train", "val", "test", "all"
+
+typedef struct ig_sample {
+  const char *path;  // absolute or as given; the file that holds it
+  const char *name;  // for people and logs: relative to the data folder, "file.bin:17" for a record; may be not UTF-8
+  int64_t record;    // CIFAR: index within the file; -1: the file is one picture
+  int32_t label;     // 0..n_classes-1; -1 without a label
+  ig_part part;
+  const char *group;  // part or lot; NULL without
+} ig_sample;
+
+typedef enum ig_dataset_kind { IG_DATASET_FOLDER, IG_DATASET_CIFAR10, IG_DATASET_CIFAR100 } ig_dataset_kind;
+
+typedef struct ig_dataset_options {
+  size_t size;        // sizeof(ig_dataset_options)
+  const char *data;   // folder or file (data=)
+  const char *val;    // another folder that is the validation part, or NULL
+  const char *split;  // a fraction ("0.2") or a CSV file (split=), or NULL = 0.2
+  uint64_t seed;      // of a stratified split
+  const char *const *classes;  // names that labels must be numbered by (the weights' own), or NULL = from the data
+  int n_classes;
+  bool needs_labels;     // train, eval: a class folder or column is expected; predict: not
+  bool allow_one_class;  // evaluation on one class is fine, training is not
+  void (*warn)(void *user, const char *text);
+  void *warn_user;
+} ig_dataset_options;
+
+typedef struct ig_dataset {
+  ig_dataset_kind kind;
+  char *path;
+  ig_sample *samples;  // sorted by code point of (class, path); order is part of the fingerprint
+  size_t n;
+  char **classes;  // names, sorted
+  int n_classes;
+  size_t count[IG_N_PARTS];
+  size_t *index[IG_N_PARTS];  // sample numbers of each part, in order
+  char fingerprint[65];       // SHA-256 over names, sizes, labels and parts (not pixels)
+  bool val_was_given;         // false: the validation part was held out of the training data here
+  int typical_w, typical_h;   // median picture size of a fixed spread of at most 64 samples
+  struct ig_dataset_memory *memory;  // owns all texts
+} ig_dataset;
+
+// IG_ERR_NOT_FOUND, IG_ERR_DATA (empty, one class, empty class, label out of range, group in two parts, ...),
+// IG_ERR_FORMAT (a split file's row and column). The message names path, field, found, expected and what to do.
+ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out);
+void ig_dataset_close(ig_dataset *d);
+// Counts a part and each of its classes: counts has n_classes entries.
+void ig_dataset_class_counts(const ig_dataset *d, ig_part part, int64_t *counts);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,76 @@
+// A model on a device with its weights, and its evaluation plan: what train, eval, predict and plan share. Rule: the
+// session owns device, tuner, parameters and buffers; graphs and plans borrow them.
+#ifndef IG_TRAIN_SESSION_H
+#define IG_TRAIN_SESSION_H
+
+#include "models/model.h"
+#include "runtime/graph/plan.h"
+#include "runtime/train/weights.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ig_session_options {
+  size_t size;          // sizeof(ig_session_options)
+  const char *device;   // "auto", "cpu"; others are refused with what this build has
+  const char *precision;  // "fp32", "bf16", "auto" (bf16 where the processor has it); others are refused with the reason
+  int threads;          // 0 = what affinity and cgroup allow
+  ig_isa isa;           // cap; IG_ISA_AMX = none
+  bool winograd, deterministic;
+  int shards;           // deterministic mode: virtual shards; 0 = 8
+  const char *force;    // plan option of that name
+  const char *cache_dir;  // tuned implementations; NULL = not stored
+  const ig_model *model;
+  int classes;          // outputs of the head
+  bool zero_init_residual;
+  const char *const *freeze;  // patterns of public names, * allowed
+  size_t n_freeze;
+  uint64_t seed;        // initial weights
+} ig_session_options;
+
+typedef struct ig_session {
+  ig_session_options options;
+  ig_device *device;
+  ig_tuner *tuner;
+  ig_dtype compute;
+  ig_model_config config;
+  ig_params params;
+  float *buffers[IG_N_PARAM_KINDS];  // trainable, frozen, state: host-visible flat fp32 (CPU)
+  float *ema, *ema_state;            // averages; NULL until ig_session_add_ema
+  void *arena;                       // shared by all plans of the session
+  size_t arena_bytes;
+} ig_session;
+
+// Creates device, tuner and parameters (initialised from the seed).
+ig_status ig_session_create(const ig_session_options *options, ig_session **out);
+void ig_session_destroy(ig_session *s);
+ig_status ig_session_add_ema(ig_session *s);  // allocates and copies the present weights and statistics
+// Makes the shared arena at least this large; plans bound to the old one are bound again by their owner.
+ig_status ig_session_reserve(ig_session *s, size_t arena_bytes);
+// Wildcard match of a public name: * stands for any text.
+bool ig_name_matches(const char *pattern, const char *name);
+
+// ---- evaluation: pictures in, logits out ----
+typedef struct ig_evaluator {
+  ig_session *session;
+  ig_graph *graph;
+  ig_plan *plan;
+  ig_tensor *pictures, *logits;
+  uint8_t *pictures_memory;  // [batch, size, size, 3]
+  float *logits_memory;      // [batch, classes]
+  int batch, image_size, classes;
+} ig_evaluator;
+
+ig_status ig_evaluator_create(ig_session *s, int batch, int image_size, const float mean[3], const float std[3],
+                              ig_evaluator **out);
+void ig_evaluator_destroy(ig_evaluator *e);
+// After the weights changed. ema: use the averages.
+ig_status ig_evaluator_refresh(ig_evaluator *e, bool ema);
+// pictures [batch, size, size, 3] -> logits (borrowed until the next run).
+ig_status ig_evaluator_run(ig_evaluator *e, const uint8_t *pictures, const float **logits);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,59 @@
+// Weights in and out: from any file that holds them into the flat buffers of a model, and back under public names.
+// Rule: every tensor of the model is accounted for by name; what does not fit is refused by name, never guessed.
+#ifndef IG_TRAIN_WEIGHTS_H
+#define IG_TRAIN_WEIGHTS_H
+
+#include "models/model.h"
+#include "runtime/graph/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// What a file says of itself; texts owned, ig_weights_info_fini. Fields absent from the file are NULL / 0.
+typedef struct ig_weights_info {
+  char *path;      // the file that was found (a run folder's model.safetensors, say)
+  char *model;     // name of model=
+  char *task;      // "classify", "regress"
+  char **classes;  // [n_classes]
+  int n_classes;   // from the metadata, else from the head's shape, else 0
+  int image_size;
+  double eval_crop_ratio;
+  float mean[3], std[3];
+  bool has_preprocessing;
+  int64_t step;
+} ig_weights_info;
+
+// path: a run folder (its model.safetensors), a step-N checkpoint folder, or a .safetensors file.
+// model: NULL = from the metadata (IG_ERR_USAGE "add model=..." where the file does not say).
+ig_status ig_weights_info_read(const char *path, ig_weights_info *out);
+void ig_weights_info_fini(ig_weights_info *info);
+
+typedef struct ig_weights_options {
+  size_t size;       // sizeof(ig_weights_options)
+  bool fresh_head;   // a classifier of another number of classes is left at its initial values instead of refused (12)
+  bool ema;          // checkpoints: take the EMA weights where they exist
+  void (*warn)(void *user, const char *text);  // extra keys (11), EMA absent
+  void *warn_user;
+} ig_weights_options;
+
+typedef struct ig_weights_report {
+  int loaded, converted, extra;  // tensors taken, of them with a change of dtype or layout; keys that were not used
+  bool head_replaced;            // the head kept its initial values
+} ig_weights_report;
+
+// Fills the buffers [trainable, frozen, state] (laid-out params) from path. Checks 9 to 14 of reliability.md; convention
+// of names by what fits best (public; "module." stripped; the model's foreign names). F64, F16, BF16 are converted.
+ig_status ig_weights_load(const char *path, const ig_model *model, const ig_params *params,
+                          float *const buffers[IG_N_PARAM_KINDS], const ig_weights_options *options,
+                          ig_weights_report *report);
+// Writes .safetensors with public names and shapes, num_batches_tracked beside each running_mean (so that torchvision
+// loads it with strict=True), and the info as metadata: ingot.model, ingot.task, ingot.classes (JSON array),
+// ingot.preprocessing (JSON), ingot.step.
+ig_status ig_weights_save(const char *path, const ig_params *params, const float *const buffers[IG_N_PARAM_KINDS],
+                          const ig_weights_info *info, int64_t batches_tracked);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
