@@ -230,6 +230,29 @@ TEST_F(Ckpt, LargeTensorsAreChunked) {
   ig_ckpt_close(r);
 }
 
+TEST_F(Ckpt, SizesAreBounded) {
+  std::vector<uint8_t> data(3 << 20);
+  for (size_t n : {0, 1, 2, 9, 700}) {
+    std::vector<std::string> text(n);
+    std::vector<ig_ckpt_tensor> list(n);
+    for (size_t i = 0; i < n; i++) {
+      text[i] = std::string(i % 7 ? 20 : 300, 'n') + "/" + std::to_string(i);
+      list[i] = {text[i].c_str(), IG_U8, 8, {1, 1, 2, 1, 1, 1, 1, n < 10 ? 1000003 : 3}, data.data(), "weights", 0};
+    }
+    std::string json = "{\"log\":\"" + std::string(n * 5000, 'x') + "\"}";
+    auto o = options((int64_t)n);
+    o.state_json = json.c_str();
+    ASSERT_EQ(ig_ckpt_save(&o, list.data(), n), IG_OK) << ig_error_message();
+    EXPECT_LE(fs::file_size(step_path((int64_t)n) + "/shard-00000.h5"),
+              ig_ckpt_bytes(list.data(), n) + 2 * json.size());
+    ig_ckpt_reader *r;
+    ASSERT_EQ(ig_ckpt_open(step_path((int64_t)n).c_str(), &r), IG_OK) << ig_error_message();
+    EXPECT_EQ(ig_ckpt_state_json(r), json);
+    EXPECT_EQ(ig_ckpt_count(r), n);
+    ig_ckpt_close(r);
+  }
+}
+
 TEST_F(Ckpt, SameStateSameBytes) {
   ASSERT_EQ(save(5), IG_OK);
   std::string shard = slurp(step_path(5) + "/shard-00000.h5"), manifest = slurp(step_path(5) + "/MANIFEST");
@@ -593,6 +616,40 @@ TEST_F(Ckpt, EveryAllocationFails) {  // 65
     EXPECT_GT(failures, 10);
     fs::remove_all(step_path(9));
   }
+}
+
+// A kill does not show a missing fsync, a power cut does: the order itself is checked.
+static std::vector<std::string> trace;
+
+TEST_F(Ckpt, EverythingIsSyncedBeforeItsName) {
+  real_ops = *ig_fileops_get();
+  ig_fileops ops = real_ops;
+  ops.write = [](int fd, const void *p, size_t n) {
+    trace.push_back("write " + fs::read_symlink("/proc/self/fd/" + std::to_string(fd)).filename().string());
+    return real_ops.write(fd, p, n);
+  };
+  ops.fsync = [](int fd) {
+    trace.push_back("fsync " + fs::read_symlink("/proc/self/fd/" + std::to_string(fd)).filename().string());
+    return real_ops.fsync(fd);
+  };
+  ops.rename = [](const char *a, const char *b) {
+    trace.push_back("rename " + fs::path(a).filename().string() + " " + fs::path(b).filename().string());
+    return real_ops.rename(a, b);
+  };
+  trace.clear();
+  ig_fileops_set(&ops);
+  ig_status status = save(8);
+  ig_fileops_set(nullptr);
+  ASSERT_EQ(status, IG_OK) << ig_error_message();
+  const std::vector<std::string> expected = {"fsync " + run.filename().string(),  // the new folder's own name
+                                             "write shard-00000.h5",
+                                             "fsync shard-00000.h5",
+                                             "write MANIFEST",
+                                             "fsync MANIFEST",
+                                             "fsync step-8.tmp",
+                                             "rename step-8.tmp step-8",
+                                             "fsync checkpoints"};
+  EXPECT_EQ(trace, expected);
 }
 
 // --- kill -9 ---

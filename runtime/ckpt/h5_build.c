@@ -34,8 +34,10 @@ static void choose_chunk(const ig_ckpt_tensor *t, hsize_t chunk[IG_CKPT_MAX_DIMS
   }
 }
 
+// Generous, as it is address space and not memory: libhdf5 does not survive a buffer that cannot grow. The base covers
+// root, groups, the state's own header and the rounding of the buffer to whole CHUNK_BYTES.
 uint64_t ig_h5_bytes(const ig_ckpt_tensor *tensors, size_t n, size_t state_bytes) {
-  uint64_t total = (1u << 20) + (uint64_t)state_bytes * 2;
+  uint64_t total = (2u << 20) + (uint64_t)state_bytes * 2;
   for (size_t i = 0; i < n; i++) {
     const ig_ckpt_tensor *t = &tensors[i];
     hsize_t chunk[IG_CKPT_MAX_DIMS];
