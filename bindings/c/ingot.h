@@ -11,8 +11,6 @@
 extern "C" {
 #endif
 
-#define IG_PUBLIC __attribute__((visibility("default")))
-
 // What a call reports while it works. Any function may be NULL. All are called on the calling thread.
 typedef struct ig_callbacks {
   size_t size;  // sizeof(ig_callbacks)

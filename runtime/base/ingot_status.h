@@ -7,6 +7,9 @@
 extern "C" {
 #endif
 
+// What libingot.so shows; everything else in it is hidden.
+#define IG_PUBLIC __attribute__((visibility("default")))
+
 // What a function that can fail returns; 0 is success. The CLI maps these to exit codes (see ig_status_exit_code).
 typedef enum ig_status {
   IG_OK = 0,
@@ -27,11 +30,11 @@ typedef enum ig_status {
 } ig_status;
 
 // Message of the calling thread's last failure ("" if none). Valid until the next failure on this thread.
-const char *ig_error_message(void);
+IG_PUBLIC const char *ig_error_message(void);
 // Short name of a status: "ok", "usage", "format", ...
-const char *ig_status_name(ig_status status);
+IG_PUBLIC const char *ig_status_name(ig_status status);
 // Process exit code of cli.md for a status.
-int ig_status_exit_code(ig_status status);
+IG_PUBLIC int ig_status_exit_code(ig_status status);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,15 @@
+# Sanitizers and coverage, on every target. Rule: off unless a preset asks.
+if(INGOT_SANITIZE)
+  add_compile_options(-fsanitize=${INGOT_SANITIZE} -fno-omit-frame-pointer -g)
+  add_link_options(-fsanitize=${INGOT_SANITIZE})
+  if(INGOT_SANITIZE MATCHES "undefined")
+    add_compile_options(-fno-sanitize-recover=undefined)
+  endif()
+  if(INGOT_SANITIZE MATCHES "thread")
+    add_compile_options(-Wno-tsan) # gcc: fences are not modelled; OpenMP's own are suppressed in tsan.supp
+  endif()
+endif()
+if(INGOT_COVERAGE)
+  add_compile_options(--coverage -g)
+  add_link_options(--coverage)
+endif()

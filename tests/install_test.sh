@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# `cmake --install` into an empty folder, moved elsewhere, serves a C program through its CMake package and through
+# pkg-config, and libingot.so shows nothing but the public interface.
+set -euo pipefail
+build=$(dirname "${INGOT_BIN:?}")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+DESTDIR= cmake --install "$build" --prefix "$work/first" > "$work/log" || { cat "$work/log"; exit 1; }
+mv "$work/first" "$work/tree"
+test -x "$work/tree/bin/ingot"
+lib=$(dirname "$(find "$work/tree" -name libingot.so)")
+
+leaked=$(nm -D --defined-only "$lib/libingot.so" | awk '{print $3}' |
+  grep -vxE 'ig_(call|version|error_message|status_name|status_exit_code)' || true)
+test -z "$leaked" || { echo "libingot.so shows more than ingot.h: $leaked"; exit 1; }
+
+cat > "$work/user.c" << 'END'
+#include <ingot.h>
+#include <stdio.h>
+int main(void) {
+  const char *const words[] = {"no_such_key=1"};
+  ig_status status = ig_call("train", 1, words, NULL);
+  printf("%s %s %d %s\n", ig_version(), ig_status_name(status), ig_status_exit_code(status), ig_error_message());
+  return status == IG_ERR_USAGE ? 0 : 1;
+}
+END
+cat > "$work/CMakeLists.txt" << 'END'
+cmake_minimum_required(VERSION 3.24)
+project(user C)
+find_package(ingot 0.1 REQUIRED)
+add_executable(user user.c)
+target_link_libraries(user PRIVATE ingot::ingot)
+END
+check() {
+  local said
+  said=$("$@") || { echo "$* failed: $said"; exit 1; }
+  [[ $said == *no_such_key* ]] || { echo "unexpected answer: $said"; exit 1; }
+  echo "$said"
+}
+cmake -S "$work" -B "$work/build" -DCMAKE_PREFIX_PATH="$work/tree" > "$work/log" || { cat "$work/log"; exit 1; }
+cmake --build "$work/build" > "$work/log" || { cat "$work/log"; exit 1; }
+check "$work/build/user"
+
+export PKG_CONFIG_PATH="$lib/pkgconfig"
+# shellcheck disable=SC2046
+cc -Wall -Werror "$work/user.c" -o "$work/user" $(pkg-config --cflags --libs ingot) -Wl,-rpath,"$lib"
+check "$work/user"
