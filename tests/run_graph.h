@@ -78,12 +78,13 @@ class Graph {
 
   std::vector<float> &space(ig_space s) { return spaces_[s]; }
 
-  void plan(const Way &way, int threads = 0) {
+  void plan(const Way &way, int threads = 0, bool winograd = false) {
     must(ig_graph_status(g));
     ig_cpu_options c = {};
     c.size = sizeof c;
     c.isa = way.isa;
     c.threads = threads;
+    c.winograd = winograd;
     c.impl_lists = ig_cpu_impl_lists;
     must(ig_device_create_cpu(&c, &device_));
     ig_plan_options p = {};
