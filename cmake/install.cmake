@@ -7,8 +7,8 @@ get_target_property(capi_type ig_capi TYPE)
 if(capi_type STREQUAL "STATIC_LIBRARY")
   file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/shared.c CONTENT "typedef int ig_shared_library_of_the_floors;\n")
   add_library(ingot_shared SHARED ${PROJECT_BINARY_DIR}/shared.c)
-  # Whole: the interface and the status calls are called from outside alone. The floors between come by reference.
-  target_link_libraries(ingot_shared PRIVATE "$<LINK_LIBRARY:WHOLE_ARCHIVE,ig_capi,ig_base>")
+  # Whole, because it is called from outside alone. The floors below come by reference.
+  target_link_libraries(ingot_shared PRIVATE "$<LINK_LIBRARY:WHOLE_ARCHIVE,ig_capi>")
   # Symbols of libraries that happen to be static (a libjpeg.a, say) stay inside too.
   target_link_options(ingot_shared PRIVATE LINKER:--exclude-libs,libjpeg.a:libpng.a:libz.a:libtiff.a
                                            LINKER:--no-undefined)
