@@ -1,4 +1,5 @@
 // The CPU as a device: memory is host memory, a stream is the calling thread, work is done when a call returns.
+#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -79,6 +80,7 @@ ig_status ig_device_create_cpu(const ig_cpu_options *options, ig_device **out) {
   dev->caps.kind = IG_DEVICE_CPU;
   dev->caps.isa = options->isa < isa ? options->isa : isa;
   dev->caps.threads = options->threads > 0 ? options->threads : ig_cpu_threads();
+  omp_set_num_threads(dev->caps.threads);  // of parallel loops started by this thread, the one that runs plans
   dev->caps.bf16 = dev->caps.isa >= IG_ISA_AVX512_BF16;
   dev->caps.winograd = options->winograd;
   dev->caps.memory_bytes = ig_memory_limit();

@@ -23,17 +23,18 @@ typedef struct ig_train_callbacks {
 } ig_train_callbacks;
 
 typedef struct ig_train_options {
-  size_t size;  // sizeof(ig_train_options)
+  size_t size;                 // sizeof(ig_train_options)
   ig_session_options session;  // model, device, precision, freeze, seed; classes are taken from the data
   ig_dataset *data;            // opened by the caller, borrowed
   const char *weights;         // start from, or NULL
-  const char *out;             // run folder
-  const char *args_yaml;       // resolved configuration as text, written to args.yaml
-  const char *config_hash;     // of what may not change on resume
+  bool fresh_head;  // of weights: the classifier is left at its initial values where the number of classes differs
+  const char *out;  // run folder
+  const char *args_yaml;         // resolved configuration as text, written to args.yaml
+  const char *config_hash;       // of what may not change on resume
   const char *environment_json;  // written to environment.json
   enum { IG_RESUME_NO, IG_RESUME_AUTO, IG_RESUME_PATH } resume;
-  const char *resume_path;     // a step-N folder or a run folder
-  int64_t epochs, steps;       // one of them > 0
+  const char *resume_path;  // a step-N folder or a run folder
+  int64_t epochs, steps;    // one of them > 0
   int batch, accumulate;
   int image_size;
   double eval_crop_ratio;
@@ -42,20 +43,23 @@ typedef struct ig_train_options {
   const char *loss;            // "ce", "focal"
   const float *class_weights;  // [classes] or NULL
   ig_optimizer_options optimizer;
-  ig_schedule schedule;        // total and warmup are filled by the caller in steps
-  double ema;                  // decay; 0 = off; ramps up as min(ema, (1 + t) / (10 + t))
-  const char *const *no_decay; size_t n_no_decay;  // patterns; NULL = tensors of one dimension
-  const char *const *lr_scale; size_t n_lr_scale;  // "PATTERN:FACTOR"
-  int64_t save_every_steps; double save_every_seconds;
+  ig_schedule schedule;  // total and warmup are filled by the caller in steps
+  double ema;            // decay; 0 = off; ramps up as min(ema, (1 + t) / (10 + t))
+  const char *const *no_decay;
+  size_t n_no_decay;  // patterns; NULL = tensors of one dimension
+  const char *const *lr_scale;
+  size_t n_lr_scale;  // "PATTERN:FACTOR"
+  int64_t save_every_steps;
+  double save_every_seconds;
   int keep;
-  double time_limit;           // seconds; 0 = none
-  int64_t patience;            // evaluations without improvement; 0 = off
-  const char *monitor;         // "accuracy", "loss", "f1"
+  double time_limit;    // seconds; 0 = none
+  int64_t patience;     // evaluations without improvement; 0 = off
+  const char *monitor;  // "accuracy", "loss", "f1"
   bool strict, recompute;
-  uint64_t memory;             // budget; 0 = none
-  uint64_t cache_bytes;        // of decoded pictures
+  uint64_t memory;       // budget; 0 = none
+  uint64_t cache_bytes;  // of decoded pictures
   int loader_threads;
-  int nan_limit;               // non-finite losses in a row before falling back to the last checkpoint (3)
+  int nan_limit;  // non-finite losses in a row before falling back to the last checkpoint (3)
 } ig_train_options;
 
 typedef struct ig_plan_summary {

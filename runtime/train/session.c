@@ -1,0 +1,164 @@
+// A model on a device with its weights.
+#include "runtime/train/session.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/kernels.h"
+#include "kernels/reorder/reorder.h"
+#include "runtime/base/fileop.h"
+
+bool ig_name_matches(const char *pattern, const char *name) {
+  const char *star = NULL, *resume = NULL;
+  while (*name) {
+    if (*pattern == '*') {
+      star = ++pattern;
+      resume = name;
+    } else if (*pattern == *name) {
+      pattern++;
+      name++;
+    } else if (star) {
+      pattern = star;
+      name = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (*pattern == '*')
+    pattern++;
+  return !*pattern;
+}
+
+static bool is_frozen(void *user, const char *name) {
+  const ig_session_options *o = user;
+  for (size_t i = 0; i < o->n_freeze; i++)
+    if (ig_name_matches(o->freeze[i], name))
+      return true;
+  return false;
+}
+
+static ig_status make_device(ig_session *s) {
+  const ig_session_options *o = &s->options;
+  if (o->device && strcmp(o->device, "auto") && strcmp(o->device, "cpu"))
+    return ig_fail(IG_ERR_UNSUPPORTED, "device=%s: this build has the device cpu only; use device=cpu or device=auto",
+                   o->device);
+  IG_TRY(ig_device_create_cpu(&(ig_cpu_options){.size = sizeof(ig_cpu_options),
+                                                .threads = o->threads,
+                                                .isa = o->isa,
+                                                .winograd = o->winograd,
+                                                .impl_lists = ig_cpu_impl_lists,
+                                                .libraries = ig_cpu_libraries()},
+                              &s->device));
+  const char *precision = o->precision ? o->precision : "fp32";
+  if (!strcmp(precision, "fp32"))
+    s->compute = IG_F32;
+  else if (!strcmp(precision, "auto"))
+    s->compute = s->device->caps.bf16 ? IG_BF16 : IG_F32;
+  else if (!strcmp(precision, "bf16") && s->device->caps.bf16)
+    s->compute = IG_BF16;
+  else if (!strcmp(precision, "bf16"))
+    return ig_fail(IG_ERR_UNSUPPORTED,
+                   "precision=bf16: this processor (%s, %s) has no bf16 arithmetic and would emulate it several times "
+                   "slower; use precision=fp32",
+                   s->device->caps.name, ig_isa_name(s->device->caps.isa));
+  else
+    return ig_fail(IG_ERR_UNSUPPORTED, "precision=%s: the cpu computes in fp32 or bf16", precision);
+  return IG_OK;
+}
+
+// Parameters are named by building the evaluation graph once, at a small size.
+static ig_status make_params(ig_session *s) {
+  ig_graph *g = NULL;
+  ig_status status = IG_OK;
+  ig_params_init(&s->params);
+  s->params.is_frozen = is_frozen;
+  s->params.is_frozen_user = &s->options;
+  IG_GOTO(ig_graph_create(&(ig_graph_options){.size = sizeof(ig_graph_options),
+                                              .ops = ig_op_lists,
+                                              .params = &s->params,
+                                              .mode = IG_MODE_EVAL,
+                                              .compute_dtype = IG_F32},
+                          &g));
+  int side = s->options.model->default_size < 64 ? s->options.model->default_size : 64;
+  ig_tensor *x = ig_graph_input(g, "pictures", IG_F32, IG_SHAPE4(1, side, side, 3));
+  s->options.model->build(s->options.model, g, &s->config, x, NULL);
+  IG_GOTO(ig_graph_status(g));
+  for (size_t i = 0; i < s->options.n_freeze; i++) {
+    bool any = false;
+    for (size_t j = 0; j < s->params.n && !any; j++)
+      any = ig_name_matches(s->options.freeze[i], s->params.items[j]->name);
+    if (!any)
+      IG_GOTO(ig_fail(IG_ERR_USAGE, "freeze=%s matches no tensor of %s; the first is %s", s->options.freeze[i],
+                      s->options.model->name, s->params.items[0]->name));
+  }
+  IG_GOTO(ig_params_layout(&s->params));
+  for (int kind = 0; kind < IG_N_PARAM_KINDS; kind++)
+    IG_GOTO(ig_alloc_pages((size_t)(s->params.count[kind] + 1) * sizeof(float), "weights", &s->buffers[kind]));
+  IG_GOTO(ig_params_initialize(&s->params, s->options.seed, s->buffers));
+done:
+  ig_graph_destroy(g);
+  return status;
+}
+
+ig_status ig_session_create(const ig_session_options *options, ig_session **out) {
+  *out = NULL;
+  if (options->size != sizeof *options)
+    return ig_fail(IG_ERR_INTERNAL, "ig_session_options: size %zu, expected %zu", options->size, sizeof *options);
+  ig_session *s;
+  char *path = NULL;
+  IG_TRY(ig_alloc(sizeof *s, "session", &s));
+  ig_status status = IG_OK;
+  s->options = *options;
+  s->config = (ig_model_config){
+      .size = sizeof(ig_model_config), .classes = options->classes, .zero_init_residual = options->zero_init_residual};
+  IG_GOTO(make_device(s));
+  if (options->cache_dir)
+    IG_GOTO(ig_path_join(&path, options->cache_dir, "tuned.json"));
+  IG_GOTO(ig_tuner_create(path, &s->tuner));
+  IG_GOTO(make_params(s));
+  *out = s;
+done:
+  ig_free(path);
+  if (status != IG_OK)
+    ig_session_destroy(s);
+  return status;
+}
+
+void ig_session_destroy(ig_session *s) {
+  if (!s)
+    return;
+  for (int kind = 0; kind < IG_N_PARAM_KINDS; kind++)
+    ig_free_pages(s->buffers[kind], (size_t)(s->params.count[kind] + 1) * sizeof(float));
+  ig_free_pages(s->ema, (size_t)(s->params.count[IG_PARAM_TRAINABLE] + 1) * sizeof(float));
+  ig_free_pages(s->ema_state, (size_t)(s->params.count[IG_PARAM_STATE] + 1) * sizeof(float));
+  if (s->arena)
+    s->device->ops->free(s->device, s->arena, s->arena_bytes);
+  ig_params_fini(&s->params);
+  ig_tuner_destroy(s->tuner);
+  ig_device_destroy(s->device);
+  ig_free(s);
+}
+
+ig_status ig_session_add_ema(ig_session *s) {
+  size_t weights = (size_t)s->params.count[IG_PARAM_TRAINABLE] * sizeof(float);
+  size_t state = (size_t)s->params.count[IG_PARAM_STATE] * sizeof(float);
+  if (!s->ema)
+    IG_TRY(ig_alloc_pages(weights + sizeof(float), "averaged weights", &s->ema));
+  if (!s->ema_state)
+    IG_TRY(ig_alloc_pages(state + sizeof(float), "averaged statistics", &s->ema_state));
+  memcpy(s->ema, s->buffers[IG_PARAM_TRAINABLE], weights);
+  memcpy(s->ema_state, s->buffers[IG_PARAM_STATE], state);
+  return IG_OK;
+}
+
+ig_status ig_session_reserve(ig_session *s, size_t bytes) {
+  if (bytes <= s->arena_bytes)
+    return IG_OK;
+  void *arena;
+  IG_TRY(s->device->ops->alloc(s->device, bytes, "activations and workspaces", &arena));
+  if (s->arena)
+    s->device->ops->free(s->device, s->arena, s->arena_bytes);
+  s->arena = arena;
+  s->arena_bytes = bytes;
+  return IG_OK;
+}

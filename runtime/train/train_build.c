@@ -1,0 +1,334 @@
+// Graphs, plans and buffers of a training run, and what they take (ig_train_plan).
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/eltwise/eltwise.h"
+#include "kernels/kernels.h"
+#include "kernels/picture/picture.h"
+#include "runtime/base/cpu.h"
+#include "runtime/train/trainer_internal.h"
+
+static ig_status new_graph(ig_trainer *t, ig_graph **out) {
+  return ig_graph_create(&(ig_graph_options){.size = sizeof(ig_graph_options),
+                                             .ops = ig_op_lists,
+                                             .params = &t->session->params,
+                                             .mode = IG_MODE_TRAIN,
+                                             .compute_dtype = t->session->compute},
+                         out);
+}
+
+static ig_status new_plan(ig_trainer *t, ig_graph *g, ig_plan **out) {
+  const ig_session_options *o = &t->session->options;
+  return ig_plan_create(g,
+                        &(ig_plan_options){.size = sizeof(ig_plan_options),
+                                           .device = t->session->device,
+                                           .tuner = t->session->tuner,
+                                           .deterministic = o->deterministic,
+                                           .shards = o->deterministic ? (o->shards ? o->shards : 8) : 0,
+                                           .force = o->force,
+                                           .stable_spaces = 1u << IG_SPACE_FROZEN},
+                        out);
+}
+
+static ig_status build_step(ig_trainer *t, bool recompute) {
+  const ig_train_options *o = t->o;
+  int64_t n = t->micro, side = o->image_size;
+  ig_graph *g;
+  IG_TRY(new_graph(t, &t->step_graph));
+  g = t->step_graph;
+  ig_picture_attr attr = {0};
+  memcpy(attr.mean, o->session.model->mean, sizeof attr.mean);
+  memcpy(attr.std, o->session.model->std, sizeof attr.std);
+  t->io.pictures = ig_graph_input(g, "pictures", IG_U8, IG_SHAPE4(n, side, side, 3));
+  t->io.aug = ig_graph_input(g, "aug", IG_F32, IG_SHAPE2(n, IG_N_AUG));
+  t->io.partner = ig_graph_input(g, "partner", IG_I32, IG_SHAPE1(n));
+  t->io.labels = ig_graph_input(g, "labels", IG_I32, IG_SHAPE1(n));
+  t->io.second_labels = ig_graph_input(g, "second_labels", IG_I32, IG_SHAPE1(n));
+  t->io.lam = ig_graph_input(g, "lam", IG_F32, IG_SHAPE1(n));
+  t->io.weights = ig_graph_input(g, "weights", IG_F32, IG_SHAPE1(n));
+  t->io.class_weights =
+      o->class_weights ? ig_graph_input(g, "class_weights", IG_F32, IG_SHAPE1(t->session->config.classes)) : NULL;
+  ig_tensor *x = ig_picture(g, "normalise", t->io.pictures, t->io.aug, t->io.partner, &attr);
+  ig_tensor *logits = o->session.model->build(o->session.model, g, &t->session->config, x, t->io.weights);
+  bool focal = o->loss && !strcmp(o->loss, "focal");
+  ig_loss loss = ig_softmax_xent(g, "loss", logits, t->io.labels, t->io.second_labels, t->io.lam, t->io.weights,
+                                 t->io.class_weights,
+                                 &(ig_xent_attr){.label_smoothing = (float)o->label_smoothing,
+                                                 .focal_gamma = focal ? (float)o->focal_gamma : 0,
+                                                 .weight_per_row = focal});
+  IG_TRY(ig_graph_status(g));
+  t->io.loss = loss.sum;
+  t->io.weight = loss.weight;
+  // The gradient of the sum; the update multiplies by 1 / weight of all micro-batches.
+  IG_TRY(ig_graph_differentiate(g, 1, &loss.sum, NULL, 0, NULL, NULL));
+  ig_graph_output(g, t->io.loss, "loss_sum");
+  ig_graph_output(g, t->io.weight, "loss_weight");
+  int cloned = 0;
+  if (recompute)
+    IG_TRY(ig_graph_recompute(g, &cloned));
+  return new_plan(t, g, &t->step_plan);
+}
+
+// accumulated += gradients, after each micro-batch.
+static ig_status build_sum(ig_trainer *t) {
+  if (t->o->accumulate <= 1)
+    return IG_OK;
+  IG_TRY(new_graph(t, &t->sum_graph));
+  ig_axpy(t->sum_graph, "accumulate", ig_graph_flat(t->sum_graph, IG_SPACE_ACCUM),
+          ig_graph_flat(t->sum_graph, IG_SPACE_GRAD), 1);
+  IG_TRY(ig_graph_status(t->sum_graph));
+  return new_plan(t, t->sum_graph, &t->sum_plan);
+}
+
+static ig_status build_update(ig_trainer *t) {
+  ig_optimizer_options o = t->o->optimizer;
+  o.ema = t->o->ema > 0;
+  o.gradients = t->o->accumulate > 1 ? IG_SPACE_ACCUM : IG_SPACE_GRAD;
+  t->n_moments = ig_optimizer_moments(&o);
+  IG_TRY(new_graph(t, &t->update_graph));
+  IG_TRY(ig_optimizer_build_update(t->update_graph, &o, &t->opt_io));
+  IG_TRY(new_plan(t, t->update_graph, &t->update_plan));
+  size_t segments = (size_t)ig_optimizer_segments(&t->session->params);
+  IG_TRY(ig_alloc_array(segments + 1, sizeof *t->seg_start, "segments", &t->seg_start));
+  IG_TRY(ig_alloc_array(4 * segments, sizeof *t->seg_attr, "segments", &t->seg_attr));
+  return ig_optimizer_fill_segments(&t->session->params, &o, t->seg_start, t->seg_attr);
+}
+
+static ig_status apply_patterns(ig_trainer *t) {
+  const ig_train_options *o = t->o;
+  ig_params *p = &t->session->params;
+  for (size_t i = 0; i < p->n; i++) {
+    ig_param *param = p->items[i];
+    for (size_t k = 0; k < o->n_no_decay; k++) {
+      if (k == 0)
+        param->decay = true;
+      if (ig_name_matches(o->no_decay[k], param->name))
+        param->decay = false;
+    }
+  }
+  for (size_t k = 0; k < o->n_lr_scale; k++) {
+    const char *colon = strrchr(o->lr_scale[k], ':');
+    char pattern[256], *end;
+    double factor = colon ? strtod(colon + 1, &end) : 0;
+    if (!colon || end == colon + 1 || *end || factor < 0 || (size_t)(colon - o->lr_scale[k]) >= sizeof pattern)
+      return ig_fail(IG_ERR_USAGE, "lr_scale=%s: expected PATTERN:FACTOR such as layer1.*:0.1", o->lr_scale[k]);
+    snprintf(pattern, sizeof pattern, "%.*s", (int)(colon - o->lr_scale[k]), o->lr_scale[k]);
+    bool any = false;
+    for (size_t i = 0; i < p->n; i++)
+      if (ig_name_matches(pattern, p->items[i]->name)) {
+        p->items[i]->lr_scale = (float)factor;
+        any = true;
+      }
+    if (!any)
+      return ig_fail(IG_ERR_USAGE, "lr_scale=%s matches no tensor of %s", o->lr_scale[k], o->session.model->name);
+  }
+  return IG_OK;
+}
+
+static size_t flat_bytes(const ig_trainer *t) {
+  return (size_t)(t->session->params.count[IG_PARAM_TRAINABLE] + 1) * sizeof(float);
+}
+
+static ig_status build_plans(ig_trainer *t, bool recompute) {
+  IG_TRY(build_step(t, recompute));
+  IG_TRY(build_sum(t));
+  return build_update(t);
+}
+
+static void summarize(const ig_trainer *t, ig_plan_summary *s) {
+  const ig_params *p = &t->session->params;
+  ig_plan_bytes step, update = {0}, eval = {0};
+  memset(s, 0, sizeof *s);
+  for (size_t i = 0; i < p->n; i++)
+    if (p->items[i]->kind != IG_PARAM_STATE)
+      s->parameters += ig_shape_count(&p->items[i]->shape);
+  ig_plan_get_bytes(t->step_plan, &step);
+  ig_plan_get_bytes(t->update_plan, &update);
+  if (t->evaluator)
+    ig_plan_get_bytes(t->evaluator->plan, &eval);
+  uint64_t flat = flat_bytes(t);
+  s->weights = flat + 4 * (uint64_t)(p->count[IG_PARAM_FROZEN] + 2 * p->count[IG_PARAM_STATE]) + eval.persistent +
+               step.persistent;
+  s->gradients = flat * (t->o->accumulate > 1 ? 2 : 1);
+  s->optimizer = flat * (uint64_t)(t->n_moments + (t->o->ema > 0));
+  uint64_t arena = step.arena > eval.arena ? step.arena : eval.arena;
+  s->workspace = step.workspace_peak;
+  s->activations = arena - step.workspace_peak;
+  s->cache = t->o->cache_bytes;
+  s->snapshot = ig_trainer_checkpoint_bytes(t);
+  uint64_t batches = 4 * (uint64_t)t->micro * (uint64_t)t->o->image_size * (uint64_t)t->o->image_size * 3;
+  s->total = s->weights + s->gradients + s->optimizer + arena + s->cache + s->snapshot + batches;
+  s->flops_per_step = ig_plan_flops(t->step_plan) * (t->o->accumulate > 1 ? t->o->accumulate : 1);
+}
+
+static void drop_plans(ig_trainer *t) {
+  ig_plan_destroy(t->step_plan);
+  ig_plan_destroy(t->sum_plan);
+  ig_plan_destroy(t->update_plan);
+  ig_graph_destroy(t->step_graph);
+  ig_graph_destroy(t->sum_graph);
+  ig_graph_destroy(t->update_graph);
+  ig_free(t->seg_start);
+  ig_free(t->seg_attr);
+  t->step_plan = t->sum_plan = t->update_plan = NULL;
+  t->step_graph = t->sum_graph = t->update_graph = NULL;
+  t->seg_start = NULL;
+  t->seg_attr = NULL;
+}
+
+// Session, graphs and plans; no large buffer yet. A memory budget is met by recomputation or refused.
+static ig_status plan_all(ig_trainer *t, ig_plan_summary *summary) {
+  const ig_train_options *o = t->o;
+  ig_session_options session = o->session;
+  session.classes = o->data->n_classes;
+  IG_TRY(ig_session_create(&session, &t->session));
+  IG_TRY(apply_patterns(t));
+  t->micro = o->batch / (o->accumulate > 1 ? o->accumulate : 1);
+  t->n_train = (int64_t)o->data->count[IG_PART_TRAIN];
+  if (t->micro < 1 || t->micro * (o->accumulate > 1 ? o->accumulate : 1) != o->batch)
+    return ig_fail(IG_ERR_USAGE, "batch=%d is not divisible by accumulate=%d", o->batch, o->accumulate);
+  if (t->n_train < o->batch)
+    return ig_fail(IG_ERR_DATA, "%s: %lld training pictures are fewer than batch=%d; use batch=%lld or less",
+                   o->data->path, (long long)t->n_train, o->batch, (long long)t->n_train);
+  if (t->session->params.count[IG_PARAM_TRAINABLE] == 0)
+    return ig_fail(IG_ERR_USAGE, "freeze= leaves nothing to train");
+  t->total_steps = o->steps > 0 ? o->steps : (o->epochs * t->n_train + o->batch - 1) / o->batch;
+  if (o->data->count[IG_PART_VAL])
+    IG_TRY(ig_evaluator_create(t->session, t->micro < 32 ? t->micro : 32, o->image_size, o->session.model->mean,
+                               o->session.model->std, &t->evaluator));
+  IG_TRY(build_plans(t, o->recompute));
+  summarize(t, summary);
+  if (o->memory && summary->total > o->memory && !o->recompute) {
+    drop_plans(t);
+    IG_TRY(build_plans(t, true));
+    summarize(t, summary);
+    if (summary->total <= o->memory)
+      ig_trainer_line(t, "memory=%.2f GiB: activations are recomputed to stay within it",
+                      (double)o->memory / (1 << 30));
+  }
+  if (o->memory && summary->total > o->memory)
+    return ig_fail(IG_ERR_MEMORY,
+                   "training takes %.0f MiB, memory= allows %.0f MiB (activations are %.0f MiB of it); use a smaller "
+                   "batch, accumulate=, image_size= or cache=",
+                   (double)summary->total / (1 << 20), (double)o->memory / (1 << 20),
+                   (double)summary->activations / (1 << 20));
+  return IG_OK;
+}
+
+ig_status ig_trainer_build(ig_trainer *t) {
+  ig_plan_summary summary;
+  IG_TRY(plan_all(t, &summary));
+  uint64_t limit = ig_memory_limit();
+  if (summary.total > limit)
+    return ig_fail(IG_ERR_MEMORY,
+                   "training takes %.0f MiB, this machine allows %.0f MiB; use a smaller batch or "
+                   "memory=%.0fMiB",
+                   (double)summary.total / (1 << 20), (double)limit / (1 << 20), (double)limit / (1 << 20));
+  IG_TRY(ig_alloc_pages(flat_bytes(t), "gradients", &t->gradients));
+  if (t->o->accumulate > 1)
+    IG_TRY(ig_alloc_pages(flat_bytes(t), "accumulated gradients", &t->accumulated));
+  for (int i = 0; i < t->n_moments; i++)
+    IG_TRY(ig_alloc_pages(flat_bytes(t), "optimizer moments", &t->moments[i]));
+  IG_TRY(ig_alloc_array((size_t)t->session->params.count[IG_PARAM_STATE] + 1, sizeof(float), "statistics",
+                        &t->state_before));
+  if (ig_tuner_save(t->session->tuner) != IG_OK)
+    ig_trainer_line(t, "warning: the choice of implementations is not stored (%s)", ig_error_message());
+  return IG_OK;
+}
+
+ig_status ig_trainer_bind(ig_trainer *t) {
+  ig_session *s = t->session;
+  ig_plan *plans[] = {t->step_plan, t->sum_plan, t->update_plan};
+  for (int i = 0; i < 3; i++) {
+    ig_plan_bytes bytes;
+    if (!plans[i])
+      continue;
+    ig_plan_get_bytes(plans[i], &bytes);
+    IG_TRY(ig_session_reserve(s, bytes.arena));
+  }
+  if (t->evaluator) {
+    ig_plan_bytes bytes;
+    ig_plan_get_bytes(t->evaluator->plan, &bytes);
+    IG_TRY(ig_session_reserve(s, bytes.arena));
+  }
+  for (int i = 0; i < 3; i++) {
+    ig_plan *p = plans[i];
+    if (!p)
+      continue;
+    const struct {
+      ig_space space;
+      void *base;
+    } bases[] = {{IG_SPACE_ARENA, s->arena},
+                 {IG_SPACE_TRAINABLE, s->buffers[IG_PARAM_TRAINABLE]},
+                 {IG_SPACE_FROZEN, s->buffers[IG_PARAM_FROZEN]},
+                 {IG_SPACE_STATE, s->buffers[IG_PARAM_STATE]},
+                 {IG_SPACE_GRAD, t->gradients},
+                 {IG_SPACE_ACCUM, t->accumulated},
+                 {IG_SPACE_MOMENT0, t->moments[0]},
+                 {IG_SPACE_MOMENT1, t->moments[1]},
+                 {IG_SPACE_MOMENT2, t->moments[2]},
+                 {IG_SPACE_EMA, s->ema},
+                 {IG_SPACE_EMA_STATE, s->ema_state}};
+    for (size_t k = 0; k < sizeof bases / sizeof *bases; k++)
+      if (bases[k].base)
+        IG_TRY(ig_plan_bind(p, bases[k].space, bases[k].base));
+  }
+  IG_TRY(ig_plan_set_io(t->step_plan, t->io.loss, &t->loss_sum));
+  IG_TRY(ig_plan_set_io(t->step_plan, t->io.weight, &t->loss_weight));
+  if (t->io.class_weights)
+    IG_TRY(ig_plan_set_io(t->step_plan, t->io.class_weights, (void *)t->o->class_weights));
+  IG_TRY(ig_plan_set_io(t->update_plan, t->opt_io.hyper, t->hyper));
+  IG_TRY(ig_plan_set_io(t->update_plan, t->opt_io.seg_start, t->seg_start));
+  IG_TRY(ig_plan_set_io(t->update_plan, t->opt_io.seg_attr, t->seg_attr));
+  IG_TRY(ig_plan_set_io(t->update_plan, t->opt_io.norm, &t->norm));
+  return ig_plan_set_io(t->update_plan, t->opt_io.gscale, t->gscale);
+}
+
+void ig_trainer_release(ig_trainer *t) {
+  drop_plans(t);
+  ig_evaluator_destroy(t->evaluator);
+  if (t->session) {
+    ig_free_pages(t->gradients, flat_bytes(t));
+    ig_free_pages(t->accumulated, flat_bytes(t));
+    for (int i = 0; i < IG_MAX_MOMENTS; i++)
+      ig_free_pages(t->moments[i], flat_bytes(t));
+  }
+  ig_free(t->state_before);
+  ig_loader_destroy(t->loader);
+  ig_events_close(t->events);
+  ig_metrics_fini(&t->metrics);
+  ig_free(t->checkpoints);
+  ig_free(t->log_path);
+  ig_free(t->best_path);
+  ig_free(t->weights_path);
+  ig_session_destroy(t->session);
+  ig_lock_release(t->lock);
+}
+
+ig_status ig_train_plan(const ig_train_options *options, ig_plan_summary *out, json_t **rows) {
+  ig_train_callbacks none = {0};
+  ig_trainer t = {.o = options, .cb = &none};
+  *rows = NULL;
+  ig_status status = plan_all(&t, out);
+  if (status == IG_OK) {
+    *rows = json_array();
+    for (int i = 0; i < ig_plan_n_rows(t.step_plan); i++) {
+      ig_plan_row r = ig_plan_get_row(t.step_plan, i);
+      char shape[96];
+      json_array_append_new(
+          *rows, json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:f}", "name", r.node->name, "op", r.node->op->name, "impl",
+                           r.impl, "shape", ig_shape_text(&r.node->out[0]->shape, shape), "bytes",
+                           (json_int_t)r.out_bytes, "flops", r.flops, "traffic", r.bytes));
+    }
+    // An estimate from a rate a thread of these instruction sets was seen to keep up in convolutions.
+    ig_isa isa = t.session->device->caps.isa;
+    double rate = (isa >= IG_ISA_AVX512 ? 80e9
+                   : isa == IG_ISA_AVX2 ? 40e9
+                                        : 8e9) *
+                  (t.session->compute == IG_BF16 ? 2 : 1) * t.session->device->caps.threads;
+    out->seconds_per_step = out->flops_per_step / rate;
+  }
+  ig_trainer_release(&t);
+  return status;
+}

@@ -1,0 +1,207 @@
+// What a run tells: log.jsonl, TensorBoard events, lines and progress for people, and the files at the end. Rule:
+// log.jsonl never holds a step twice; a resume first drops what lies behind its checkpoint.
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/base/cpu.h"
+#include "runtime/base/fileop.h"
+#include "runtime/base/text.h"
+#include "runtime/train/report.h"
+#include "runtime/train/trainer_internal.h"
+
+#define LOG_BYTES (1u << 30)
+
+void ig_trainer_line(const ig_trainer *t, const char *format, ...) {
+  if (!t->cb->line)
+    return;
+  char text[2300];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  t->cb->line(t->cb->user, text);
+}
+
+double ig_trainer_seconds(const ig_trainer *t) {
+  return t->seconds_before + (t->started_ns ? (double)(ig_now_ns() - t->started_ns) * 1e-9 : 0);
+}
+
+int64_t ig_trainer_epoch(const ig_trainer *t) { return t->position / t->n_train; }
+
+// Keeps the lines of steps up to the present one.
+ig_status ig_trainer_log_open(ig_trainer *t) {
+  IG_TRY(ig_events_open(t->o->out, 0, &t->events));
+  if (!ig_path_exists(t->log_path))
+    return IG_OK;
+  uint8_t *text;
+  size_t n, kept = 0;
+  IG_TRY(ig_file_read(t->log_path, LOG_BYTES, &text, &n));
+  for (size_t at = 0; at < n;) {
+    uint8_t *end = memchr(text + at, '\n', n - at);
+    if (!end)
+      break;  // a line cut off by a kill
+    size_t length = (size_t)(end - (text + at)) + 1;
+    json_t *line = json_loadb((const char *)text + at, length, 0, NULL);
+    if (line && json_integer_value(json_object_get(line, "step")) <= t->step) {
+      memmove(text + kept, text + at, length);
+      kept += length;
+    }
+    json_decref(line);
+    at += length;
+  }
+  ig_status status = kept == n ? IG_OK : ig_file_write_atomic(t->log_path, text, kept);
+  ig_free(text);
+  return status;
+}
+
+static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+
+// Takes the line over.
+static ig_status append(ig_trainer *t, json_t *line) {
+  char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
+  json_decref(line);
+  if (!text)
+    return ig_fail(IG_ERR_MEMORY, "log: out of memory");
+  size_t n = strlen(text);
+  text[n] = '\n';  // in place of the NUL
+  ig_status status = ig_file_append(t->log_path, text, n + 1);
+  free(text);
+  return status == IG_OK ? ig_events_flush(t->events) : status;
+}
+
+ig_status ig_trainer_log_step(ig_trainer *t) {
+  uint64_t now = ig_now_ns(), wait = ig_loader_wait_ns(t->loader);
+  double seconds = (double)(now - t->logged_ns) * 1e-9;
+  double loss = t->window_weight > 0 ? t->window_loss / t->window_weight : NAN;
+  double rate = seconds > 0 ? (double)t->window_samples / seconds : 0;
+  double waited = seconds > 0 ? (double)(wait - t->window_wait_ns) * 1e-9 / seconds : 0;
+  double flops = ig_plan_flops(t->step_plan) * (double)t->window_samples / t->micro;
+  if (isfinite(loss))
+    t->last_loss = loss;
+  json_t *line = json_pack("{s:I, s:I, s:s, s:o, s:f, s:o, s:f, s:o, s:o, s:o, s:f}", "step", (json_int_t)t->step,
+                           "epoch", (json_int_t)ig_trainer_epoch(t), "split", "train", "loss", number(loss), "lr",
+                           (double)t->hyper[0], "grad_norm", number(t->norm), "loss_scale", 1.0, "samples_per_second",
+                           number(rate), "data_wait", number(waited), "gflops",
+                           number(seconds > 0 ? flops / seconds * 1e-9 : 0), "seconds", ig_trainer_seconds(t));
+  IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/loss", loss));
+  IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/lr", t->hyper[0]));
+  IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/samples_per_second", rate));
+  t->logged_ns = now;
+  t->window_wait_ns = wait;
+  t->window_loss = t->window_weight = 0;
+  t->window_samples = 0;
+  return append(t, line);
+}
+
+ig_status ig_trainer_log_eval(ig_trainer *t, double loss) {
+  const ig_metrics *m = &t->metrics;
+  json_t *line = json_pack("{s:I, s:I, s:s, s:o, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->step,
+                           "epoch", (json_int_t)ig_trainer_epoch(t), "split", "val", "loss", number(loss), "accuracy",
+                           m->accuracy, "top5", m->top5, "precision", m->macro.precision, "recall", m->macro.recall,
+                           "f1", m->macro.f1, "ece", m->ece, "seconds", ig_trainer_seconds(t));
+  IG_TRY(ig_events_scalar(t->events, 0, t->step, "val/loss", loss));
+  IG_TRY(ig_events_scalar(t->events, 0, t->step, "val/accuracy", m->accuracy));
+  return append(t, line);
+}
+
+static void clock_text(double seconds, char text[32]) {
+  int64_t s = (int64_t)(seconds + 0.5);
+  if (s >= 3600)
+    snprintf(text, 32, "%lld:%02lld:%02lld", (long long)(s / 3600), (long long)(s / 60 % 60), (long long)(s % 60));
+  else
+    snprintf(text, 32, "%lld:%02lld", (long long)(s / 60), (long long)(s % 60));
+}
+
+void ig_trainer_show(ig_trainer *t, bool now) {
+  uint64_t ns = ig_now_ns();
+  if (!t->cb->progress || (!now && ns - t->shown_ns < 500000000u))
+    return;
+  t->shown_ns = ns;
+  double here = (double)(ns - t->started_ns) * 1e-9, seconds = (double)(ns - t->logged_ns) * 1e-9;
+  double rate = seconds > 0 ? (double)t->window_samples / seconds : 0;
+  double wait = seconds > 0 ? 100 * (double)(ig_loader_wait_ns(t->loader) - t->window_wait_ns) * 1e-9 / seconds : 0;
+  double loss = t->window_weight > 0 ? t->window_loss / t->window_weight : t->last_loss;
+  char eta[32], text[256], best[48] = "";
+  int64_t steps_here = t->step - t->first_step;
+  double per_step = steps_here > 0 ? here / (double)steps_here : 0;
+  clock_text(per_step * (double)(t->total_steps - t->step), eta);
+  if (t->best.exists)
+    snprintf(best, sizeof best, "  best %.2f (epoch %lld)", t->best.score, (long long)t->best.epoch);
+  snprintf(text, sizeof text,
+           "epoch %lld  step %lld/%lld  loss %.4f%s  %.1f img/s  data wait %.1f%%  %.0f MiB  %s left",
+           (long long)ig_trainer_epoch(t), (long long)t->step, (long long)t->total_steps, loss, best, rate, wait,
+           (double)ig_memory_resident() / (1 << 20), eta);
+  t->cb->progress(t->cb->user, text);
+}
+
+// predictions.csv of the validation part from scores.
+static ig_status write_predictions(ig_trainer *t, const ig_scores *scores) {
+  const char **names = NULL;
+  char *path = NULL;
+  ig_status status = IG_OK;
+  IG_GOTO(ig_alloc_array(scores->n + 1, sizeof *names, "predictions", &names));
+  for (size_t i = 0; i < scores->n; i++)
+    names[i] = t->o->data->samples[scores->sample[i]].path;
+  IG_GOTO(ig_path_join(&path, t->o->out, "predictions.csv"));
+  IG_GOTO(ig_report_predictions_csv(path, scores->n, names, scores->labels, scores->logits, t->o->data->n_classes,
+                                    (const char *const *)t->o->data->classes));
+done:
+  ig_free(names);
+  ig_free(path);
+  return status;
+}
+
+// Reads the best weights back, evaluates them on the validation part, and writes predictions.csv, result.json and
+// report.html.
+ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
+  ig_session *s = t->session;
+  ig_scores scores;
+  json_t *metrics = NULL;
+  char *path = NULL, *text = NULL;
+  ig_status status = IG_OK;
+  ig_scores_init(&scores, t->o->data->n_classes);
+  if (!t->best.exists)
+    IG_GOTO(ig_trainer_save_best(t));
+  if (t->evaluator) {
+    IG_GOTO(ig_weights_load(t->weights_path, t->o->session.model, &s->params, s->buffers,
+                            &(ig_weights_options){.size = sizeof(ig_weights_options)}, &(ig_weights_report){0}));
+    IG_GOTO(ig_evaluator_refresh(t->evaluator, false));
+    IG_GOTO(ig_evaluate(t->evaluator, t->o->data, IG_PART_VAL, t->o->eval_crop_ratio, t->o->loader_threads, false,
+                        t->cb, &scores));
+    ig_metrics_fini(&t->metrics);
+    IG_GOTO(ig_metrics_classify(scores.logits, scores.labels, NULL, scores.n, t->o->data->n_classes, &t->metrics));
+    IG_GOTO(ig_metrics_json(&t->metrics, (const char *const *)t->o->data->classes, NAN, &metrics));
+    IG_GOTO(write_predictions(t, &scores));
+  } else {
+    metrics = json_object();
+  }
+  json_t *run =
+      json_pack("{s:s, s:I, s:I, s:f, s:o, s:o, s:I, s:I}", "run", t->o->out, "steps", (json_int_t)t->step, "epochs",
+                (json_int_t)(t->position / t->n_train), "seconds", ig_trainer_seconds(t), "train_loss",
+                number(t->last_loss), "best_epoch", t->best.exists ? json_integer(t->best.epoch) : json_null(),
+                "unreadable", (json_int_t)ig_loader_unreadable(t->loader), "peak_memory", (json_int_t)ig_memory_peak());
+  if (!run || json_object_update_missing(run, metrics)) {
+    json_decref(run);
+    IG_GOTO(ig_fail(IG_ERR_MEMORY, "result: out of memory"));
+  }
+  *result = run;
+  text = json_dumps(run, JSON_INDENT(1));
+  IG_GOTO(ig_path_join(&path, t->o->out, "result.json"));
+  IG_GOTO(text ? ig_file_write_atomic(path, text, strlen(text)) : ig_fail(IG_ERR_MEMORY, "result: out of memory"));
+  ig_free(path);
+  path = NULL;
+  IG_GOTO(ig_path_join(&path, t->o->out, "report.html"));
+  if (ig_report_write(t->o->out, path) == IG_OK)
+    ig_trainer_line(t, "report: %s", path);
+  else
+    ig_trainer_line(t, "warning: the report could not be written: %s", ig_error_message());
+done:
+  ig_scores_fini(&scores);
+  json_decref(metrics);
+  ig_free(path);
+  free(text);
+  return status;
+}

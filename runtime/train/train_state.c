@@ -1,0 +1,197 @@
+// A run's state as a checkpoint and back: weights, statistics, moments, averages, counters, choices. Rule: what a
+// resume needs to go on bit for bit is here, and nowhere else.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/base/cpu.h"
+#include "runtime/base/fileop.h"
+#include "runtime/ckpt/checkpoint.h"
+#include "runtime/train/trainer_internal.h"
+
+typedef struct rows {
+  ig_ckpt_tensor *items;
+  char (*names)[320];  // of moments
+  size_t n, n_names;
+} rows;
+
+static void add(rows *r, const ig_param *p, const char *group, const char *name, const float *data, bool flat) {
+  ig_ckpt_tensor *row = &r->items[r->n++];
+  memset(row, 0, sizeof *row);
+  row->name = name;
+  row->dtype = IG_F32;
+  row->group = group;
+  row->data = data;
+  row->n_dims = flat ? 1 : p->shape.n;
+  for (int i = 0; i < p->shape.n && !flat; i++)
+    row->dims[i] = p->shape.d[i];
+  if (flat)
+    row->dims[0] = ig_shape_count(&p->shape);
+}
+
+static ig_status make_rows(const ig_trainer *t, rows *r) {
+  const ig_session *s = t->session;
+  const ig_params *params = &s->params;
+  memset(r, 0, sizeof *r);
+  IG_TRY(ig_alloc_array(params->n * (2 + IG_MAX_MOMENTS), sizeof *r->items, "checkpoint table", &r->items));
+  IG_TRY(ig_alloc_array(params->n * IG_MAX_MOMENTS + 1, sizeof *r->names, "checkpoint table", &r->names));
+  for (size_t i = 0; i < params->n; i++) {
+    const ig_param *p = params->items[i];
+    const bool state = p->kind == IG_PARAM_STATE, trainable = p->kind == IG_PARAM_TRAINABLE;
+    add(r, p, state ? "state" : "weights", p->name, s->buffers[p->kind] + p->offset, false);
+    if (trainable)
+      for (int m = 0; m < t->n_moments; m++) {
+        char *name = r->names[r->n_names++];
+        snprintf(name, sizeof *r->names, "moment%d/%s", m, p->name);
+        add(r, p, "moments", name, t->moments[m] ? t->moments[m] + p->offset : NULL, true);
+      }
+    if (t->o->ema > 0 && trainable)
+      add(r, p, "ema", p->name, s->ema ? s->ema + p->offset : NULL, false);
+    if (t->o->ema > 0 && state)
+      add(r, p, "ema", p->name, s->ema_state ? s->ema_state + p->offset : NULL, false);
+  }
+  return IG_OK;
+}
+
+static void free_rows(rows *r) {
+  ig_free(r->items);
+  ig_free(r->names);
+}
+
+uint64_t ig_trainer_checkpoint_bytes(const ig_trainer *t) {
+  rows r;
+  uint64_t bytes = 0;
+  if (make_rows(t, &r) == IG_OK)
+    bytes = ig_ckpt_bytes(r.items, r.n);
+  free_rows(&r);
+  return bytes;
+}
+
+static void warn_line(void *user, const char *text) { ig_trainer_line(user, "warning: %s", text); }
+
+ig_status ig_trainer_save(ig_trainer *t) {
+  rows r;
+  char *choices = NULL, *state = NULL;
+  ig_status status = make_rows(t, &r);
+  if (status != IG_OK)
+    goto done;
+  IG_GOTO(ig_tuner_export(t->session->tuner, &choices));
+  json_t *json = json_pack(
+      "{s:I, s:I, s:I, s:I, s:{s:b, s:I, s:I, s:f, s:f}, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:I, s:f}", "step",
+      (json_int_t)t->step, "updates", (json_int_t)t->updates, "position", (json_int_t)t->position,
+      "evaluations_since_best", (json_int_t)t->evaluations_since_best, "best", "exists", t->best.exists, "step",
+      (json_int_t)t->best.step, "epoch", (json_int_t)t->best.epoch, "score", t->best.score, "loss", t->best.loss,
+      "seconds", ig_trainer_seconds(t), "last_loss", t->last_loss, "model", t->o->session.model->name, "dataset",
+      t->o->data->fingerprint, "choices", choices, "config", t->o->args_yaml ? t->o->args_yaml : "", "seed",
+      (json_int_t)t->o->session.seed, "total_steps", (json_int_t)t->total_steps, "loss_scale", 1.0);
+  state = json ? json_dumps(json, JSON_COMPACT) : NULL;
+  json_decref(json);
+  if (!state)
+    IG_GOTO(ig_fail(IG_ERR_MEMORY, "checkpoint: out of memory"));
+  IG_GOTO(ig_ckpt_save(&(ig_ckpt_save_options){.folder = t->checkpoints,
+                                               .step = t->step,
+                                               .run_uuid = t->uuid,
+                                               .config_hash = t->o->config_hash ? t->o->config_hash : "",
+                                               .state_json = state,
+                                               .keep = t->o->keep,
+                                               .protect = t->best.exists ? t->best.step : -1,
+                                               .warn = warn_line,
+                                               .warn_user = t},
+                       r.items, r.n));
+  t->saved_step = t->step;
+  t->saved_ns = ig_now_ns();
+done:
+  free_rows(&r);
+  ig_free(choices);
+  free(state);
+  return status;
+}
+
+static ig_status read_state(ig_trainer *t, const char *text, const char *path) {
+  json_error_t error;
+  json_t *j = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, &error), *best = json_object_get(j, "best");
+  const char *fingerprint = json_string_value(json_object_get(j, "dataset"));
+  const char *choices = json_string_value(json_object_get(j, "choices"));
+  const char *model = json_string_value(json_object_get(j, "model"));
+  ig_status status = IG_OK;
+  if (!j || !best || !fingerprint || !choices || !model)
+    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: its state is no training state of this program (%s)", path,
+                    j ? "fields are missing" : error.text));
+  if (strcmp(model, t->o->session.model->name))
+    IG_GOTO(ig_fail(IG_ERR_MISMATCH, "%s: was written by model=%s, this run has model=%s", path, model,
+                    t->o->session.model->name));
+  if (strcmp(fingerprint, t->o->data->fingerprint))
+    IG_GOTO(ig_fail(IG_ERR_MISMATCH,
+                    "%s: the data set has changed since this checkpoint (fingerprint %.12s, now %.12s): files were "
+                    "added, removed or resized under %s; put them back, or start a new run with weights=%s",
+                    path, fingerprint, t->o->data->fingerprint, t->o->data->path, path));
+  IG_GOTO(ig_tuner_import(t->session->tuner, choices));
+  t->step = json_integer_value(json_object_get(j, "step"));
+  t->updates = json_integer_value(json_object_get(j, "updates"));
+  t->position = json_integer_value(json_object_get(j, "position"));
+  t->evaluations_since_best = json_integer_value(json_object_get(j, "evaluations_since_best"));
+  t->best.exists = json_is_true(json_object_get(best, "exists"));
+  t->best.step = json_integer_value(json_object_get(best, "step"));
+  t->best.epoch = json_integer_value(json_object_get(best, "epoch"));
+  t->best.score = json_number_value(json_object_get(best, "score"));
+  t->best.loss = json_number_value(json_object_get(best, "loss"));
+  t->seconds_before = json_number_value(json_object_get(j, "seconds"));
+  t->last_loss = json_number_value(json_object_get(j, "last_loss"));
+done:
+  json_decref(j);
+  return status;
+}
+
+// from: a step-N folder, or RUN/checkpoints with walk_back (newest valid one).
+ig_status ig_trainer_restore(ig_trainer *t, const char *from, bool walk_back) {
+  ig_ckpt_reader *reader = NULL;
+  rows r = {0};
+  ig_status status = walk_back ? ig_ckpt_open_latest(from, &reader, warn_line, t) : ig_ckpt_open(from, &reader);
+  if (status != IG_OK)
+    return status;
+  const char *hash = ig_ckpt_config_hash(reader);
+  if (t->o->config_hash && *hash && strcmp(hash, t->o->config_hash))
+    IG_GOTO(ig_fail(IG_ERR_MISMATCH,
+                    "%s: was written with another configuration (compare %s/args.yaml); on a resume only ranks, "
+                    "threads, device, save_every, keep, time_limit, logging, and epochs or steps upward may change",
+                    ig_ckpt_path(reader), t->o->out));
+  IG_GOTO(read_state(t, ig_ckpt_state_json(reader), ig_ckpt_path(reader)));
+  IG_GOTO(make_rows(t, &r));
+  for (size_t i = 0; i < r.n; i++) {
+    ig_ckpt_tensor *row = &r.items[i];
+    size_t n = 1;
+    for (int d = 0; d < row->n_dims; d++)
+      n *= (size_t)row->dims[d];
+    IG_GOTO(ig_ckpt_read(reader, row->group, row->name, (void *)row->data, n * sizeof(float)));
+  }
+  snprintf(t->uuid, sizeof t->uuid, "%s", ig_ckpt_run_uuid(reader));
+  t->saved_step = t->step;
+done:
+  free_rows(&r);
+  ig_ckpt_close(reader);
+  return status;
+}
+
+ig_status ig_trainer_save_best(ig_trainer *t) {
+  const ig_session *s = t->session;
+  const bool ema = t->o->ema > 0;
+  const float *buffers[IG_N_PARAM_KINDS] = {
+      [IG_PARAM_TRAINABLE] = ema ? s->ema : s->buffers[IG_PARAM_TRAINABLE],
+      [IG_PARAM_FROZEN] = s->buffers[IG_PARAM_FROZEN],
+      [IG_PARAM_STATE] = ema ? s->ema_state : s->buffers[IG_PARAM_STATE],
+  };
+  ig_weights_info info = {.model = (char *)t->o->session.model->name,
+                          .task = (char *)"classify",
+                          .classes = t->o->data->classes,
+                          .n_classes = t->o->data->n_classes,
+                          .image_size = t->o->image_size,
+                          .eval_crop_ratio = t->o->eval_crop_ratio,
+                          .has_preprocessing = true,
+                          .step = t->best.exists ? t->best.step : t->step};
+  memcpy(info.mean, t->o->session.model->mean, sizeof info.mean);
+  memcpy(info.std, t->o->session.model->std, sizeof info.std);
+  IG_TRY(ig_weights_save(t->weights_path, &s->params, buffers, &info, t->updates));
+  char text[64];
+  int n = snprintf(text, sizeof text, "step-%lld\n", (long long)info.step);
+  return ig_file_write_atomic(t->best_path, text, (size_t)n);
+}

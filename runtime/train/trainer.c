@@ -1,0 +1,359 @@
+// The training loop: data, micro-batches, update, evaluation, checkpoints. Rule: whatever decides the weights depends
+// on (options, position, state) alone; the clock decides only when to save, to log and to stop.
+#include "runtime/train/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "runtime/base/cpu.h"
+#include "runtime/base/fileop.h"
+#include "runtime/base/text.h"
+#include "runtime/ckpt/checkpoint.h"
+#include "runtime/train/trainer_internal.h"
+
+#define SECOND    1000000000ull
+#define FALLBACKS 3  // returns to the last checkpoint after non-finite losses before the run stops
+
+static void make_uuid(char text[37]) {
+  uint8_t b[16] = {0};
+  if (getrandom(b, sizeof b, 0) != (ssize_t)sizeof b)
+    memcpy(b, &(uint64_t){ig_now_ns()}, 8);
+  b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
+  b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+  for (int i = 0, at = 0; i < 16; i++)
+    at += snprintf(text + at, (size_t)(37 - at), i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", b[i]);
+}
+
+static ig_status write_text(const ig_trainer *t, const char *name, const char *text) {
+  char *path;
+  if (!text)
+    return IG_OK;
+  IG_TRY(ig_path_join(&path, t->o->out, name));
+  ig_status status = ig_file_write_atomic(path, text, strlen(text));
+  ig_free(path);
+  return status;
+}
+
+static ig_status open_loader(ig_trainer *t) {
+  const ig_train_options *o = t->o;
+  return ig_loader_create(&(ig_loader_options){.size = sizeof(ig_loader_options),
+                                               .data = o->data,
+                                               .part = IG_PART_TRAIN,
+                                               .train = true,
+                                               .batch = t->micro,
+                                               .image_size = o->image_size,
+                                               .augment = o->augment,
+                                               .seed = o->session.seed,
+                                               .threads = o->loader_threads,
+                                               .cache_bytes = o->cache_bytes,
+                                               .strict = o->strict,
+                                               .max_unreadable = 0.01,
+                                               .warn = t->cb->line,
+                                               .warn_user = t->cb->user},
+                          &t->loader);
+}
+
+// Forward and backward of all micro-batches of a step; *weight: loss weight of them together.
+static ig_status run_micro_batches(ig_trainer *t, double *loss, double *weight) {
+  int n = t->o->accumulate > 1 ? t->o->accumulate : 1;
+  *loss = *weight = 0;
+  if (n > 1)
+    memset(t->accumulated, 0, (size_t)t->session->params.count[IG_PARAM_TRAINABLE] * sizeof(float));
+  for (int i = 0; i < n; i++) {
+    const ig_batch *b;
+    IG_TRY(ig_loader_next(t->loader, &b));
+    const struct {
+      const ig_tensor *tensor;
+      void *address;
+    } io[] = {{t->io.pictures, b->pictures}, {t->io.aug, b->aug}, {t->io.partner, b->partner},
+              {t->io.labels, b->labels},     {t->io.lam, b->lam}, {t->io.second_labels, b->second_labels},
+              {t->io.weights, b->weights}};
+    for (size_t k = 0; k < sizeof io / sizeof *io; k++)
+      IG_TRY(ig_plan_set_io(t->step_plan, io[k].tensor, io[k].address));
+    IG_TRY(ig_plan_run(t->step_plan, NULL));
+    if (n > 1)
+      IG_TRY(ig_plan_run(t->sum_plan, NULL));
+    *loss += t->loss_sum;
+    *weight += t->loss_weight;
+  }
+  return IG_OK;
+}
+
+// One step. A loss or gradient that is not finite changes nothing but the position.
+static ig_status step(ig_trainer *t, bool *bad) {
+  const ig_train_options *o = t->o;
+  ig_session *s = t->session;
+  size_t state_bytes = (size_t)s->params.count[IG_PARAM_STATE] * sizeof(float);
+  double loss, weight;
+  memcpy(t->state_before, s->buffers[IG_PARAM_STATE], state_bytes);
+  IG_TRY(run_micro_batches(t, &loss, &weight));
+  double decay = o->ema;
+  double ramp = (1 + (double)t->updates) / (10 + (double)t->updates);
+  if (ramp < decay)
+    decay = ramp;
+  ig_optimizer_fill_hyper(ig_schedule_lr(&o->schedule, t->step), t->updates + 1, weight > 0 ? 1 / weight : 0, decay,
+                          t->hyper);
+  *bad = !isfinite(loss);
+  if (!*bad && weight > 0) {
+    IG_TRY(ig_plan_run(t->update_plan, NULL));
+    *bad = t->gscale[1] >= 1;
+  }
+  if (*bad)
+    memcpy(s->buffers[IG_PARAM_STATE], t->state_before, state_bytes);
+  else if (weight > 0)
+    t->updates++;
+  t->step++;
+  t->position += o->batch;
+  t->window_samples += o->batch;
+  if (!*bad) {
+    t->window_loss += loss;
+    t->window_weight += weight;
+  }
+  return IG_OK;
+}
+
+// After a loss that is not finite: skip up to nan_limit in a row, then the last checkpoint, then stop naming the batch.
+static ig_status handle_bad(ig_trainer *t) {
+  int limit = t->o->nan_limit > 0 ? t->o->nan_limit : 3;
+  char names[600] = "";
+  size_t at = 0;
+  for (int64_t i = 0; i < t->o->batch && i < 4; i++) {
+    uint64_t sample = ig_loader_sample_at(t->loader, t->position - t->o->batch + i);
+    char quoted[IG_QUOTE_BYTES];
+    at += (size_t)snprintf(names + at, at < sizeof names ? sizeof names - at : 0, "%s%s", i ? ", " : "",
+                           ig_quote(quoted, t->o->data->samples[sample].name));
+    at = at < sizeof names ? at : sizeof names - 1;
+  }
+  ig_trainer_line(t, "warning: step %lld: the loss or its gradient is not finite; the step is skipped (batch: %s, ...)",
+                  (long long)t->step, names);
+  if (++t->bad_in_a_row <= limit)
+    return IG_OK;
+  if (t->fallbacks++ < FALLBACKS && t->saved_step > 0) {
+    ig_trainer_line(t, "warning: %d steps in a row were not finite: back to the last checkpoint", t->bad_in_a_row);
+    t->bad_in_a_row = 0;
+    int64_t position = t->position;
+    IG_TRY(ig_trainer_restore(t, t->checkpoints, true));
+    // Go on behind the batches that failed; the same ones would fail again.
+    t->position = position;
+    IG_TRY(ig_trainer_bind(t));
+    return ig_loader_seek(t->loader, t->position);
+  }
+  return ig_fail(IG_ERR_NUMERIC,
+                 "step %lld: the loss was not finite %d times in a row (last batch: %s, ...); lower lr=, set clip=1, "
+                 "or look at these pictures; the last checkpoint is %s",
+                 (long long)t->step, t->bad_in_a_row, names, t->saved_step >= 0 ? t->checkpoints : "none");
+}
+
+static double score_of(const ig_trainer *t, double loss) {
+  const char *monitor = t->o->monitor ? t->o->monitor : "accuracy";
+  if (!strcmp(monitor, "loss"))
+    return -loss;
+  if (!strcmp(monitor, "f1"))
+    return t->metrics.macro.f1;
+  return t->metrics.accuracy;
+}
+
+static ig_status evaluate(ig_trainer *t) {
+  ig_scores scores;
+  ig_status status = IG_OK;
+  ig_scores_init(&scores, t->o->data->n_classes);
+  IG_GOTO(ig_evaluator_refresh(t->evaluator, t->o->ema > 0));
+  IG_GOTO(ig_evaluate(t->evaluator, t->o->data, IG_PART_VAL, t->o->eval_crop_ratio, t->o->loader_threads, t->o->strict,
+                      t->cb, &scores));
+  ig_metrics_fini(&t->metrics);
+  IG_GOTO(ig_metrics_classify(scores.logits, scores.labels, NULL, scores.n, t->o->data->n_classes, &t->metrics));
+  double loss = t->metrics.nll, score = score_of(t, loss);
+  bool better = !t->best.exists || score > t->best.score || (score == t->best.score && loss < t->best.loss);
+  IG_GOTO(ig_trainer_log_eval(t, loss));
+  if (better) {
+    t->best = (ig_best){true, t->step, ig_trainer_epoch(t), score, loss};
+    t->evaluations_since_best = 0;
+    IG_GOTO(ig_trainer_save_best(t));
+  } else {
+    t->evaluations_since_best++;
+  }
+  if (t->cb->progress)
+    t->cb->progress(t->cb->user, "");
+  ig_trainer_line(t, "epoch %lld  step %lld  train loss %.4f  validation loss %.4f  accuracy %.2f %%  f1 %.3f%s",
+                  (long long)ig_trainer_epoch(t), (long long)t->step, t->last_loss, loss, 100 * t->metrics.accuracy,
+                  t->metrics.macro.f1, better ? "  best" : "");
+done:
+  ig_scores_fini(&scores);
+  return status;
+}
+
+// Epochs between evaluations: about 40 in a run.
+static int64_t epochs_per_evaluation(const ig_trainer *t) {
+  int64_t epochs = t->total_steps * t->o->batch / t->n_train;
+  return epochs > 40 ? epochs / 40 : 1;
+}
+
+static bool should_save(const ig_trainer *t) {
+  const ig_train_options *o = t->o;
+  if (o->save_every_steps > 0)
+    return t->step % o->save_every_steps == 0;
+  return o->save_every_seconds > 0 && (double)(ig_now_ns() - t->saved_ns) * 1e-9 >= o->save_every_seconds;
+}
+
+static ig_status save_with_retries(ig_trainer *t) {
+  ig_status status = IG_OK;
+  for (int attempt = 0; attempt < 3; attempt++) {
+    status = ig_trainer_save(t);
+    if (status != IG_ERR_IO)
+      return status;
+    ig_trainer_line(t, "warning: the checkpoint of step %lld failed (attempt %d of 3): %s", (long long)t->step,
+                    attempt + 1, ig_error_message());
+  }
+  return status;
+}
+
+static ig_status loop(ig_trainer *t) {
+  const ig_train_options *o = t->o;
+  int64_t log_every = t->total_steps / 400 > 0 ? t->total_steps / 400 : 1, every = epochs_per_evaluation(t);
+  while (t->step < t->total_steps) {
+    int64_t epoch = ig_trainer_epoch(t);
+    bool bad;
+    IG_TRY(step(t, &bad));
+    if (bad)
+      IG_TRY(handle_bad(t));
+    else
+      t->bad_in_a_row = 0;
+    bool last = t->step >= t->total_steps;
+    if (t->step % log_every == 0 || last)
+      IG_TRY(ig_trainer_log_step(t));
+    ig_trainer_show(t, last);
+    int64_t now = ig_trainer_epoch(t);
+    bool evaluated = t->evaluator && (last || now / every != epoch / every);
+    if (evaluated)
+      IG_TRY(evaluate(t));
+    bool stop = t->cb->should_stop && t->cb->should_stop(t->cb->user);
+    bool out_of_time = o->time_limit > 0 && (double)(ig_now_ns() - t->started_ns) * 1e-9 >= o->time_limit;
+    bool patient = !(evaluated && o->patience > 0 && t->evaluations_since_best >= o->patience);
+    if (last || stop || out_of_time || !patient || should_save(t))
+      IG_TRY(save_with_retries(t));
+    if (!patient) {
+      ig_trainer_line(t, "no better validation result in %lld evaluations: stopped early (patience=%lld)",
+                      (long long)t->evaluations_since_best, (long long)o->patience);
+      return IG_OK;
+    }
+    if (!last && (stop || out_of_time))
+      return ig_fail(IG_STOPPED,
+                     "%s at step %lld of %lld; the checkpoint is %s/step-%lld; run the same command with "
+                     "resume=auto to go on",
+                     stop ? "stopped" : "time_limit reached", (long long)t->step, (long long)t->total_steps,
+                     t->checkpoints, (long long)t->step);
+  }
+  return IG_OK;
+}
+
+// Existing run, resume and finished runs. *finished: nothing to do, *result is the stored one.
+static ig_status open_folder(ig_trainer *t, bool *resume, bool *finished, json_t **result) {
+  const ig_train_options *o = t->o;
+  char *path = NULL;
+  ig_status status = IG_OK;
+  *finished = *resume = false;
+  IG_TRY(ig_make_dirs(o->out));
+  IG_TRY(ig_lock_acquire(o->out, &t->lock));
+  IG_TRY(ig_path_join(&t->checkpoints, o->out, "checkpoints"));
+  IG_TRY(ig_path_join(&t->log_path, o->out, "log.jsonl"));
+  IG_TRY(ig_path_join(&t->best_path, o->out, "best"));
+  IG_TRY(ig_path_join(&t->weights_path, o->out, "model.safetensors"));
+  IG_TRY(ig_path_join(&path, o->out, "args.yaml"));
+  bool exists = ig_path_exists(path);
+  ig_free(path);
+  if (exists && o->resume == IG_RESUME_NO)
+    return ig_fail(IG_ERR_USAGE,
+                   "out=%s: there is a run already; go on with resume=auto, or choose another out=", o->out);
+  IG_TRY(ig_ckpt_sweep(t->checkpoints));
+  ig_ckpt_info *list = NULL;
+  size_t n = 0;
+  IG_TRY(ig_ckpt_list(t->checkpoints, false, &list, &n));
+  *resume = n > 0 && o->resume != IG_RESUME_NO;
+  ig_ckpt_list_free(list, n);
+  IG_TRY(ig_path_join(&path, o->out, "result.json"));
+  if (*resume && ig_path_exists(path)) {
+    json_t *stored = json_load_file(path, 0, NULL);
+    if (json_integer_value(json_object_get(stored, "steps")) >= t->total_steps) {
+      *finished = true;
+      *result = json_incref(stored);
+    }
+    json_decref(stored);
+  }
+  ig_free(path);
+  return status;
+}
+
+static ig_status start(ig_trainer *t, bool resume) {
+  const ig_train_options *o = t->o;
+  ig_session *s = t->session;
+  uint64_t bytes = ig_trainer_checkpoint_bytes(t);
+  int keep = o->keep > IG_CKPT_MIN_KEEP ? o->keep : IG_CKPT_MIN_KEEP;
+  IG_TRY(ig_ckpt_probe(t->checkpoints, bytes * (uint64_t)(keep + 1) + bytes));
+  t->saved_step = -1;
+  if (o->weights && !resume) {
+    ig_weights_report report = {0};
+    IG_TRY(ig_weights_load(o->weights, o->session.model, &s->params, s->buffers,
+                           &(ig_weights_options){.size = sizeof(ig_weights_options),
+                                                 .fresh_head = o->fresh_head,
+                                                 .ema = true,
+                                                 .warn = t->cb->line,
+                                                 .warn_user = t->cb->user},
+                           &report));
+    ig_trainer_line(t, "%s: %d tensors loaded%s", o->weights, report.loaded,
+                    report.head_replaced ? ", with a new head" : "");
+  }
+  if (o->ema > 0)
+    IG_TRY(ig_session_add_ema(s));
+  make_uuid(t->uuid);
+  if (resume) {
+    const char *from = o->resume == IG_RESUME_PATH ? o->resume_path : t->checkpoints;
+    IG_TRY(ig_trainer_restore(t, from, o->resume != IG_RESUME_PATH));
+    ig_trainer_line(t, "resumed at step %lld of %lld", (long long)t->step, (long long)t->total_steps);
+  }
+  IG_TRY(write_text(t, "args.yaml", o->args_yaml));
+  IG_TRY(write_text(t, "environment.json", o->environment_json));
+  IG_TRY(open_loader(t));
+  IG_TRY(ig_loader_seek(t->loader, t->position));
+  IG_TRY(ig_trainer_log_open(t));
+  IG_TRY(ig_trainer_bind(t));
+  t->first_step = t->step;
+  t->started_ns = t->logged_ns = t->saved_ns = ig_now_ns();
+  return IG_OK;
+}
+
+static ig_status run(ig_trainer *t, json_t **result) {
+  bool resume, finished;
+  IG_TRY(ig_trainer_build(t));
+  IG_TRY(open_folder(t, &resume, &finished, result));
+  if (finished) {
+    ig_trainer_line(t, "%s is finished already", t->o->out);
+    return IG_OK;
+  }
+  IG_TRY(start(t, resume));
+  const char *first;
+  int references = ig_plan_reference_nodes(t->step_plan, &first);
+  if (references)
+    ig_trainer_line(t, "warning: %d operations run on slow reference code (the first is %s)", references, first);
+  IG_TRY(loop(t));
+  return ig_trainer_finish(t, result);
+}
+
+ig_status ig_train_run(const ig_train_options *options, const ig_train_callbacks *callbacks, json_t **result) {
+  *result = NULL;
+  if (options->size != sizeof *options)
+    return ig_fail(IG_ERR_INTERNAL, "ig_train_options: size %zu, expected %zu", options->size, sizeof *options);
+  static const ig_train_callbacks none;
+  ig_trainer *t;
+  IG_TRY(ig_alloc(sizeof *t, "training", &t));
+  t->o = options;
+  t->cb = callbacks ? callbacks : &none;
+  ig_status status = run(t, result);
+  char message[2048];
+  snprintf(message, sizeof message, "%s", ig_error_message());
+  ig_trainer_release(t);
+  ig_free(t);
+  return status == IG_OK ? IG_OK : ig_fail(status, "%s", message);
+}

@@ -1,0 +1,85 @@
+// The inside of a training run, shared by the trainer's files: train_build.c (graphs and plans), train_state.c
+// (checkpoints), train_log.c (log.jsonl, events, progress), trainer.c (the loop). Not for other floors.
+#ifndef IG_TRAIN_TRAINER_INTERNAL_H
+#define IG_TRAIN_TRAINER_INTERNAL_H
+
+#include "kernels/softmax_xent/softmax_xent.h"
+#include "runtime/ckpt/lock.h"
+#include "runtime/train/events.h"
+#include "runtime/train/trainer.h"
+
+#define IG_MAX_MOMENTS 3
+
+typedef struct ig_best {
+  bool exists;
+  int64_t step, epoch;
+  double score;  // larger is better
+  double loss;
+} ig_best;
+
+typedef struct ig_trainer {
+  const ig_train_options *o;
+  const ig_train_callbacks *cb;
+  ig_session *session;
+  int micro;  // pictures of a micro-batch
+  int64_t total_steps, n_train;
+
+  // Step plan: forward and backward of a micro-batch. Update plan: norm, clipping, optimizer, averages.
+  ig_graph *step_graph, *update_graph, *sum_graph;
+  ig_plan *step_plan, *update_plan, *sum_plan;
+  ig_evaluator *evaluator;
+  struct {
+    ig_tensor *pictures, *aug, *partner, *labels, *second_labels, *lam, *weights, *class_weights, *loss, *weight;
+  } io;
+  ig_optimizer_io opt_io;
+  int n_moments;
+  float *gradients, *accumulated, *moments[IG_MAX_MOMENTS];
+  int64_t *seg_start;
+  float *seg_attr;
+  float hyper[8], norm, gscale[2], loss_sum, loss_weight;
+  float *state_before;  // BatchNorm statistics before the step: put back when the step is skipped
+
+  // What a checkpoint holds.
+  int64_t step;      // steps done, skipped ones included
+  int64_t updates;   // optimizer updates that took place
+  int64_t position;  // samples of the training order used
+  int64_t evaluations_since_best;
+  ig_best best;
+  double seconds;    // of training, over all resumes
+  double last_loss;  // mean training loss of the last logged window
+  char uuid[37];
+
+  ig_loader *loader;
+  ig_lock *lock;
+  ig_events *events;
+  char *checkpoints, *log_path, *best_path, *weights_path;
+  uint64_t started_ns, logged_ns, saved_ns, shown_ns;
+  double seconds_before;  // of earlier sessions of this run
+  double window_loss, window_weight;
+  int64_t window_samples, saved_step, first_step;
+  uint64_t window_wait_ns;
+  int bad_in_a_row, fallbacks;
+  ig_metrics metrics;  // of the last evaluation
+  bool has_metrics;
+} ig_trainer;
+
+// train_build.c
+ig_status ig_trainer_build(ig_trainer *t);
+void ig_trainer_release(ig_trainer *t);
+ig_status ig_trainer_bind(ig_trainer *t);
+// train_state.c
+ig_status ig_trainer_save(ig_trainer *t);
+ig_status ig_trainer_restore(ig_trainer *t, const char *from, bool walk_back);
+uint64_t ig_trainer_checkpoint_bytes(const ig_trainer *t);
+ig_status ig_trainer_save_best(ig_trainer *t);
+// train_log.c
+ig_status ig_trainer_log_open(ig_trainer *t);
+ig_status ig_trainer_log_step(ig_trainer *t);
+ig_status ig_trainer_log_eval(ig_trainer *t, double loss);
+void ig_trainer_show(ig_trainer *t, bool now);
+ig_status ig_trainer_finish(ig_trainer *t, json_t **result);
+void ig_trainer_line(const ig_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+double ig_trainer_seconds(const ig_trainer *t);
+int64_t ig_trainer_epoch(const ig_trainer *t);
+
+#endif
