@@ -25,14 +25,16 @@ typedef struct ig_weights_info {
 } ig_weights_info;
 
 // path: a run folder (its model.safetensors), a step-N checkpoint folder, or a .safetensors file.
-// model: NULL = from the metadata (IG_ERR_USAGE "add model=..." where the file does not say).
 ig_status ig_weights_info_read(const char *path, ig_weights_info *out);
 void ig_weights_info_fini(ig_weights_info *info);
+// The info as a JSON object of texts (ig_free): what ig_weights_save writes as metadata. Put into a checkpoint's
+// state_json under "info", it makes a step-N folder tell what model.safetensors tells.
+ig_status ig_weights_info_json(const ig_weights_info *info, char **out);
 
 typedef struct ig_weights_options {
-  size_t size;       // sizeof(ig_weights_options)
-  bool fresh_head;   // a classifier of another number of classes is left at its initial values instead of refused (12)
-  bool ema;          // checkpoints: take the EMA weights where they exist
+  size_t size;      // sizeof(ig_weights_options)
+  bool fresh_head;  // a classifier of another number of classes is left at its initial values instead of refused (12)
+  bool ema;         // checkpoints: take the EMA weights where they exist
   void (*warn)(void *user, const char *text);  // extra keys (11), EMA absent
   void *warn_user;
 } ig_weights_options;
@@ -42,8 +44,10 @@ typedef struct ig_weights_report {
   bool head_replaced;            // the head kept its initial values
 } ig_weights_report;
 
-// Fills the buffers [trainable, frozen, state] (laid-out params) from path. Checks 9 to 14 of reliability.md; convention
-// of names by what fits best (public; "module." stripped; the model's foreign names). F64, F16, BF16 are converted.
+// Fills the buffers [trainable, frozen, state] (laid-out params) from path. Checks 9 to 14 of reliability.md;
+// convention of names by what fits best (public; "module." stripped; the model's foreign names). F64, F16, BF16 are
+// converted. model: NULL = the one that the file names (IG_ERR_USAGE "add model=..." where it names none). Names,
+// shapes and dtypes are checked before a buffer is written; values (14) while it is. options, report: may be NULL.
 ig_status ig_weights_load(const char *path, const ig_model *model, const ig_params *params,
                           float *const buffers[IG_N_PARAM_KINDS], const ig_weights_options *options,
                           ig_weights_report *report);

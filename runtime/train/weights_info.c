@@ -1,0 +1,322 @@
+// What a file of weights says of itself, and writing it. Rule: metadata is a stranger's text: every field is checked,
+// and a wrong one is refused by name; an absent one stays empty.
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/base/fileop.h"
+#include "runtime/base/text.h"
+#include "runtime/train/weights.h"
+#include "runtime/train/weights_source.h"
+
+enum { MAX_CLASSES = 1 << 20, MAX_SIDE = 1 << 16 };
+
+// Where the texts are: a .safetensors file, or an object in a checkpoint's state.
+typedef struct texts {
+  const ig_st *st;
+  json_t *object;
+  const char *path;
+} texts;
+
+static const char *text_of(const texts *t, const char *key) {
+  return t->st ? ig_st_metadata(t->st, key) : json_string_value(json_object_get(t->object, key));
+}
+
+static ig_status bad(const texts *t, const char *key, const char *what) {
+  return ig_fail(IG_ERR_FORMAT, "%s: metadata %s: %s", t->path, key, what);
+}
+
+static ig_status copy_text(const texts *t, const char *key, char **out) {
+  const char *text = text_of(t, key);
+  return text ? ig_strdup(text, out) : IG_OK;
+}
+
+static ig_status parse_json(const texts *t, const char *key, json_t **out) {
+  const char *text = text_of(t, key);
+  json_error_t error;
+  *out = NULL;
+  if (!text)
+    return IG_OK;
+  *out = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+  return *out ? IG_OK : bad(t, key, error.text);
+}
+
+static ig_status read_classes(const texts *t, ig_weights_info *info) {
+  json_t *list = NULL;
+  ig_status status = parse_json(t, "ingot.classes", &list);
+  if (!list)
+    return status;
+  const size_t n = json_array_size(list);
+  if (n == 0 || n > MAX_CLASSES)
+    IG_GOTO(bad(t, "ingot.classes", "an array of 1 to 1048576 names expected"));
+  IG_GOTO(ig_alloc_array(n, sizeof *info->classes, "names of classes", &info->classes));
+  for (size_t i = 0; i < n; i++) {
+    const char *name = json_string_value(json_array_get(list, i));
+    if (!name)
+      IG_GOTO(bad(t, "ingot.classes", "every class is a text"));
+    IG_GOTO(ig_strdup(name, &info->classes[i]));
+    info->n_classes = (int)i + 1;
+  }
+done:
+  json_decref(list);
+  return status;
+}
+
+static bool three(const json_t *list, float out[3]) {
+  for (size_t i = 0; i < 3; i++) {
+    const json_t *v = json_array_get(list, i);
+    out[i] = (float)json_number_value(v);
+    if (!json_is_number(v) || !isfinite(out[i]))
+      return false;
+  }
+  return json_array_size(list) == 3;
+}
+
+static ig_status read_preprocessing(const texts *t, ig_weights_info *info) {
+  static const char key[] = "ingot.preprocessing";
+  json_t *j = NULL;
+  ig_status status = parse_json(t, key, &j);
+  if (!j)
+    return status;
+  const json_int_t side = json_integer_value(json_object_get(j, "image_size"));
+  info->eval_crop_ratio = json_number_value(json_object_get(j, "eval_crop_ratio"));
+  if (side < 1 || side > MAX_SIDE)
+    IG_GOTO(bad(t, key, "image_size: an integer of 1 to 65536 expected"));
+  if (!(info->eval_crop_ratio > 0 && info->eval_crop_ratio <= 1))
+    IG_GOTO(bad(t, key, "eval_crop_ratio: a number above 0 and at most 1 expected"));
+  if (!three(json_object_get(j, "mean"), info->mean) || !three(json_object_get(j, "std"), info->std))
+    IG_GOTO(bad(t, key, "mean and std: three finite numbers expected"));
+  for (int i = 0; i < 3; i++)
+    if (!(info->std[i] > 0))
+      IG_GOTO(bad(t, key, "std: numbers above 0 expected"));
+  info->image_size = (int)side;
+  info->has_preprocessing = true;
+done:
+  json_decref(j);
+  return status;
+}
+
+static ig_status read_texts(const texts *t, ig_weights_info *info) {
+  IG_TRY(copy_text(t, "ingot.model", &info->model));
+  IG_TRY(copy_text(t, "ingot.task", &info->task));
+  IG_TRY(read_classes(t, info));
+  IG_TRY(read_preprocessing(t, info));
+  const char *step = text_of(t, "ingot.step");
+  if (step) {
+    char *end;
+    info->step = strtoll(step, &end, 10);
+    if (end == step || *end || info->step < 0)
+      return bad(t, "ingot.step", "a number of steps expected");
+  }
+  return IG_OK;
+}
+
+// A checkpoint's state has "info", the same texts, and "model". An older one has the model alone; the run's
+// model.safetensors beside it then tells classes and preprocessing.
+static ig_status read_checkpoint(const ig_weight_source *s, ig_weights_info *info) {
+  char *beside = NULL;
+  ig_st *st = NULL;
+  ig_status status = IG_OK;
+  json_error_t error;
+  const char *state = ig_ckpt_state_json(s->ckpt);
+  json_t *j = state ? json_loads(state, JSON_REJECT_DUPLICATES, &error) : NULL;
+  texts t = {.object = json_object_get(j, "info"), .path = s->path};
+  if (state && !j)
+    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: state: %s", s->path, error.text));
+  if (t.object) {
+    IG_GOTO(read_texts(&t, info));
+  } else {
+    IG_GOTO(ig_path_join(&beside, s->path, "../../model.safetensors"));
+    if (ig_path_exists(beside)) {
+      IG_GOTO(ig_st_open(beside, &st));
+      t = (texts){.st = st, .path = beside};
+      IG_GOTO(read_texts(&t, info));
+    }
+  }
+  const char *model = json_string_value(json_object_get(j, "model"));
+  if (model) {
+    ig_free(info->model);
+    info->model = NULL;
+    IG_GOTO(ig_strdup(model, &info->model));
+  }
+  info->step = ig_ckpt_step(s->ckpt);
+done:
+  ig_st_close(st);
+  ig_free(beside);
+  json_decref(j);
+  return status;
+}
+
+// Classes of the head's weight matrix in the file, 0 where there is none under any known name.
+static int64_t classes_of_head(const ig_weight_source *s, const ig_model *model) {
+  char param[IG_WEIGHT_NAME_BYTES], name[IG_WEIGHT_NAME_BYTES];
+  ig_weight_form form;
+  if (!model->head || !*model->head)
+    return 0;
+  snprintf(param, sizeof param, "%sweight", model->head);
+  for (int prefix = 0; prefix < IG_WEIGHT_PREFIXES; prefix++)
+    for (int c = 0; ig_weight_name(model, (ig_weight_naming){ig_weight_prefixes[prefix], c}, param, name, &form); c++) {
+      const ig_weight_entry *e = ig_weight_source_find(s, name);
+      if (e && e->n_dims == 2)
+        return e->dims[form == IG_FORM_TRANSPOSED ? 1 : 0];
+    }
+  return 0;
+}
+
+static ig_status check_head(const ig_weight_source *s, ig_weights_info *info) {
+  int64_t n = 0;
+  for (size_t i = 0; ig_models[i] && n == 0; i++)
+    if (!info->model || !strcmp(info->model, ig_models[i]->name))
+      n = classes_of_head(s, ig_models[i]);
+  if (n < 0 || n > MAX_CLASSES)
+    return ig_fail(IG_ERR_FORMAT, "%s: its classifier has %lld classes; at most %d are possible", s->path, (long long)n,
+                   MAX_CLASSES);
+  if (n && info->classes && info->n_classes != n)
+    return ig_fail(IG_ERR_FORMAT, "%s: metadata ingot.classes: %d names found, but its classifier has %lld classes",
+                   s->path, info->n_classes, (long long)n);
+  if (!info->classes)
+    info->n_classes = (int)n;
+  return IG_OK;
+}
+
+ig_status ig_weights_info_read(const char *path, ig_weights_info *out) {
+  ig_weight_source s;
+  memset(out, 0, sizeof *out);
+  ig_status status = ig_weight_source_open(path, false, &s);
+  if (status != IG_OK)
+    return status;
+  IG_GOTO(ig_strdup(s.path, &out->path));
+  if (s.st) {
+    const texts t = {.st = s.st, .path = s.path};
+    IG_GOTO(read_texts(&t, out));
+  } else {
+    IG_GOTO(read_checkpoint(&s, out));
+  }
+  IG_GOTO(check_head(&s, out));
+done:
+  if (status != IG_OK)
+    ig_weights_info_fini(out);
+  ig_weight_source_close(&s);
+  return status;
+}
+
+void ig_weights_info_fini(ig_weights_info *info) {
+  for (int i = 0; i < info->n_classes && info->classes; i++)
+    ig_free(info->classes[i]);
+  ig_free(info->classes);
+  ig_free(info->path);
+  ig_free(info->model);
+  ig_free(info->task);
+  memset(info, 0, sizeof *info);
+}
+
+// ---- writing ----
+
+enum { MAX_PAIRS = 5 };
+
+typedef struct pairs {
+  ig_st_pair items[MAX_PAIRS];
+  size_t n;
+  char *classes, *preprocessing;  // free
+  char step[24];
+} pairs;
+
+static void add_pair(pairs *p, const char *key, const char *value) {
+  if (value)
+    p->items[p->n++] = (ig_st_pair){key, value};
+}
+
+// Takes j.
+static ig_status dump(json_t *j, char **out) {
+  *out = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+  json_decref(j);
+  return *out ? IG_OK : ig_fail(IG_ERR_USAGE, "metadata of weights: a text that is not UTF-8, or no memory");
+}
+
+static ig_status make_pairs(const ig_weights_info *info, pairs *p) {
+  memset(p, 0, sizeof *p);
+  add_pair(p, "ingot.model", info->model);
+  add_pair(p, "ingot.task", info->task);
+  if (info->classes && info->n_classes > 0) {
+    json_t *list = json_array();
+    for (int i = 0; i < info->n_classes; i++)
+      if (json_array_append_new(list, json_string(info->classes[i]))) {
+        json_decref(list);
+        return ig_fail(IG_ERR_USAGE, "metadata of weights: the name of class %d is not UTF-8", i);
+      }
+    IG_TRY(dump(list, &p->classes));
+    add_pair(p, "ingot.classes", p->classes);
+  }
+  if (info->has_preprocessing) {
+    IG_TRY(
+        dump(json_pack("{s:i, s:f, s:[f,f,f], s:[f,f,f]}", "image_size", info->image_size, "eval_crop_ratio",
+                       info->eval_crop_ratio, "mean", (double)info->mean[0], (double)info->mean[1],
+                       (double)info->mean[2], "std", (double)info->std[0], (double)info->std[1], (double)info->std[2]),
+             &p->preprocessing));
+    add_pair(p, "ingot.preprocessing", p->preprocessing);
+  }
+  snprintf(p->step, sizeof p->step, "%lld", (long long)info->step);
+  add_pair(p, "ingot.step", p->step);
+  return IG_OK;
+}
+
+static void free_pairs(pairs *p) {
+  free(p->classes);
+  free(p->preprocessing);
+}
+
+ig_status ig_weights_info_json(const ig_weights_info *info, char **out) {
+  pairs p;
+  char *text = NULL;
+  ig_status status = make_pairs(info, &p);
+  json_t *j = json_object();
+  *out = NULL;
+  for (size_t i = 0; i < p.n && status == IG_OK; i++)
+    if (json_object_set_new(j, p.items[i].key, json_string(p.items[i].value)))
+      status = ig_fail(IG_ERR_USAGE, "metadata of weights: %s is not UTF-8", p.items[i].key);
+  if (status == IG_OK)
+    status = dump(json_incref(j), &text);
+  if (status == IG_OK)
+    status = ig_strdup(text, out);
+  free(text);
+  json_decref(j);
+  free_pairs(&p);
+  return status;
+}
+
+ig_status ig_weights_save(const char *path, const ig_params *params, const float *const buffers[IG_N_PARAM_KINDS],
+                          const ig_weights_info *info, int64_t batches_tracked) {
+  static const char mean[] = ".running_mean";
+  ig_st_source *rows = NULL;
+  char **counters = NULL;
+  pairs p = {0};
+  size_t n = 0, n_counters = 0;
+  ig_status status = IG_OK;
+  if (info)
+    IG_GOTO(make_pairs(info, &p));
+  IG_GOTO(ig_alloc_array(2 * params->n, sizeof *rows, "table of weights", &rows));
+  IG_GOTO(ig_alloc_array(params->n, sizeof *counters, "table of weights", &counters));
+  for (size_t i = 0; i < params->n; i++) {
+    const ig_param *q = params->items[i];
+    rows[n++] = (ig_st_source){.name = q->name,
+                               .dtype = IG_F32,
+                               .n_dims = q->shape.n,
+                               .dims = q->shape.d,
+                               .data = buffers[q->kind] + q->offset};
+    const size_t length = strlen(q->name), tail = sizeof mean - 1;
+    if (length < tail || strcmp(q->name + length - tail, mean))
+      continue;
+    IG_GOTO(ig_asprintf(&counters[n_counters], "%.*s.num_batches_tracked", (int)(length - tail), q->name));
+    rows[n++] = (ig_st_source){.name = counters[n_counters++], .dtype = IG_I64, .data = &batches_tracked};
+  }
+  IG_GOTO(ig_st_write(path, rows, n, p.items, p.n));
+done:
+  for (size_t i = 0; i < n_counters; i++)
+    ig_free(counters[i]);
+  ig_free(counters);
+  ig_free(rows);
+  free_pairs(&p);
+  return status;
+}

@@ -1,0 +1,197 @@
+// Opening what holds weights: run folder, checkpoint folder, .safetensors file. Rule: a foreign format is named for
+// what it is, with the way to convert it.
+#include "runtime/train/weights_source.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/base/fileop.h"
+#include "runtime/base/mem.h"
+#include "runtime/base/text.h"
+
+const char *const ig_weight_prefixes[IG_WEIGHT_PREFIXES] = {"", "module."};  // torch's DataParallel adds the second
+
+bool ig_weight_name(const ig_model *model, ig_weight_naming naming, const char *param, char name[IG_WEIGHT_NAME_BYTES],
+                    ig_weight_form *form) {
+  char base[256];
+  *form = IG_FORM_SAME;
+  if (naming.convention == 0)
+    snprintf(base, sizeof base, "%s", param);
+  else if (!model->foreign_name || !model->foreign_name(model, naming.convention, param, base, form))
+    return false;
+  snprintf(name, IG_WEIGHT_NAME_BYTES, "%s%s", naming.prefix, base);
+  return true;
+}
+
+static bool ends_with(const char *text, const char *end) {
+  const size_t n = strlen(text), m = strlen(end);
+  return n >= m && !strcmp(text + n - m, end);
+}
+
+static int by_name(const void *a, const void *b) {
+  return strcmp(((const ig_weight_entry *)a)->name, ((const ig_weight_entry *)b)->name);
+}
+
+const ig_weight_entry *ig_weight_source_find(const ig_weight_source *s, const char *name) {
+  const ig_weight_entry key = {.name = name};
+  return s->n ? bsearch(&key, s->items, s->n, sizeof key, by_name) : NULL;
+}
+
+static ig_status reserve(ig_weight_source *s, size_t n) {
+  IG_TRY(ig_alloc_array(n, sizeof *s->items, "table of weights", &s->items));
+  return ig_alloc_array(n, sizeof *s->names, "table of weights", &s->names);
+}
+
+static void finish(ig_weight_source *s) {
+  if (s->n)
+    qsort(s->items, s->n, sizeof *s->items, by_name);
+  for (size_t i = 0; i < s->n; i++)
+    s->names[i] = s->items[i].name;
+}
+
+static ig_status list_st(ig_weight_source *s) {
+  const size_t n = ig_st_count(s->st);
+  IG_TRY(reserve(s, n));
+  for (; s->n < n; s->n++) {
+    const ig_st_tensor *t = ig_st_get(s->st, s->n);
+    ig_weight_entry *e = &s->items[s->n];
+    *e = (ig_weight_entry){.name = t->name,
+                           .dtype = ig_st_dtype_name(t->dtype),
+                           .n_dims = t->n_dims,
+                           .dims = t->dims,
+                           .n = t->n,
+                           .tensor = t};
+    e->is_float = ig_st_dtype_to_ig(t->dtype, &e->type) && ig_dtype_is_float(e->type);
+    e->is_f32 = e->is_float && e->type == IG_F32;
+  }
+  finish(s);
+  return IG_OK;
+}
+
+static ig_status list_ckpt(ig_weight_source *s, bool ema) {
+  const size_t n = ig_ckpt_count(s->ckpt);
+  IG_TRY(reserve(s, n));
+  for (size_t i = 0; i < n; i++) {
+    const ig_ckpt_entry *t = ig_ckpt_get(s->ckpt, i);
+    const bool averaged = !strcmp(t->group, "ema");
+    s->has_ema = s->has_ema || averaged;
+    if (t->offset != 0 || !(strcmp(t->group, "weights") == 0 || strcmp(t->group, "state") == 0 || (averaged && ema)))
+      continue;
+    if (!averaged && ema && ig_ckpt_find(s->ckpt, "ema", t->name))
+      continue;
+    s->items[s->n++] = (ig_weight_entry){.name = t->name,
+                                         .group = t->group,
+                                         .dtype = ig_dtype_name(t->dtype),
+                                         .is_float = ig_dtype_is_float(t->dtype),
+                                         .is_f32 = t->dtype == IG_F32,
+                                         .type = t->dtype,
+                                         .n_dims = t->n_dims,
+                                         .dims = t->dims,
+                                         .n = t->whole};
+  }
+  finish(s);
+  return IG_OK;
+}
+
+// Refuses files of formats that are known but not read. What calls itself .safetensors is left to ig_st_open.
+static ig_status refuse_foreign(const char *path) {
+  static const struct {
+    const char *magic;
+    size_t n;
+    const char *what, *how;
+  } known[] = {
+#define TORCH "in Python: safetensors.torch.save_file(torch.load(FILE, weights_only=True), \"out.safetensors\")"
+      {"PK\3\4", 4, "a zip archive: a PyTorch .pt/.pth/.bin file, or a Keras .keras file", TORCH},
+      {"\x80\2", 2, "a Python pickle: an old PyTorch .pt/.pth/.bin file", TORCH},
+      {"\x80\3", 2, "a Python pickle", TORCH},
+      {"\x80\4", 2, "a Python pickle", TORCH},
+      {"\x80\5", 2, "a Python pickle", TORCH},
+      {"\x89HDF\r\n\x1a\n", 8, "an HDF5 file: Keras weights, or one shard of a checkpoint",
+       "in Python with h5py and safetensors.numpy.save_file under the same names (of a checkpoint give the step-N "
+       "folder)"},
+#undef TORCH
+  };
+  if (ends_with(path, ".safetensors"))
+    return IG_OK;
+  ig_mapped map;
+  IG_TRY(ig_file_map(path, &map));
+  ig_status status = IG_OK;
+  for (size_t i = 0; i < sizeof known / sizeof *known && status == IG_OK; i++)
+    if (map.n >= known[i].n && !memcmp(map.data, known[i].magic, known[i].n))
+      status = ig_fail(IG_ERR_UNSUPPORTED,
+                       "%s is %s, which is not supported yet; convert it to .safetensors, for example %s", path,
+                       known[i].what, known[i].how);
+  ig_file_unmap(&map);
+  return status;
+}
+
+static ig_status find_file(const char *path, bool *is_checkpoint, char **found) {
+  *is_checkpoint = false;
+  if (!ig_path_is_dir(path))
+    return ig_strdup(path, found);
+  char *inner = NULL;
+  ig_status status = IG_OK;
+  IG_GOTO(ig_path_join(&inner, path, "MANIFEST"));
+  *is_checkpoint = ig_path_exists(inner);
+  if (*is_checkpoint) {
+    IG_GOTO(ig_strdup(path, found));
+    goto done;
+  }
+  IG_GOTO(ig_path_join(found, path, "model.safetensors"));
+  if (!ig_path_exists(*found)) {
+    ig_free(*found);
+    *found = NULL;
+    status = ig_fail(IG_ERR_NOT_FOUND,
+                     "%s: the folder holds neither model.safetensors (a run folder) nor MANIFEST (a checkpoint); give "
+                     "a run folder, RUN/checkpoints/step-N or a .safetensors file",
+                     path);
+  }
+done:
+  ig_free(inner);
+  return status;
+}
+
+ig_status ig_weight_source_open(const char *path, bool ema, ig_weight_source *out) {
+  bool is_checkpoint;
+  ig_status status = IG_OK;
+  memset(out, 0, sizeof *out);
+  IG_GOTO(find_file(path, &is_checkpoint, &out->path));
+  if (is_checkpoint) {
+    IG_GOTO(ig_ckpt_open(out->path, &out->ckpt));
+    IG_GOTO(list_ckpt(out, ema));
+  } else {
+    IG_GOTO(refuse_foreign(out->path));
+    IG_GOTO(ig_st_open(out->path, &out->st));
+    IG_GOTO(list_st(out));
+  }
+  return IG_OK;
+done:
+  ig_weight_source_close(out);
+  return status;
+}
+
+void ig_weight_source_close(ig_weight_source *s) {
+  ig_free(s->items);
+  ig_free(s->names);
+  ig_st_close(s->st);
+  ig_ckpt_close(s->ckpt);
+  ig_free(s->path);
+  memset(s, 0, sizeof *s);
+}
+
+ig_status ig_weight_source_read(const ig_weight_source *s, const ig_weight_entry *e, float *dst) {
+  if (e->tensor)
+    return ig_st_convert(e->tensor, dst, IG_F32);
+  const size_t n = (size_t)e->n, bytes = n * ig_dtype_bytes(e->type);
+  if (e->is_f32)
+    return ig_ckpt_read(s->ckpt, e->group, e->name, dst, bytes);
+  void *raw = NULL;
+  ig_status status = ig_alloc(bytes, "tensor to convert", &raw);
+  if (status == IG_OK)
+    status = ig_ckpt_read(s->ckpt, e->group, e->name, raw, bytes);
+  if (status == IG_OK)
+    ig_convert(dst, IG_F32, raw, e->type, n);
+  ig_free(raw);
+  return status;
+}
