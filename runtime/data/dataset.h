@@ -28,15 +28,16 @@ typedef struct ig_sample {
 typedef enum ig_dataset_kind { IG_DATASET_FOLDER, IG_DATASET_CIFAR10, IG_DATASET_CIFAR100 } ig_dataset_kind;
 
 typedef struct ig_dataset_options {
-  size_t size;        // sizeof(ig_dataset_options)
-  const char *data;   // folder or file (data=)
-  const char *val;    // another folder that is the validation part, or NULL
-  const char *split;  // a fraction ("0.2") or a CSV file (split=), or NULL = 0.2
-  uint64_t seed;      // of a stratified split
+  size_t size;                 // sizeof(ig_dataset_options)
+  const char *data;            // folder or file (data=)
+  const char *val;             // another folder that is the validation part, or NULL
+  const char *split;           // a fraction ("0.2") or a CSV file (split=), or NULL = 0.2
+  uint64_t seed;               // of a stratified split
   const char *const *classes;  // names that labels must be numbered by (the weights' own), or NULL = from the data
   int n_classes;
   bool needs_labels;     // train, eval: a class folder or column is expected; predict: not
-  bool allow_one_class;  // evaluation on one class is fine, training is not
+  bool allow_one_class;  // evaluation: one class or an empty class folder is fine; training: an error
+  bool strict;           // a file that cannot be read at the opening scan is an error, not skipped
   void (*warn)(void *user, const char *text);
   void *warn_user;
 } ig_dataset_options;
@@ -44,18 +45,24 @@ typedef struct ig_dataset_options {
 typedef struct ig_dataset {
   ig_dataset_kind kind;
   char *path;
-  ig_sample *samples;  // sorted by code point of (class, path); order is part of the fingerprint
+  ig_sample *samples;  // sorted by code point of (class, name), records in the file's order; part of the fingerprint
   size_t n;
-  char **classes;  // names, sorted
+  char **classes;  // names: sorted, or as the options or the CIFAR file number them
   int n_classes;
   size_t count[IG_N_PARTS];
-  size_t *index[IG_N_PARTS];  // sample numbers of each part, in order
-  char fingerprint[65];       // SHA-256 over names, sizes, labels and parts (not pixels)
-  bool val_was_given;         // false: the validation part was held out of the training data here
-  int typical_w, typical_h;   // median picture size of a fixed spread of at most 64 samples
+  size_t *index[IG_N_PARTS];         // sample numbers of each part, in order
+  char fingerprint[65];              // SHA-256 over names, sizes, labels and parts (not pixels)
+  bool val_was_given;                // false: the validation part was held out of the training data here
+  int typical_w, typical_h;          // median picture size of a fixed spread of at most 64 samples
+  size_t n_skipped;                  // files that the opening scan could not read; each was named by a warning
   struct ig_dataset_memory *memory;  // owns all texts
 } ig_dataset;
 
+// Forms: a folder of class folders (pictures at any depth below); folders train, val (valid, validation), test of such;
+// a split file (see split_csv.c); a CIFAR-10/100 binary file or folder. The headers of up to 20,000 pictures are read:
+// what is no picture is skipped with a warning. Without a validation part, a share of the training samples is held out
+// for it (split's fraction; by default 0.2, or 0.15 where there is a test part), stratified, groups kept whole; test
+// samples never move. With neither labels nor parts (needs_labels false) all samples stand in IG_PART_TEST.
 // IG_ERR_NOT_FOUND, IG_ERR_DATA (empty, one class, empty class, label out of range, group in two parts, ...),
 // IG_ERR_FORMAT (a split file's row and column). The message names path, field, found, expected and what to do.
 ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out);

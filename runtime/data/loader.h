@@ -18,7 +18,7 @@ typedef struct ig_augment {
   double rotate;                          // degrees, uniform in +-
   double jitter;                          // brightness, contrast and saturation uniform in 1 +- jitter
   double erase;                           // probability; area 2 to 20 %, ratio 0.3 to 3.3
-  double mixup, cutmix;                   // Beta(a, a); 0 = off; where both are on, each batch sample takes one by a coin
+  double mixup, cutmix;  // Beta(a, a); 0 = off; where both are on, each batch sample takes one by a coin
 } ig_augment;
 
 // Geometry of evaluation: the whole picture resized (antialiased) to image_size x image_size, or with crop_ratio > 0
@@ -33,27 +33,27 @@ typedef struct ig_loader_options {
   double eval_crop_ratio;  // 0 = whole picture
   ig_augment augment;      // train only
   uint64_t seed;
-  int threads;            // >= 1
-  uint64_t cache_bytes;   // budget for decoded pictures kept in memory; 0 = none
-  bool strict;            // an unreadable sample is an error, not skipped
-  double max_unreadable;  // share of the part that may be unreadable before the run stops (0.01)
+  int threads;                                 // >= 1
+  uint64_t cache_bytes;                        // budget for decoded pictures kept in memory; 0 = none
+  bool strict;                                 // an unreadable sample is an error, not skipped
+  double max_unreadable;                       // share of the part that may be unreadable before the run stops (0.01)
   void (*warn)(void *user, const char *text);  // each unreadable sample once
   void *warn_user;
 } ig_loader_options;
 
 // A batch; owned by the loader, valid until the next call of ig_loader_next.
 typedef struct ig_batch {
-  int n;                  // rows that are real; the rest has weight 0 (evaluation's last batch)
-  uint8_t *pictures;      // [batch, image_size, image_size, 3] RGB
-  int32_t *labels;        // [batch]; 0 where weight is 0
-  int32_t *second_labels; // [batch] mixup, cutmix: the partner's label (else the own)
-  float *lam;             // [batch] weight of the own label (1 without a partner)
-  float *weights;         // [batch] 1, or 0 for padding and unreadable samples
-  float *aug;             // [batch, IG_AUG_FIELDS]
-  int32_t *partner;       // [batch] row of the partner (own row without)
-  uint64_t *samples;      // [batch] sample numbers
-  int64_t epoch;          // of its first sample
-  int64_t position;       // samples of the training order before this batch, counted from epoch 0
+  int n;                   // rows that are real; the rest has weight 0 (evaluation's last batch)
+  uint8_t *pictures;       // [batch, image_size, image_size, 3] RGB
+  int32_t *labels;         // [batch]; 0 where weight is 0
+  int32_t *second_labels;  // [batch] mixup, cutmix: the partner's label (else the own)
+  float *lam;              // [batch] weight of the own label (1 without a partner)
+  float *weights;          // [batch] 1, or 0 for padding and unreadable samples
+  float *aug;              // [batch, IG_AUG_FIELDS]
+  int32_t *partner;        // [batch] row of the partner (own row without)
+  uint64_t *samples;       // [batch] sample numbers
+  int64_t epoch;           // of its first sample
+  int64_t position;        // samples of the training order before this batch, counted from epoch 0
 } ig_batch;
 
 typedef struct ig_loader ig_loader;

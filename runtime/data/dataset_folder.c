@@ -1,0 +1,293 @@
+// Reads a tree of pictures: class folders, perhaps below train, val and test. Rule: nothing is opened here but folders;
+// what is neither folder nor regular file (FIFO, device, dead or looping link) is skipped with a warning.
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "runtime/base/fileop.h"
+#include "runtime/base/mem.h"
+#include "runtime/base/text.h"
+#include "runtime/data/dataset_internal.h"
+
+#define MAX_DEPTH 64
+
+typedef struct names {
+  char **at;
+  size_t n, capacity;
+} names;
+
+// A folder on the way down, to see a link that leads back up.
+typedef struct frame {
+  const struct frame *up;
+  dev_t dev;
+  ino_t ino;
+  int depth;
+} frame;
+
+static void names_free(names *list) {
+  for (size_t i = 0; i < list->n; i++)
+    ig_free(list->at[i]);
+  ig_free(list->at);
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+// The entries of a folder by code point. IG_ERR_IO where it cannot be read.
+static ig_status list_folder(const char *path, names *out) {
+  const ig_fileops *ops = ig_fileops_get();
+  ig_status status = IG_OK;
+  *out = (names){0};
+  int fd = ops->open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  if (fd < 0)
+    return ig_fail(IG_ERR_IO, "cannot read folder %s: %s", path, strerror(errno));
+  DIR *dir = fdopendir(fd);  // owns fd from here
+  if (!dir) {
+    status = ig_fail(IG_ERR_IO, "cannot read folder %s: %s", path, strerror(errno));
+    ops->close(fd);
+    return status;
+  }
+  for (struct dirent *entry; (errno = 0, entry = readdir(dir)) != NULL;) {
+    if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+      continue;
+    IG_GOTO(ig_grow(&out->at, &out->capacity, out->n, out->n + 1, sizeof *out->at, "names of files"));
+    IG_GOTO(ig_strdup(entry->d_name, &out->at[out->n]));
+    out->n++;
+  }
+  if (errno)
+    status = ig_fail(IG_ERR_IO, "cannot read folder %s: %s", path, strerror(errno));
+  if (out->n)
+    qsort(out->at, out->n, sizeof *out->at, by_text);
+done:
+  closedir(dir);
+  if (status != IG_OK) {
+    names_free(out);
+    *out = (names){0};
+  }
+  return status;
+}
+
+// Names that pictures have; content decides later. The second row is of formats that we do not read, so that such a
+// file is named with the reason instead of being passed over.
+static bool is_picture_name(const char *name) {
+  static const char *const known[] = {"jpg", "jpeg", "jpe",  "jfif", "png", "bmp", "dib", "tif", "tiff", "webp",
+                                      "gif", "heic", "avif", "jp2",  "jxl", "ppm", "pgm", "ico", "tga"};
+  const char *dot = strrchr(name, '.');
+  for (size_t i = 0; dot && i < sizeof known / sizeof *known; i++)
+    if (!strcasecmp(dot + 1, known[i]))
+      return true;
+  return false;
+}
+
+static ig_status ignore(ig_builder *b, const char *rel) {
+  if (b->n_ignored++ == 0)
+    return ig_dataset_text(b->d, rel, strlen(rel), &b->first_ignored);
+  return IG_OK;
+}
+
+// Follows links. False with a warning given (or *status set) where the entry is of no use.
+static bool examine(ig_builder *b, const char *path, const char *rel, const frame *up, struct stat *st,
+                    ig_status *status) {
+  const char *why = NULL;
+  if (ig_fileops_get()->stat(path, st) != 0) {
+    why = errno == ENOENT ? "a link to nothing" : errno == ELOOP ? "a link that leads in a circle" : strerror(errno);
+  } else if (S_ISDIR(st->st_mode)) {
+    for (const frame *f = up; f && !why; f = f->up)
+      if (f->dev == st->st_dev && f->ino == st->st_ino)
+        why = "a link back to a folder above it";
+    if (!why && up && up->depth >= MAX_DEPTH)
+      why = "a folder too deep in the tree";
+  } else if (!S_ISREG(st->st_mode)) {
+    why = S_ISFIFO(st->st_mode)   ? "a FIFO, not a regular file"
+          : S_ISSOCK(st->st_mode) ? "a socket, not a regular file"
+                                  : "a device, not a regular file";
+  }
+  if (why)
+    *status = ig_builder_skip(b, rel, why);
+  return !why;
+}
+
+static ig_status add_file(ig_builder *b, const char *path, const char *rel, const char *class_name, int part,
+                          const struct stat *st) {
+  ig_candidate item = {.class_name = class_name, .bytes = (uint64_t)st->st_size, .part = part};
+  item.sample.record = -1;
+  IG_TRY(ig_dataset_text(b->d, path, strlen(path), &item.sample.path));
+  IG_TRY(ig_dataset_text(b->d, rel, strlen(rel), &item.sample.name));
+  return ig_builder_add(b, &item);
+}
+
+// Takes all pictures of a folder and below.
+static ig_status walk(ig_builder *b, const char *folder, const char *rel, const char *class_name, int part,
+                      const frame *self) {
+  ig_status status = IG_OK;
+  names list = {0};
+  char *path = NULL, *child = NULL;
+  status = list_folder(folder, &list);
+  if (status == IG_ERR_IO)
+    return ig_builder_skip(b, rel, NULL);
+  IG_TRY(status);
+  for (size_t i = 0; i < list.n; i++) {
+    struct stat st;
+    ig_free(path);
+    ig_free(child);
+    path = child = NULL;
+    IG_GOTO(ig_path_join(&path, folder, list.at[i]));
+    IG_GOTO(ig_path_join(&child, rel, list.at[i]));
+    if (list.at[i][0] == '.') {
+      IG_GOTO(ignore(b, child));
+      continue;
+    }
+    if (!examine(b, path, child, self, &st, &status)) {
+      IG_GOTO(status);
+      continue;
+    }
+    if (S_ISDIR(st.st_mode)) {
+      frame below = {self, st.st_dev, st.st_ino, self->depth + 1};
+      IG_GOTO(walk(b, path, child, class_name, part, &below));
+    } else if (is_picture_name(list.at[i])) {
+      IG_GOTO(add_file(b, path, child, class_name, part, &st));
+    } else {
+      IG_GOTO(ignore(b, child));
+    }
+  }
+done:
+  names_free(&list);
+  ig_free(path);
+  ig_free(child);
+  return status;
+}
+
+// Every folder in `folder` is a class.
+static ig_status read_classes(ig_builder *b, const char *folder, const char *rel, int part, const frame *self) {
+  ig_status status = IG_OK;
+  names list = {0};
+  char *path = NULL, *child = NULL;
+  IG_TRY(list_folder(folder, &list));
+  for (size_t i = 0; i < list.n; i++) {
+    struct stat st;
+    const char *class_name, *text;
+    ig_free(path);
+    ig_free(child);
+    path = child = NULL;
+    IG_GOTO(ig_path_join(&path, folder, list.at[i]));
+    IG_GOTO(ig_path_join(&child, rel, list.at[i]));
+    if (list.at[i][0] == '.') {
+      IG_GOTO(ignore(b, child));
+      continue;
+    }
+    if (!examine(b, path, child, self, &st, &status)) {
+      IG_GOTO(status);
+      continue;
+    }
+    if (!S_ISDIR(st.st_mode)) {
+      if (!is_picture_name(list.at[i]))
+        IG_GOTO(ignore(b, child));
+      else if (b->n_outside++ == 0)
+        IG_GOTO(ig_dataset_text(b->d, child, strlen(child), &b->first_outside));
+      continue;
+    }
+    frame below = {self, st.st_dev, st.st_ino, self->depth + 1};
+    size_t before = b->n;
+    IG_GOTO(ig_dataset_text(b->d, list.at[i], strlen(list.at[i]), &class_name));
+    IG_GOTO(walk(b, path, child, class_name, part, &below));
+    if (b->n == before) {
+      IG_GOTO(ig_dataset_text(b->d, child, strlen(child), &text));
+      IG_GOTO(ig_grow(&b->empty, &b->empty_capacity, b->n_empty, b->n_empty + 1, sizeof *b->empty, "class names"));
+      b->empty[b->n_empty++] = text;
+    }
+  }
+done:
+  names_free(&list);
+  ig_free(path);
+  ig_free(child);
+  return status;
+}
+
+// Are the folders in root parts? Where all are named as parts, or train stands beside val or test; a class may be
+// called "train" otherwise.
+static ig_status finds_parts(const char *root, bool *parts) {
+  ig_status status = IG_OK;
+  names list = {0};
+  char *path = NULL;
+  bool found[IG_N_PARTS] = {false};
+  size_t other = 0, named = 0;
+  IG_TRY(list_folder(root, &list));
+  for (size_t i = 0; i < list.n; i++) {
+    if (list.at[i][0] == '.')
+      continue;
+    ig_free(path);
+    path = NULL;
+    IG_GOTO(ig_path_join(&path, root, list.at[i]));
+    if (!ig_path_is_dir(path))
+      continue;
+    int part = ig_part_from_text(list.at[i]);
+    if (part == IG_PART_NONE) {
+      other++;
+    } else {
+      named++;
+      found[part] = true;
+    }
+  }
+  *parts = named && (!other || (found[IG_PART_TRAIN] && (found[IG_PART_VAL] || found[IG_PART_TEST])));
+done:
+  names_free(&list);
+  ig_free(path);
+  return status;
+}
+
+static ig_status read_parts(ig_builder *b, const char *root, const frame *self) {
+  ig_status status = IG_OK;
+  names list = {0};
+  char *path = NULL;
+  const char *seen[IG_N_PARTS] = {NULL};
+  IG_TRY(list_folder(root, &list));
+  for (size_t i = 0; i < list.n; i++) {
+    struct stat st;
+    const char *name = list.at[i];
+    int part = ig_part_from_text(name);
+    ig_free(path);
+    path = NULL;
+    IG_GOTO(ig_path_join(&path, root, name));
+    if (name[0] == '.' || part == IG_PART_NONE || !ig_path_is_dir(path)) {
+      IG_GOTO(ignore(b, name));
+      continue;
+    }
+    if (!examine(b, path, name, self, &st, &status)) {
+      IG_GOTO(status);
+      continue;
+    }
+    if (seen[part])
+      IG_GOTO(ig_fail(IG_ERR_DATA, "%s: folders %s and %s are both the %s part; keep one", root, seen[part], name,
+                      ig_part_name((ig_part)part)));
+    seen[part] = name;
+    frame below = {self, st.st_dev, st.st_ino, 1};
+    IG_GOTO(read_classes(b, path, name, part, &below));
+  }
+done:
+  names_free(&list);
+  ig_free(path);
+  return status;
+}
+
+ig_status ig_read_folder(ig_builder *b, const char *root, int part) {
+  struct stat st;
+  char q[IG_QUOTE_BYTES];
+  if (ig_fileops_get()->stat(root, &st) != 0)
+    return ig_fail(IG_ERR_NOT_FOUND, "%s: %s", ig_quote(q, root), strerror(errno));
+  frame top = {NULL, st.st_dev, st.st_ino, 0};
+  if (!S_ISDIR(st.st_mode)) {
+    if (b->options->needs_labels || !S_ISREG(st.st_mode))
+      return ig_fail(IG_ERR_DATA, "data=%s is not a folder; expected one folder a class, or CIFAR .bin files",
+                     ig_quote(q, root));
+    const char *slash = strrchr(root, '/');
+    return add_file(b, root, slash ? slash + 1 : root, NULL, part, &st);
+  }
+  if (!b->options->needs_labels)
+    return walk(b, root, "", NULL, part, &top);
+  bool parts = false;
+  if (part == IG_PART_NONE)
+    IG_TRY(finds_parts(root, &parts));
+  return parts ? read_parts(b, root, &top) : read_classes(b, root, "", part, &top);
+}

@@ -1,0 +1,80 @@
+// What loader.c (threads, ring, order) and loader_sample.c (one sample's pixels and draws) share. Rule: a sample's
+// content depends on the options, its number and the epoch alone.
+#ifndef IG_DATA_LOADER_INTERNAL_H
+#define IG_DATA_LOADER_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "runtime/data/image.h"
+#include "runtime/data/loader.h"
+#include "runtime/data/resize.h"
+
+// Fields of a row of ig_batch.aug: the columns of enum ig_aug_field of kernels/picture/picture.h, which this floor does
+// not include; tests/data_test.cc holds the two together.
+enum {
+  AUG_TRANSPOSE,
+  AUG_HFLIP,
+  AUG_VFLIP,
+  AUG_BRIGHTNESS,
+  AUG_CONTRAST,
+  AUG_SATURATION,
+  AUG_ERASE_X0,
+  AUG_ERASE_Y0,
+  AUG_ERASE_X1,
+  AUG_ERASE_Y1,
+  AUG_MIX_MODE,
+  AUG_LAMBDA,
+  AUG_CUT_X0,
+  AUG_CUT_Y0,
+  AUG_CUT_X1,
+  AUG_CUT_Y1,
+  AUG_N
+};
+enum { MIX_NONE, MIX_MIXUP, MIX_CUTMIX };
+_Static_assert(AUG_N == IG_AUG_FIELDS, "a row of ig_batch.aug");
+
+// Pixels that stay in memory: originals in training, finished pictures in evaluation. Never changed once published.
+typedef struct ig_cached {
+  int w, h;
+  uint8_t data[];
+} ig_cached;
+
+// Decoded pictures by sample number. Slots are written once (compare and swap), read without a lock.
+typedef struct ig_picture_cache {
+  _Atomic(ig_cached *) *slots;  // NULL without a cache
+  size_t n;
+  uint64_t budget;
+  atomic_uint_least64_t used;
+} ig_picture_cache;
+
+ig_status ig_cache_init(ig_picture_cache *c, size_t n, uint64_t budget);
+void ig_cache_fini(ig_picture_cache *c);
+const ig_cached *ig_cache_get(ig_picture_cache *c, size_t sample);
+// Keeps a copy where there is room; first come, first kept.
+void ig_cache_put(ig_picture_cache *c, size_t sample, const uint8_t *data, int w, int h);
+
+// Working memory of one thread.
+typedef struct ig_sample_work {
+  ig_image image, rotated;
+  ig_resize resize;
+} ig_sample_work;
+void ig_sample_work_fini(ig_sample_work *w);
+
+// What the pixels of a sample are made of.
+typedef struct ig_sample_source {
+  const ig_loader_options *options;
+  ig_picture_cache *cache;
+  const int *fds;            // CIFAR: one open file for each of paths
+  const char *const *paths;  // compared by address
+  size_t n_paths;
+} ig_sample_source;
+
+// Fills pixels [image_size, image_size, 3] and the aug row of a sample, without the mix.
+ig_status ig_sample_make(const ig_sample_source *s, ig_sample_work *w, uint64_t epoch, size_t sample, uint8_t *pixels,
+                         float *aug);
+// Neutral row.
+void ig_sample_neutral(float *aug);
+// Draws the mix of a finished batch and fills second_labels, lam, partner and the mix fields.
+void ig_batch_mix(const ig_loader_options *o, uint64_t n_samples, ig_batch *b);
+
+#endif
