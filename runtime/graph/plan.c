@@ -279,16 +279,24 @@ static ig_status plan_node(ig_plan *p, const ig_node *n) {
   }
   IG_TRY(choose(p, n, offered, &impl));
   IG_TRY(ig_plan_prepare_node(p, n, impl, in, out, &workspace, &state));
+  // Until the step owns it, the state is freed here when something fails.
+  ig_status status = IG_OK;
   for (int i = 0; i < n->n_in; i++) {
     if (values[i] < 0)
       continue;
     if ((n->op->mutates_in >> i & 1) && in[i].kind != IG_LAYOUT_PLAIN)
-      return ig_fail(IG_ERR_INTERNAL, "%s (%s): operand %d is updated in place and must stay plain", n->name,
-                     impl->name, i);
-    IG_TRY(in_wanted_layout(p, values[i], in[i], &values[i]));
+      IG_GOTO(ig_fail(IG_ERR_INTERNAL, "%s (%s): operand %d is updated in place and must stay plain", n->name,
+                      impl->name, i));
+    IG_GOTO(in_wanted_layout(p, values[i], in[i], &values[i]));
   }
   step *s;
-  IG_TRY(add_step(p, n, &s));
+  IG_GOTO(add_step(p, n, &s));
+done:
+  if (status != IG_OK) {
+    if (state && impl->destroy)
+      impl->destroy(state);
+    return status;
+  }
   int index = (int)p->n_steps - 1;
   s->impl = impl;
   s->state = state;
