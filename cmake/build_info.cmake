@@ -26,5 +26,7 @@ else()
   execute_process(COMMAND ${write_build_info}) # also at configuration, so that no build order matters
   add_custom_target(ingot_build_info ALL COMMAND ${write_build_info} BYPRODUCTS ${INGOT_GENERATED}/ingot_build.h
                     VERBATIM)
-  target_include_directories(ingot_flags INTERFACE ${INGOT_GENERATED})
+  # The one file that tells the version is given the header, and is compiled again when it changes.
+  set_source_files_properties(bindings/c/api.c PROPERTIES COMPILE_OPTIONS "-include;${INGOT_GENERATED}/ingot_build.h"
+                                                          OBJECT_DEPENDS ${INGOT_GENERATED}/ingot_build.h)
 endif()
