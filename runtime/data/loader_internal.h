@@ -7,31 +7,8 @@
 
 #include "runtime/data/image.h"
 #include "runtime/data/loader.h"
+#include "runtime/data/loader_aug.h"
 #include "runtime/data/resize.h"
-
-// Fields of a row of ig_batch.aug: the columns of enum ig_aug_field of kernels/picture/picture.h, which this floor does
-// not include; tests/data_test.cc holds the two together.
-enum {
-  AUG_TRANSPOSE,
-  AUG_HFLIP,
-  AUG_VFLIP,
-  AUG_BRIGHTNESS,
-  AUG_CONTRAST,
-  AUG_SATURATION,
-  AUG_ERASE_X0,
-  AUG_ERASE_Y0,
-  AUG_ERASE_X1,
-  AUG_ERASE_Y1,
-  AUG_MIX_MODE,
-  AUG_LAMBDA,
-  AUG_CUT_X0,
-  AUG_CUT_Y0,
-  AUG_CUT_X1,
-  AUG_CUT_Y1,
-  AUG_N
-};
-enum { MIX_NONE, MIX_MIXUP, MIX_CUTMIX };
-_Static_assert(AUG_N == IG_AUG_FIELDS, "a row of ig_batch.aug");
 
 // Pixels that stay in memory: originals in training, finished pictures in evaluation. Never changed once published.
 typedef struct ig_cached {

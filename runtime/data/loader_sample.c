@@ -10,6 +10,8 @@
 #include "runtime/data/augment_geom.h"
 #include "runtime/data/loader_internal.h"
 
+_Static_assert(AUG_N == IG_AUG_FIELDS, "a row of ig_batch.aug");
+
 #define MAX_FILE_BYTES ((uint64_t)1 << 30)
 
 ig_status ig_cache_init(ig_picture_cache *c, size_t n, uint64_t budget) {
