@@ -190,9 +190,11 @@ static ig_status check_values(const loading *l, const ig_param *p, const ig_weig
   char q[IG_QUOTE_BYTES];
   for (int64_t i = 0; i < e->n; i++) {
     if (!isfinite(v[i]))
-      return ig_fail(IG_ERR_FORMAT, "%s: tensor %s: element %lld is %s; weights must be finite%s", l->source.path,
-                     ig_quote(q, e->name), (long long)i, isnan(v[i]) ? "NaN" : "infinite",
-                     e->type == IG_F64 ? " in fp32" : " (did the training that wrote them diverge?)");
+      return ig_fail(IG_ERR_FORMAT,
+                     "%s: tensor %s: element %lld is %s%s; weights must be finite (did the training that wrote them "
+                     "diverge?)",
+                     l->source.path, ig_quote(q, e->name), (long long)i, isnan(v[i]) ? "NaN" : "infinite",
+                     e->type == IG_F64 ? " in fp32" : "");
     if (variance && v[i] < 0)
       return ig_fail(IG_ERR_FORMAT, "%s: tensor %s: element %lld is %g; a variance is never negative", l->source.path,
                      ig_quote(q, e->name), (long long)i, (double)v[i]);
