@@ -1,5 +1,5 @@
-// Ingot's public interface: one call a verb, with the keys of the command line (docs/keys.md). Rule: everything hangs on
-// the call's arguments; no global state, no signal handler, nothing printed, no exit.
+// Ingot's public interface: one call a verb, with the keys of the command line (docs/keys.md). Rule: everything hangs
+// on the call's arguments; no global state, no signal handler, nothing printed, no exit.
 #ifndef INGOT_H
 #define INGOT_H
 

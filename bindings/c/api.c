@@ -1,0 +1,49 @@
+// ig_call: from words to a verb. Rule: usage is checked whole before a verb does anything.
+#include <string.h>
+
+#include "bindings/c/call.h"
+#include "runtime/base/mem.h"
+
+#define IG_VERSION "0.1.0"
+
+typedef ig_status (*verb_function)(ig_call_state *c);
+static const verb_function functions[IG_N_VERBS] = {
+    [IG_VERB_TRAIN] = ig_verb_train,           [IG_VERB_EVAL] = ig_verb_eval,
+    [IG_VERB_PREDICT] = ig_verb_predict,       [IG_VERB_PLAN] = ig_verb_plan,
+    [IG_VERB_CONVERT] = ig_verb_convert,       [IG_VERB_CHECKPOINT] = ig_verb_checkpoint,
+    [IG_VERB_REPORT] = ig_verb_report,         [IG_VERB_DEMO] = ig_verb_demo,
+    [IG_VERB_DOCTOR] = ig_verb_doctor,         [IG_VERB_KEYS] = ig_verb_keys,
+    [IG_VERB_COMPLETION] = ig_verb_completion, [IG_VERB_HELP] = ig_verb_help,
+    [IG_VERB_VERSION] = ig_verb_version,
+};
+
+const char *ig_version(void) { return IG_VERSION; }
+
+const char *ig_git_hash(void) {
+#ifdef INGOT_GIT_HASH
+  return INGOT_GIT_HASH;
+#else
+  return "unknown";
+#endif
+}
+
+ig_status ig_call(const char *verb, int n_words, const char *const *words, const ig_callbacks *callbacks) {
+  ig_call_state c = {.verb = verb};
+  ig_error_clear();
+  if (callbacks && callbacks->size)
+    memcpy(&c.callbacks, callbacks, callbacks->size < sizeof c.callbacks ? callbacks->size : sizeof c.callbacks);
+  IG_TRY(ig_config_create(&c.config, &ig_keys, verb));
+  ig_status status = ig_config_args(c.config, n_words, words);
+  if (status == IG_OK) {
+    c.json = ig_config_bool(c.config, "json");
+    c.quiet = ig_config_bool(c.config, "quiet");
+    size_t v = 0;
+    while (strcmp(ig_keys.verbs[v], verb) != 0)
+      v++;
+    c.verb = ig_keys.verbs[v];
+    status = functions[v](&c);
+    ig_show_progress(&c, "");
+  }
+  ig_config_destroy(c.config);
+  return status;
+}

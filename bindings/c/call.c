@@ -1,0 +1,202 @@
+// Answers of a verb: notes, progress, results. Rule: JSON and table say the same.
+#include "bindings/c/call.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/base/mem.h"
+
+enum { NOTE_BYTES = 4096, MAX_COLUMNS = 32, MAX_MATRIX = 24 };
+
+void ig_note_text(void *call_state, const char *text) {
+  ig_call_state *c = call_state;
+  if (!c->quiet && c->callbacks.line)
+    c->callbacks.line(c->callbacks.user, text);
+}
+
+void ig_note(ig_call_state *c, const char *format, ...) {
+  char text[NOTE_BYTES];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  ig_note_text(c, text);
+}
+
+void ig_show_progress(void *call_state, const char *text) {
+  ig_call_state *c = call_state;
+  if (!c->quiet && c->callbacks.progress)
+    c->callbacks.progress(c->callbacks.user, text);
+}
+
+int ig_asked_to_stop(void *call_state) {
+  ig_call_state *c = call_state;
+  return c->callbacks.should_stop ? c->callbacks.should_stop(c->callbacks.user) : 0;
+}
+
+ig_status ig_no_json(void) { return ig_fail(IG_ERR_MEMORY, "no memory for the JSON of an answer"); }
+
+json_t *ig_json_text(const char *text) {
+  json_t *j = json_string(text);
+  if (j)
+    return j;
+  ig_text clean = {0};
+  for (const char *p = text; *p;) {
+    size_t n = ig_utf8_length(p);
+    ig_status status = n ? ig_text_add(&clean, p, n) : ig_text_addf(&clean, "\\x%02x", (unsigned char)*p);
+    if (status != IG_OK)
+      break;
+    p += n ? n : 1;
+  }
+  j = json_string(clean.data ? clean.data : "");
+  ig_free(clean.data);
+  return j;
+}
+
+// A scalar as people read it; "" for objects and lists.
+static void cell(const json_t *v, char *out, size_t n) {
+  *out = 0;
+  if (json_is_string(v))
+    snprintf(out, n, "%s", json_string_value(v));
+  else if (json_is_integer(v))
+    snprintf(out, n, "%lld", (long long)json_integer_value(v));
+  else if (json_is_real(v))
+    snprintf(out, n, "%.6g", json_real_value(v));
+  else if (json_is_boolean(v))
+    snprintf(out, n, "%s", json_is_true(v) ? "yes" : "no");
+  else if (json_is_null(v))
+    snprintf(out, n, "-");
+}
+
+// Rows [n] of objects with the same keys: a header and aligned columns.
+static ig_status add_rows(const json_t *rows, ig_text *out) {
+  const char *names[MAX_COLUMNS];
+  int width[MAX_COLUMNS], n = 0;
+  char text[512];
+  const char *key;
+  json_t *value, *row;
+  size_t i;
+  json_object_foreach(json_array_get(rows, 0), key, value) {
+    if (n == MAX_COLUMNS || json_is_array(value) || json_is_object(value))
+      continue;
+    names[n] = key;
+    width[n++] = (int)strlen(key);
+  }
+  json_array_foreach(rows, i, row) for (int k = 0; k < n; k++) {
+    cell(json_object_get(row, names[k]), text, sizeof text);
+    if ((int)strlen(text) > width[k])
+      width[k] = (int)strlen(text);
+  }
+  for (int k = 0; k < n; k++)
+    IG_TRY(ig_text_addf(out, "%s%-*s", k ? "  " : "", k + 1 < n ? width[k] : 0, names[k]));
+  IG_TRY(ig_text_add(out, "\n", 1));
+  json_array_foreach(rows, i, row) {
+    for (int k = 0; k < n; k++) {
+      cell(json_object_get(row, names[k]), text, sizeof text);
+      IG_TRY(ig_text_addf(out, "%s%-*s", k ? "  " : "", k + 1 < n ? width[k] : 0, text));
+    }
+    IG_TRY(ig_text_add(out, "\n", 1));
+  }
+  return IG_OK;
+}
+
+// A list of numbers or texts in one line.
+static ig_status add_list(const json_t *list, const char *between, ig_text *out) {
+  char text[512];
+  const json_t *value;
+  size_t i;
+  json_array_foreach(list, i, value) {
+    cell(value, text, sizeof text);
+    IG_TRY(ig_text_addf(out, "%s%s", i ? between : "", text));
+  }
+  return ig_text_add(out, "\n", 1);
+}
+
+ig_status ig_json_table(const json_t *object, ig_text *out) {
+  const char *key, *inner_key;
+  json_t *value, *inner;
+  int width = 0;
+  char text[4096];
+  size_t i;
+  json_object_foreach((json_t *)object, key, value) if ((int)strlen(key) > width) width = (int)strlen(key);
+  json_object_foreach((json_t *)object, key, value) {
+    const json_t *first = json_array_get(value, 0);
+    if (json_is_object(first) || json_is_array(first))
+      continue;
+    IG_TRY(ig_text_addf(out, "%-*s  ", width, key));
+    if (json_is_array(value)) {
+      IG_TRY(add_list(value, ", ", out));
+      continue;
+    }
+    bool some = false;
+    json_object_foreach(value, inner_key, inner) {
+      cell(inner, text, sizeof text);
+      IG_TRY(ig_text_addf(out, "%s%s %s", some ? ", " : "", inner_key, text));
+      some = true;
+    }
+    cell(value, text, sizeof text);
+    IG_TRY(ig_text_addf(out, "%s\n", text));
+  }
+  json_object_foreach((json_t *)object, key, value) {
+    const json_t *first = json_array_get(value, 0);
+    if (json_is_object(first)) {
+      IG_TRY(ig_text_addf(out, "\n%s\n", key));
+      IG_TRY(add_rows(value, out));
+    } else if (json_is_array(first)) {
+      IG_TRY(ig_text_addf(out, "\n%s\n", key));
+      if (json_array_size(value) > MAX_MATRIX) {
+        IG_TRY(ig_text_addf(out, "%zu rows: see --json\n", json_array_size(value)));
+        continue;
+      }
+      json_array_foreach(value, i, inner) IG_TRY(add_list(inner, "\t", out));
+    }
+  }
+  return IG_OK;
+}
+
+ig_status ig_answer(ig_call_state *c, json_t *object, const char *table) {
+  ig_status status = IG_OK;
+  ig_text text = {0};
+  char *json = NULL;
+  if (!object && !table)
+    return ig_no_json();
+  if (c->callbacks.table && !c->json) {
+    if (!table)
+      IG_GOTO(ig_json_table(object, &text));
+    c->callbacks.table(c->callbacks.user, table ? table : text.data ? text.data : "");
+  } else if (c->callbacks.result) {
+    json = json_dumps(object, JSON_COMPACT);
+    if (!json)
+      IG_GOTO(ig_no_json());
+    c->callbacks.result(c->callbacks.user, json);
+  }
+done:
+  free(json);  // jansson's own
+  ig_free(text.data);
+  return status;
+}
+
+ig_status ig_want_paths(const ig_call_state *c, size_t min, size_t max) {
+  size_t n = ig_config_n_paths(c->config), v = 0;
+  char quoted[IG_QUOTE_BYTES];
+  while (strcmp(ig_keys.verbs[v], c->verb) != 0)
+    v++;
+  if (n < min)
+    return ig_fail(IG_ERR_USAGE, "%s: %s; usage: %s", c->verb, n ? "a word is missing" : "nothing to work on is named",
+                   ig_verb_usage[v]);
+  if (n > max)
+    return ig_fail(IG_ERR_USAGE, "%s: %s is one word too many; usage: %s", c->verb,
+                   ig_quote(quoted, ig_config_path(c->config, max)), ig_verb_usage[v]);
+  return IG_OK;
+}
+
+ig_status ig_want_key(const ig_call_state *c, const char *name) {
+  size_t v = 0;
+  while (strcmp(ig_keys.verbs[v], c->verb) != 0)
+    v++;
+  if (ig_config_has_value(c->config, name) && *ig_config_str(c->config, name))
+    return IG_OK;
+  return ig_fail(IG_ERR_USAGE, "%s: %s= is missing; usage: %s", c->verb, name, ig_verb_usage[v]);
+}

@@ -1,0 +1,111 @@
+// Defaults by model and data. Rule: all numbers that are a matter of taste stand here, in one place; a key that anyone
+// has set stays as it is.
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "bindings/c/options.h"
+
+// What is chosen by what (N: training pictures):
+//   image_size     the size of the weights where there are some; 32 for the models of 32 x 32; else the pictures' own
+//                  shorter side as a multiple of 32, 64 to the model's size
+//   batch          16 below 1,000 pictures, 32 below 10,000, 64 below 40,000, else 128; at most a quarter of N
+//   epochs         fresh weights: as many as show 150,000 pictures, 20 to 100; given weights: 30,000, 5 to 30
+//   optimizer      SGD with Nesterov momentum 0.9; lr 0.1 a 256 pictures (fresh), 0.02 (given), linear in batch
+//   weight decay   5e-4 (fresh), 1e-4 (given)
+//   schedule       cosine to 0 after a warm-up of 5 % of the steps
+//   augmentation   standard; light for given weights with fewer than 20 pictures a class
+//   label smoothing 0.1 from 10 classes on, else 0.05
+//   ema            0.999 from 5,000 steps on, 0.99 from 500 on, else off: the average needs time to forget the start
+
+static ig_status set(ig_config *c, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static ig_status set(ig_config *c, const char *name, const char *format, ...) {
+  char text[64];
+  va_list args;
+  if (ig_config_has_value(c, name))
+    return IG_OK;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  return ig_config_set(c, name, text, IG_FROM_PRESET, "default by model and data");
+}
+
+static int64_t between(int64_t low, int64_t x, int64_t high) { return x < low ? low : x > high ? high : x; }
+
+static int image_size(const ig_facts *f) {
+  int size = f->model->default_size;
+  if (f->pretrained || size <= 32 || f->typical_side <= 0)
+    return size;
+  return (int)between(64, (f->typical_side + 16) / 32 * 32, size);
+}
+
+static ig_status set_augment(ig_config *c, bool small_pictures) {
+  static const struct {
+    const char *crop, *crop_small, *jitter, *mixup, *cutmix, *erase;
+    int flip;
+  } levels[] = {
+      // none, light, standard, strong: the order of the key's words. Pictures of 32 x 32 lose more by a small crop.
+      {"1,1", "1,1", "0", "0", "0", "0", 0},
+      {"0.7,1", "0.8,1", "0", "0", "0", "0", 1},
+      {"0.35,1", "0.6,1", "0.2", "0", "0", "0", 1},
+      {"0.2,1", "0.5,1", "0.4", "0.2", "1", "0.25", 1},
+  };
+  int level = ig_config_choice(c, "augment");
+  IG_TRY(set(c, "crop_scale", "%s", small_pictures ? levels[level].crop_small : levels[level].crop));
+  IG_TRY(set(c, "jitter", "%s", levels[level].jitter));
+  IG_TRY(set(c, "mixup", "%s", levels[level].mixup));
+  IG_TRY(set(c, "cutmix", "%s", levels[level].cutmix));
+  IG_TRY(set(c, "erase", "%s", levels[level].erase));
+  IG_TRY(set(c, "flip", "%d", levels[level].flip));
+  IG_TRY(set(c, "vflip", "0"));
+  IG_TRY(set(c, "transpose", "0"));
+  return set(c, "rotate", "0");
+}
+
+// Rate and decay of the optimizers, for fresh and for given weights, at a batch of `batch`.
+static ig_status set_optimizer(ig_config *c, bool given, int64_t batch) {
+  IG_TRY(set(c, "optimizer", "sgd"));
+  bool sgd = ig_config_is(c, "optimizer", "sgd"), lars = ig_config_is(c, "optimizer", "lars");
+  bool rms = ig_config_is(c, "optimizer", "rmsprop"), lamb = ig_config_is(c, "optimizer", "lamb");
+  double share = (double)batch / 256;
+  if (sgd || lars) {
+    IG_TRY(set(c, "lr", "%.6g", (lars ? 1.0 : given ? 0.02 : 0.1) * share));
+    IG_TRY(set(c, "weight_decay", given ? "1e-4" : "5e-4"));
+    IG_TRY(set(c, "momentum", "0.9"));
+    IG_TRY(set(c, "nesterov", sgd ? "1" : "0"));
+  } else {
+    IG_TRY(set(c, "lr", "%.6g", (lamb ? 5e-3 : given ? 2e-4 : 1e-3) * sqrt(share)));
+    IG_TRY(set(c, "weight_decay", ig_config_is(c, "optimizer", "adamw") || lamb ? "0.02" : "1e-4"));
+    IG_TRY(set(c, "momentum", rms ? "0.9" : "0"));
+    IG_TRY(set(c, "nesterov", "0"));
+  }
+  return IG_OK;
+}
+
+ig_status ig_set_defaults(ig_config *c, const ig_facts *f) {
+  int64_t n = f->n_train > 0 ? f->n_train : 1, quarter = 1;
+  while (quarter * 8 <= n)
+    quarter *= 2;
+  IG_TRY(set(c, "image_size", "%d", image_size(f)));
+  int64_t batch = n < 1000 ? 16 : n < 10000 ? 32 : n < 40000 ? 64 : 128;
+  IG_TRY(set(c, "batch", "%lld", (long long)(batch < quarter ? batch : quarter)));
+  batch = ig_config_int(c, "batch");
+  if (!ig_config_has_value(c, "steps"))
+    IG_TRY(set(c, "epochs", "%lld",
+               (long long)(f->pretrained ? between(5, 30000 / n, 30) : between(20, 150000 / n, 100))));
+  int64_t steps = ig_config_has_value(c, "steps") ? ig_config_int(c, "steps")
+                                                  : (ig_config_int(c, "epochs") * n + batch - 1) / batch;
+  IG_TRY(set_optimizer(c, f->pretrained, batch));
+  IG_TRY(set(c, "schedule", "cosine"));
+  IG_TRY(set(c, "warmup", "0.05"));
+  IG_TRY(set(c, "clip", "0"));
+  bool scarce = f->n_classes > 0 && n / f->n_classes < 20;
+  IG_TRY(set(c, "augment", f->pretrained && scarce ? "light" : "standard"));
+  IG_TRY(set_augment(c, ig_config_int(c, "image_size") <= 48));
+  IG_TRY(set(c, "label_smoothing", f->n_classes >= 10 ? "0.1" : "0.05"));
+  IG_TRY(set(c, "ema", steps >= 5000 ? "0.999" : steps >= 500 ? "0.99" : "0"));
+  IG_TRY(set(c, "crop_ratio", "0"));
+  if (ig_config_known(c, "save_every"))
+    IG_TRY(set(c, "save_every", "5m"));
+  return IG_OK;
+}

@@ -1,0 +1,68 @@
+// doctor: what this machine offers and what is missing. Rule: every complaint comes with what to do.
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "bindings/c/call.h"
+#include "runtime/base/cpu.h"
+#include "runtime/base/fileop.h"
+#include "runtime/base/mem.h"
+
+// A folder that Ingot writes to: whether it can, and its free room.
+static json_t *folder_json(const char *purpose, const char *path, bool *writable) {
+  uint64_t room = 0;
+  char *probe = NULL;
+  ig_status status = ig_make_dirs(path);
+  if (status == IG_OK)
+    status = ig_asprintf(&probe, "%s/.ingot-probe-%ld", path, (long)getpid());
+  if (status == IG_OK)
+    status = ig_file_write_atomic(probe, "", 0);
+  *writable = status == IG_OK;
+  if (probe)
+    ig_fileops_get()->unlink(probe);
+  ig_free(probe);
+  if (ig_free_bytes(path, &room) != IG_OK)
+    room = 0;
+  return json_pack("{s:s, s:o, s:b, s:I}", "folder", purpose, "path", ig_json_text(path), "writable", (int)*writable,
+                   "free", (json_int_t)room);
+}
+
+ig_status ig_verb_doctor(ig_call_state *c) {
+  ig_status status = IG_OK;
+  json_t *report = NULL;
+  char *cache = NULL, here[4096];
+  bool writable;
+  IG_TRY(ig_want_paths(c, 0, 0));
+  IG_GOTO(ig_environment_json(&report));
+  json_t *folders = json_array(), *missing = json_array(), *sets = json_array();
+  json_object_set_new(report, "gpu", json_string("none: this build has no CUDA back end"));
+  for (int isa = 0; isa <= (int)ig_isa_detect(); isa++)
+    json_array_append_new(sets, json_string(ig_isa_name((ig_isa)isa)));
+  json_object_set_new(report, "instruction_sets", sets);
+  json_object_set_new(report, "folders", folders);
+  json_object_set_new(report, "missing", missing);
+  IG_GOTO(ig_cache_folder(&cache));
+  if (cache) {
+    json_array_append_new(folders, folder_json("cache", cache, &writable));
+    if (!writable)
+      json_array_append_new(missing, json_pack("{s:s, s:s}", "what", "a writable cache folder", "do",
+                                               "export XDG_CACHE_HOME=FOLDER, a folder that you may write"));
+  } else {
+    json_array_append_new(missing, json_pack("{s:s, s:s}", "what", "a cache folder", "do",
+                                             "export XDG_CACHE_HOME=FOLDER: neither it nor HOME is set"));
+  }
+  if (getcwd(here, sizeof here)) {
+    json_array_append_new(folders, folder_json("working folder", here, &writable));
+    if (!writable)
+      json_array_append_new(missing, json_pack("{s:s, s:s}", "what", "a writable working folder", "do",
+                                               "write runs elsewhere: out=FOLDER"));
+  }
+  if (ig_isa_detect() < IG_ISA_AVX2)
+    json_array_append_new(missing, json_pack("{s:s, s:s}", "what", "AVX2: training will be slow", "do",
+                                             "run on an x86-64 processor of 2013 or later"));
+  ig_error_clear();  // of the probes: their outcome is in the report
+  status = ig_answer(c, report, NULL);
+done:
+  json_decref(report);
+  ig_free(cache);
+  return status;
+}

@@ -1,0 +1,107 @@
+// eval: weights on labelled data. Rule: every figure is of the samples that could be read; the others are named.
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bindings/c/options.h"
+#include "runtime/base/cpu.h"
+#include "runtime/base/fileop.h"
+#include "runtime/base/mem.h"
+
+// NumPy's format 1.0: magic, header length, a Python dict padded with blanks to a multiple of 64, C-order floats.
+static ig_status write_npy(const char *path, const float *values, size_t rows, size_t columns) {
+  enum { HEADER = 128 };
+  char *bytes;
+  char dict[HEADER];
+  size_t n = rows * columns * sizeof *values;
+  IG_TRY(ig_alloc(HEADER + n, "logits for a file", &bytes));
+  int used =
+      snprintf(dict, sizeof dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", rows, columns);
+  memset(bytes, ' ', HEADER);
+  memcpy(bytes, "\x93NUMPY\x01\x00\x76\x00", 10);  // 0x76: HEADER - 10
+  memcpy(bytes + 10, dict, (size_t)used);
+  bytes[HEADER - 1] = '\n';
+  memcpy(bytes + HEADER, values, n);
+  ig_status status = ig_file_write_atomic(path, bytes, HEADER + n);
+  ig_free(bytes);
+  return status;
+}
+
+// part=auto: test, else a validation part that is really one, else everything.
+static ig_status choose_part(const ig_call_state *c, const ig_dataset *d, ig_part *out) {
+  const ig_config *k = c->config;
+  *out = IG_PART_ALL;
+  if (ig_config_is(k, "part", "auto")) {
+    bool has_val = d->count[IG_PART_VAL] > 0 && (d->val_was_given || ig_config_has_value(k, "split"));
+    *out = d->count[IG_PART_TEST] > 0 ? IG_PART_TEST : has_val ? IG_PART_VAL : IG_PART_ALL;
+  }
+  for (int p = 0; p < IG_N_PARTS; p++)
+    if (ig_config_is(k, "part", ig_part_name((ig_part)p)))
+      *out = (ig_part)p;
+  if (*out == IG_PART_ALL ? d->n > 0 : d->count[*out] > 0)
+    return IG_OK;
+  return ig_fail(IG_ERR_DATA, "data=%s has no samples in the part %s (train %zu, val %zu, test %zu)", d->path,
+                 ig_part_name(*out), d->count[IG_PART_TRAIN], d->count[IG_PART_VAL], d->count[IG_PART_TEST]);
+}
+
+static ig_status open_data(ig_call_state *c, const ig_use *use, ig_dataset **out) {
+  ig_dataset_options options;
+  IG_TRY(ig_dataset_keys(c, &options));
+  options.classes = (const char *const *)use->info.classes;
+  options.n_classes = use->info.classes ? use->info.n_classes : 0;
+  options.allow_one_class = true;
+  IG_TRY(ig_dataset_open(&options, out));
+  if ((*out)->n_classes <= use->info.n_classes)
+    return IG_OK;
+  return ig_fail(IG_ERR_MISMATCH, "data=%s has %d classes, the weights know %d", options.data, (*out)->n_classes,
+                 use->info.n_classes);
+}
+
+ig_status ig_verb_eval(ig_call_state *c) {
+  ig_status status = IG_OK;
+  ig_use use = {0};
+  ig_dataset *data = NULL;
+  ig_evaluator *evaluator = NULL;
+  ig_scores scores;
+  ig_metrics metrics = {0};
+  json_t *result = NULL;
+  ig_part part;
+  ig_scores_init(&scores, 1);
+  IG_TRY(ig_want_paths(c, 0, 0));
+  IG_TRY(ig_want_key(c, "data"));
+  IG_GOTO(ig_use_init(c, &use));
+  IG_GOTO(open_data(c, &use, &data));
+  IG_GOTO(choose_part(c, data, &part));
+  IG_GOTO(ig_use_session(c, &use));
+  IG_GOTO(ig_evaluator_create(use.session, use.batch, use.image_size, use.mean, use.std, &evaluator));
+  IG_GOTO(ig_evaluator_refresh(evaluator, false));
+  ig_scores_init(&scores, use.info.n_classes);
+  ig_train_callbacks callbacks = {c, ig_note_text, ig_show_progress, ig_asked_to_stop};
+  uint64_t start = ig_now_ns();
+  IG_GOTO(ig_evaluate(evaluator, data, part, use.crop_ratio, ig_thread_count(c), ig_config_bool(c->config, "strict"),
+                      &callbacks, &scores));
+  double seconds = (double)(ig_now_ns() - start) * 1e-9;
+  ig_show_progress(c, "");
+  IG_GOTO(ig_metrics_classify(scores.logits, scores.labels, NULL, scores.n, use.info.n_classes, &metrics));
+  IG_GOTO(ig_metrics_json(&metrics, (const char *const *)use.names, NAN, &result));
+  if (ig_config_has_value(c->config, "logits")) {
+    IG_GOTO(write_npy(ig_config_str(c->config, "logits"), scores.logits, scores.n, (size_t)scores.k));
+    ig_note(c, "logits of %zu samples: %s", scores.n, ig_config_str(c->config, "logits"));
+  }
+  size_t asked = part == IG_PART_ALL ? data->n : data->count[part];
+  json_t *about =
+      json_pack("{s:s, s:s, s:o, s:I, s:f, s:f}", "model", use.model->name, "part", ig_part_name(part), "weights",
+                ig_json_text(use.info.path), "unreadable", (json_int_t)(asked + data->n_skipped - scores.n), "seconds",
+                seconds, "samples_per_second", seconds > 0 ? (double)scores.n / seconds : 0);
+  if (!about || json_object_update_new(result, about))
+    IG_GOTO(ig_no_json());
+  status = ig_answer(c, result, NULL);
+done:
+  json_decref(result);
+  ig_metrics_fini(&metrics);
+  ig_scores_fini(&scores);
+  ig_evaluator_destroy(evaluator);
+  ig_dataset_close(data);
+  ig_use_fini(&use);
+  return status;
+}

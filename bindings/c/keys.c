@@ -1,0 +1,179 @@
+// The table of keys: parser, help, docs/keys.md, completion and args.yaml come from it. Rule: see keys.h.
+#include "bindings/c/keys.h"
+
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"  // a row says only what is not 0
+
+#define V(verb) (1ull << IG_VERB_##verb)
+enum { MAY = IG_KEY_MAY_CHANGE, CALL = IG_KEY_MAY_CHANGE | IG_KEY_NOT_SAVED };
+#define ALL   ((1ull << IG_N_VERBS) - 1)
+#define RUN   (V(TRAIN) | V(PLAN))
+#define USE   (V(EVAL) | V(PREDICT))
+#define MODEL (RUN | USE)
+
+// Keys without a default here get theirs from the model and the data (bindings/c/defaults.c), or are off.
+static const ig_key keys[] = {
+    // What is trained on what.
+    {"model", IG_KEY_STRING, "", NULL, MODEL | V(CONVERT) | V(DEMO),
+     "the model's name (resnet18, resnet50, resnet20, ...); eval, predict and convert: where the file does not say",
+     .flags = 0},
+    {"task", IG_KEY_ENUM, "", "classify", RUN, "what is learned", "classify"},
+    {"data", IG_KEY_STRING, "path", NULL, RUN | V(EVAL),
+     "folder with a folder of pictures a class (in train/ val/ test/ where there are parts), or CIFAR binary files",
+     .flags = MAY},
+    {"val", IG_KEY_STRING, "path", NULL, RUN | V(EVAL), "another folder that is the validation part", .flags = MAY},
+    {"split", IG_KEY_STRING, "", NULL, RUN | V(EVAL),
+     "share held out for validation where there is no such part (0.2), or a CSV file: file, split[, class, group]"},
+    {"part", IG_KEY_ENUM, "", "auto", V(EVAL), "part that is evaluated; auto: test, else val, else all",
+     "auto|train|val|test|all"},
+    {"weights", IG_KEY_STRING, "path", NULL, MODEL,
+     "train: start from; else what is used: a run folder, a checkpoint or a .safetensors file"},
+    {"head", IG_KEY_ENUM, "", "keep", RUN,
+     "new: a classifier of another number of classes starts afresh; keep: such weights are refused", "keep|new"},
+    {"freeze", IG_KEY_LIST, "", NULL, RUN, "tensors that are not trained, by public name; * stands for any text"},
+    {"lr_scale", IG_KEY_LIST, "", NULL, RUN, "PATTERN:FACTOR,...: factor on the learning rate of these tensors"},
+    {"out", IG_KEY_STRING, "path", NULL, V(TRAIN) | V(DEMO), "run folder (default: runs/<model>-<data>-<date>)",
+     .flags = CALL},
+    {"out", IG_KEY_STRING, "path", NULL, V(PREDICT) | V(REPORT), "file that is written: predict: CSV, report: HTML"},
+
+    // How long, how much at a time.
+    {"epochs", IG_KEY_INT, "", NULL, RUN | V(DEMO), "passes over the training part", NULL, 1, 1e9, MAY},
+    {"steps", IG_KEY_INT, "", NULL, RUN, "optimizer steps, in place of epochs", NULL, 1, 1e12, MAY},
+    {"batch", IG_KEY_INT, "samples", NULL, MODEL, "samples a step", NULL, 1, 1048576},
+    {"accumulate", IG_KEY_INT, "", "1", RUN, "micro-batches a step; their gradients are added", NULL, 1, 65536},
+
+    // Pictures.
+    {"image_size", IG_KEY_INT, "pixels", NULL, MODEL, "side of the square the model sees", NULL, 8, 4096},
+    {"crop_ratio", IG_KEY_FLOAT, "", NULL, MODEL,
+     "evaluation: share of the shorter side that the centre crop takes (torchvision: 0.875); 0: the whole picture",
+     NULL, 0, 1},
+    {"augment", IG_KEY_ENUM, "", NULL, RUN, "level of augmentation; each part is also a key of its own",
+     "none|light|standard|strong"},
+    {"flip", IG_KEY_BOOL, "", NULL, RUN, "left-right flips, every second picture"},
+    {"vflip", IG_KEY_BOOL, "", NULL, RUN, "upside-down flips, every second picture"},
+    {"transpose", IG_KEY_BOOL, "", NULL, RUN, "exchange of rows and columns, every second picture"},
+    {"rotate", IG_KEY_FLOAT, "degrees", NULL, RUN, "random rotation by up to", NULL, 0, 180},
+    {"crop_scale", IG_KEY_FLOATS, "", NULL, RUN, "random crops of MIN,MAX of the area; 1: none", NULL, 0.01, 1},
+    {"jitter", IG_KEY_FLOAT, "", NULL, RUN, "brightness, contrast and saturation change by up to this share", NULL, 0,
+     1},
+    {"mixup", IG_KEY_FLOAT, "", NULL, RUN, "alpha of mixed pairs of pictures; 0: off", NULL, 0, 100},
+    {"cutmix", IG_KEY_FLOAT, "", NULL, RUN, "alpha of rectangles pasted from another picture; 0: off", NULL, 0, 100},
+    {"erase", IG_KEY_FLOAT, "", NULL, RUN, "probability of an erased rectangle", NULL, 0, 1},
+
+    // Optimizer, schedule, loss.
+    {"optimizer", IG_KEY_ENUM, "", NULL, RUN, "how weights are updated", "sgd|adam|adamw|rmsprop|lars|lamb"},
+    {"lr", IG_KEY_FLOAT, "", NULL, RUN, "learning rate at its peak", NULL, 0, 1e6, IG_KEY_MIN_OPEN},
+    {"momentum", IG_KEY_FLOAT, "", NULL, RUN, "sgd, lars, rmsprop", NULL, 0, 1, IG_KEY_MAX_OPEN},
+    {"dampening", IG_KEY_FLOAT, "", "0", RUN, "sgd, lars: share of the gradient kept from the momentum", NULL, 0, 1},
+    {"nesterov", IG_KEY_BOOL, "", NULL, RUN, "sgd, lars: Nesterov's momentum"},
+    {"weight_decay", IG_KEY_FLOAT, "", NULL, RUN, "decay of weights", NULL, 0, 10},
+    {"no_decay", IG_KEY_LIST, "", NULL, RUN, "tensors without decay, by public name (default: those of one dimension)"},
+    {"l1", IG_KEY_FLOAT, "", "0", RUN, "factor of the sum of absolute weights", NULL, 0, 10},
+    {"betas", IG_KEY_FLOATS, "", NULL, RUN, "adam, adamw, lamb: decay of the two averages", NULL, 0, 1,
+     IG_KEY_MAX_OPEN},
+    {"eps", IG_KEY_FLOAT, "", NULL, RUN, "all but sgd: added to the denominator", NULL, 0, 1, IG_KEY_MIN_OPEN},
+    {"alpha", IG_KEY_FLOAT, "", NULL, RUN, "rmsprop: decay of the average square", NULL, 0, 1, IG_KEY_MAX_OPEN},
+    {"centered", IG_KEY_BOOL, "", "0", RUN, "rmsprop: variance in place of the mean square"},
+    {"trust_coeff", IG_KEY_FLOAT, "", NULL, RUN, "lars: trust coefficient", NULL, 0, 10, IG_KEY_MIN_OPEN},
+    {"always_adapt", IG_KEY_BOOL, "", "0", RUN, "lars, lamb: trust ratio also for tensors without decay"},
+    {"max_grad_norm", IG_KEY_FLOAT, "", NULL, RUN, "lamb: norm above which gradients are scaled down; 0: off", NULL, 0,
+     1e9},
+    {"clip", IG_KEY_FLOAT, "", NULL, RUN, "largest norm of all gradients together; 0: off", NULL, 0, 1e9},
+    {"schedule", IG_KEY_ENUM, "", NULL, RUN, "course of the learning rate",
+     "constant|linear|cosine|poly|step|onecycle|exponential|rsqrt"},
+    {"warmup", IG_KEY_FLOAT, "steps", NULL, RUN, "steps of rising learning rate; below 1: share of all steps", NULL, 0,
+     1e12},
+    {"lr_end", IG_KEY_FLOAT, "", "0", RUN, "linear, cosine, poly: last learning rate", NULL, 0, 1e6},
+    {"power", IG_KEY_FLOAT, "", "1", RUN, "poly: degree", NULL, 0, 100, IG_KEY_MIN_OPEN},
+    {"gamma", IG_KEY_FLOAT, "", "0", RUN, "step, exponential: factor; 0: 0.1, or lr / 100 at the end", NULL, 0, 1},
+    {"step_size", IG_KEY_INT, "steps", "0", RUN, "step: steps between drops; 0: a third of all", NULL, 0, 1e12},
+    {"loss", IG_KEY_ENUM, "", "ce", RUN, "cross-entropy, or focal loss", "ce|focal"},
+    {"focal_gamma", IG_KEY_FLOAT, "", "2", RUN, "focal: exponent", NULL, 0, 100},
+    {"label_smoothing", IG_KEY_FLOAT, "", NULL, RUN, "share of the label spread over all classes", NULL, 0, 1,
+     IG_KEY_MAX_OPEN},
+    {"class_weights", IG_KEY_STRING, "", "none", RUN,
+     "none, balanced (n / (classes x n of the class)), or a CSV file: class,weight"},
+    {"ema", IG_KEY_FLOAT, "", NULL, RUN, "decay of the averaged weights; 0: off", NULL, 0, 1, IG_KEY_MAX_OPEN},
+    {"ema", IG_KEY_BOOL, "", "1", USE | V(CONVERT), "checkpoints: take the averaged weights where there are some"},
+    {"zero_init_residual", IG_KEY_BOOL, "", "1", RUN, "fresh weights: every residual block starts as the identity"},
+
+    // Running.
+    {"deterministic", IG_KEY_BOOL, "", "0", MODEL, "the same bits again on every machine with these instruction sets"},
+    {"shards", IG_KEY_INT, "", "8", RUN, "deterministic: virtual shards of a batch", NULL, 1, 1024},
+    {"save_every", IG_KEY_DURATION, "steps", NULL, V(TRAIN),
+     "checkpoint every so many steps, or 30s, 10m (default: 5m)", NULL, 0, 1e12, MAY | IG_KEY_MIN_OPEN},
+    {"keep", IG_KEY_INT, "", "3", V(TRAIN), "checkpoints that stay, beside the best", NULL, 3, 1e6, MAY},
+    {"resume", IG_KEY_STRING, "", NULL, V(TRAIN),
+     "auto: start, or go on with the run that is there; PATH: go on from this run folder or checkpoint", .flags = CALL},
+    {"time_limit", IG_KEY_DURATION, "s", NULL, V(TRAIN), "stop with a checkpoint and exit code 75 after", NULL, 0, 1e10,
+     MAY},
+    {"patience", IG_KEY_INT, "epochs", "0", V(TRAIN), "end after so many epochs without a better one; 0: off", NULL, 0,
+     1e9},
+    {"monitor", IG_KEY_ENUM, "", "accuracy", V(TRAIN), "what the best epoch is best in", "accuracy|loss|f1"},
+    {"strict", IG_KEY_BOOL, "", "0", V(TRAIN) | V(EVAL), "an unreadable picture is an error, not skipped and counted"},
+    {"nan_limit", IG_KEY_INT, "", "3", V(TRAIN),
+     "losses in a row that are not finite before the last checkpoint is taken again", NULL, 1, 1e6},
+    {"memory", IG_KEY_SIZE, "bytes", NULL, RUN, "budget of the run; a plan beyond it is refused", NULL, 0, 0, MAY},
+    {"recompute", IG_KEY_BOOL, "", "0", RUN, "less memory: cheap results are computed again in the backward pass"},
+    {"winograd", IG_KEY_BOOL, "", "1", MODEL, "faster, less exact convolutions are allowed"},
+    {"impl", IG_KEY_STRING, "", NULL, MODEL,
+     "OP=IMPLEMENTATION,... in place of the fastest; *=ref: references everywhere"},
+    {"cache", IG_KEY_SIZE, "bytes", "auto", RUN, "decoded pictures kept in memory; auto: a quarter of it", "auto", 0, 0,
+     MAY},
+    {"loader_threads", IG_KEY_INT, "", "auto", RUN, "threads that read pictures; auto: as many as threads", "auto", 1,
+     1024, MAY},
+    {"samples", IG_KEY_INT, "pictures", "2000", V(DEMO), "pictures that the demo makes", NULL, 120, 1e6},
+
+    // predict, plan, keys.
+    {"reject", IG_KEY_FLOAT, "", "0", V(PREDICT), "answer `unsure` below this probability", NULL, 0, 1},
+    {"logits", IG_KEY_STRING, "path", NULL, V(EVAL), "file (.npy) the logits are written to, a row a sample"},
+    {"format", IG_KEY_ENUM, "", "text", V(KEYS), "markdown: docs/keys.md", "text|markdown"},
+
+    // Every verb.
+    {"device", IG_KEY_STRING, "", "auto", ALL, "auto, cpu", .flags = MAY},
+    {"precision", IG_KEY_ENUM, "", "fp32", ALL, "arithmetic; auto: bf16 where the processor has it", "fp32|bf16|auto"},
+    {"threads", IG_KEY_INT, "", "auto", ALL, "threads; auto: what affinity and cgroup allow", "auto", 1, 4096, MAY},
+    {"isa", IG_KEY_ENUM, "", "auto", ALL, "cap on the instruction set", "auto|base|avx2|avx512|avx512_bf16|amx",
+     .flags = MAY},
+    {"seed", IG_KEY_INT, "", "0", ALL, "seed of everything that is random", NULL, 0, 9007199254740992.0},
+    {"json", IG_KEY_BOOL, "", "0", ALL, "the result as JSON on standard output", .flags = CALL},
+    {"quiet", IG_KEY_BOOL, "", "0", ALL, "no progress and no notes", .flags = CALL},
+    {"config", IG_KEY_CONFIG, "", NULL, ALL, "a YAML file of keys; may repeat, later ones win", .flags = CALL},
+};
+
+static const char *const verbs[IG_N_VERBS] = {"train",      "eval",   "predict", "plan",   "convert",
+                                              "checkpoint", "report", "demo",    "doctor", "keys",
+                                              "completion", "help",   "version"};
+
+const char *const ig_verb_usage[IG_N_VERBS] = {
+    "ingot train model=NAME data=PATH [out=RUN] [weights=PATH] [resume=auto] [key=value]...",
+    "ingot eval weights=PATH data=PATH [part=test] [logits=FILE.npy] [key=value]...",
+    "ingot predict weights=PATH PATH... [reject=P] [out=FILE.csv] [key=value]...",
+    "ingot plan model=NAME data=PATH [key=value]...",
+    "ingot convert IN OUT.safetensors [model=NAME]",
+    "ingot checkpoint list|verify|show RUN",
+    "ingot report RUN... [out=FILE.html]",
+    "ingot demo [out=FOLDER] [key=value]...",
+    "ingot doctor",
+    "ingot keys [VERB] [format=markdown]",
+    "ingot completion bash|zsh",
+    "ingot help [VERB]",
+    "ingot version",
+};
+
+const char *const ig_verb_meaning[IG_N_VERBS] = {
+    "trains or fine-tunes a model; everything of the run is in its folder",
+    "measures weights on labelled data",
+    "classifies pictures: files, folders, or - for one path a line of standard input",
+    "what a train would take, without running it: parameters, bytes, time a step, a table of layers",
+    "writes the weights of a run folder, checkpoint or .safetensors file as .safetensors with public names",
+    "lists the checkpoints of a run, checks every hash of them, or shows the newest one's tensors",
+    "one HTML file of a run, or a comparison of several",
+    "makes its own data, trains, evaluates, predicts and writes the report",
+    "processors, libraries, versions, writable folders, and what is missing",
+    "lists every key with type, unit, default and meaning",
+    "prints a completion script of a shell: source <(ingot completion bash)",
+    "lists the verbs, or explains one",
+    "version, git hash, back ends and library versions",
+};
+
+const ig_key_table ig_keys = {keys, sizeof keys / sizeof *keys, verbs, IG_N_VERBS};

@@ -1,0 +1,131 @@
+// Options of session, data set and weights in use from keys. Rule: see options.h.
+#include "bindings/c/options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/base/cpu.h"
+#include "runtime/base/mem.h"
+
+enum { MAX_PATH = 4096, EVAL_BATCH = 32 };
+
+ig_status ig_absolute_key(ig_call_state *c, const char *name) {
+  const char *path = ig_config_str(c->config, name);
+  if (!path || !*path || *path == '/')
+    return IG_OK;
+  char here[MAX_PATH], *real = realpath(path, NULL), *text = NULL;
+  ig_status status = IG_OK;
+  if (real)
+    status = ig_config_set(c->config, name, real, ig_config_source_of(c->config, name), "made absolute");
+  else if (getcwd(here, sizeof here) && (status = ig_asprintf(&text, "%s/%s", here, path)) == IG_OK)
+    status = ig_config_set(c->config, name, text, ig_config_source_of(c->config, name), "made absolute");
+  free(real);
+  ig_free(text);
+  return status;
+}
+
+int ig_thread_count(const ig_call_state *c) {
+  int threads = (int)ig_config_int(c->config, "threads");
+  return threads > 0 ? threads : ig_cpu_threads();
+}
+
+ig_status ig_session_keys(ig_call_state *c, ig_session_options *out, char **cache_dir) {
+  const ig_config *k = c->config;
+  *out = (ig_session_options){.size = sizeof *out,
+                              .device = ig_config_str(k, "device"),
+                              .precision = ig_config_str(k, "precision"),
+                              .threads = ig_thread_count(c),
+                              .winograd = ig_config_bool(k, "winograd"),
+                              .deterministic = ig_config_bool(k, "deterministic"),
+                              .force = ig_config_str(k, "impl"),
+                              .seed = (uint64_t)ig_config_int(k, "seed"),
+                              .zero_init_residual = true};
+  IG_TRY(ig_isa_parse(ig_config_str(k, "isa"), &out->isa));
+  IG_TRY(ig_cache_folder(cache_dir));
+  out->cache_dir = *cache_dir;
+  return IG_OK;
+}
+
+ig_status ig_dataset_keys(ig_call_state *c, ig_dataset_options *out) {
+  const ig_config *k = c->config;
+  IG_TRY(ig_want_key(c, "data"));
+  IG_TRY(ig_absolute_key(c, "data"));
+  IG_TRY(ig_absolute_key(c, "val"));
+  const char *split = ig_config_str(k, "split");
+  char *end = NULL;
+  if (split && (strtod(split, &end), *end))
+    IG_TRY(ig_absolute_key(c, "split"));
+  *out = (ig_dataset_options){.size = sizeof *out,
+                              .data = ig_config_str(k, "data"),
+                              .val = ig_config_str(k, "val"),
+                              .split = ig_config_str(k, "split"),
+                              .seed = (uint64_t)ig_config_int(k, "seed"),
+                              .needs_labels = true,
+                              .strict = ig_config_known(k, "strict") && ig_config_bool(k, "strict"),
+                              .warn = ig_note_text,
+                              .warn_user = c};
+  return IG_OK;
+}
+
+// Names of the classes, or their numbers.
+static ig_status name_classes(ig_use *use, const ig_model *model) {
+  if (use->info.n_classes < 1)
+    return ig_fail(IG_ERR_MISMATCH, "%s: the file neither lists its classes nor has the classifier of model=%s (%s...)",
+                   use->info.path, model->name, model->head);
+  IG_TRY(ig_alloc_array((size_t)use->info.n_classes, sizeof *use->names, "names of classes", &use->names));
+  for (int i = 0; i < use->info.n_classes; i++)
+    IG_TRY(use->info.classes ? ig_strdup(use->info.classes[i], &use->names[i]) : ig_asprintf(&use->names[i], "%d", i));
+  return IG_OK;
+}
+
+ig_status ig_use_init(ig_call_state *c, ig_use *use) {
+  const ig_config *k = c->config;
+  memset(use, 0, sizeof *use);
+  IG_TRY(ig_want_key(c, "weights"));
+  const char *path = ig_config_str(k, "weights"), *model = ig_config_str(k, "model");
+  IG_TRY(ig_weights_info_read(path, &use->info));
+  if (!model && !use->info.model)
+    return ig_fail(IG_ERR_USAGE, "%s does not say which model it is of: add model=NAME (names: ingot help)", path);
+  if (model && use->info.model && strcmp(model, use->info.model) != 0)
+    return ig_fail(IG_ERR_MISMATCH, "%s holds weights of model=%s, not of model=%s", path, use->info.model, model);
+  IG_TRY(ig_model_find(model ? model : use->info.model, &use->model));
+  if (use->info.task && strcmp(use->info.task, "classify") != 0)
+    return ig_fail(IG_ERR_UNSUPPORTED, "%s was trained for task=%s; this build knows classify", path, use->info.task);
+  IG_TRY(name_classes(use, use->model));
+  use->image_size = ig_config_has_value(k, "image_size") ? (int)ig_config_int(k, "image_size")
+                    : use->info.image_size > 0           ? use->info.image_size
+                                                         : use->model->default_size;
+  use->batch = ig_config_has_value(k, "batch") ? (int)ig_config_int(k, "batch") : EVAL_BATCH;
+  use->crop_ratio = ig_config_has_value(k, "crop_ratio") ? ig_config_float(k, "crop_ratio")
+                    : use->info.has_preprocessing        ? use->info.eval_crop_ratio
+                    : use->model->default_size > 32      ? 0.875  // as the published weights were measured
+                                                         : 0;
+  memcpy(use->mean, use->info.has_preprocessing ? use->info.mean : use->model->mean, sizeof use->mean);
+  memcpy(use->std, use->info.has_preprocessing ? use->info.std : use->model->std, sizeof use->std);
+  return IG_OK;
+}
+
+ig_status ig_use_session(ig_call_state *c, ig_use *use) {
+  ig_session_options options;
+  IG_TRY(ig_session_keys(c, &options, &use->cache_dir));
+  options.model = use->model;
+  options.classes = use->info.n_classes;
+  IG_TRY(ig_session_create(&options, &use->session));
+  return ig_weights_load(ig_config_str(c->config, "weights"), use->model, &use->session->params, use->session->buffers,
+                         &(ig_weights_options){.size = sizeof(ig_weights_options),
+                                               .ema = ig_config_bool(c->config, "ema"),
+                                               .warn = ig_note_text,
+                                               .warn_user = c},
+                         &(ig_weights_report){0});
+}
+
+void ig_use_fini(ig_use *use) {
+  ig_session_destroy(use->session);
+  for (int i = 0; use->names && i < use->info.n_classes; i++)
+    ig_free(use->names[i]);
+  ig_free(use->names);
+  ig_free(use->cache_dir);
+  ig_weights_info_fini(&use->info);
+}

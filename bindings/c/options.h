@@ -1,0 +1,60 @@
+// From keys to the options of the libraries. Rule: texts and lists are borrowed from the configuration; what is made
+// here is freed by the matching fini.
+#ifndef IG_BINDINGS_OPTIONS_H
+#define IG_BINDINGS_OPTIONS_H
+
+#include "bindings/c/call.h"
+#include "runtime/data/dataset.h"
+#include "runtime/train/session.h"
+#include "runtime/train/trainer.h"
+
+// A path key becomes absolute, so that args.yaml holds from any folder. IG_ERR_NOT_FOUND where nothing is there.
+ig_status ig_absolute_key(ig_call_state *c, const char *name);
+
+// device, precision, threads, isa, impl, winograd, deterministic, seed; model and classes are the caller's. cache_dir:
+// ig_free by the caller.
+ig_status ig_session_keys(ig_call_state *c, ig_session_options *out, char **cache_dir);
+// data, val, split, seed.
+ig_status ig_dataset_keys(ig_call_state *c, ig_dataset_options *out);
+int ig_thread_count(const ig_call_state *c);
+
+// Everything of a train: opens the data, fills in the defaults by model and data.
+typedef struct ig_train_setup {
+  ig_train_options options;
+  ig_dataset *data;
+  float *class_weights;
+  char *cache_dir, *args_yaml, *environment, *out, *resume_path;
+  char config_hash[65];
+} ig_train_setup;
+// setup starts zeroed (out and resume_path may be set); fini is due whatever is returned.
+ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *setup);
+void ig_train_setup_fini(ig_train_setup *setup);
+
+// Weights for eval and predict: a session with them, and the evaluator's geometry by keys, else by the file, else by
+// the model. Close with ig_use_fini.
+typedef struct ig_use {
+  ig_weights_info info;
+  const ig_model *model;
+  ig_session *session;
+  int image_size, batch;
+  double crop_ratio;
+  float mean[3], std[3];
+  char *cache_dir;
+  char **names;  // [info.n_classes] class names; numbers where the file has none
+} ig_use;
+// Reads what the file says and finds the model; the session follows by ig_use_session, when the classes are known.
+ig_status ig_use_init(ig_call_state *c, ig_use *use);
+ig_status ig_use_session(ig_call_state *c, ig_use *use);
+void ig_use_fini(ig_use *use);
+
+// Defaults by what there is (bindings/c/defaults.c), set below config files and command line.
+typedef struct ig_facts {
+  const ig_model *model;
+  int64_t n_train;  // pictures
+  int n_classes;
+  int typical_side;  // of the median picture, the shorter one
+  bool pretrained;   // weights= is given
+} ig_facts;
+ig_status ig_set_defaults(ig_config *config, const ig_facts *facts);
+
+#endif

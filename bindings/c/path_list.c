@@ -1,0 +1,110 @@
+// Paths that predict works on. Rule: see path_list.h.
+#include "bindings/c/path_list.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "runtime/base/fileop.h"
+#include "runtime/base/mem.h"
+#include "runtime/base/text.h"
+
+enum { MAX_DEPTH = 32 };
+
+static ig_status add(ig_path_list *l, const char *path) {
+  IG_TRY(ig_grow(&l->paths, &l->capacity, l->n, l->n + 1, sizeof *l->paths, "paths"));
+  IG_TRY(ig_strdup(path, &l->paths[l->n]));
+  l->n++;
+  return IG_OK;
+}
+
+static bool looks_like_picture(const char *name) {
+  static const char *const endings[] = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"};
+  const char *dot = strrchr(name, '.');
+  for (size_t i = 0; dot && dot != name && i < sizeof endings / sizeof *endings; i++)
+    if (!strcasecmp(dot, endings[i]))
+      return true;
+  return false;
+}
+
+static ig_status add_folder(ig_path_list *l, const char *folder, int depth) {
+  DIR *dir = opendir(folder);
+  if (!dir)
+    return ig_fail(IG_ERR_IO, "cannot list %s: %s", folder, strerror(errno));
+  ig_status status = IG_OK;
+  char *path = NULL;
+  for (struct dirent *e; (e = readdir(dir));) {
+    if (e->d_name[0] == '.')
+      continue;
+    IG_GOTO(ig_path_join(&path, folder, e->d_name));
+    struct stat st;
+    bool known = ig_fileops_get()->stat(path, &st) == 0;
+    if (known && S_ISDIR(st.st_mode) && depth < MAX_DEPTH)
+      IG_GOTO(add_folder(l, path, depth + 1));
+    else if (looks_like_picture(e->d_name))
+      IG_GOTO(add(l, path));
+    ig_free(path);
+    path = NULL;
+  }
+done:
+  ig_free(path);
+  closedir(dir);
+  return status;
+}
+
+static ig_status add_standard_input(ig_path_list *l) {
+  ig_status status = IG_OK;
+  ig_text text = {0};
+  char buffer[65536];
+  for (;;) {
+    ssize_t n = ig_fileops_get()->read(STDIN_FILENO, buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n < 0)
+      IG_GOTO(ig_fail(IG_ERR_IO, "cannot read standard input: %s", strerror(errno)));
+    if (n == 0)
+      break;
+    IG_GOTO(ig_text_add(&text, buffer, (size_t)n));
+  }
+  char *rest = NULL;
+  for (char *line = text.data ? strtok_r(text.data, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest)) {
+    size_t n = strlen(line);
+    if (n && line[n - 1] == '\r')
+      line[n - 1] = 0;
+    if (*line)
+      IG_GOTO(add(l, line));
+  }
+done:
+  ig_free(text.data);
+  return status;
+}
+
+static int compare(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+ig_status ig_path_list_read(const ig_config *config, ig_path_list *out) {
+  for (size_t i = 0; i < ig_config_n_paths(config); i++) {
+    const char *path = ig_config_path(config, i);
+    size_t before = out->n;
+    if (!strcmp(path, "-")) {
+      IG_TRY(add_standard_input(out));
+    } else if (ig_path_is_dir(path)) {
+      IG_TRY(add_folder(out, path, 0));
+      if (out->n == before)
+        return ig_fail(IG_ERR_NOT_FOUND,
+                       "%s holds no picture (.jpg, .jpeg, .png, .bmp, .tif, .tiff, .webp at any depth)", path);
+      qsort(out->paths + before, out->n - before, sizeof *out->paths, compare);
+    } else {
+      IG_TRY(add(out, path));
+    }
+  }
+  return IG_OK;
+}
+
+void ig_path_list_fini(ig_path_list *l) {
+  for (size_t i = 0; i < l->n; i++)
+    ig_free(l->paths[i]);
+  ig_free(l->paths);
+}

@@ -1,0 +1,245 @@
+// train and plan. Rule: a run folder is continued only by the configuration that began it; what the command line leaves
+// open comes from the run itself.
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bindings/c/options.h"
+#include "runtime/base/fileop.h"
+#include "runtime/base/mem.h"
+
+static const char *last_part(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
+static ig_status has_file(const char *folder, const char *name, bool *out) {
+  char *path;
+  IG_TRY(ig_path_join(&path, folder, name));
+  *out = ig_path_exists(path);
+  ig_free(path);
+  return IG_OK;
+}
+
+// "<model>-<data>-": what names of this pair's runs start with.
+static ig_status run_prefix(ig_call_state *c, char **out) {
+  IG_TRY(ig_want_key(c, "model"));
+  IG_TRY(ig_want_key(c, "data"));
+  IG_TRY(ig_absolute_key(c, "data"));
+  char data[256];
+  snprintf(data, sizeof data, "%s", ig_config_str(c->config, "data"));
+  for (size_t n = strlen(data); n > 1 && data[n - 1] == '/'; n--)
+    data[n - 1] = 0;
+  return ig_asprintf(out, "%s-%s-", last_part(ig_config_str(c->config, "model")), last_part(data));
+}
+
+// runs/<prefix><date>[-n]; with `existing` the newest that is there, where there is one. Dates sort as text.
+static ig_status default_run(ig_call_state *c, bool existing, char **out) {
+  char *prefix = NULL, date[32];
+  ig_status status = IG_OK;
+  *out = NULL;
+  IG_TRY(run_prefix(c, &prefix));
+  DIR *dir = existing ? opendir("runs") : NULL;
+  char best[256] = "";
+  for (struct dirent *e; dir && (e = readdir(dir));)
+    if (!strncmp(e->d_name, prefix, strlen(prefix)) && strcmp(e->d_name, best) > 0)
+      snprintf(best, sizeof best, "%s", e->d_name);
+  if (dir)
+    closedir(dir);
+  if (*best) {
+    IG_GOTO(ig_asprintf(out, "runs/%s", best));
+    goto done;
+  }
+  struct tm parts;
+  time_t now = time(NULL);
+  localtime_r(&now, &parts);
+  strftime(date, sizeof date, "%Y%m%d-%H%M%S", &parts);
+  IG_GOTO(ig_asprintf(out, "runs/%s%s", prefix, date));
+  for (int i = 2; ig_path_exists(*out); i++) {
+    ig_free(*out);
+    IG_GOTO(ig_asprintf(out, "runs/%s%s-%d", prefix, date, i));
+  }
+done:
+  ig_free(prefix);
+  return status;
+}
+
+// Where resume=PATH points: the run folder, and the checkpoint where PATH is one.
+static ig_status resume_from(const char *path, ig_train_setup *s) {
+  bool is_run, is_step;
+  IG_TRY(has_file(path, "args.yaml", &is_run));
+  IG_TRY(has_file(path, "MANIFEST", &is_step));
+  if (is_run)
+    return ig_strdup(path, &s->out);
+  if (!is_step)
+    return ig_fail(IG_ERR_NOT_FOUND,
+                   "resume=%s: neither auto nor a run folder (with args.yaml) nor a checkpoint (with MANIFEST)", path);
+  IG_TRY(ig_strdup(path, &s->resume_path));
+  char *real = realpath(path, NULL);  // RUN/checkpoints/step-N
+  if (!real)
+    return ig_fail(IG_ERR_IO, "resume=%s: cannot be resolved", path);
+  for (int i = 0; i < 2 && strrchr(real, '/') > real; i++)
+    *strrchr(real, '/') = 0;
+  ig_status status = ig_strdup(real, &s->out);
+  free(real);
+  return status;
+}
+
+static ig_status find_run(ig_call_state *c, ig_train_setup *s, int *resume) {
+  const ig_config *k = c->config;
+  const char *from = ig_config_str(k, "resume");
+  *resume = !from || !*from || !strcmp(from, "none") ? IG_RESUME_NO : IG_RESUME_AUTO;
+  if (*resume && strcmp(from, "auto") != 0) {
+    IG_TRY(resume_from(from, s));
+    if (s->resume_path)
+      *resume = IG_RESUME_PATH;
+    const char *out = ig_config_str(k, "out");
+    char *a = out ? realpath(out, NULL) : NULL, *b = realpath(s->out, NULL);
+    bool other = out && (!a || !b || strcmp(a, b) != 0);
+    free(a);
+    free(b);
+    return other
+               ? ig_fail(IG_ERR_USAGE,
+                         "resume=%s goes on in its own run folder %s, not in out=%s; leave out= out, or start another "
+                         "run with weights=%s",
+                         from, s->out, out, from)
+               : IG_OK;
+  }
+  if (ig_config_has_value(k, "out") && *ig_config_str(k, "out"))
+    IG_TRY(ig_strdup(ig_config_str(k, "out"), &s->out));
+  else
+    IG_TRY(default_run(c, *resume == IG_RESUME_AUTO, &s->out));
+  return IG_OK;
+}
+
+// A folder that already holds something is no place for a new run.
+static ig_status check_new(const char *out) {
+  bool is_run;
+  IG_TRY(has_file(out, "args.yaml", &is_run));
+  if (is_run)
+    return ig_fail(IG_ERR_USAGE, "out=%s holds a run already: go on with it by resume=auto, or name another folder",
+                   out);
+  if (ig_path_exists(out) && !ig_path_is_dir(out))
+    return ig_fail(IG_ERR_USAGE, "out=%s is a file; a folder is expected", out);
+  DIR *dir = opendir(out);
+  bool empty = true;
+  for (struct dirent *e; dir && (e = readdir(dir));)
+    empty = empty && e->d_name[0] == '.';
+  if (dir)
+    closedir(dir);
+  return empty ? IG_OK : ig_fail(IG_ERR_USAGE, "out=%s is not empty: name a new folder", out);
+}
+
+static ig_status add_change(ig_text *t, const char *name, const char *a, const char *b) {
+  return ig_text_addf(t, "%s%s: %s -> %s", t->n ? "; " : "", name, a ? a : "(not set)", b ? b : "(not set)");
+}
+
+// What the run was begun with stands below config files and command line; what these change is compared.
+static ig_status continue_run(ig_call_state *c, const char *out) {
+  ig_status status = IG_OK;
+  ig_config *saved = NULL;
+  ig_config_change *changes = NULL;
+  ig_text text = {0};
+  char *path = NULL;
+  size_t n;
+  IG_TRY(ig_path_join(&path, out, "args.yaml"));
+  if (!ig_path_exists(path)) {
+    ig_free(path);
+    return IG_OK;  // resume=auto starts
+  }
+  static const char *const paths[] = {"data", "val", "weights", "class_weights"};
+  for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+    if (strcmp(paths[i], "class_weights") != 0 ||
+        (!ig_config_is(c->config, paths[i], "none") && !ig_config_is(c->config, paths[i], "balanced")))
+      IG_GOTO(ig_absolute_key(c, paths[i]));
+  IG_GOTO(ig_config_create(&saved, &ig_keys, "train"));
+  IG_GOTO(ig_config_load(saved, path));
+  for (size_t i = 0; i < ig_keys.n_keys; i++) {
+    const ig_key *key = &ig_keys.keys[i];
+    if (!(key->verbs >> IG_VERB_TRAIN & 1) || key->flags & IG_KEY_NOT_SAVED || key->type == IG_KEY_CONFIG ||
+        !ig_config_is_set(saved, key->name))
+      continue;
+    const char *other = !strcmp(key->name, "epochs") ? "steps" : !strcmp(key->name, "steps") ? "epochs" : NULL;
+    if (other && ig_config_has_value(c->config, other) && !ig_config_has_value(c->config, key->name))
+      IG_GOTO(
+          ig_fail(IG_ERR_USAGE, "%s: the run counts %s; give %s= in place of %s=", out, key->name, key->name, other));
+    IG_GOTO(
+        ig_config_set(c->config, key->name, ig_config_str(saved, key->name), IG_FROM_PRESET, "args.yaml of the run"));
+  }
+  IG_GOTO(ig_config_diff(saved, c->config, &changes, &n));
+  for (size_t i = 0; i < n; i++) {
+    const char *name = changes[i].key->name;
+    bool length = !strcmp(name, "epochs") || !strcmp(name, "steps");
+    bool shorter =
+        length && changes[i].a && changes[i].b && ig_config_int(c->config, name) < ig_config_int(saved, name);
+    if (!(changes[i].key->flags & IG_KEY_MAY_CHANGE) || shorter)
+      IG_GOTO(add_change(&text, name, changes[i].a, changes[i].b));
+  }
+  if (text.n)
+    IG_GOTO(ig_fail(IG_ERR_MISMATCH,
+                    "%s was begun with another configuration (%s); a resume may change device, threads, save_every, "
+                    "keep, time_limit, memory, cache, and epochs or steps upward; for all else start a new run "
+                    "(weights=%s)",
+                    out, text.data, out));
+done:
+  ig_free(text.data);
+  ig_free(changes);
+  ig_config_destroy(saved);
+  ig_free(path);
+  return status;
+}
+
+ig_status ig_verb_train(ig_call_state *c) {
+  ig_status status = IG_OK;
+  ig_train_setup s = {0};
+  json_t *result = NULL;
+  int resume;
+  IG_TRY(ig_want_paths(c, 0, 0));
+  IG_GOTO(find_run(c, &s, &resume));
+  if (resume == IG_RESUME_NO)
+    IG_GOTO(check_new(s.out));
+  else
+    IG_GOTO(continue_run(c, s.out));
+  IG_GOTO(ig_train_setup_init(c, &s));
+  s.options.out = s.out;
+  s.options.resume = resume;
+  s.options.resume_path = s.resume_path;
+  ig_note(c, "%s on %s: %zu training, %zu validation pictures, %d classes; run folder %s",
+          s.options.session.model->name, s.data->path, s.data->count[IG_PART_TRAIN], s.data->count[IG_PART_VAL],
+          s.data->n_classes, s.out);
+  ig_train_callbacks callbacks = {c, ig_note_text, ig_show_progress, ig_asked_to_stop};
+  IG_GOTO(ig_train_run(&s.options, &callbacks, &result));
+  ig_show_progress(c, "");
+  IG_GOTO(ig_answer(c, result, NULL));
+done:
+  json_decref(result);
+  ig_train_setup_fini(&s);
+  return status;
+}
+
+ig_status ig_verb_plan(ig_call_state *c) {
+  ig_status status = IG_OK;
+  ig_train_setup s = {0};
+  ig_plan_summary p;
+  json_t *rows = NULL, *object = NULL;
+  IG_GOTO(ig_train_setup_init(c, &s));
+  s.options.out = "";
+  IG_GOTO(ig_train_plan(&s.options, &p, &rows));
+  object = json_pack("{s:s, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:f, s:f, s:i, s:i, s:O}", "model",
+                     s.options.session.model->name, "parameters", (json_int_t)p.parameters, "bytes", "weights",
+                     (json_int_t)p.weights, "gradients", (json_int_t)p.gradients, "optimizer", (json_int_t)p.optimizer,
+                     "activations", (json_int_t)p.activations, "workspace", (json_int_t)p.workspace, "cache",
+                     (json_int_t)p.cache, "snapshot", (json_int_t)p.snapshot, "total", (json_int_t)p.total,
+                     "flops_per_step", p.flops_per_step, "seconds_per_step", p.seconds_per_step, "batch",
+                     s.options.batch, "image_size", s.options.image_size, "layers", rows);
+  if (!object)
+    IG_GOTO(ig_no_json());
+  IG_GOTO(ig_answer(c, object, NULL));
+done:
+  json_decref(object);
+  json_decref(rows);
+  ig_train_setup_fini(&s);
+  return status;
+}

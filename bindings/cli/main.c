@@ -1,0 +1,154 @@
+// The program: words to ig_call, answers to the terminal, signals to "stop". Rule: uses the public header only.
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bindings/c/ingot.h"
+
+static volatile sig_atomic_t stop_asked, interrupts;
+
+static void on_signal(int number) {
+  if (number == SIGINT && interrupts++)
+    _exit(130);
+  stop_asked = 1;
+}
+
+typedef struct terminal {
+  int rewrites;  // progress rewrites its line
+  int shown;     // columns of the progress line on the screen
+  struct timespec last;
+  int failed;  // errno of a failed write of results
+} terminal;
+
+enum { PLAIN_SECONDS = 5 };
+
+static int columns(void) {
+  struct winsize size;
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
+}
+
+static void clear_progress(terminal *t) {
+  if (t->shown)
+    fprintf(stderr, "\r%*s\r", t->shown, "");
+  t->shown = 0;
+}
+
+static void on_line(void *user, const char *text) {
+  clear_progress(user);
+  fprintf(stderr, "%s\n", text);
+}
+
+static void on_progress(void *user, const char *text) {
+  terminal *t = user;
+  if (t->rewrites) {
+    int width = columns(), n = (int)strlen(text);
+    n = n < width ? n : width;
+    fprintf(stderr, "\r%.*s%*s", n, text, t->shown > n ? t->shown - n : 0, "");
+    if (t->shown > n)
+      fprintf(stderr, "\r%.*s", n, text);
+    t->shown = n;
+    if (!n)
+      fputc('\r', stderr);
+    fflush(stderr);
+    return;
+  }
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  if (!*text || (t->last.tv_sec && now.tv_sec - t->last.tv_sec < PLAIN_SECONDS))
+    return;
+  t->last = now;
+  fprintf(stderr, "%s\n", text);
+}
+
+static void write_result(terminal *t, const char *text, int newline) {
+  clear_progress(t);
+  errno = 0;
+  if ((fputs(text, stdout) < 0 || (newline && fputc('\n', stdout) == EOF) || fflush(stdout)) && !t->failed)
+    t->failed = errno ? errno : EIO;
+}
+
+static void on_result(void *user, const char *json) { write_result(user, json, 1); }
+
+static void on_table(void *user, const char *text) {
+  size_t n = strlen(text);
+  write_result(user, text, n && text[n - 1] != '\n');
+}
+
+// A reader that went away, or whoever wants us gone, ends the work at the step's end.
+static int on_should_stop(void *user) { return stop_asked || ((terminal *)user)->failed; }
+
+// Only what writes checkpoints stops at a step's end; everything else ends at once.
+static void catch_signals(int has_checkpoints) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  sigemptyset(&action.sa_mask);
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  if (has_checkpoints) {
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+  }
+  action.sa_handler = SIG_IGN;
+  sigaction(SIGPIPE, &action, NULL);
+}
+
+static void write_error(const char *message) {
+  const char *plain = getenv("NO_COLOR"), *terminal_name = getenv("TERM");
+  int colour = isatty(STDERR_FILENO) && !(plain && *plain) && !(terminal_name && strcmp(terminal_name, "dumb") == 0);
+  fprintf(stderr, "%serror:%s %s\n", colour ? "\033[1;31m" : "", colour ? "\033[0m" : "", message);
+}
+
+int main(int argc, char **argv) {
+  static const char *const help_words[] = {"help"};
+  const char *verb = argc > 1 ? argv[1] : help_words[0];
+  int n_words = argc > 2 ? argc - 2 : 0;
+  const char *const *words = (const char *const *)argv + 2;
+  terminal t = {.rewrites = isatty(STDERR_FILENO)};
+  const char *wanted_help;
+  if (!strcmp(verb, "--version") || !strcmp(verb, "-V"))
+    verb = "version";
+  if (!strcmp(verb, "--help") || !strcmp(verb, "-h"))
+    verb = "help";
+  for (int i = 0; i < n_words; i++)
+    if (!strcmp(words[i], "--help") || !strcmp(words[i], "-h")) {  // ingot train --help
+      wanted_help = verb;
+      words = &wanted_help;
+      n_words = strcmp(verb, "help") != 0;
+      verb = "help";
+      break;
+    }
+  catch_signals(!strcmp(verb, "train") || !strcmp(verb, "demo"));
+  ig_callbacks callbacks = {.size = sizeof callbacks,
+                            .user = &t,
+                            .line = on_line,
+                            .progress = on_progress,
+                            .result = on_result,
+                            .table = on_table,
+                            .should_stop = on_should_stop};
+  ig_status status = ig_call(verb, n_words, words, &callbacks);
+  clear_progress(&t);
+  if (status == IG_OK && argc < 2) {
+    write_error("a verb is missing");
+    return ig_status_exit_code(IG_ERR_USAGE);
+  }
+  if (status != IG_OK && *ig_error_message()) {
+    if (status == IG_STOPPED)
+      fprintf(stderr, "%s\n", ig_error_message());
+    else
+      write_error(ig_error_message());
+  }
+  if (t.failed) {
+    char message[256];
+    snprintf(message, sizeof message, "standard output: %s", strerror(t.failed));
+    if (t.failed != EPIPE)
+      write_error(message);
+    if (status == IG_OK)
+      status = IG_ERR_IO;
+  }
+  return ig_status_exit_code(status);
+}
