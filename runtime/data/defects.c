@@ -257,7 +257,7 @@ static void draw_scale(canvas *c) {
       for (int k = 0; k < 2; k++) {
         float fx = (float)x + (k ? lx : 0), fy = (float)y + (k ? ly : 0);
         float u = (fx * ca + fy * sa) * f / stretch, w = (fy * ca - fx * sa) * f;
-        here[k] = ramp(from, from + 0.22f, noise2(key, u, w));
+        here[k] = ramp(from, from + 0.22f, noise2(key, u, w) + 0.3f * noise(key + 3, 3.3f * u, 3.3f * w));
       }
       float region = ramp(-0.35f, 0.1f, part + noise(key + 31, (float)x / (45 * c->unit), (float)y / (45 * c->unit)));
       c->v[(size_t)y * (size_t)c->n + (size_t)x] +=
