@@ -31,7 +31,7 @@ static inline float exp_lane(float x) {
   p = p * r + 0.5f;
   p = p * r * r + r + 1.0f;
   two_k.f = shifted;
-  two_k.i = (two_k.i + 127) << 23;
+  two_k.i = (int32_t)((uint32_t)(two_k.i + 127) << 23);
   return p * two_k.f;
 }
 static inline float sigmoid_lane(float x) { return 1.0f / (1.0f + exp_lane(-x)); }
