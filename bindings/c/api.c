@@ -4,7 +4,13 @@
 #include "bindings/c/call.h"
 #include "runtime/base/mem.h"
 
-#define IG_VERSION "0.1.0"
+// From the generated ingot_build.h, which the build includes into this file alone.
+#ifndef INGOT_VERSION
+#define INGOT_VERSION    "0.1.0"
+#define INGOT_GIT_HASH   "unknown"
+#define INGOT_COMPILER   "unknown"
+#define INGOT_BUILD_TYPE "unknown"
+#endif
 
 typedef ig_status (*verb_function)(ig_call_state *c);
 static const verb_function functions[IG_N_VERBS] = {
@@ -17,15 +23,9 @@ static const verb_function functions[IG_N_VERBS] = {
     [IG_VERB_VERSION] = ig_verb_version,
 };
 
-const char *ig_version(void) { return IG_VERSION; }
-
-const char *ig_git_hash(void) {
-#ifdef INGOT_GIT_HASH
-  return INGOT_GIT_HASH;
-#else
-  return "unknown";
-#endif
-}
+const char *ig_version(void) { return INGOT_VERSION; }
+const char *ig_git_hash(void) { return INGOT_GIT_HASH; }
+const char *ig_build_text(void) { return INGOT_COMPILER ", " INGOT_BUILD_TYPE; }
 
 ig_status ig_call(const char *verb, int n_words, const char *const *words, const ig_callbacks *callbacks) {
   ig_call_state c = {.verb = verb};

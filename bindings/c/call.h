@@ -54,6 +54,7 @@ ig_status ig_want_key(const ig_call_state *c, const char *name);  // IG_ERR_USAG
 json_t *ig_json_text(const char *text);
 ig_status ig_environment_json(json_t **out);  // processor, memory, libraries, versions: doctor's and environment.json
 const char *ig_git_hash(void);                // "unknown" where it was built outside a checkout
+const char *ig_build_text(void);              // compiler and build type
 
 // $XDG_CACHE_HOME/ingot or ~/.cache/ingot (ig_free); NULL where neither is set.
 ig_status ig_cache_folder(char **out);

@@ -78,7 +78,8 @@ ig_status ig_environment_json(json_t **out) {
                    ig_git_hash(), "start", start, "host", ig_json_text(host), "os", os.sysname, "release", os.release,
                    "isa", ig_isa_name(isa), "threads", ig_cpu_threads(), "bf16", (int)(isa >= IG_ISA_AVX512_BF16),
                    "memory", (json_int_t)ig_memory_limit(), "libraries", libraries_json());
-  if (!*out || json_object_set_new(*out, "processor", ig_json_text(model)))
+  if (!*out || json_object_set_new(*out, "processor", ig_json_text(model)) ||
+      json_object_set_new(*out, "build", json_string(ig_build_text())))
     return ig_no_json();
   return IG_OK;
 }
