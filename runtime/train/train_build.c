@@ -155,7 +155,9 @@ static void summarize(const ig_trainer *t, ig_plan_summary *s) {
   uint64_t arena = step.arena > eval.arena ? step.arena : eval.arena;
   s->workspace = step.workspace_peak;
   s->activations = arena - step.workspace_peak;
-  s->cache = t->o->cache_bytes;
+  // Decoded pictures never take more than there are.
+  uint64_t pictures = (uint64_t)t->n_train * (uint64_t)t->o->data->typical_w * (uint64_t)t->o->data->typical_h * 3;
+  s->cache = t->o->cache_bytes < pictures ? t->o->cache_bytes : pictures;
   s->snapshot = ig_trainer_checkpoint_bytes(t);
   uint64_t batches = 4 * (uint64_t)t->micro * (uint64_t)t->o->image_size * (uint64_t)t->o->image_size * 3;
   s->total = s->weights + s->gradients + s->optimizer + arena + s->cache + s->snapshot + batches;
