@@ -95,7 +95,7 @@ struct MutantDevice {
     table.push_back({});
     lists[0] = table.data();
     lists[1] = nullptr;
-    device.reset(new Device(victim->isa, 2, lists));
+    device.reset(new Device(victim->isa, 1, lists));
   }
 };
 
