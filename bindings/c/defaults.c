@@ -6,17 +6,17 @@
 
 #include "bindings/c/options.h"
 
-// What is chosen by what (N: training pictures):
+// What is chosen by what (N: training pictures; docs/performance.md tells what these numbers reach):
 //   image_size     the size of the weights where there are some; 32 for the models of 32 x 32; else the pictures' own
-//                  shorter side as a multiple of 32, 64 to the model's size
-//   batch          16 below 1,000 pictures, 32 below 10,000, 64 below 40,000, else 128; at most a quarter of N
-//   epochs         fresh weights: as many as show 150,000 pictures, 20 to 100; given weights: 30,000, 5 to 30
-//   optimizer      SGD with Nesterov momentum 0.9; lr 0.1 a 256 pictures (fresh), 0.02 (given), linear in batch
+//                  shorter side as a multiple of 32, 64 to 96 below 10,000 pictures, else to the model's size
+//   batch          16 below 500 pictures, 32 below 10,000, 64 below 40,000, else 128; at most a quarter of N
+//   epochs         fresh weights: as many as show 450 M pixels, 20 to 300; given weights: 30,000 pictures, 5 to 30
+//   optimizer      SGD with Nesterov momentum 0.9; lr 0.4 a 256 pictures (fresh), 0.02 (given), linear in batch
 //   weight decay   5e-4 (fresh), 1e-4 (given)
-//   schedule       cosine to 0 after a warm-up of 5 % of the steps
+//   schedule       cosine to 0 after a warm-up of 10 % of the steps
 //   augmentation   standard; light for given weights with fewer than 20 pictures a class
-//   label smoothing 0.1 from 10 classes on, else 0.05
-//   ema            0.999 from 5,000 steps on, 0.99 from 500 on, else off: the average needs time to forget the start
+//   label smoothing 0.1
+//   ema            0.998 (it ramps up from the first step); off below 100 steps
 
 static ig_status set(ig_config *c, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static ig_status set(ig_config *c, const char *name, const char *format, ...) {
@@ -36,10 +36,11 @@ static int image_size(const ig_facts *f) {
   int size = f->model->default_size;
   if (f->pretrained || size <= 32 || f->typical_side <= 0)
     return size;
-  return (int)between(64, (f->typical_side + 16) / 32 * 32, size);
+  int64_t most = f->n_train < 10000 && size > 96 ? 96 : size;
+  return (int)between(64, (f->typical_side + 16) / 32 * 32, most);
 }
 
-static ig_status set_augment(ig_config *c, bool small_pictures) {
+static ig_status set_augment(ig_config *c, bool small_pictures, bool given) {
   static const struct {
     const char *crop, *crop_small, *jitter, *mixup, *cutmix, *erase;
     int flip;
@@ -47,7 +48,7 @@ static ig_status set_augment(ig_config *c, bool small_pictures) {
       // none, light, standard, strong: the order of the key's words. Pictures of 32 x 32 lose more by a small crop.
       {"1,1", "1,1", "0", "0", "0", "0", 0},
       {"0.7,1", "0.8,1", "0", "0", "0", "0", 1},
-      {"0.35,1", "0.6,1", "0.2", "0", "0", "0", 1},
+      {"0.5,1", "0.6,1", "0.2", "0", "0", "0", 1},
       {"0.2,1", "0.5,1", "0.4", "0.2", "1", "0.25", 1},
   };
   int level = ig_config_choice(c, "augment");
@@ -57,8 +58,10 @@ static ig_status set_augment(ig_config *c, bool small_pictures) {
   IG_TRY(set(c, "cutmix", "%s", levels[level].cutmix));
   IG_TRY(set(c, "erase", "%s", levels[level].erase));
   IG_TRY(set(c, "flip", "%d", levels[level].flip));
-  IG_TRY(set(c, "vflip", "0"));
-  IG_TRY(set(c, "transpose", "0"));
+  // Surfaces have no up and down; photographs do, and come with weights or in 32 x 32.
+  bool turns = level >= 2 && !small_pictures && !given;
+  IG_TRY(set(c, "vflip", turns ? "1" : "0"));
+  IG_TRY(set(c, "transpose", turns ? "1" : "0"));
   return set(c, "rotate", "0");
 }
 
@@ -69,7 +72,7 @@ static ig_status set_optimizer(ig_config *c, bool given, int64_t batch) {
   bool rms = ig_config_is(c, "optimizer", "rmsprop"), lamb = ig_config_is(c, "optimizer", "lamb");
   double share = (double)batch / 256;
   if (sgd || lars) {
-    IG_TRY(set(c, "lr", "%.6g", (lars ? 1.0 : given ? 0.02 : 0.1) * share));
+    IG_TRY(set(c, "lr", "%.6g", (lars ? 1.0 : given ? 0.02 : 0.4) * share));
     IG_TRY(set(c, "weight_decay", given ? "1e-4" : "5e-4"));
     IG_TRY(set(c, "momentum", "0.9"));
     IG_TRY(set(c, "nesterov", sgd ? "1" : "0"));
@@ -87,23 +90,24 @@ ig_status ig_set_defaults(ig_config *c, const ig_facts *f) {
   while (quarter * 8 <= n)
     quarter *= 2;
   IG_TRY(set(c, "image_size", "%d", image_size(f)));
-  int64_t batch = n < 1000 ? 16 : n < 10000 ? 32 : n < 40000 ? 64 : 128;
+  int64_t batch = n < 500 ? 16 : n < 10000 ? 32 : n < 40000 ? 64 : 128;
   IG_TRY(set(c, "batch", "%lld", (long long)(batch < quarter ? batch : quarter)));
   batch = ig_config_int(c, "batch");
+  int64_t pixels = ig_config_int(c, "image_size") * ig_config_int(c, "image_size");
   if (!ig_config_has_value(c, "steps"))
     IG_TRY(set(c, "epochs", "%lld",
-               (long long)(f->pretrained ? between(5, 30000 / n, 30) : between(20, 150000 / n, 100))));
+               (long long)(f->pretrained ? between(5, 30000 / n, 30) : between(20, 450000000 / pixels / n, 300))));
   int64_t steps = ig_config_has_value(c, "steps") ? ig_config_int(c, "steps")
                                                   : (ig_config_int(c, "epochs") * n + batch - 1) / batch;
   IG_TRY(set_optimizer(c, f->pretrained, batch));
   IG_TRY(set(c, "schedule", "cosine"));
-  IG_TRY(set(c, "warmup", "0.05"));
+  IG_TRY(set(c, "warmup", "0.1"));
   IG_TRY(set(c, "clip", "0"));
   bool scarce = f->n_classes > 0 && n / f->n_classes < 20;
   IG_TRY(set(c, "augment", f->pretrained && scarce ? "light" : "standard"));
-  IG_TRY(set_augment(c, ig_config_int(c, "image_size") <= 48));
-  IG_TRY(set(c, "label_smoothing", f->n_classes >= 10 ? "0.1" : "0.05"));
-  IG_TRY(set(c, "ema", steps >= 5000 ? "0.999" : steps >= 500 ? "0.99" : "0"));
+  IG_TRY(set_augment(c, ig_config_int(c, "image_size") <= 48, f->pretrained));
+  IG_TRY(set(c, "label_smoothing", "0.1"));
+  IG_TRY(set(c, "ema", steps >= 100 ? "0.998" : "0"));
   IG_TRY(set(c, "crop_ratio", "0"));
   if (ig_config_known(c, "save_every"))
     IG_TRY(set(c, "save_every", "5m"));

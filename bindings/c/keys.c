@@ -114,7 +114,8 @@ static const ig_key keys[] = {
      "losses in a row that are not finite before the last checkpoint is taken again", NULL, 1, 1e6},
     {"memory", IG_KEY_SIZE, "bytes", NULL, RUN, "budget of the run; a plan beyond it is refused", NULL, 0, 0, MAY},
     {"recompute", IG_KEY_BOOL, "", "0", RUN, "less memory: cheap results are computed again in the backward pass"},
-    {"winograd", IG_KEY_BOOL, "", "1", MODEL, "faster, less exact convolutions are allowed"},
+    {"winograd", IG_KEY_BOOL, "", "1", RUN, "faster, less exact convolutions are allowed"},
+    {"winograd", IG_KEY_BOOL, "", "0", USE, "faster, less exact convolutions are allowed"},
     {"impl", IG_KEY_STRING, "", NULL, MODEL,
      "OP=IMPLEMENTATION,... in place of the fastest; *=ref: references everywhere"},
     {"cache", IG_KEY_SIZE, "bytes", "auto", RUN, "decoded pictures kept in memory; auto: a quarter of it", "auto", 0, 0,
@@ -130,7 +131,10 @@ static const ig_key keys[] = {
 
     // Every verb.
     {"device", IG_KEY_STRING, "", "auto", ALL, "auto, cpu", .flags = MAY},
-    {"precision", IG_KEY_ENUM, "", "fp32", ALL, "arithmetic; auto: bf16 where the processor has it", "fp32|bf16|auto"},
+    {"precision", IG_KEY_ENUM, "", "auto", RUN | V(DEMO), "arithmetic; auto: bf16 where the processor has it",
+     "fp32|bf16|auto"},
+    {"precision", IG_KEY_ENUM, "", "fp32", ALL & ~(RUN | V(DEMO)), "arithmetic; auto: bf16 where the processor has it",
+     "fp32|bf16|auto"},
     {"threads", IG_KEY_INT, "", "auto", ALL, "threads; auto: what affinity and cgroup allow", "auto", 1, 4096, MAY},
     {"isa", IG_KEY_ENUM, "", "auto", ALL, "cap on the instruction set", "auto|base|avx2|avx512|avx512_bf16|amx",
      .flags = MAY},

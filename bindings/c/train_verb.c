@@ -114,6 +114,15 @@ static ig_status find_run(ig_call_state *c, ig_train_setup *s, int *resume) {
   return IG_OK;
 }
 
+// Clears *empty where the folder holds anything but dot files and `except`.
+static void only_holds(const char *folder, const char *except, bool *empty) {
+  DIR *dir = opendir(folder);
+  for (struct dirent *e; dir && (e = readdir(dir));)
+    *empty = *empty && (e->d_name[0] == '.' || !strcmp(e->d_name, except));
+  if (dir)
+    closedir(dir);
+}
+
 // A folder that already holds something is no place for a new run.
 static ig_status check_new(const char *out) {
   bool is_run;
@@ -123,12 +132,12 @@ static ig_status check_new(const char *out) {
                    out);
   if (ig_path_exists(out) && !ig_path_is_dir(out))
     return ig_fail(IG_ERR_USAGE, "out=%s is a file; a folder is expected", out);
-  DIR *dir = opendir(out);
   bool empty = true;
-  for (struct dirent *e; dir && (e = readdir(dir));)
-    empty = empty && e->d_name[0] == '.';
-  if (dir)
-    closedir(dir);
+  char *checkpoints;
+  IG_TRY(ig_path_join(&checkpoints, out, "checkpoints"));
+  only_holds(out, "checkpoints", &empty);
+  only_holds(checkpoints, "", &empty);  // a start that was refused leaves it, empty
+  ig_free(checkpoints);
   return empty ? IG_OK : ig_fail(IG_ERR_USAGE, "out=%s is not empty: name a new folder", out);
 }
 
