@@ -330,7 +330,7 @@ static ig_status report_unreadable(ig_loader *l, size_t n_bad) {
     IG_TRY(ig_text_addf(&names, "%s%s", i ? ", " : "", ig_quote(q, l->o.data->samples[sample].name)));
   }
   ig_status status = ig_fail(
-      IG_ERR_DATA,
+      IG_ERR_IO,
       "%zu of %llu samples of the %s part can no longer be read (at most %zu are tolerated): %s%s; check the disk, "
       "repair or remove the files and start again",
       n_bad, (unsigned long long)l->n, ig_part_name(l->o.part), l->limit, names.data, n_bad > 5 ? ", ..." : "");

@@ -60,7 +60,8 @@ typedef struct ig_loader ig_loader;
 ig_status ig_loader_create(const ig_loader_options *options, ig_loader **out);
 void ig_loader_destroy(ig_loader *l);
 // Train: endless; a batch that crosses an epoch's end takes its rest from the next epoch (no ragged batch, nothing
-// dropped). Evaluation: *batch = NULL after the last one. IG_ERR_DATA when too much is unreadable (49) or strict.
+// dropped). Evaluation: *batch = NULL after the last one. IG_ERR_IO when too much is unreadable (49),
+// IG_ERR_DATA when strict.
 ig_status ig_loader_next(ig_loader *l, const ig_batch **batch);
 // Goes to `position` (samples since epoch 0; evaluation: 0 restarts). O(1).
 ig_status ig_loader_seek(ig_loader *l, int64_t position);

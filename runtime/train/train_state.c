@@ -67,25 +67,42 @@ uint64_t ig_trainer_checkpoint_bytes(const ig_trainer *t) {
   return bytes;
 }
 
+static ig_weights_info info_of(const ig_trainer *t) {
+  ig_weights_info info = {.model = (char *)t->o->session.model->name,
+                          .task = (char *)"classify",
+                          .classes = t->o->data->classes,
+                          .n_classes = t->o->data->n_classes,
+                          .image_size = t->o->image_size,
+                          .eval_crop_ratio = t->o->eval_crop_ratio,
+                          .has_preprocessing = true,
+                          .step = t->step};
+  memcpy(info.mean, t->o->session.model->mean, sizeof info.mean);
+  memcpy(info.std, t->o->session.model->std, sizeof info.std);
+  return info;
+}
+
 static void warn_line(void *user, const char *text) { ig_trainer_line(user, "warning: %s", text); }
 
 ig_status ig_trainer_save(ig_trainer *t) {
   rows r;
-  char *choices = NULL, *state = NULL;
+  char *choices = NULL, *state = NULL, *about = NULL;
+  json_t *json = NULL;
+  ig_weights_info info = info_of(t);
   ig_status status = make_rows(t, &r);
   if (status != IG_OK)
     goto done;
+  IG_GOTO(ig_weights_info_json(&info, &about));
   IG_GOTO(ig_tuner_export(t->session->tuner, &choices));
-  json_t *json = json_pack(
-      "{s:I, s:I, s:I, s:I, s:{s:b, s:I, s:I, s:f, s:f}, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:I, s:f}", "step",
-      (json_int_t)t->step, "updates", (json_int_t)t->updates, "position", (json_int_t)t->position,
-      "evaluations_since_best", (json_int_t)t->evaluations_since_best, "best", "exists", t->best.exists, "step",
-      (json_int_t)t->best.step, "epoch", (json_int_t)t->best.epoch, "score", t->best.score, "loss", t->best.loss,
-      "seconds", ig_trainer_seconds(t), "last_loss", t->last_loss, "model", t->o->session.model->name, "dataset",
-      t->o->data->fingerprint, "choices", choices, "config", t->o->args_yaml ? t->o->args_yaml : "", "seed",
-      (json_int_t)t->o->session.seed, "total_steps", (json_int_t)t->total_steps, "loss_scale", 1.0);
-  state = json ? json_dumps(json, JSON_COMPACT) : NULL;
-  json_decref(json);
+  json = json_pack("{s:I, s:I, s:I, s:I, s:{s:b, s:I, s:I, s:f, s:f}, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:I, s:f}",
+                   "step", (json_int_t)t->step, "updates", (json_int_t)t->updates, "position", (json_int_t)t->position,
+                   "evaluations_since_best", (json_int_t)t->evaluations_since_best, "best", "exists", t->best.exists,
+                   "step", (json_int_t)t->best.step, "epoch", (json_int_t)t->best.epoch, "score", t->best.score, "loss",
+                   t->best.loss, "seconds", ig_trainer_seconds(t), "last_loss", t->last_loss, "model",
+                   t->o->session.model->name, "dataset", t->o->data->fingerprint, "choices", choices, "config",
+                   t->o->args_yaml ? t->o->args_yaml : "", "seed", (json_int_t)t->o->session.seed, "total_steps",
+                   (json_int_t)t->total_steps, "loss_scale", 1.0);
+  if (json && !json_object_set_new(json, "info", json_loads(about, 0, NULL)))
+    state = json_dumps(json, JSON_COMPACT);
   if (!state)
     IG_GOTO(ig_fail(IG_ERR_MEMORY, "checkpoint: out of memory"));
   IG_GOTO(ig_ckpt_save(&(ig_ckpt_save_options){.folder = t->checkpoints,
@@ -102,6 +119,8 @@ ig_status ig_trainer_save(ig_trainer *t) {
   t->saved_ns = ig_now_ns();
 done:
   free_rows(&r);
+  json_decref(json);
+  ig_free(about);
   ig_free(choices);
   free(state);
   return status;
@@ -180,16 +199,9 @@ ig_status ig_trainer_save_best(ig_trainer *t) {
       [IG_PARAM_FROZEN] = s->buffers[IG_PARAM_FROZEN],
       [IG_PARAM_STATE] = ema ? s->ema_state : s->buffers[IG_PARAM_STATE],
   };
-  ig_weights_info info = {.model = (char *)t->o->session.model->name,
-                          .task = (char *)"classify",
-                          .classes = t->o->data->classes,
-                          .n_classes = t->o->data->n_classes,
-                          .image_size = t->o->image_size,
-                          .eval_crop_ratio = t->o->eval_crop_ratio,
-                          .has_preprocessing = true,
-                          .step = t->best.exists ? t->best.step : t->step};
-  memcpy(info.mean, t->o->session.model->mean, sizeof info.mean);
-  memcpy(info.std, t->o->session.model->std, sizeof info.std);
+  ig_weights_info info = info_of(t);
+  if (t->best.exists)
+    info.step = t->best.step;
   IG_TRY(ig_weights_save(t->weights_path, &s->params, buffers, &info, t->updates));
   char text[64];
   int n = snprintf(text, sizeof text, "step-%lld\n", (long long)info.step);
