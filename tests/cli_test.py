@@ -106,7 +106,7 @@ def make_data(folder, parts, seed=1, side=32):
 
 
 DATA = os.path.join(WORK, "data")
-SMALL = ["model=resnet8_mlperf", "data=" + DATA, "batch=12", "augment=light", "crop_scale=1", "lr=0.02", "ema=0", "seed=3", "winograd=0", "cache=64MB"]
+SMALL = ["model=resnet20", "data=" + DATA, "batch=12", "augment=light", "crop_scale=1", "lr=0.02", "ema=0", "seed=3", "winograd=0", "cache=64MB"]
 RUN = os.path.join(WORK, "run")
 
 
@@ -307,11 +307,11 @@ def checkpoints_and_convert():
         made = answer(run("convert", source, out, "--json"))
         assert made["mapped"] > 0 and made["missing"] == 0 and made["classes"] == 3, made
     a = answer(run("eval", "weights=" + RUN, "data=" + DATA, "--json"))
-    assert answer(run("convert", RUN, out, "--json"))["model"] == "resnet8_mlperf"
+    assert answer(run("convert", RUN, out, "--json"))["model"] == "resnet20"
     b = answer(run("eval", "weights=" + out, "data=" + DATA, "--json"))
     assert a["confusion"] == b["confusion"] and a["loss"] == b["loss"]
     refused(2, [".safetensors"], "convert", RUN, "x.h5")
-    refused(2, ["resnet8_mlperf", "resnet20"], "eval", "weights=" + out, "data=" + DATA, "model=resnet20")
+    refused(2, ["resnet20", "resnet8_mlperf"], "eval", "weights=" + out, "data=" + DATA, "model=resnet8_mlperf")
 
     # A flipped byte is found, named, and passed over.
     copy = os.path.join(WORK, "copy")
@@ -330,6 +330,7 @@ def report_of_a_run():
     assert answer(run("report", RUN, "out=" + path, "--json"))["path"] == path
     assert os.path.getsize(path) > 1000
     refused(2, ["absent"], "report", "absent")
+    assert answer(run("report", RUN, os.path.join(WORK, "copy"), "out=" + path, "--json"))["path"] == path
 
 
 # ---- stopping and going on ----
@@ -406,7 +407,7 @@ def default_run_folder():
     words = ["train", *SMALL, "steps=2"]
     assert run(*words, "--quiet").returncode == 0
     made = os.listdir(os.path.join(WORK, "runs"))
-    assert len(made) == 1 and made[0].startswith("resnet8_mlperf-data-"), made
+    assert len(made) == 1 and made[0].startswith("resnet20-data-"), made
     assert "finished" in run(*words, "resume=auto").err
     assert os.listdir(os.path.join(WORK, "runs")) == made
     again = run("train", "--config", os.path.join(WORK, "runs", made[0], "args.yaml"), "out=" + WORK + "/again")
@@ -427,7 +428,7 @@ def bad_data_sets():
                 open(place, "wb").write(content)
         return "data=" + os.path.join(WORK, name)
     picture = open(os.path.join(DATA, "test", "rows", "001.png"), "rb").read()
-    base = ["train", "model=resnet8_mlperf", "epochs=1", "out=" + WORK + "/never"]
+    base = ["train", "model=resnet20", "epochs=1", "out=" + WORK + "/never"]
     refused(2, ["absent"], *base, "data=absent")
     os.makedirs(os.path.join(WORK, "empty"))
     refused(2, ["empty"], *base, "data=empty")
@@ -455,12 +456,21 @@ def fine_tuning_with_a_fresh_head():
     for part in ["train", "val"]:
         for name in CLASSES[:2]:
             shutil.copytree(os.path.join(DATA, part, name), os.path.join(two, part, name))
-    base = ["train", "model=resnet8_mlperf", "data=" + two, "weights=" + RUN, "epochs=1", "batch=8"]
+    base = ["train", "model=resnet20", "data=" + two, "weights=" + RUN, "epochs=1", "batch=8"]
     refused(2, ["head=new"], *base, "out=" + WORK + "/head1")
     result = answer(run(*base, "head=new", "freeze=*conv*", "lr_scale=*:0.5", "class_weights=balanced", "loss=focal",
                         "optimizer=adamw", "out=" + WORK + "/head2", "--json"))
     assert result["epochs"] == 1
     refused(2, ["freeze"], *base, "head=new", "freeze=nothing*", "out=" + WORK + "/head3")
+
+
+@test
+def demo_from_nothing():
+    out = os.path.join(WORK, "demo")
+    words = ["demo", "out=" + out, "samples=120", "epochs=1", "--json"]
+    result = answer(run(*words))
+    assert result["epochs"] == 1 and result["test"]["n"] == 24 and os.path.exists(os.path.join(out, "run", "report.html"))
+    assert answer(run(*words))["accuracy"] == result["accuracy"]  # what is done is not done again
 
 
 def main():
