@@ -18,6 +18,14 @@ static void on_signal(int number) {
   stop_asked = 1;
 }
 
+// Idle threads of a parallel loop spin before they sleep, and libgomp's default spins until a second busy process
+// brings both to a crawl. It reads its environment when it is loaded, so a short spin takes a second start.
+static void spin_shortly(char **argv) {
+  if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY") || setenv("GOMP_SPINCOUNT", "10000", 1))
+    return;
+  execv("/proc/self/exe", argv);  // where that fails, the long spin stays
+}
+
 typedef struct terminal {
   int rewrites;  // progress rewrites its line
   int shown;     // columns of the progress line on the screen
@@ -104,6 +112,7 @@ static void write_error(const char *message) {
 }
 
 int main(int argc, char **argv) {
+  spin_shortly(argv);
   static const char *const help_words[] = {"help"};
   const char *verb = argc > 1 ? argv[1] : help_words[0];
   int n_words = argc > 2 ? argc - 2 : 0;

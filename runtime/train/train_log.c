@@ -89,6 +89,8 @@ ig_status ig_trainer_log_step(ig_trainer *t) {
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/loss", loss));
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/lr", t->hyper[0]));
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/samples_per_second", rate));
+  t->shown_rate = rate;
+  t->shown_wait = waited;
   t->logged_ns = now;
   t->window_wait_ns = wait;
   t->window_loss = t->window_weight = 0;
@@ -120,20 +122,24 @@ void ig_trainer_show(ig_trainer *t, bool now) {
   if (!t->cb->progress || (!now && ns - t->shown_ns < 500000000u))
     return;
   t->shown_ns = ns;
+  // Rates over the present window, or over the last whole one while this is young.
   double here = (double)(ns - t->started_ns) * 1e-9, seconds = (double)(ns - t->logged_ns) * 1e-9;
-  double rate = seconds > 0 ? (double)t->window_samples / seconds : 0;
-  double wait = seconds > 0 ? 100 * (double)(ig_loader_wait_ns(t->loader) - t->window_wait_ns) * 1e-9 / seconds : 0;
+  if (seconds > 1 || t->shown_rate == 0) {
+    t->shown_rate = (double)t->window_samples / seconds;
+    t->shown_wait = (double)(ig_loader_wait_ns(t->loader) - t->window_wait_ns) * 1e-9 / seconds;
+  }
   double loss = t->window_weight > 0 ? t->window_loss / t->window_weight : t->last_loss;
-  char eta[32], text[256], best[48] = "";
+  char eta[32], text[256], best[64] = "";
   int64_t steps_here = t->step - t->first_step;
   double per_step = steps_here > 0 ? here / (double)steps_here : 0;
   clock_text(per_step * (double)(t->total_steps - t->step), eta);
   if (t->best.exists)
-    snprintf(best, sizeof best, "  best %.2f (epoch %lld)", t->best.score, (long long)t->best.epoch);
+    snprintf(best, sizeof best, "  best %s %.4g (epoch %lld)", t->o->monitor ? t->o->monitor : "accuracy",
+             fabs(t->best.score), (long long)t->best.epoch);
   snprintf(text, sizeof text,
            "epoch %lld  step %lld/%lld  loss %.4f%s  %.1f img/s  data wait %.1f%%  %.0f MiB  %s left",
-           (long long)ig_trainer_epoch(t), (long long)t->step, (long long)t->total_steps, loss, best, rate, wait,
-           (double)ig_memory_resident() / (1 << 20), eta);
+           (long long)ig_trainer_epoch(t), (long long)t->step, (long long)t->total_steps, loss, best, t->shown_rate,
+           100 * t->shown_wait, (double)ig_memory_resident() / (1 << 20), eta);
   t->cb->progress(t->cb->user, text);
 }
 

@@ -159,6 +159,7 @@ static double score_of(const ig_trainer *t, double loss) {
 static ig_status evaluate(ig_trainer *t) {
   ig_scores scores;
   ig_status status = IG_OK;
+  uint64_t begin = ig_now_ns();
   ig_scores_init(&scores, t->o->data->n_classes);
   IG_GOTO(ig_evaluator_refresh(t->evaluator, t->o->ema > 0));
   IG_GOTO(ig_evaluate(t->evaluator, t->o->data, IG_PART_VAL, t->o->eval_crop_ratio, t->o->loader_threads, t->o->strict,
@@ -182,6 +183,7 @@ static ig_status evaluate(ig_trainer *t) {
                   t->metrics.macro.f1, better ? "  best" : "");
 done:
   ig_scores_fini(&scores);
+  t->logged_ns += ig_now_ns() - begin;  // training rates do not count evaluation
   return status;
 }
 

@@ -58,6 +58,7 @@ typedef struct ig_trainer {
   double window_loss, window_weight;
   int64_t window_samples, saved_step, first_step;
   uint64_t window_wait_ns;
+  double shown_rate, shown_wait;  // of the progress line
   int bad_in_a_row, fallbacks;
   ig_metrics metrics;  // of the last evaluation
   bool has_metrics;
