@@ -11,7 +11,9 @@ if(capi_type STREQUAL "STATIC_LIBRARY")
   target_link_libraries(ingot_shared PRIVATE "$<LINK_LIBRARY:WHOLE_ARCHIVE,ig_capi>")
   # Symbols of libraries that happen to be static (a libjpeg.a, say) stay inside too.
   target_link_options(ingot_shared PRIVATE LINKER:--exclude-libs,libjpeg.a:libpng.a:libz.a:libtiff.a
-                                           LINKER:--no-undefined)
+                                           LINKER:--no-undefined
+                                           LINKER:--version-script=${PROJECT_SOURCE_DIR}/cmake/libingot.map)
+  set_target_properties(ingot_shared PROPERTIES LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/libingot.map)
   set_target_properties(ingot_shared PROPERTIES OUTPUT_NAME ingot EXPORT_NAME ingot VERSION ${PROJECT_VERSION}
                                                 SOVERSION ${PROJECT_VERSION_MAJOR})
   target_include_directories(ingot_shared INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
