@@ -152,6 +152,8 @@ TEST_F(Report, SaysHowGoodAndWhereWrong) {
                            "ingot train --config", "<details><summary>args.yaml", "A <b>resnet18</b>", "12 epochs"})
     EXPECT_TRUE(has(p, text)) << text;
   EXPECT_FALSE(has(p, "Incomplete"));
+  EXPECT_TRUE(has(p, "right more often than it claims"));
+  EXPECT_TRUE(has(p, "ingot eval &#39;weights=" + run + "&#39; data")) << "a folder with a space is quoted";
 }
 
 TEST_F(Report, EscapesHostileNames) {

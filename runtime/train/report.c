@@ -276,12 +276,20 @@ static ig_status provenance(ig_text *t, const report_run *r) {
     size_t i;
     json_t *word;
     IG_TRY(ig_text_addf(t, "<pre>"));
-    json_array_foreach(command, i, word)
-        IG_TRY(ig_report_wrap(t, i ? " " : "", json_is_string(word) ? json_string_value(word) : "?", ""));
+    json_array_foreach(command, i, word) {
+      IG_TRY(ig_text_add(t, " ", i ? 1 : 0));
+      IG_TRY(ig_report_shell(t, json_is_string(word) ? json_string_value(word) : "?"));
+    }
     IG_TRY(ig_text_addf(t, "</pre>\n"));
   }
-  IG_TRY(ig_report_wrap(t, "<p>With every setting as it was resolved:</p><pre>ingot train --config ", r->folder,
-                        "/args.yaml</pre>\n"));
+  char *args = NULL;
+  IG_TRY(ig_asprintf(&args, "%s/args.yaml", r->folder));
+  ig_status status = ig_text_addf(t, "<p>With every setting as it was resolved:</p><pre>ingot train --config ");
+  if (status == IG_OK)
+    status = ig_report_shell(t, args);
+  ig_free(args);
+  IG_TRY(status);
+  IG_TRY(ig_text_addf(t, "</pre>\n"));
   if (r->args_text)
     IG_TRY(ig_report_wrap(t, "<details><summary>args.yaml</summary><pre>", r->args_text, "</pre></details>\n"));
   if (!r->environment)

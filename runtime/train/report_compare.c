@@ -60,7 +60,10 @@ static ig_status verdict(ig_text *t, const report_run *runs, size_t n) {
     return IG_OK;
   IG_TRY(
       ig_report_wrap(t, "<section class=lead><p class=verdict><bdi>", runs[best].name, "</bdi> is the most accurate"));
-  if (interval_of(&runs[best]).low > interval_of(&runs[second]).high)
+  bool clear = true;
+  for (size_t i = 0; i < n; i++)
+    clear &= i == best || !(interval_of(&runs[i]).high >= interval_of(&runs[best]).low);
+  if (clear)
     return ig_text_addf(t,
                         ", and by more than chance explains.</p><p>Its 95 %% interval lies above that of every other "
                         "run.</p></section>\n");

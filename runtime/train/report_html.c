@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/base/mem.h"
 #include "runtime/train/report_internal.h"
 
 ig_status ig_report_escape(ig_text *t, const char *text) {
@@ -33,6 +34,23 @@ ig_status ig_report_wrap(ig_text *t, const char *before, const char *text, const
   IG_TRY(ig_text_add(t, before, strlen(before)));
   IG_TRY(ig_report_escape(t, text));
   return ig_text_add(t, after, strlen(after));
+}
+
+ig_status ig_report_shell(ig_text *t, const char *word) {
+  static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./,:=+@%";
+  if (*word && strspn(word, plain) == strlen(word))
+    return ig_report_escape(t, word);
+  IG_TRY(ig_report_escape(t, "'"));
+  for (const char *p = word; *p;) {
+    size_t n = strcspn(p, "'");
+    char *part = NULL;
+    IG_TRY(ig_asprintf(&part, "%.*s%s", (int)n, p, p[n] ? "'\\''" : ""));
+    ig_status status = ig_report_escape(t, part);
+    ig_free(part);
+    IG_TRY(status);
+    p += n + (p[n] != 0);
+  }
+  return ig_report_escape(t, "'");
 }
 
 ig_status ig_report_row(ig_text *t, const char *name, const char *value) {
@@ -84,17 +102,19 @@ static const char style[] =
     "line-height:1.1}.verdict{font-weight:650;font-size:1.1rem}.good{color:var(--good)}.care{color:var(--care)}"
     ".bad{color:var(--bad)}ul{margin:.3rem 0 .3rem;padding-left:1.2rem;max-width:44rem}li{margin:.25rem 0;"
     "overflow-wrap:anywhere}\n"
-    ".grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,20rem),1fr));gap:1rem}"
+    ".grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:1rem}"
     ".card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:1rem;margin:0;min-width:0}"
     ".scroll{overflow-x:auto}\n"
     "table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}th,td{padding:.34rem .7rem;"
     "text-align:left;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}"
-    "thead th{color:var(--soft);font-weight:550;white-space:nowrap}tbody th{font-weight:500}.n{text-align:right;"
+    "thead th{color:var(--soft);font-weight:550;white-space:nowrap}tbody "
+    "th{font-weight:500;min-width:6.5rem}.n{text-align:right;"
     "white-space:nowrap}td:first-child,th:first-child{padding-left:0}\n"
     ".cm td{text-align:right;min-width:3.2rem;border:1px solid var(--bg);border-radius:4px;padding:.4rem .6rem;"
     "background:color-mix(in srgb,var(--h) calc(var(--s)*78%),var(--card))}.cm .hi{color:var(--card);font-weight:600}"
     ".cm td.d{--h:var(--accent)}.cm td.e{--h:var(--bad)}.cm th{border:0;white-space:nowrap;padding:.3rem .6rem;"
-    "font-weight:500}.cm thead th{text-align:right}.cm td.z{color:var(--soft)}\n"
+    "font-weight:500}.cm th{max-width:9.5rem;overflow:hidden;text-overflow:ellipsis}.cm thead "
+    "th{text-align:right;max-width:7rem}.cm td.z{color:var(--soft)}\n"
     ".shots{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.6rem,1fr));gap:1rem}figure{margin:0}"
     ".shots img{width:100%;height:auto;display:block;border-radius:8px;background:var(--line)}"
     ".shots .none{border:1px dashed var(--line);border-radius:8px;padding:1rem "

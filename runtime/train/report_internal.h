@@ -57,6 +57,8 @@ ig_status ig_report_calibration(ig_text *t, const json_t *bins);
 ig_status ig_report_escape(ig_text *t, const char *text);
 // `before` and `after` as they are, text escaped between them.
 ig_status ig_report_wrap(ig_text *t, const char *before, const char *text, const char *after);
+// A word for a POSIX shell, quoted where it must be, then escaped.
+ig_status ig_report_shell(ig_text *t, const char *word);
 ig_status ig_report_page_begin(ig_text *t, const char *title);
 ig_status ig_report_page_end(ig_text *t);
 ig_status ig_report_row(ig_text *t, const char *name, const char *value);  // of a two-column table, escaped

@@ -147,12 +147,21 @@ static ig_status judge(const report_run *r, double n, double accuracy, double lo
     IG_TRY(ig_text_addf(&f->next, "<li>Set more labelled pictures aside for validation (<code>split=</code>).</li>"));
   }
   if (ece > 0.05) {
+    double sure = 0;
+    size_t b;
+    json_t *bin;
+    json_array_foreach(json_object_get(r->result, "calibration"), b, bin) {
+      double part = ig_report_number(bin, "n") * ig_report_number(bin, "confidence") / n;
+      sure += isfinite(part) ? part : 0;
+    }
+    bool shy = sure < accuracy;
     IG_TRY(ig_text_addf(&f->care,
-                        "<li>Its probabilities are off by %.0f points on average: do not take them at face value.</li>",
-                        100 * ece));
-    IG_TRY(ig_text_addf(&f->next,
-                        "<li>Try <code>label_smoothing=0.1</code> or <code>ema=0.999</code> for truer "
-                        "probabilities.</li>"));
+                        "<li>Its probabilities are off by %.0f points on average: it is %s. Do not take them at face "
+                        "value.</li>",
+                        100 * ece, shy ? "right more often than it claims" : "too sure of itself"));
+    IG_TRY(ig_text_addf(&f->next, "<li>For truer probabilities: %s.</li>",
+                        shy ? "train longer, with less <code>label_smoothing</code> or <code>mixup</code>"
+                            : "<code>label_smoothing=0.1</code>, <code>mixup</code> or fewer epochs"));
   }
   return IG_OK;
 }
@@ -171,8 +180,14 @@ static ig_status verdict(ig_text *t, const report_run *r, findings *f) {
   IG_TRY(ig_text_addf(t, "<h2>What to do next</h2><ul>%s", f->next.n ? f->next.data : ""));
   if (r->n_samples)
     IG_TRY(ig_text_addf(t, "<li>Look at the worst mistakes below: wrong labels are often among them.</li>"));
-  return ig_report_wrap(t, "<li>Measure once on pictures never used: <code>ingot eval weights=", r->folder,
-                        " data=... part=test</code></li></ul>\n");
+  char *weights = NULL;
+  IG_TRY(ig_asprintf(&weights, "weights=%s", r->folder));
+  ig_status status = ig_text_addf(t, "<li>Measure once on pictures never used: <code>ingot eval ");
+  if (status == IG_OK)
+    status = ig_report_shell(t, weights);
+  ig_free(weights);
+  IG_TRY(status);
+  return ig_text_addf(t, " data=... part=test</code></li></ul>\n");
 }
 
 ig_status ig_report_summary(ig_text *t, const report_run *r) {
