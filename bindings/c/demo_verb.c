@@ -8,7 +8,7 @@
 #include "runtime/base/mem.h"
 #include "runtime/data/defects.h"
 
-enum { PICTURE_SIDE = 96, MODEL_SIDE = 64, SHOWN = 12, MAX_WORDS = 24 };
+enum { PICTURE_SIDE = 96, MODEL_SIDE = 48, SHOWN = 12, MAX_WORDS = 24 };
 
 // The last result of an inner call, and passing on of everything else.
 typedef struct inner {
@@ -79,10 +79,10 @@ static ig_status call(inner *i, const char *verb, const words *w) {
 
 static ig_status train(inner *i, const char *out, words *w) {
   const ig_config *k = i->outer->config;
-  IG_TRY(add(w, "model=%s", ig_config_has_value(k, "model") ? ig_config_str(k, "model") : "resnet8_mlperf"));
+  IG_TRY(add(w, "model=%s", ig_config_has_value(k, "model") ? ig_config_str(k, "model") : "resnet20"));
   IG_TRY(add(w, "data=%s/data", out));
   IG_TRY(add(w, "out=%s/run", out));
-  IG_TRY(add(w, "epochs=%s", ig_config_has_value(k, "epochs") ? ig_config_str(k, "epochs") : "12"));
+  IG_TRY(add(w, "epochs=%s", ig_config_has_value(k, "epochs") ? ig_config_str(k, "epochs") : "10"));
   IG_TRY(add(w, "image_size=%d", MODEL_SIDE));
   IG_TRY(add(w, "augment=light"));
   IG_TRY(add(w, "vflip=1"));

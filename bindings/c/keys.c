@@ -122,7 +122,7 @@ static const ig_key keys[] = {
      MAY},
     {"loader_threads", IG_KEY_INT, "", "auto", RUN, "threads that read pictures; auto: as many as threads", "auto", 1,
      1024, MAY},
-    {"samples", IG_KEY_INT, "pictures", "2000", V(DEMO), "pictures that the demo makes", NULL, 120, 1e6},
+    {"samples", IG_KEY_INT, "pictures", "1200", V(DEMO), "pictures that the demo makes", NULL, 120, 1e6},
 
     // predict, plan, keys.
     {"reject", IG_KEY_FLOAT, "", "0", V(PREDICT), "answer `unsure` below this probability", NULL, 0, 1},

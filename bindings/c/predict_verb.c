@@ -128,7 +128,7 @@ static ig_status predict_all(answers *a, ig_evaluator *e, const ig_path_list *li
     a->table.n = 0;
     snprintf(text, sizeof text, "%zu of %zu pictures", first + (size_t)n, list->n);
     ig_show_progress(a->call, text);
-    if (ig_asked_to_stop(a->call))
+    if (first + (size_t)n < list->n && ig_asked_to_stop(a->call))
       IG_GOTO(ig_fail(IG_ERR_PARTIAL, "stopped after %s", text));
   }
 done:
