@@ -249,7 +249,7 @@ static void draw_cracks(canvas *c) {
 static void draw_scale(canvas *c) {
   uint64_t key = new_key(c);
   float stretch = between(c, 1, 2), grain = between(c, 3.6f, 6), from = between(c, 0.02f, 0.16f);
-  float amount = between(c, 0.17f, 0.3f), ca = cosf(c->rolling), sa = sinf(c->rolling), part = between(c, -0.3f, 0.9f);
+  float amount = between(c, 0.17f, 0.3f), ca = cosf(c->rolling), sa = sinf(c->rolling), part = between(c, 0, 0.9f);
   float lx = 0.9f * cosf(c->light) * c->unit, ly = 0.9f * sinf(c->light) * c->unit, f = 1 / (grain * c->unit);
   for (int y = 0; y < c->n; y++)
     for (int x = 0; x < c->n; x++) {
