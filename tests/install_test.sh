@@ -38,7 +38,7 @@ check() {
   [[ $said == *no_such_key* ]] || { echo "unexpected answer: $said"; exit 1; }
   echo "$said"
 }
-cmake -S "$work" -B "$work/build" -DCMAKE_PREFIX_PATH="$work/tree" > "$work/log" || { cat "$work/log"; exit 1; }
+cmake -G Ninja -S "$work" -B "$work/build" -DCMAKE_PREFIX_PATH="$work/tree" > "$work/log" || { cat "$work/log"; exit 1; }
 cmake --build "$work/build" > "$work/log" || { cat "$work/log"; exit 1; }
 check "$work/build/user"
 
