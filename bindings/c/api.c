@@ -28,7 +28,7 @@ const char *ig_git_hash(void) { return INGOT_GIT_HASH; }
 const char *ig_build_text(void) { return INGOT_COMPILER ", " INGOT_BUILD_TYPE; }
 
 ig_status ig_call(const char *verb, int n_words, const char *const *words, const ig_callbacks *callbacks) {
-  ig_call_state c = {.verb = verb};
+  ig_call_state c = {.verb = verb, .n_words = n_words, .words = words};
   ig_error_clear();
   if (callbacks && callbacks->size)
     memcpy(&c.callbacks, callbacks, callbacks->size < sizeof c.callbacks ? callbacks->size : sizeof c.callbacks);

@@ -15,6 +15,8 @@ typedef struct ig_call_state {
   ig_config *config;
   ig_callbacks callbacks;  // absent functions are NULL
   bool json, quiet;
+  int n_words;  // as given
+  const char *const *words;
 } ig_call_state;
 
 // The verbs. IG_ERR_USAGE before any work.

@@ -264,6 +264,10 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
     o->weights = NULL;
   IG_GOTO(ig_config_yaml(k, &s->args_yaml));
   IG_GOTO(ig_environment_json(&environment));
+  json_t *command = json_pack("[s, s]", "ingot", c->verb);
+  for (int i = 0; i < c->n_words; i++)
+    json_array_append_new(command, json_string(c->words[i]));
+  json_object_set_new(environment, "command", command);
   char *text = json_dumps(environment, JSON_INDENT(1));
   if (!text)
     IG_GOTO(ig_no_json());

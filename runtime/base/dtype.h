@@ -11,17 +11,7 @@
 extern "C" {
 #endif
 
-typedef enum ig_dtype {
-  IG_F32 = 0,
-  IG_F64,
-  IG_BF16,
-  IG_F16,
-  IG_I32,
-  IG_I64,
-  IG_U8,
-  IG_U64,
-  IG_N_DTYPES
-} ig_dtype;
+typedef enum ig_dtype { IG_F32 = 0, IG_F64, IG_BF16, IG_F16, IG_I32, IG_I64, IG_U8, IG_U64, IG_N_DTYPES } ig_dtype;
 
 static inline size_t ig_dtype_bytes(ig_dtype t) {
   static const uint8_t bytes[IG_N_DTYPES] = {4, 8, 2, 2, 4, 8, 1, 8};

@@ -41,16 +41,17 @@ void ig_fileops_set(const ig_fileops *ops);
 
 // Whole-file helpers over the table; messages name the path and errno's text.
 ig_status ig_file_read(const char *path, uint64_t max_bytes, uint8_t **data, size_t *n);  // data: ig_free; NUL follows
-ig_status ig_file_write_atomic(const char *path, const void *data, size_t n);  // temporary beside, fsync, rename, fsync dir
+ig_status ig_file_write_atomic(const char *path, const void *data,
+                               size_t n);  // temporary beside, fsync, rename, fsync dir
 ig_status ig_file_append(const char *path, const void *data, size_t n);
 ig_status ig_write_all(int fd, const void *data, size_t n, const char *path);  // retries EINTR and short writes
-ig_status ig_make_dirs(const char *path);                       // like mkdir -p
-ig_status ig_remove_tree(const char *path);                     // never follows links; missing is fine
+ig_status ig_make_dirs(const char *path);                                      // like mkdir -p
+ig_status ig_remove_tree(const char *path);                                    // never follows links; missing is fine
 ig_status ig_fsync_dir(const char *path);
 bool ig_path_exists(const char *path);
 bool ig_path_is_dir(const char *path);
 ig_status ig_path_join(char **out, const char *a, const char *b);  // ig_free
-ig_status ig_free_bytes(const char *path, uint64_t *bytes);     // room on the disk that holds path (or its nearest parent)
+ig_status ig_free_bytes(const char *path, uint64_t *bytes);  // room on the disk that holds path (or its nearest parent)
 
 // Read-only memory map of a whole regular file (refuses directories, FIFOs and devices, without blocking on them).
 typedef struct ig_mapped {

@@ -13,7 +13,7 @@ extern "C" {
 
 // All return zeroed memory through *out, 64-byte aligned, or IG_ERR_MEMORY with the size and `what` in the message and
 // *out = NULL. Zero bytes give a valid pointer. Free with ig_free (NULL is fine).
-ig_status ig_alloc(size_t bytes, const char *what, void *out);  // out: T **
+ig_status ig_alloc(size_t bytes, const char *what, void *out);                          // out: T **
 ig_status ig_alloc_array(size_t n, size_t element_bytes, const char *what, void *out);  // checks the product
 // Grows *array (T **) from `n` used elements to room for at least `need`, doubling; *capacity is updated. New room is
 // not zeroed. The array must come from ig_alloc* or be NULL with *capacity 0.

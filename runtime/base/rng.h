@@ -46,8 +46,8 @@ static inline uint64_t ig_hash_mix(uint64_t a, uint64_t b) {
 // Sequential convenience over Philox for host-side draws of one sample: ig_rng r = ig_rng_make(seed, stream, index).
 typedef struct ig_rng {
   uint64_t key, index;
-  uint32_t count;   // blocks used
-  uint32_t left;    // numbers left in block
+  uint32_t count;  // blocks used
+  uint32_t left;   // numbers left in block
   ig_philox4 block;
 } ig_rng;
 static inline ig_rng ig_rng_make(uint64_t seed, uint64_t stream, uint64_t index) {
@@ -68,7 +68,8 @@ static inline uint32_t ig_rng_below(ig_rng *r, uint32_t n) { return (uint32_t)((
 float ig_rng_normal(ig_rng *r);
 float ig_rng_beta(ig_rng *r, float a);
 
-// Position -> element of a pseudo-random permutation of 0..n-1 keyed by `key` (cycle-walking Feistel network): O(1) seek.
+// Position -> element of a pseudo-random permutation of 0..n-1 keyed by `key` (cycle-walking Feistel network): O(1)
+// seek.
 uint64_t ig_permute(uint64_t key, uint64_t n, uint64_t position);
 
 #ifdef __cplusplus

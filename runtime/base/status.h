@@ -15,19 +15,19 @@ ig_status ig_fail_prefix(ig_status status, const char *format, ...) __attribute_
 // Copies the message aside and back, so that cleanup that itself fails keeps the first error.
 void ig_error_clear(void);
 
-#define IG_TRY(expr)                    \
-  do {                                  \
-    ig_status ig_try_status_ = (expr);  \
-    if (ig_try_status_ != IG_OK)        \
-      return ig_try_status_;            \
+#define IG_TRY(expr)                   \
+  do {                                 \
+    ig_status ig_try_status_ = (expr); \
+    if (ig_try_status_ != IG_OK)       \
+      return ig_try_status_;           \
   } while (0)
 
 // For functions that own something: `ig_status status = IG_OK;` at the top, `done:` label with the cleanup below.
-#define IG_GOTO(expr)      \
-  do {                     \
-    status = (expr);       \
-    if (status != IG_OK)   \
-      goto done;           \
+#define IG_GOTO(expr)    \
+  do {                   \
+    status = (expr);     \
+    if (status != IG_OK) \
+      goto done;         \
   } while (0)
 
 #ifdef __cplusplus

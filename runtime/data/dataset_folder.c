@@ -82,6 +82,9 @@ static bool is_picture_name(const char *name) {
 }
 
 static ig_status ignore(ig_builder *b, const char *rel) {
+  const char *slash = strrchr(rel, '/');
+  if ((slash ? slash[1] : *rel) == '.')
+    return IG_OK;  // hidden files are nobody's pictures
   if (b->n_ignored++ == 0)
     return ig_dataset_text(b->d, rel, strlen(rel), &b->first_ignored);
   return IG_OK;

@@ -12,21 +12,22 @@ extern "C" {
 #endif
 
 typedef struct ig_session_options {
-  size_t size;          // sizeof(ig_session_options)
-  const char *device;   // "auto", "cpu"; others are refused with what this build has
-  const char *precision;  // "fp32", "bf16", "auto" (bf16 where the processor has it); others are refused with the reason
-  int threads;          // 0 = what affinity and cgroup allow
-  ig_isa isa;           // cap; IG_ISA_AMX = none
+  size_t size;         // sizeof(ig_session_options)
+  const char *device;  // "auto", "cpu"; others are refused with what this build has
+  const char
+      *precision;  // "fp32", "bf16", "auto" (bf16 where the processor has it); others are refused with the reason
+  int threads;     // 0 = what affinity and cgroup allow
+  ig_isa isa;      // cap; IG_ISA_AMX = none
   bool winograd, deterministic;
-  int shards;           // deterministic mode: virtual shards; 0 = 8
-  const char *force;    // plan option of that name
+  int shards;             // deterministic mode: virtual shards; 0 = 8
+  const char *force;      // plan option of that name
   const char *cache_dir;  // tuned implementations; NULL = not stored
   const ig_model *model;
-  int classes;          // outputs of the head
+  int classes;  // outputs of the head
   bool zero_init_residual;
   const char *const *freeze;  // patterns of public names, * allowed
   size_t n_freeze;
-  uint64_t seed;        // initial weights
+  uint64_t seed;  // initial weights
 } ig_session_options;
 
 typedef struct ig_session {

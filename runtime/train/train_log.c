@@ -184,11 +184,11 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
   } else {
     metrics = json_object();
   }
-  json_t *run =
-      json_pack("{s:s, s:I, s:I, s:f, s:o, s:o, s:I, s:I}", "run", t->o->out, "steps", (json_int_t)t->step, "epochs",
-                (json_int_t)(t->position / t->n_train), "seconds", ig_trainer_seconds(t), "train_loss",
-                number(t->last_loss), "best_epoch", t->best.exists ? json_integer(t->best.epoch) : json_null(),
-                "unreadable", (json_int_t)ig_loader_unreadable(t->loader), "peak_memory", (json_int_t)ig_memory_peak());
+  json_t *run = json_pack(
+      "{s:s, s:I, s:I, s:I, s:f, s:o, s:o, s:I, s:I}", "run", t->o->out, "steps", (json_int_t)t->step, "total_steps",
+      (json_int_t)t->total_steps, "epochs", (json_int_t)(t->position / t->n_train), "seconds", ig_trainer_seconds(t),
+      "train_loss", number(t->last_loss), "best_epoch", t->best.exists ? json_integer(t->best.epoch) : json_null(),
+      "unreadable", (json_int_t)ig_loader_unreadable(t->loader), "peak_memory", (json_int_t)ig_memory_peak());
   if (!run || json_object_update_missing(run, metrics)) {
     json_decref(run);
     IG_GOTO(ig_fail(IG_ERR_MEMORY, "result: out of memory"));

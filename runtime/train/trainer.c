@@ -278,7 +278,7 @@ static ig_status open_folder(ig_trainer *t, bool *resume, bool *finished, json_t
   IG_TRY(ig_path_join(&path, o->out, "result.json"));
   if (*resume && ig_path_exists(path)) {
     json_t *stored = json_load_file(path, 0, NULL);
-    if (json_integer_value(json_object_get(stored, "steps")) >= t->total_steps) {
+    if (json_integer_value(json_object_get(stored, "total_steps")) >= t->total_steps) {
       *finished = true;
       *result = json_incref(stored);
     }

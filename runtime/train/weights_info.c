@@ -84,8 +84,8 @@ static ig_status read_preprocessing(const texts *t, ig_weights_info *info) {
   info->eval_crop_ratio = json_number_value(json_object_get(j, "eval_crop_ratio"));
   if (side < 1 || side > MAX_SIDE)
     IG_GOTO(bad(t, key, "image_size: an integer of 1 to 65536 expected"));
-  if (!(info->eval_crop_ratio > 0 && info->eval_crop_ratio <= 1))
-    IG_GOTO(bad(t, key, "eval_crop_ratio: a number above 0 and at most 1 expected"));
+  if (!(info->eval_crop_ratio >= 0 && info->eval_crop_ratio <= 1))
+    IG_GOTO(bad(t, key, "eval_crop_ratio: a number from 0 (the whole picture) to 1 expected"));
   if (!three(json_object_get(j, "mean"), info->mean) || !three(json_object_get(j, "std"), info->std))
     IG_GOTO(bad(t, key, "mean and std: three finite numbers expected"));
   for (int i = 0; i < 3; i++)
