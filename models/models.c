@@ -4,11 +4,13 @@
 #include "models/model.h"
 #include "runtime/base/text.h"
 
-#define EACH_MODEL(X)                                                                                             \
-  X(resnet18)                                                                                                     \
-  X(resnet34)                                                                                                     \
-  X(resnet50) X(resnet101) X(resnet152) X(wide_resnet50_2) X(resnext50_32x4d) X(resnet20) X(resnet32) X(resnet44) \
-      X(resnet56) X(resnet110) X(resnet8_mlperf)
+#define EACH_MODEL(X) \
+  X(resnet18)         \
+  X(resnet34)         \
+  X(resnet50)         \
+  X(resnet101)        \
+  X(resnet152)        \
+  X(wide_resnet50_2) X(resnext50_32x4d) X(resnet20) X(resnet32) X(resnet44) X(resnet56) X(resnet110) X(resnet8_mlperf)
 
 #define DECLARE(id) extern const ig_model ig_model_##id;
 EACH_MODEL(DECLARE)

@@ -8,7 +8,7 @@
 #include "runtime/base/mem.h"
 #include "runtime/data/defects.h"
 
-enum { PICTURE_SIDE = 96, MODEL_SIDE = 48, SHOWN = 12, MAX_WORDS = 24 };
+enum { PICTURE_SIDE = 96, MODEL_SIDE = 64, SHOWN = 12, MAX_WORDS = 24 };
 
 // The last result of an inner call, and passing on of everything else.
 typedef struct inner {
@@ -86,6 +86,7 @@ static ig_status train(inner *i, const char *out, words *w) {
   IG_TRY(add(w, "image_size=%d", MODEL_SIDE));
   IG_TRY(add(w, "augment=light"));
   IG_TRY(add(w, "vflip=1"));
+  IG_TRY(add(w, "transpose=1"));
   IG_TRY(add(w, "resume=auto"));
   IG_TRY(add_common(i->outer, w));
   return call(i, "train", w);

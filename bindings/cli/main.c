@@ -23,7 +23,12 @@ static void on_signal(int number) {
 static void spin_shortly(char **argv) {
   if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY") || setenv("GOMP_SPINCOUNT", "10000", 1))
     return;
-  execv("/proc/self/exe", argv);  // where that fails, the long spin stays
+  char path[4096];
+  ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+  if (n > 0) {
+    path[n] = 0;
+    execv(path, argv);  // where that fails, the long spin stays
+  }
 }
 
 typedef struct terminal {
