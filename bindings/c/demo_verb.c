@@ -82,7 +82,7 @@ static ig_status train(inner *i, const char *out, words *w) {
   IG_TRY(add(w, "model=%s", ig_config_has_value(k, "model") ? ig_config_str(k, "model") : "resnet20"));
   IG_TRY(add(w, "data=%s/data", out));
   IG_TRY(add(w, "out=%s/run", out));
-  IG_TRY(add(w, "epochs=%s", ig_config_has_value(k, "epochs") ? ig_config_str(k, "epochs") : "10"));
+  IG_TRY(add(w, "epochs=%s", ig_config_has_value(k, "epochs") ? ig_config_str(k, "epochs") : "20"));
   IG_TRY(add(w, "image_size=%d", MODEL_SIDE));
   IG_TRY(add(w, "augment=light"));
   IG_TRY(add(w, "vflip=1"));
