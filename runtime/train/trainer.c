@@ -136,6 +136,11 @@ static ig_status handle_bad(ig_trainer *t) {
     t->bad_in_a_row = 0;
     int64_t position = t->position;
     IG_TRY(ig_trainer_restore(t, t->checkpoints, true));
+    t->started_ns = ig_now_ns();
+    ig_status closed = ig_events_close(t->events);
+    t->events = NULL;
+    IG_TRY(closed);
+    IG_TRY(ig_trainer_log_open(t));  // drops the lines behind the checkpoint
     // Go on behind the batches that failed; the same ones would fail again.
     t->position = position;
     IG_TRY(ig_trainer_bind(t));
