@@ -10,7 +10,7 @@
 //   image_size     the size of the weights where there are some; 32 for the models of 32 x 32; else the pictures' own
 //                  shorter side as a multiple of 32, 64 to 96 below 10,000 pictures, else to the model's size
 //   batch          16 below 500 pictures, 32 below 10,000, 64 below 40,000, else 128; at most a quarter of N
-//   epochs         fresh weights: as many as show 450 M pixels, 20 to 300; given weights: 30,000 pictures, 5 to 30
+//   epochs         fresh weights: as many as show 380 M pixels, 20 to 300; given weights: 30,000 pictures, 5 to 30
 //   optimizer      SGD with Nesterov momentum 0.9; lr 0.4 a 256 pictures (fresh), 0.02 (given), linear in batch
 //   weight decay   5e-4 (fresh), 1e-4 (given)
 //   schedule       cosine to 0 after a warm-up of 10 % of the steps
@@ -96,7 +96,7 @@ ig_status ig_set_defaults(ig_config *c, const ig_facts *f) {
   int64_t pixels = ig_config_int(c, "image_size") * ig_config_int(c, "image_size");
   if (!ig_config_has_value(c, "steps"))
     IG_TRY(set(c, "epochs", "%lld",
-               (long long)(f->pretrained ? between(5, 30000 / n, 30) : between(20, 450000000 / pixels / n, 300))));
+               (long long)(f->pretrained ? between(5, 30000 / n, 30) : between(20, 380000000 / pixels / n, 300))));
   int64_t steps = ig_config_has_value(c, "steps") ? ig_config_int(c, "steps")
                                                   : (ig_config_int(c, "epochs") * n + batch - 1) / batch;
   IG_TRY(set_optimizer(c, f->pretrained, batch));
