@@ -20,7 +20,7 @@ static const verb_function functions[IG_N_VERBS] = {
     [IG_VERB_REPORT] = ig_verb_report,         [IG_VERB_DEMO] = ig_verb_demo,
     [IG_VERB_DOCTOR] = ig_verb_doctor,         [IG_VERB_KEYS] = ig_verb_keys,
     [IG_VERB_COMPLETION] = ig_verb_completion, [IG_VERB_HELP] = ig_verb_help,
-    [IG_VERB_VERSION] = ig_verb_version,
+    [IG_VERB_VERSION] = ig_verb_version,       [IG_VERB_BENCH] = ig_verb_bench,
 };
 
 const char *ig_version(void) { return INGOT_VERSION; }

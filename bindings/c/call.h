@@ -28,6 +28,7 @@ ig_status ig_verb_convert(ig_call_state *c);
 ig_status ig_verb_checkpoint(ig_call_state *c);
 ig_status ig_verb_report(ig_call_state *c);
 ig_status ig_verb_demo(ig_call_state *c);
+ig_status ig_verb_bench(ig_call_state *c);
 ig_status ig_verb_doctor(ig_call_state *c);
 ig_status ig_verb_keys(ig_call_state *c);
 ig_status ig_verb_completion(ig_call_state *c);

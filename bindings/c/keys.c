@@ -129,6 +129,34 @@ static const ig_key keys[] = {
     {"logits", IG_KEY_STRING, "path", NULL, V(EVAL), "file (.npy) the logits are written to, a row a sample"},
     {"format", IG_KEY_ENUM, "", "text", V(KEYS), "markdown: docs/keys.md", "text|markdown"},
 
+    // bench.
+    {"model", IG_KEY_STRING, "", "resnet18", V(BENCH), "step: what is measured; kernels: whose shapes, too: a,b"},
+    {"mode", IG_KEY_ENUM, "", "train", V(BENCH), "step: training steps (forward, backward, update), or inference",
+     "train|infer"},
+    {"data", IG_KEY_STRING, "path", NULL, V(BENCH), "loader: folder of pictures"},
+    {"batch", IG_KEY_INT, "samples", "16", V(BENCH), "samples a step", NULL, 1, 1048576},
+    {"image_size", IG_KEY_INT, "pixels", NULL, V(BENCH), "side of the pictures (default: the model's)", NULL, 8, 4096},
+    {"classes", IG_KEY_INT, "", NULL, V(BENCH), "outputs of the head (default: 1000, CIFAR models 10)", NULL, 2, 1e6},
+    {"steps", IG_KEY_INT, "", "5", V(BENCH), "step: steps of a round", NULL, 1, 1e6},
+    {"rounds", IG_KEY_INT, "", "4", V(BENCH), "rounds; with rivals all take turns in each", NULL, 1, 1e6},
+    {"rivals", IG_KEY_LIST, "", NULL, V(BENCH),
+     "step: pytorch, pytorch-tuned, pytorch-compile; loader: torchvision (./dev rivals installs them)"},
+    {"detail", IG_KEY_BOOL, "", "0", V(BENCH), "step: a row an operation and a row a node"},
+    {"trace", IG_KEY_STRING, "path", NULL, V(BENCH), "step: file for a time line of one step (Chrome's trace format)"},
+    {"startup", IG_KEY_BOOL, "", "0", V(BENCH),
+     "step: time from the start of a process to its first step, with and without stored choices"},
+    {"op", IG_KEY_LIST, "", NULL, V(BENCH), "kernels: rows by name; * stands for any text"},
+    {"shape", IG_KEY_STRING, "", NULL, V(BENCH), "kernels: cases whose shape or name is this; * stands for any text"},
+    {"list", IG_KEY_BOOL, "", "0", V(BENCH), "kernels: name rows and implementations, measure nothing"},
+    {"launches", IG_KEY_INT, "", NULL, V(BENCH), "kernels: launch each so often and time nothing (for profilers)", NULL,
+     1, 1e6},
+    {"cold", IG_KEY_BOOL, "", "0", V(BENCH), "kernels: operands come from memory, not from the cache"},
+    {"against", IG_KEY_STRING, "path", NULL, V(BENCH), "kernels: compare with this earlier answer (JSON)"},
+    {"recompute", IG_KEY_BOOL, "", "0", V(BENCH), "less memory: cheap results are computed again in the backward pass"},
+    {"deterministic", IG_KEY_BOOL, "", "0", V(BENCH), "the same bits again, as of train"},
+    {"winograd", IG_KEY_BOOL, "", "1", V(BENCH), "faster, less exact convolutions are allowed"},
+    {"impl", IG_KEY_STRING, "", NULL, V(BENCH), "step: OP=IMPLEMENTATION,... in place of the fastest; kernels: names"},
+
     // Every verb.
     {"device", IG_KEY_STRING, "", "auto", ALL, "auto, cpu", .flags = MAY},
     {"precision", IG_KEY_ENUM, "", "auto", RUN | V(DEMO), "arithmetic; auto: bf16 where the processor has it",
@@ -144,9 +172,9 @@ static const ig_key keys[] = {
     {"config", IG_KEY_CONFIG, "", NULL, ALL, "a YAML file of keys; may repeat, later ones win", .flags = CALL},
 };
 
-static const char *const verbs[IG_N_VERBS] = {"train",      "eval",   "predict", "plan",   "convert",
-                                              "checkpoint", "report", "demo",    "doctor", "keys",
-                                              "completion", "help",   "version"};
+static const char *const verbs[IG_N_VERBS] = {"train",      "eval",       "predict", "plan",   "convert",
+                                              "checkpoint", "report",     "demo",    "bench",  "doctor",
+                                              "keys",       "completion", "help",    "version"};
 
 const char *const ig_verb_usage[IG_N_VERBS] = {
     "ingot train model=NAME data=PATH [out=RUN] [weights=PATH] [resume=auto] [key=value]...",
@@ -157,6 +185,7 @@ const char *const ig_verb_usage[IG_N_VERBS] = {
     "ingot checkpoint list|verify|show RUN",
     "ingot report RUN... [out=FILE.html]",
     "ingot demo [out=FOLDER] [key=value]...",
+    "ingot bench kernels|step|loader [key=value]...",
     "ingot doctor",
     "ingot keys [VERB] [format=markdown]",
     "ingot completion bash|zsh",
@@ -173,6 +202,7 @@ const char *const ig_verb_meaning[IG_N_VERBS] = {
     "lists the checkpoints of a run, checks every hash of them, or shows the newest one's tensors",
     "one HTML file of a run, or a comparison of several",
     "makes its own data, trains, evaluates, predicts and writes the report",
+    "measures kernels, whole steps or the reading of pictures on this machine, beside rivals where installed",
     "processors, libraries, versions, writable folders, and what is missing",
     "lists every key with type, unit, default and meaning",
     "prints a completion script of a shell: source <(ingot completion bash)",

@@ -31,6 +31,19 @@ static void spin_shortly(char **argv) {
   }
 }
 
+// bench is a program of its own: beside this one, or in libexec/ingot of the same tree. Returns where there is none.
+static void become_bench(char **argv) {
+  static const char *const places[] = {"ingot-bench", "../libexec/ingot/ingot-bench"};
+  char path[4096];
+  ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
+  while (n > 0 && path[n - 1] != '/')
+    n--;
+  for (int i = 0; i < 2 && n > 0; i++) {
+    snprintf(path + n, 64, "%s", places[i]);
+    execv(path, argv + 1);
+  }
+}
+
 typedef struct terminal {
   int rewrites;  // progress rewrites its line
   int shown;     // columns of the progress line on the screen
@@ -136,6 +149,8 @@ int main(int argc, char **argv) {
       verb = "help";
       break;
     }
+  if (!strcmp(verb, "bench"))
+    become_bench(argv);
   catch_signals(!strcmp(verb, "train") || !strcmp(verb, "demo"));
   ig_callbacks callbacks = {.size = sizeof callbacks,
                             .user = &t,

@@ -1,0 +1,45 @@
+// ingot-bench: measures kernels, whole steps and the loader, beside rivals where they are installed. Rule: what is
+// timed runs through the same graph, plan and executor as training; every figure stands in a row of the answer.
+#ifndef IG_BENCH_BENCH_H
+#define IG_BENCH_BENCH_H
+
+#include "bindings/c/call.h"
+#include "runtime/base/cpu.h"
+
+// The three things that are measured: `ingot bench kernels|step|loader` (docs/keys.md, verb bench).
+ig_status ig_bench_kernels(ig_call_state *c);
+ig_status ig_bench_step(ig_call_state *c);
+ig_status ig_bench_loader(ig_call_state *c);
+
+// ---- samples of a time (bench/stats.c) ----
+typedef struct ig_times {
+  uint64_t *ns;
+  size_t n, capacity;
+} ig_times;
+ig_status ig_times_add(ig_times *t, uint64_t ns);
+void ig_times_fini(ig_times *t);
+// Quantile q of the samples (0 = least, 0.5 = median); sorts them. 0 without samples.
+uint64_t ig_times_quantile(ig_times *t, double q);
+// Sets ns (median), ns_low and ns_high (first and ninth decile), ns_min and samples in the row.
+ig_status ig_times_put(ig_times *t, json_t *row);
+// Sets a number of the row; nothing where it is not finite (JSON has no such numbers).
+void ig_put_number(json_t *row, const char *key, double value);
+
+// ---- the machine (bench/machine.c) ----
+typedef struct ig_machine {
+  int threads;
+  double copy_bytes;  // a second: read and written bytes of a copy that misses every cache
+  double fp32_flops;  // a second: fused multiply-adds of the highest instruction set allowed, two operations each
+  double bf16_flops;  // a second: bf16 dot products; 0 where the processor has none
+} ig_machine;
+// Measures (about half a second).
+void ig_machine_measure(int threads, ig_isa isa, ig_machine *out);
+// Least time in ns for these operations and bytes; bf16: operands are bf16.
+double ig_machine_roofline_ns(const ig_machine *m, double flops, double bytes, bool bf16);
+json_t *ig_machine_json(const ig_machine *m);
+
+// {"rows": rows, "machine": ..., "environment": ...} answered by JSON or table. rows and more (NULL or an object whose
+// entries join the answer) are stolen.
+ig_status ig_bench_answer(ig_call_state *c, json_t *rows, json_t *more, const ig_machine *machine);
+
+#endif

@@ -1,0 +1,60 @@
+// The program ingot-bench, which `ingot bench` becomes. Rule: its words are the keys of the verb bench; answers go to
+// standard output, everything for people to standard error, as of every verb.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench/bench.h"
+#include "runtime/base/status.h"
+
+static void on_line(void *user, const char *text) { fprintf(stderr, "%s\n", text); }
+
+static void on_text(void *user, const char *text) {
+  size_t n = strlen(text);
+  errno = 0;
+  if ((fputs(text, stdout) < 0 || ((!n || text[n - 1] != '\n') && fputc('\n', stdout) == EOF) || fflush(stdout)))
+    *(int *)user = errno ? errno : EIO;
+}
+
+static ig_status run(ig_call_state *c) {
+  static const struct {
+    const char *name;
+    ig_status (*run)(ig_call_state *c);
+  } benches[] = {{"step", ig_bench_step}};
+  IG_TRY(ig_want_paths(c, 1, 1));
+  const char *word = ig_config_path(c->config, 0);
+  for (size_t i = 0; i < sizeof benches / sizeof *benches; i++)
+    if (!strcmp(word, benches[i].name))
+      return benches[i].run(c);
+  char quoted[IG_QUOTE_BYTES];
+  return ig_fail(IG_ERR_USAGE, "bench: %s is none of kernels, step, loader", ig_quote(quoted, word));
+}
+
+int main(int argc, char **argv) {
+  // A short spin of idle threads, as in the program ingot: the library reads its environment when it is loaded.
+  if (!getenv("GOMP_SPINCOUNT") && !getenv("OMP_WAIT_POLICY") && setenv("GOMP_SPINCOUNT", "10000", 1) == 0)
+    execv("/proc/self/exe", argv);
+  int write_failed = 0;
+  ig_call_state c = {
+      .verb = "bench",
+      .n_words = argc - 1,
+      .words = (const char *const *)argv + 1,
+      .callbacks = {
+          .size = sizeof(ig_callbacks), .user = &write_failed, .line = on_line, .result = on_text, .table = on_text}};
+  ig_status status = ig_config_create(&c.config, &ig_keys, c.verb);
+  if (status == IG_OK)
+    status = ig_config_args(c.config, c.n_words, c.words);
+  if (status == IG_OK) {
+    c.json = ig_config_bool(c.config, "json");
+    c.quiet = ig_config_bool(c.config, "quiet");
+    status = run(&c);
+  }
+  ig_config_destroy(c.config);
+  if (status == IG_OK && write_failed)
+    status = ig_fail(IG_ERR_IO, "standard output: %s", strerror(write_failed));
+  if (status != IG_OK)
+    fprintf(stderr, "error: %s\n", ig_error_message());
+  return ig_status_exit_code(status);
+}

@@ -1,0 +1,165 @@
+// Builds and runs a model's step on synthetic pictures; see stepper.h.
+#include "bench/stepper.h"
+
+#include <string.h>
+
+#include "bindings/c/options.h"
+#include "kernels/picture/picture.h"
+#include "runtime/base/mem.h"
+#include "runtime/base/rng.h"
+
+static ig_status make_batch(ig_stepper *s, uint64_t seed) {
+  size_t n = (size_t)s->batch;
+  s->pictures_bytes = n * (size_t)s->image_size * (size_t)s->image_size * 3;
+  IG_TRY(ig_alloc_pages(s->pictures_bytes, "pictures", &s->pictures));
+  IG_TRY(ig_alloc_array(n, sizeof *s->labels, "labels", &s->labels));
+  IG_TRY(ig_alloc_array(n, sizeof *s->partner, "partners", &s->partner));
+  IG_TRY(ig_alloc_array(n, sizeof *s->ones, "weights of samples", &s->ones));
+  IG_TRY(ig_alloc_array(n * IG_N_AUG, sizeof *s->aug, "augmentation", &s->aug));
+  ig_rng r = ig_rng_make(seed, 0, 0);
+  for (size_t i = 0; i < s->pictures_bytes; i++)
+    s->pictures[i] = (uint8_t)ig_rng_below(&r, 256);
+  for (size_t i = 0; i < n; i++) {
+    s->labels[i] = (int32_t)ig_rng_below(&r, (uint32_t)s->classes);
+    s->partner[i] = (int32_t)i;
+    s->ones[i] = 1;
+    ig_aug_neutral(s->aug + i * IG_N_AUG);
+  }
+  return IG_OK;
+}
+
+static ig_status build_train(ig_call_state *c, ig_stepper *s, const ig_session_options *session) {
+  ig_train_options *o = &s->options;
+  s->data = (ig_dataset){.path = (char *)"synthetic pictures",
+                         .n = (size_t)s->batch,
+                         .n_classes = s->classes,
+                         .count = {[IG_PART_TRAIN] = (size_t)s->batch},
+                         .typical_w = s->image_size,
+                         .typical_h = s->image_size};
+  *o = (ig_train_options){.size = sizeof *o,
+                          .session = *session,
+                          .data = &s->data,
+                          .steps = 1,
+                          .batch = s->batch,
+                          .accumulate = 1,
+                          .image_size = s->image_size,
+                          .loss = "ce",
+                          .recompute = ig_config_bool(c->config, "recompute")};
+  IG_TRY(ig_optimizer_defaults("sgd", &o->optimizer));
+  o->optimizer.momentum = s->momentum;
+  o->optimizer.weight_decay = s->weight_decay;
+  s->trainer.o = o;
+  s->trainer.cb = &s->callbacks;
+  IG_TRY(ig_trainer_build(&s->trainer));
+  s->session = s->trainer.session;
+  IG_TRY(ig_trainer_bind(&s->trainer));
+  const struct {
+    const ig_tensor *tensor;
+    void *address;
+  } io[] = {{s->trainer.io.pictures, s->pictures}, {s->trainer.io.aug, s->aug},
+            {s->trainer.io.partner, s->partner},   {s->trainer.io.labels, s->labels},
+            {s->trainer.io.lam, s->ones},          {s->trainer.io.second_labels, s->labels},
+            {s->trainer.io.weights, s->ones}};
+  for (size_t i = 0; i < sizeof io / sizeof *io; i++)
+    IG_TRY(ig_plan_set_io(s->trainer.step_plan, io[i].tensor, io[i].address));
+  return IG_OK;
+}
+
+static ig_status build_infer(ig_stepper *s, const ig_session_options *session) {
+  IG_TRY(ig_session_create(session, &s->session));
+  IG_TRY(ig_evaluator_create(s->session, s->batch, s->image_size, s->model->mean, s->model->std, &s->evaluator));
+  memcpy(s->evaluator->pictures_memory, s->pictures, s->pictures_bytes);
+  IG_TRY(ig_evaluator_refresh(s->evaluator, false));
+  ig_tuner_save(s->session->tuner);  // where it cannot be stored the next start only takes longer
+  return IG_OK;
+}
+
+ig_status ig_stepper_create(ig_call_state *c, const char *model, ig_stepper **out) {
+  const ig_config *k = c->config;
+  ig_session_options session;
+  ig_stepper *s;
+  ig_status status = IG_OK;
+  *out = NULL;
+  IG_TRY(ig_alloc(sizeof *s, "bench of a step", &s));
+  s->lr = 0.01;
+  s->momentum = 0.9;
+  s->weight_decay = 1e-4;
+  s->train = ig_config_is(k, "mode", "train");
+  s->batch = (int)ig_config_int(k, "batch");
+  IG_GOTO(ig_model_find(model, &s->model));
+  s->image_size = ig_config_has_value(k, "image_size") ? (int)ig_config_int(k, "image_size") : s->model->default_size;
+  s->classes = ig_config_has_value(k, "classes") ? (int)ig_config_int(k, "classes")
+               : s->model->default_size > 32     ? 1000
+                                                 : 10;
+  IG_GOTO(ig_session_keys(c, &session, &s->cache_dir));
+  session.model = s->model;
+  session.classes = s->classes;
+  IG_GOTO(make_batch(s, session.seed));
+  IG_GOTO(s->train ? build_train(c, s, &session) : build_infer(s, &session));
+  *out = s;
+done:
+  if (status != IG_OK)
+    ig_stepper_destroy(s);
+  return status;
+}
+
+void ig_stepper_destroy(ig_stepper *s) {
+  if (!s)
+    return;
+  if (s->train) {
+    ig_trainer_release(&s->trainer);
+  } else {
+    ig_evaluator_destroy(s->evaluator);
+    ig_session_destroy(s->session);
+  }
+  ig_free_pages(s->pictures, s->pictures_bytes);
+  ig_free(s->labels);
+  ig_free(s->partner);
+  ig_free(s->ones);
+  ig_free(s->aug);
+  ig_free(s->cache_dir);
+  ig_free(s);
+}
+
+ig_status ig_stepper_run(ig_stepper *s, double *loss) {
+  ig_trainer *t = &s->trainer;
+  if (loss)
+    *loss = 0;
+  if (!s->train)
+    return ig_plan_run(s->evaluator->plan, NULL);
+  memcpy(t->state_before, s->session->buffers[IG_PARAM_STATE],
+         (size_t)s->session->params.count[IG_PARAM_STATE] * sizeof(float));
+  IG_TRY(ig_plan_run(t->step_plan, NULL));
+  ig_optimizer_fill_hyper(s->lr, t->updates + 1, 1 / (double)t->loss_weight, 0, t->hyper);
+  IG_TRY(ig_plan_run(t->update_plan, NULL));
+  t->updates++;
+  if (t->gscale[1] >= 1)
+    return ig_fail(IG_ERR_NUMERIC, "step %lld: the loss or its gradient is not finite", (long long)t->updates);
+  if (loss)
+    *loss = (double)t->loss_sum / (double)t->loss_weight;
+  return IG_OK;
+}
+
+int ig_stepper_plans(const ig_stepper *s, ig_plan *plans[2]) {
+  plans[0] = s->train ? s->trainer.step_plan : s->evaluator->plan;
+  plans[1] = s->train ? s->trainer.update_plan : NULL;
+  return s->train ? 2 : 1;
+}
+
+uint64_t ig_stepper_bytes(const ig_stepper *s) {
+  const ig_params *p = &s->session->params;
+  ig_plan *plans[2];
+  uint64_t arena = 0, total = 0;
+  int n = ig_stepper_plans(s, plans);
+  for (int i = 0; i < n; i++) {
+    ig_plan_bytes bytes;
+    ig_plan_get_bytes(plans[i], &bytes);
+    arena = bytes.arena > arena ? bytes.arena : arena;
+    total += bytes.persistent;
+  }
+  for (int kind = 0; kind < IG_N_PARAM_KINDS; kind++)
+    total += (uint64_t)p->count[kind] * sizeof(float);
+  if (s->train)  // gradients and moments
+    total += (uint64_t)p->count[IG_PARAM_TRAINABLE] * sizeof(float) * (uint64_t)(1 + s->trainer.n_moments);
+  return total + arena;
+}

@@ -1,0 +1,37 @@
+// A model's whole step on synthetic pictures: forward, backward and update through the trainer's own graphs and plans,
+// or inference through the evaluator. Rule: nothing here computes; it only feeds what training runs.
+#ifndef IG_BENCH_STEPPER_H
+#define IG_BENCH_STEPPER_H
+
+#include "bindings/c/call.h"
+#include "runtime/train/trainer_internal.h"
+
+typedef struct ig_stepper {
+  const ig_model *model;
+  int batch, image_size, classes;
+  bool train;
+  double lr, momentum, weight_decay;  // SGD; decay of weights with two dimensions or more
+  ig_session *session;                // owned by the trainer when training
+  ig_trainer trainer;
+  ig_train_options options;
+  ig_train_callbacks callbacks;
+  ig_dataset data;  // sizes only
+  ig_evaluator *evaluator;
+  char *cache_dir;
+  size_t pictures_bytes;
+  uint8_t *pictures;  // [batch, image_size, image_size, 3], random
+  int32_t *labels, *partner;
+  float *ones, *aug;
+} ig_stepper;
+
+// Keys model, mode, batch, image_size, classes, recompute and those of the session. Plans are made, buffers bound.
+ig_status ig_stepper_create(ig_call_state *c, const char *model, ig_stepper **out);
+void ig_stepper_destroy(ig_stepper *s);
+// One step on the same batch. loss (may be NULL): mean loss before the update; of inference 0.
+ig_status ig_stepper_run(ig_stepper *s, double *loss);
+// The plans of a step in order; returns how many (1 or 2).
+int ig_stepper_plans(const ig_stepper *s, ig_plan *plans[2]);
+// Bytes that the plan says the step takes: weights, gradients, moments, arena.
+uint64_t ig_stepper_bytes(const ig_stepper *s);
+
+#endif
