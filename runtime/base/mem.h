@@ -25,6 +25,9 @@ void ig_free(void *p);
 // Large buffers (arena, parameters): page-aligned mmap with huge pages advised, zeroed. `bytes` must be passed back.
 ig_status ig_alloc_pages(size_t bytes, const char *what, void *out);
 void ig_free_pages(void *p, size_t bytes);
+// Gives the memory of all pages that lie whole in [p, p + bytes) back to the system. The range stays allocated and
+// reads as zero. Only inside of ig_alloc_pages.
+void ig_drop_pages(void *p, size_t bytes);
 
 // Fault injection for tests: the n-th allocation from now (1-based) fails, and all after it where `forever`. 0 = off.
 void ig_mem_fail_after(int64_t n, int forever);

@@ -10,7 +10,8 @@
 //                           bytes
 //
 // Saving works from the caller's snapshot, uses no state of the process but a lock around libhdf5, and may run on a
-// thread of its own. Two saves into one folder at a time are the caller's mistake; ig_lock keeps other processes out.
+// thread of its own (writer.h). Two saves into one folder at a time are the caller's mistake; ig_lock keeps other
+// processes out.
 #ifndef IG_CKPT_CHECKPOINT_H
 #define IG_CKPT_CHECKPOINT_H
 
@@ -54,6 +55,8 @@ typedef struct ig_ckpt_save_options {
   int64_t protect;  // a step that is never pruned (the best), or -1
   void (*warn)(void *user, const char *text);  // what went wrong after the checkpoint was safe (pruning); may be NULL
   void *warn_user;
+  void (*consumed)(void *user, size_t i);  // the data of tensor i are not read any more (in order of i); may be NULL
+  void *consumed_user;
 } ig_ckpt_save_options;
 
 // Begin, write, commit in one: the whole save of a single rank. On failure nothing named step-N is new, an older
@@ -72,6 +75,9 @@ void ig_ckpt_abort(const ig_ckpt_save_options *options);
 
 // Bytes that a shard of these tensors takes on disk, from above.
 uint64_t ig_ckpt_bytes(const ig_ckpt_tensor *tensors, size_t n);
+// Host memory that a save takes at its peak beside the tensors, from above: where they are a snapshot that is given
+// back as it is consumed (writer.h), with the snapshot.
+uint64_t ig_ckpt_peak_bytes(const ig_ckpt_tensor *tensors, size_t n);
 // Proves before step 0 that `folder` can be written (a file is written, synced and removed) and that its disk has
 // room for `bytes`.
 ig_status ig_ckpt_probe(const char *folder, uint64_t bytes);

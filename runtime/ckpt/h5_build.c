@@ -212,6 +212,8 @@ static ig_status build(const ig_h5_root *root, const ig_ckpt_tensor *tensors, si
     IG_GOTO(ig_h5_dataset_path(tensors[i].group, tensors[i].name, tensors[i].offset, &path));
     IG_GOTO(put_tensor(file, &tensors[i], path, hashes[i]));
     IG_GOTO(link_state_dict(file, &tensors[i], path));
+    if (root->consumed)
+      root->consumed(root->consumed_user, i);
   }
   IG_H5_GOTO(H5Fflush(file, H5F_SCOPE_LOCAL), IG_ERR_MEMORY, "shard", "flush the image");
   ssize_t bytes = H5Fget_file_image(file, NULL, 0);

@@ -20,7 +20,9 @@ typedef struct ig_h5_root {
   int64_t step;
   const char *run_uuid, *config_hash;
   int world_size, rank;
-  const char *state_json, *state_sha256;  // NULL where this rank has none
+  const char *state_json, *state_sha256;   // NULL where this rank has none
+  void (*consumed)(void *user, size_t i);  // tensor i is in the image; may be NULL
+  void *consumed_user;
 } ig_h5_root;
 
 // hashes: [n][65], the SHA-256 of each tensor's bytes. Release with ig_h5_image_fini.

@@ -62,6 +62,17 @@ static size_t bytes_of(const ig_ckpt_entry *e) { return (size_t)e->n * ig_dtype_
 
 uint64_t ig_ckpt_bytes(const ig_ckpt_tensor *tensors, size_t n) { return ig_h5_bytes(tensors, n, 1 << 16); }
 
+uint64_t ig_ckpt_peak_bytes(const ig_ckpt_tensor *tensors, size_t n) {
+  uint64_t largest = 0;
+  for (size_t i = 0; i < n; i++) {
+    ig_ckpt_entry e = entry_of(&tensors[i]);
+    if (bytes_of(&e) > largest)
+      largest = bytes_of(&e);
+  }
+  // The image grows by a tensor before the snapshot of it goes; later the image is checked a tensor at a time.
+  return ig_ckpt_bytes(tensors, n) + largest;
+}
+
 static ig_status hash_bytes(const void *data, size_t n, char hex[65]) {
   ig_sha256_hex(data ? data : "", n, hex);
   return hex[0] ? IG_OK : ig_fail(IG_ERR_INTERNAL, "libcrypto failed to hash %zu bytes", n);
@@ -147,7 +158,9 @@ ig_status ig_ckpt_write_shard(const ig_ckpt_save_options *options, const ig_ckpt
                      .run_uuid = options->run_uuid,
                      .config_hash = options->config_hash,
                      .world_size = world_size_of(options),
-                     .rank = options->rank};
+                     .rank = options->rank,
+                     .consumed = options->consumed,
+                     .consumed_user = options->consumed_user};
   if (options->state_json) {
     file.state_bytes = (int64_t)strlen(options->state_json);
     IG_GOTO(hash_bytes(options->state_json, (size_t)file.state_bytes, state_hash));

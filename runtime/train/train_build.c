@@ -158,7 +158,7 @@ static void summarize(const ig_trainer *t, ig_plan_summary *s) {
   // Decoded pictures never take more than there are.
   uint64_t pictures = (uint64_t)t->n_train * (uint64_t)t->o->data->typical_w * (uint64_t)t->o->data->typical_h * 3;
   s->cache = t->o->cache_bytes < pictures ? t->o->cache_bytes : pictures;
-  s->snapshot = ig_trainer_checkpoint_bytes(t);
+  s->snapshot = ig_trainer_snapshot_bytes(t);
   uint64_t batches = 4 * (uint64_t)t->micro * (uint64_t)t->o->image_size * (uint64_t)t->o->image_size * 3;
   s->total = s->weights + s->gradients + s->optimizer + arena + s->cache + s->snapshot + batches;
   s->flops_per_step = ig_plan_flops(t->step_plan) * (t->o->accumulate > 1 ? t->o->accumulate : 1);
@@ -288,6 +288,8 @@ ig_status ig_trainer_bind(ig_trainer *t) {
 }
 
 void ig_trainer_release(ig_trainer *t) {
+  (void)!ig_trainer_collect(t, true);  // an error on the way here does not cost the checkpoint in flight
+  ig_ckpt_writer_destroy(t->writer);
   drop_plans(t);
   ig_evaluator_destroy(t->evaluator);
   if (t->session) {

@@ -78,13 +78,14 @@ ig_status ig_trainer_log_step(ig_trainer *t) {
   double loss = t->window_weight > 0 ? t->window_loss / t->window_weight : NAN;
   double rate = seconds > 0 ? (double)t->window_samples / seconds : 0;
   double waited = seconds > 0 ? (double)(wait - t->window_wait_ns) * 1e-9 / seconds : 0;
+  double saving = seconds > 0 ? (double)(t->save_wait_ns - t->window_save_ns) * 1e-9 / seconds : 0;
   double flops = ig_plan_flops(t->step_plan) * (double)t->window_samples / t->micro;
   if (isfinite(loss))
     t->last_loss = loss;
-  json_t *line = json_pack("{s:I, s:I, s:s, s:o, s:f, s:o, s:f, s:o, s:o, s:o, s:f}", "step", (json_int_t)t->step,
+  json_t *line = json_pack("{s:I, s:I, s:s, s:o, s:f, s:o, s:f, s:o, s:o, s:o, s:o, s:f}", "step", (json_int_t)t->step,
                            "epoch", (json_int_t)ig_trainer_epoch(t), "split", "train", "loss", number(loss), "lr",
                            (double)t->hyper[0], "grad_norm", number(t->norm), "loss_scale", 1.0, "samples_per_second",
-                           number(rate), "data_wait", number(waited), "gflops",
+                           number(rate), "data_wait", number(waited), "checkpoint_wait", number(saving), "gflops",
                            number(seconds > 0 ? flops / seconds * 1e-9 : 0), "seconds", ig_trainer_seconds(t));
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/loss", loss));
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/lr", t->hyper[0]));
@@ -93,6 +94,7 @@ ig_status ig_trainer_log_step(ig_trainer *t) {
   t->shown_wait = waited;
   t->logged_ns = now;
   t->window_wait_ns = wait;
+  t->window_save_ns = t->save_wait_ns;
   t->window_loss = t->window_weight = 0;
   t->window_samples = 0;
   return append(t, line);

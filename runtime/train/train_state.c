@@ -9,6 +9,9 @@
 #include "runtime/ckpt/checkpoint.h"
 #include "runtime/train/trainer_internal.h"
 
+#define SAVE_ATTEMPTS 3               // failed saves in a row that stop the run
+#define RETRY_NS      10000000000ull  // a failed save is tried again after this, or when the next is due
+
 typedef struct rows {
   ig_ckpt_tensor *items;
   char (*names)[320];  // of moments
@@ -58,14 +61,17 @@ static void free_rows(rows *r) {
   ig_free(r->names);
 }
 
-uint64_t ig_trainer_checkpoint_bytes(const ig_trainer *t) {
+static uint64_t measure(const ig_trainer *t, uint64_t (*bytes_of)(const ig_ckpt_tensor *, size_t)) {
   rows r;
   uint64_t bytes = 0;
   if (make_rows(t, &r) == IG_OK)
-    bytes = ig_ckpt_bytes(r.items, r.n);
+    bytes = bytes_of(r.items, r.n);
   free_rows(&r);
   return bytes;
 }
+
+uint64_t ig_trainer_checkpoint_bytes(const ig_trainer *t) { return measure(t, ig_ckpt_bytes); }
+uint64_t ig_trainer_snapshot_bytes(const ig_trainer *t) { return measure(t, ig_ckpt_peak_bytes); }
 
 static ig_weights_info info_of(const ig_trainer *t) {
   ig_weights_info info = {.model = (char *)t->o->session.model->name,
@@ -83,7 +89,7 @@ static ig_weights_info info_of(const ig_trainer *t) {
 
 static void warn_line(void *user, const char *text) { ig_trainer_line(user, "warning: %s", text); }
 
-ig_status ig_trainer_save(ig_trainer *t) {
+static ig_status start_save(ig_trainer *t) {
   rows r;
   char *choices = NULL, *state = NULL, *about = NULL;
   json_t *json = NULL;
@@ -105,17 +111,19 @@ ig_status ig_trainer_save(ig_trainer *t) {
     state = json_dumps(json, JSON_COMPACT);
   if (!state)
     IG_GOTO(ig_fail(IG_ERR_MEMORY, "checkpoint: out of memory"));
-  IG_GOTO(ig_ckpt_save(&(ig_ckpt_save_options){.folder = t->checkpoints,
-                                               .step = t->step,
-                                               .run_uuid = t->uuid,
-                                               .config_hash = t->o->config_hash ? t->o->config_hash : "",
-                                               .state_json = state,
-                                               .keep = t->o->keep,
-                                               .protect = t->best.exists ? t->best.step : -1,
-                                               .warn = warn_line,
-                                               .warn_user = t},
-                       r.items, r.n));
-  t->saved_step = t->step;
+  if (!t->writer)
+    IG_GOTO(ig_ckpt_writer_create(r.items, r.n, &t->writer));
+  IG_GOTO(ig_ckpt_writer_start(t->writer,
+                               &(ig_ckpt_save_options){.folder = t->checkpoints,
+                                                       .step = t->step,
+                                                       .run_uuid = t->uuid,
+                                                       .config_hash = t->o->config_hash ? t->o->config_hash : "",
+                                                       .state_json = state,
+                                                       .keep = t->o->keep,
+                                                       .protect = t->best.exists ? t->best.step : -1,
+                                                       .warn = warn_line,
+                                                       .warn_user = t},
+                               r.items, r.n));
   t->saved_ns = ig_now_ns();
 done:
   free_rows(&r);
@@ -123,6 +131,45 @@ done:
   ig_free(about);
   ig_free(choices);
   free(state);
+  return status;
+}
+
+ig_status ig_trainer_collect(ig_trainer *t, bool wait) {
+  int64_t step;
+  ig_status status;
+  if (!t->writer || !ig_ckpt_writer_collect(t->writer, wait, &step, &status))
+    return IG_OK;
+  if (status == IG_OK) {
+    t->saved_step = step;
+    t->save_failures = 0;
+    t->retry_ns = 0;
+    return IG_OK;
+  }
+  if (status == IG_ERR_MEMORY || status == IG_ERR_INTERNAL)
+    return status;
+  char last[64] = "no checkpoint is there yet";
+  if (t->saved_step >= 0)
+    snprintf(last, sizeof last, "the last checkpoint is step-%lld", (long long)t->saved_step);
+  if (++t->save_failures == SAVE_ATTEMPTS)
+    return ig_fail(IG_ERR_IO, "%d checkpoints in a row could not be written, the newest of step %lld: %s; %s in %s",
+                   SAVE_ATTEMPTS, (long long)step, ig_error_message(), last, t->checkpoints);
+  t->retry_ns = ig_now_ns() + RETRY_NS;
+  ig_trainer_line(t, "warning: the checkpoint of step %lld failed (%d of %d in a row stop the run): %s; %s",
+                  (long long)step, t->save_failures, SAVE_ATTEMPTS, ig_error_message(), last);
+  return IG_OK;
+}
+
+ig_status ig_trainer_save(ig_trainer *t, bool wait) {
+  uint64_t begin = ig_now_ns();
+  ig_status status = ig_trainer_collect(t, true);
+  if (status == IG_OK)
+    status = start_save(t);
+  while (status == IG_OK && wait && t->saved_step != t->step) {
+    status = ig_trainer_collect(t, true);
+    if (status == IG_OK && t->saved_step != t->step)
+      status = start_save(t);
+  }
+  t->save_wait_ns += ig_now_ns() - begin;
   return status;
 }
 

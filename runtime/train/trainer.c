@@ -131,6 +131,7 @@ static ig_status handle_bad(ig_trainer *t) {
                   (long long)t->step, names);
   if (++t->bad_in_a_row <= limit)
     return IG_OK;
+  IG_TRY(ig_trainer_collect(t, true));
   if (t->fallbacks++ < FALLBACKS && t->saved_step > 0) {
     ig_trainer_line(t, "warning: %d steps in a row were not finite: back to the last checkpoint", t->bad_in_a_row);
     t->bad_in_a_row = 0;
@@ -200,21 +201,11 @@ static int64_t epochs_per_evaluation(const ig_trainer *t) {
 
 static bool should_save(const ig_trainer *t) {
   const ig_train_options *o = t->o;
+  if (t->retry_ns && ig_now_ns() >= t->retry_ns)
+    return true;
   if (o->save_every_steps > 0)
     return t->step % o->save_every_steps == 0;
   return o->save_every_seconds > 0 && (double)(ig_now_ns() - t->saved_ns) * 1e-9 >= o->save_every_seconds;
-}
-
-static ig_status save_with_retries(ig_trainer *t) {
-  ig_status status = IG_OK;
-  for (int attempt = 0; attempt < 3; attempt++) {
-    status = ig_trainer_save(t);
-    if (status != IG_ERR_IO)
-      return status;
-    ig_trainer_line(t, "warning: the checkpoint of step %lld failed (attempt %d of 3): %s", (long long)t->step,
-                    attempt + 1, ig_error_message());
-  }
-  return status;
 }
 
 static ig_status loop(ig_trainer *t) {
@@ -239,8 +230,10 @@ static ig_status loop(ig_trainer *t) {
     bool stop = t->cb->should_stop && t->cb->should_stop(t->cb->user);
     bool out_of_time = o->time_limit > 0 && (double)(ig_now_ns() - t->started_ns) * 1e-9 >= o->time_limit;
     bool patient = !(evaluated && o->patience > 0 && t->evaluations_since_best >= o->patience);
-    if (last || stop || out_of_time || !patient || should_save(t))
-      IG_TRY(save_with_retries(t));
+    bool end = last || stop || out_of_time || !patient;
+    IG_TRY(ig_trainer_collect(t, false));
+    if (end || should_save(t))
+      IG_TRY(ig_trainer_save(t, end));
     if (!patient) {
       ig_trainer_line(t, "no better validation result in %lld evaluations: stopped early (patience=%lld)",
                       (long long)t->evaluations_since_best, (long long)o->patience);

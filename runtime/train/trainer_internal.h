@@ -5,6 +5,7 @@
 
 #include "kernels/softmax_xent/softmax_xent.h"
 #include "runtime/ckpt/lock.h"
+#include "runtime/ckpt/writer.h"
 #include "runtime/train/events.h"
 #include "runtime/train/trainer.h"
 
@@ -51,6 +52,7 @@ typedef struct ig_trainer {
 
   ig_loader *loader;
   ig_lock *lock;
+  ig_ckpt_writer *writer;
   ig_events *events;
   char *checkpoints, *log_path, *best_path, *weights_path;
   uint64_t started_ns, logged_ns, saved_ns, shown_ns;
@@ -58,7 +60,10 @@ typedef struct ig_trainer {
   double window_loss, window_weight;
   int64_t window_samples, saved_step, first_step;
   uint64_t window_wait_ns;
-  double shown_rate, shown_wait;  // of the progress line
+  uint64_t save_wait_ns, window_save_ns;  // of the loop for checkpoints: copying, and waiting for the one before
+  uint64_t retry_ns;                      // when a failed save is tried again; 0 = none failed
+  int save_failures;                      // in a row
+  double shown_rate, shown_wait;          // of the progress line
   int bad_in_a_row, fallbacks;
   ig_metrics metrics;  // of the last evaluation
   bool has_metrics;
@@ -69,7 +74,12 @@ ig_status ig_trainer_build(ig_trainer *t);
 void ig_trainer_release(ig_trainer *t);
 ig_status ig_trainer_bind(ig_trainer *t);
 // train_state.c
-ig_status ig_trainer_save(ig_trainer *t);
+// Hands a copy of the present state to the writer. `wait`: returns when it is on the disk, after retries.
+ig_status ig_trainer_save(ig_trainer *t, bool wait);
+// Takes note of a save that has ended (`wait`: waits for one in flight). A failed one is a warning, the third in a row
+// an error.
+ig_status ig_trainer_collect(ig_trainer *t, bool wait);
+uint64_t ig_trainer_snapshot_bytes(const ig_trainer *t);  // of memory, while a save is in flight
 ig_status ig_trainer_restore(ig_trainer *t, const char *from, bool walk_back);
 uint64_t ig_trainer_checkpoint_bytes(const ig_trainer *t);
 ig_status ig_trainer_save_best(ig_trainer *t);
