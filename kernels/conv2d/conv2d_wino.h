@@ -1,0 +1,175 @@
+// Winograd's minimal filtering F(4x4,3x3) in vectors of channels: what the convolution, its data gradient and its
+// weight gradient share. A tile is 6x6 positions of x and 4x4 of y; at each of the 36 points of the transformed plane
+// the convolution is a matrix product over channels, with a quarter of the direct multiplications.
+//   y = A^T [(G w G^T) . (B^T x B)] A,   dw = G^T [sum over tiles of (B^T x B) . (A dy A^T)] G
+// by Toom-Cook at the points 0, a, -a, b, -b, infinity. Rule: included by <..>_cpu.c files alone, once an instruction
+// set. Sources: Winograd 1980; Lavin and Gray 2015 (arXiv:1509.09308); choice of points: Barabasz et al. 2018
+// (arXiv:1803.10986).
+#ifndef IG_KERNELS_CONV2D_WINO_H
+#define IG_KERNELS_CONV2D_WINO_H
+
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/kernels.h"
+
+#if defined(IG_ISA_avx512)
+enum { WINO_VEC = 16 };
+#else
+enum { WINO_VEC = 8 };
+#endif
+enum { WINO_IN = 6, WINO_OUT = 4, WINO_POINTS = 36, WINO_TAPS = 9 };
+typedef float wino_vec __attribute__((vector_size(WINO_VEC * sizeof(float)), aligned(4), may_alias));
+
+// The points, their squares p and q, and the scales 1/N of Toom-Cook's interpolation.
+#define WINO_a  0.625f
+#define WINO_b  1.5f
+#define WINO_p  (WINO_a * WINO_a)
+#define WINO_q  (WINO_b * WINO_b)
+#define WINO_n0 (1 / (WINO_p * WINO_q))
+#define WINO_na (1 / (2 * WINO_p * (WINO_p - WINO_q)))
+#define WINO_nb (1 / (2 * WINO_q * (WINO_q - WINO_p)))
+
+// One dimension of each transform: from[i * step], i counted along it, to `to` in the same way.
+#define WINO_INLINE static inline __attribute__((always_inline))
+
+// B^T: 6 -> 6.
+WINO_INLINE void wino_in(const wino_vec *x, int step, wino_vec *to, int to_step) {
+  wino_vec x0 = x[0], x1 = x[step], x2 = x[2 * step], x3 = x[3 * step], x4 = x[4 * step], x5 = x[5 * step];
+  wino_vec e = x4 - WINO_q * x2, o = WINO_a * (x3 - WINO_q * x1);
+  wino_vec f = x4 - WINO_p * x2, u = WINO_b * (x3 - WINO_p * x1);
+  to[0] = WINO_p * WINO_q * x0 - (WINO_p + WINO_q) * x2 + x4;
+  to[to_step] = e + o;
+  to[2 * to_step] = e - o;
+  to[3 * to_step] = f + u;
+  to[4 * to_step] = f - u;
+  to[5 * to_step] = WINO_p * WINO_q * x1 - (WINO_p + WINO_q) * x3 + x5;
+}
+
+// A^T: 6 -> 4.
+WINO_INLINE void wino_out(const wino_vec *m, int step, wino_vec *to, int to_step) {
+  wino_vec s = m[step] + m[2 * step], d = m[step] - m[2 * step];
+  wino_vec t = m[3 * step] + m[4 * step], e = m[3 * step] - m[4 * step];
+  to[0] = m[0] + s + t;
+  to[to_step] = WINO_a * d + WINO_b * e;
+  to[2 * to_step] = WINO_p * s + WINO_q * t;
+  to[3 * to_step] = WINO_p * WINO_a * d + WINO_q * WINO_b * e + m[5 * step];
+}
+
+// A: 4 -> 6.
+WINO_INLINE void wino_dy(const wino_vec *y, int step, wino_vec *to, int to_step) {
+  wino_vec y0 = y[0], y1 = y[step], y2 = y[2 * step], y3 = y[3 * step];
+  wino_vec e = y0 + WINO_p * y2, o = WINO_a * y1 + WINO_a * WINO_p * y3;
+  wino_vec f = y0 + WINO_q * y2, u = WINO_b * y1 + WINO_b * WINO_q * y3;
+  to[0] = y0;
+  to[to_step] = e + o;
+  to[2 * to_step] = e - o;
+  to[3 * to_step] = f + u;
+  to[4 * to_step] = f - u;
+  to[5 * to_step] = y3;
+}
+
+// G: 3 -> 6.
+WINO_INLINE void wino_w(const wino_vec *w, int step, wino_vec *to, int to_step) {
+  wino_vec w0 = w[0], w1 = w[step], w2 = w[2 * step];
+  wino_vec e = WINO_na * w0 + WINO_na * WINO_p * w2, o = WINO_na * WINO_a * w1;
+  wino_vec f = WINO_nb * w0 + WINO_nb * WINO_q * w2, u = WINO_nb * WINO_b * w1;
+  to[0] = WINO_n0 * w0;
+  to[to_step] = e + o;
+  to[2 * to_step] = e - o;
+  to[3 * to_step] = f + u;
+  to[4 * to_step] = f - u;
+  to[5 * to_step] = w2;
+}
+
+// G^T: 6 -> 3.
+WINO_INLINE void wino_dw(const wino_vec *g, int step, wino_vec *to, int to_step) {
+  wino_vec s = WINO_na * (g[step] + g[2 * step]), d = WINO_na * (g[step] - g[2 * step]);
+  wino_vec t = WINO_nb * (g[3 * step] + g[4 * step]), e = WINO_nb * (g[3 * step] - g[4 * step]);
+  to[0] = WINO_n0 * g[0] + s + t;
+  to[to_step] = WINO_a * d + WINO_b * e;
+  to[2 * to_step] = WINO_p * s + WINO_q * t + g[5 * step];
+}
+
+// Both dimensions of transform f: from a plane of n x n to one of m x m.
+#define WINO_PLANE(f, from, n, to, m)             \
+  do {                                            \
+    wino_vec half_[(n) * (m)];                    \
+    for (int i_ = 0; i_ < (n); i_++)              \
+      f((from) + i_, n, half_ + i_, n);           \
+    for (int i_ = 0; i_ < (m); i_++)              \
+      f(half_ + i_ * (n), 1, (to) + i_ * (m), 1); \
+  } while (0)
+
+// Pictures cut into tiles: tile t of sample n covers y from (4 row, 4 column) on and x from there minus the padding.
+typedef struct wino_tiles {
+  int64_t N, rows, columns;  // of tiles in a sample
+  int64_t H, W, P, Q;        // of x and y
+  int64_t pad_top, pad_left;
+} wino_tiles;
+
+WINO_INLINE wino_tiles wino_tiles_of(int64_t N, int64_t H, int64_t W, int64_t P, int64_t Q, int64_t pad_top,
+                                     int64_t pad_left) {
+  return (wino_tiles){N, (P + WINO_OUT - 1) / WINO_OUT, (Q + WINO_OUT - 1) / WINO_OUT, H, W, P, Q, pad_top, pad_left};
+}
+WINO_INLINE int64_t wino_n_tiles(const wino_tiles *t) { return t->N * t->rows * t->columns; }
+
+// side x side positions from (h, w) on of a plane of H x W vectors; zero outside.
+WINO_INLINE void wino_load(const float *plane, int64_t H, int64_t W, int64_t h, int64_t w, int side, wino_vec *tile) {
+  if (h >= 0 && w >= 0 && h + side <= H && w + side <= W) {
+    for (int r = 0; r < side; r++)
+      for (int c = 0; c < side; c++)
+        tile[r * side + c] = *(const wino_vec *)(plane + ((h + r) * W + w + c) * WINO_VEC);
+    return;
+  }
+  for (int r = 0; r < side; r++)
+    for (int c = 0; c < side; c++)
+      tile[r * side + c] = h + r >= 0 && h + r < H && w + c >= 0 && w + c < W
+                               ? *(const wino_vec *)(plane + ((h + r) * W + w + c) * WINO_VEC)
+                               : (wino_vec){0};
+}
+
+// Transformed planes: point f, channel block b, tile i lie at f * per_point + (b * tiles + i) * WINO_VEC. A cache line
+// more per point keeps the 36 streams out of one cache set.
+WINO_INLINE int64_t wino_per_point(int64_t blocks, int64_t tiles) { return blocks * tiles * WINO_VEC + 16; }
+
+// Tiles [first, end) of one channel block (plane 0 at x, samples `sample` floats apart) into v; tile `first` lands at
+// v's tile 0, and tiles past the last one are zero.
+WINO_INLINE void wino_planes(const wino_tiles *t, const float *x, int64_t sample, int64_t first, int64_t end,
+                             int64_t per_point, float *v, const bool of_dy) {
+  int64_t all = wino_n_tiles(t), per_sample = t->rows * t->columns;
+  for (int64_t i = first; i < end; i++, v += WINO_VEC) {
+    wino_vec in[WINO_POINTS], out[WINO_POINTS];
+    if (i >= all) {
+      for (int f = 0; f < WINO_POINTS; f++)
+        *(wino_vec *)(v + f * per_point) = (wino_vec){0};
+      continue;
+    }
+    int64_t n = i / per_sample, row = i % per_sample / t->columns, column = i % per_sample % t->columns;
+    const float *plane = x + n * sample;
+    if (of_dy) {
+      wino_load(plane, t->P, t->Q, row * WINO_OUT, column * WINO_OUT, WINO_OUT, in);
+      WINO_PLANE(wino_dy, in, WINO_OUT, out, WINO_IN);
+    } else {
+      wino_load(plane, t->H, t->W, row * WINO_OUT - t->pad_top, column * WINO_OUT - t->pad_left, WINO_IN, in);
+      WINO_PLANE(wino_in, in, WINO_IN, out, WINO_IN);
+    }
+    for (int f = 0; f < WINO_POINTS; f++)
+      *(wino_vec *)(v + f * per_point) = out[f];
+  }
+}
+
+WINO_INLINE int64_t wino_ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// The convolutions that take this form; otherwise the reason why not.
+WINO_INLINE const char *wino_refusal(const ig_node *n, const ig_conv2d_dims *d) {
+  return n->in[0]->dtype != IG_F32            ? "Winograd takes f32"
+         : d->groups != 1                     ? "Winograd takes one group"
+         : d->R != 3 || d->S != 3             ? "Winograd takes 3x3 kernels"
+         : d->stride_h * d->stride_w != 1     ? "Winograd takes stride 1"
+         : d->dilation_h * d->dilation_w != 1 ? "Winograd takes no dilation"
+         : d->pad_top > 2 || d->pad_left > 2 || d->pad_bottom > 2 || d->pad_right > 2
+             ? "Winograd takes padding of up to 2"
+         : d->C < WINO_VEC || d->K < WINO_VEC ? "takes channels that fill a vector"
+                                              : NULL;
+}
+
+#endif

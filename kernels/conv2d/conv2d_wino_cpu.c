@@ -1,0 +1,232 @@
+// The 3x3 convolution of stride 1 and its data gradient (the same convolution of dy with turned weights) by Winograd's
+// F(4x4,3x3) in own vector code. Many tiles: a task owns a few, transforms them, multiplies and transforms back within
+// its cache, over weights transformed once. Few tiles and many channels: all tiles are transformed once and a task owns
+// a panel of output channels with its weights, which never leave the cache. Rule: every sum runs over channels in their
+// order, so that neither threads nor the cut into tasks change a bit.
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/conv2d/conv2d_wino.h"
+
+#if defined(IG_ISA_avx512)
+enum { ROWS = 12 };  // tiles whose sums are in registers at once
+#else
+enum { ROWS = 6 };
+#endif
+enum {
+  PANEL = 2 * WINO_VEC,     // output channels whose sums are in registers at once
+  DEPTH = 256,              // channels of a panel's weights that stay in the first-level cache
+  TASK_BYTES = 320 * 1024,  // of transformed x and sums of a task: they stay in the second-level cache
+  SHARED_BYTES = 12 << 20,  // of transformed x that all tasks share
+  LEAST_WEIGHTS = 1 << 20,  // bytes of transformed weights from which on they are worth cutting
+};
+
+typedef struct state {
+  wino_tiles tiles;
+  bool turned;                          // data gradient
+  int64_t C, in, out;                   // input channels of the public weights; channels of what is read and written
+  int64_t n_in, n_out, n_panels;        // channel blocks, panels
+  int64_t n_tiles, per_task;            // tiles of a task: a multiple of ROWS
+  bool shared;                          // the second of the two ways
+  int64_t v_point, u_point, m_point;    // floats from one transformed point to the next
+  size_t v_floats, u_floats, m_floats;  // one task's (or the shared) x, a panel's weights, a task's sums
+} state;
+
+// ---- weights ----
+// Input channels [first, end) of one panel into u [36][in][PANEL].
+static void transform_weights(const state *s, const float *w, int64_t panel, int64_t first, int64_t end, float *u) {
+  const int64_t out_step = s->turned ? WINO_TAPS : s->C * WINO_TAPS, in_step = s->turned ? s->C * WINO_TAPS : WINO_TAPS;
+  const int64_t o0 = panel * PANEL, n_o = s->out - o0 < PANEL ? s->out - o0 : PANEL;
+  float taps[2][WINO_TAPS][WINO_VEC];
+  memset(taps, 0, sizeof taps);
+  for (int64_t i = first; i < end; i++) {
+    for (int64_t o = 0; o < n_o; o++) {
+      const float *from = w + (o0 + o) * out_step + i * in_step;
+      for (int t = 0; t < WINO_TAPS; t++)
+        taps[o / WINO_VEC][t][o % WINO_VEC] = i < s->in ? from[s->turned ? WINO_TAPS - 1 - t : t] : 0;
+    }
+    for (int j = 0; j < 2; j++) {
+      wino_vec plane[WINO_POINTS];
+      WINO_PLANE(wino_w, (const wino_vec *)taps[j], 3, plane, WINO_IN);
+      for (int f = 0; f < WINO_POINTS; f++)
+        *(wino_vec *)(u + f * s->u_point + i * PANEL + j * WINO_VEC) = plane[f];
+    }
+  }
+}
+
+// ---- products ----
+// m[j][i] (+)= sum over channels of v[i] u[j]: ROWS tiles by two vectors.
+static inline void multiply(const float *v, int64_t v_block, int64_t blocks, const float *u, float *m, int64_t m_block,
+                            bool add) {
+  wino_vec acc[ROWS][2];
+#pragma GCC unroll 12
+  for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; j++)
+      acc[i][j] = add ? *(const wino_vec *)(m + j * m_block + i * WINO_VEC) : (wino_vec){0};
+  for (int64_t b = 0; b < blocks; b++, v += v_block)
+    for (int c = 0; c < WINO_VEC; c++, u += PANEL) {
+      wino_vec u0 = *(const wino_vec *)u, u1 = *(const wino_vec *)(u + WINO_VEC);
+#pragma GCC unroll 12
+      for (int i = 0; i < ROWS; i++) {
+        acc[i][0] += u0 * v[i * WINO_VEC + c];
+        acc[i][1] += u1 * v[i * WINO_VEC + c];
+      }
+    }
+#pragma GCC unroll 12
+  for (int i = 0; i < ROWS; i++)
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; j++)
+      *(wino_vec *)(m + j * m_block + i * WINO_VEC) = acc[i][j];
+}
+
+// All 36 products of `n` tiles (a multiple of ROWS) with one panel; v_tiles: tiles of a block of v.
+static void multiply_points(const state *s, const float *v, int64_t v_tiles, int64_t v_point, const float *u, int64_t n,
+                            float *m) {
+  for (int f = 0; f < WINO_POINTS; f++, v += v_point, u += s->u_point, m += s->m_point)
+    for (int64_t b = 0; b < s->n_in; b += DEPTH / WINO_VEC) {
+      int64_t blocks = s->n_in - b < DEPTH / WINO_VEC ? s->n_in - b : DEPTH / WINO_VEC;
+      for (int64_t i = 0; i < n; i += ROWS)
+        multiply(v + (b * v_tiles + i) * WINO_VEC, v_tiles * WINO_VEC, blocks, u + b * WINO_VEC * PANEL,
+                 m + i * WINO_VEC, s->per_task * WINO_VEC, b > 0);
+    }
+}
+
+// ---- results ----
+static void transform_back(const state *s, const float *m, int64_t panel, int64_t first, int64_t end, const float *bias,
+                           float *y) {
+  const wino_tiles *t = &s->tiles;
+  const int64_t per_sample = t->rows * t->columns;
+  for (int64_t block = panel * 2; block < panel * 2 + 2 && block < s->n_out; block++, m += s->per_task * WINO_VEC) {
+    float shift[WINO_VEC] = {0};
+    for (int64_t c = 0; bias && c < WINO_VEC && block * WINO_VEC + c < s->out; c++)
+      shift[c] = bias[block * WINO_VEC + c];
+    for (int64_t i = first; i < end; i++) {
+      wino_vec in[WINO_POINTS], out[WINO_OUT * WINO_OUT];
+      for (int f = 0; f < WINO_POINTS; f++)
+        in[f] = *(const wino_vec *)(m + f * s->m_point + (i - first) * WINO_VEC);
+      WINO_PLANE(wino_out, in, WINO_IN, out, WINO_OUT);
+      int64_t n = i / per_sample, p = i % per_sample / t->columns * WINO_OUT, q = i % t->columns * WINO_OUT;
+      float *to = y + (((n * s->n_out + block) * t->P + p) * t->Q + q) * WINO_VEC;
+      for (int r = 0; r < WINO_OUT && p + r < t->P; r++)
+        for (int c = 0; c < WINO_OUT && q + c < t->Q; c++)
+          *(wino_vec *)(to + (r * t->Q + c) * WINO_VEC) = out[r * WINO_OUT + c] + *(const wino_vec *)shift;
+    }
+  }
+}
+
+// ---- the two ways ----
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t up_to_rows(int64_t tiles) { return wino_ceil(tiles, ROWS) * ROWS; }
+
+static void run_by_tiles(const state *s, const float *x, const float *w, const float *bias, float *y, float *workspace,
+                         int threads) {
+  float *all_u = workspace, *own = workspace + (size_t)s->n_panels * s->u_floats;
+  const int64_t plane = s->tiles.H * s->tiles.W * WINO_VEC;
+#pragma omp parallel num_threads(threads)
+  {
+    float *v = own + (size_t)omp_get_thread_num() * (s->v_floats + s->m_floats), *m = v + s->v_floats;
+#pragma omp for collapse(2) schedule(static)
+    for (int64_t panel = 0; panel < s->n_panels; panel++)
+      for (int64_t b = 0; b < s->n_in; b++)
+        transform_weights(s, w, panel, b * WINO_VEC, (b + 1) * WINO_VEC, all_u + (size_t)panel * s->u_floats);
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t first = 0; first < s->n_tiles; first += s->per_task) {
+      int64_t end = least(first + s->per_task, s->n_tiles), n = up_to_rows(end - first);
+      for (int64_t b = 0; b < s->n_in; b++)
+        wino_planes(&s->tiles, x + b * plane, s->n_in * plane, first, first + n, s->v_point,
+                    v + b * s->per_task * WINO_VEC, false);
+      for (int64_t panel = 0; panel < s->n_panels; panel++) {
+        multiply_points(s, v, s->per_task, s->v_point, all_u + (size_t)panel * s->u_floats, n, m);
+        transform_back(s, m, panel, first, end, bias, y);
+      }
+    }
+  }
+}
+
+static void run_by_panels(const state *s, const float *x, const float *w, const float *bias, float *y, float *workspace,
+                          int threads) {
+  float *v = workspace, *own = workspace + s->v_floats;
+  const int64_t plane = s->tiles.H * s->tiles.W * WINO_VEC, v_tiles = up_to_rows(s->n_tiles);
+#pragma omp parallel num_threads(threads)
+  {
+    float *u = own + (size_t)omp_get_thread_num() * (s->u_floats + s->m_floats), *m = u + s->u_floats;
+#pragma omp for schedule(static)
+    for (int64_t b = 0; b < s->n_in; b++)
+      wino_planes(&s->tiles, x + b * plane, s->n_in * plane, 0, v_tiles, s->v_point, v + b * v_tiles * WINO_VEC, false);
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t panel = 0; panel < s->n_panels; panel++) {
+      transform_weights(s, w, panel, 0, s->n_in * WINO_VEC, u);
+      for (int64_t first = 0; first < s->n_tiles; first += s->per_task) {
+        int64_t end = least(first + s->per_task, s->n_tiles);
+        multiply_points(s, v + first * WINO_VEC, v_tiles, s->v_point, u, up_to_rows(end - first), m);
+        transform_back(s, m, panel, first, end, bias, y);
+      }
+    }
+  }
+}
+
+static ig_status run(const ig_launch *l) {
+  const state *s = l->state;
+  const float *bias = l->node->n_in > 2 ? l->in[2] : NULL;
+  (s->shared ? run_by_panels : run_by_tiles)(s, l->in[0], l->in[1], bias, l->out[0], l->workspace,
+                                             l->device->caps.threads);
+  return IG_OK;
+}
+
+static ig_status prepare_turned(ig_prepare *p, bool turned) {
+  const ig_conv2d_dims d = ig_conv2d_dims_of(p->node);
+  const size_t threads = (size_t)p->device->caps.threads;
+  state *s;
+  IG_TRY(ig_alloc(sizeof *s, "convolution", &s));
+  s->turned = turned;
+  s->C = d.C;
+  s->in = turned ? d.K : d.C;
+  s->out = turned ? d.C : d.K;
+  s->tiles = turned ? wino_tiles_of(d.N, d.P, d.Q, d.H, d.W, 2 - d.pad_top, 2 - d.pad_left)
+                    : wino_tiles_of(d.N, d.H, d.W, d.P, d.Q, d.pad_top, d.pad_left);
+  s->n_in = wino_ceil(s->in, WINO_VEC);
+  s->n_out = wino_ceil(s->out, WINO_VEC);
+  s->n_panels = wino_ceil(s->n_out, 2);
+  s->n_tiles = wino_n_tiles(&s->tiles);
+  s->u_point = s->n_in * WINO_VEC * PANEL + 16;
+  s->u_floats = (size_t)(WINO_POINTS * s->u_point);
+  size_t shared = (size_t)(WINO_POINTS * wino_per_point(s->n_in, up_to_rows(s->n_tiles)));
+  s->shared = shared * sizeof(float) <= SHARED_BYTES && s->n_panels >= 2 * (int64_t)threads &&
+              (size_t)s->n_panels * s->u_floats * sizeof(float) >= LEAST_WEIGHTS;
+  int64_t tile_bytes = WINO_POINTS * (int64_t)sizeof(float) * (PANEL + (s->shared ? 0 : s->n_in * WINO_VEC));
+  s->per_task = least(TASK_BYTES / tile_bytes / ROWS * ROWS, up_to_rows(s->n_tiles));
+  s->per_task = s->per_task < 2 * ROWS ? 2 * ROWS : s->per_task;
+  s->m_point = 2 * s->per_task * WINO_VEC + 16;
+  s->m_floats = (size_t)(WINO_POINTS * s->m_point);
+  s->v_point = wino_per_point(s->n_in, s->shared ? up_to_rows(s->n_tiles) : s->per_task);
+  s->v_floats = (size_t)(WINO_POINTS * s->v_point);
+  p->workspace_bytes =
+      sizeof(float) * (s->shared ? s->v_floats + threads * (s->u_floats + s->m_floats)
+                                 : (size_t)s->n_panels * s->u_floats + threads * (s->v_floats + s->m_floats));
+  p->in_layout[0] = p->out_layout[0] = IG_BLOCKED_C(WINO_VEC);
+  p->in_layout[1] = IG_PLAIN;
+  if (p->node->n_in > 2)
+    p->in_layout[2] = IG_PLAIN;
+  p->state = s;
+  return IG_OK;
+}
+
+static ig_status prepare(ig_prepare *p) { return prepare_turned(p, false); }
+static ig_status prepare_bwd_data(ig_prepare *p) { return prepare_turned(p, true); }
+
+static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
+  const ig_conv2d_dims d = ig_conv2d_dims_of(n);
+  const char *reason = wino_refusal(n, &d);
+  if (reason)
+    snprintf(why, why_bytes, "%s", reason);
+  return !reason;
+}
+
+#define COMMON                                                                                             \
+  .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | IG_IMPL_INEXACT, .isa = IG_ISA_LEVEL, .run = run, \
+  .supports = supports, .destroy = ig_free
+IG_IMPLS(conv2d_wino_cpu) = {{.name = "conv2d_wino_cpu", .prepare = prepare, COMMON},
+                             {.name = "conv2d_bwd_data_wino_cpu", .prepare = prepare_bwd_data, COMMON},
+                             {0}};
