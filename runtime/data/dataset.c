@@ -94,7 +94,10 @@ ig_status ig_builder_skip(ig_builder *b, const char *name, const char *why) {
   if (b->options->strict)
     return ig_fail(IG_ERR_DATA, "%s cannot be used: %s; repair or remove it, or use strict=0 to skip such files",
                    ig_quote(q, name), reason);
-  if (b->d->n_skipped++ < MAX_NAMED)
+  b->d->n_skipped++;
+  if (b->options->skipped)
+    b->options->skipped(b->options->skipped_user, name, reason);
+  else if (b->d->n_skipped <= MAX_NAMED)
     ig_builder_warn(b, "skipped %s: %s", ig_quote(q, name), reason);
   return IG_OK;
 }
@@ -138,7 +141,7 @@ static ig_status probe_all(ig_builder *b) {
     b->items[kept++] = *item;
   }
   b->n = kept;
-  if (b->d->n_skipped > MAX_NAMED)
+  if (b->d->n_skipped > MAX_NAMED && !b->options->skipped)
     ig_builder_warn(b, "skipped %zu more files that cannot be read (%zu in all)", b->d->n_skipped - MAX_NAMED,
                     b->d->n_skipped);
   ig_error_clear();

@@ -40,6 +40,11 @@ typedef struct ig_dataset_options {
   bool strict;           // a file that cannot be read at the opening scan is an error, not skipped
   void (*warn)(void *user, const char *text);
   void *warn_user;
+  // Quality report: what training refuses in a split file (a group in two parts, a file listed twice or missing) is
+  // read as far as it goes. Each file that cannot be used is told by `skipped`, where given, in place of a warning.
+  bool inspect;
+  void (*skipped)(void *user, const char *name, const char *reason);
+  void *skipped_user;
 } ig_dataset_options;
 
 typedef struct ig_dataset {
