@@ -7,7 +7,7 @@
 enum { MAY = IG_KEY_MAY_CHANGE, CALL = IG_KEY_MAY_CHANGE | IG_KEY_NOT_SAVED };
 #define ALL   ((1ull << IG_N_VERBS) - 1)
 #define RUN   (V(TRAIN) | V(PLAN))
-#define USE   (V(EVAL) | V(PREDICT))
+#define USE   (V(EVAL) | V(PREDICT) | V(DATA))
 #define MODEL (RUN | USE)
 
 // Keys without a default here get theirs from the model and the data (bindings/c/defaults.c), or are off.
@@ -20,8 +20,9 @@ static const ig_key keys[] = {
     {"data", IG_KEY_STRING, "path", NULL, RUN | V(EVAL),
      "folder with a folder of pictures a class (in train/ val/ test/ where there are parts), or CIFAR binary files",
      .flags = MAY},
-    {"val", IG_KEY_STRING, "path", NULL, RUN | V(EVAL), "another folder that is the validation part", .flags = MAY},
-    {"split", IG_KEY_STRING, "", NULL, RUN | V(EVAL),
+    {"val", IG_KEY_STRING, "path", NULL, RUN | V(EVAL) | V(DATA), "another folder that is the validation part",
+     .flags = MAY},
+    {"split", IG_KEY_STRING, "", NULL, RUN | V(EVAL) | V(DATA),
      "share held out for validation where there is no such part (0.2), or a CSV file: file, split[, class, group]"},
     {"part", IG_KEY_ENUM, "", "auto", V(EVAL), "part that is evaluated; auto: test, else val, else all",
      "auto|train|val|test|all"},
@@ -33,7 +34,8 @@ static const ig_key keys[] = {
     {"lr_scale", IG_KEY_LIST, "", NULL, RUN, "PATTERN:FACTOR,...: factor on the learning rate of these tensors"},
     {"out", IG_KEY_STRING, "path", NULL, V(TRAIN) | V(DEMO), "run folder (default: runs/<model>-<data>-<date>)",
      .flags = CALL},
-    {"out", IG_KEY_STRING, "path", NULL, V(PREDICT) | V(REPORT), "file that is written: predict: CSV, report: HTML"},
+    {"out", IG_KEY_STRING, "path", NULL, V(PREDICT) | V(REPORT) | V(DATA),
+     "file that is written: predict: CSV, report and data: HTML"},
 
     // How long, how much at a time.
     {"epochs", IG_KEY_INT, "", NULL, RUN | V(DEMO), "passes over the training part", NULL, 1, 1e9, MAY},
@@ -172,9 +174,9 @@ static const ig_key keys[] = {
     {"config", IG_KEY_CONFIG, "", NULL, ALL, "a YAML file of keys; may repeat, later ones win", .flags = CALL},
 };
 
-static const char *const verbs[IG_N_VERBS] = {"train",      "eval",       "predict", "plan",   "convert",
-                                              "checkpoint", "report",     "demo",    "bench",  "doctor",
-                                              "keys",       "completion", "help",    "version"};
+static const char *const verbs[IG_N_VERBS] = {"train",      "eval", "predict",    "plan", "convert",
+                                              "checkpoint", "data", "report",     "demo", "bench",
+                                              "doctor",     "keys", "completion", "help", "version"};
 
 const char *const ig_verb_usage[IG_N_VERBS] = {
     "ingot train model=NAME data=PATH [out=RUN] [weights=PATH] [resume=auto] [key=value]...",
@@ -183,6 +185,7 @@ const char *const ig_verb_usage[IG_N_VERBS] = {
     "ingot plan model=NAME data=PATH [key=value]...",
     "ingot convert IN OUT.safetensors [model=NAME]",
     "ingot checkpoint list|verify|show RUN",
+    "ingot data PATH [split=FILE.csv] [weights=RUN] [out=FILE.html] [key=value]...",
     "ingot report RUN... [out=FILE.html]",
     "ingot demo [out=FOLDER] [key=value]...",
     "ingot bench kernels|step|loader [key=value]...",
@@ -200,6 +203,7 @@ const char *const ig_verb_meaning[IG_N_VERBS] = {
     "what a train would take, without running it: parameters, bytes, time a step, a table of layers",
     "writes the weights of a run folder, checkpoint or .safetensors file as .safetensors with public names",
     "lists the checkpoints of a run, checks every hash of them, or shows the newest one's tensors",
+    "quality of a data set: unreadable files, copies, leaks between the parts, balance, odd pictures, doubtful labels",
     "one HTML file of a run, or a comparison of several",
     "makes its own data, trains, evaluates, predicts and writes the report",
     "measures kernels, whole steps or the reading of pictures on this machine, beside rivals where installed",
