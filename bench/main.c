@@ -1,6 +1,7 @@
 // The program ingot-bench, which `ingot bench` becomes. Rule: its words are the keys of the verb bench; answers go to
 // standard output, everything for people to standard error, as of every verb.
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,7 @@ int main(int argc, char **argv) {
   if (!getenv("GOMP_SPINCOUNT") && !getenv("OMP_WAIT_POLICY") && setenv("GOMP_SPINCOUNT", "10000", 1) == 0)
     execv("/proc/self/exe", argv);
   int write_failed = 0;
+  signal(SIGPIPE, SIG_IGN);  // a rival that ends is an error with a message
   ig_call_state c = {
       .verb = "bench",
       .n_words = argc - 1,

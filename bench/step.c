@@ -1,35 +1,173 @@
-// `ingot bench step`: a model's training step or inference as a whole. Rule: the first steps warm up and give the
-// losses that rivals are held against; only later ones are timed.
+// `ingot bench step`: a model's training step or inference as a whole, beside rivals. Rule: the first steps warm up and
+// give the losses that both sides must agree on; only later ones are timed, in turns, one side at a time.
+#include <math.h>
 #include <string.h>
 
 #include "bench/bench.h"
 #include "bench/detail.h"
+#include "bench/rival.h"
+#include "bench/startup.h"
 #include "bench/stepper.h"
 #include "bindings/c/options.h"
 #include "runtime/base/cpu.h"
+#include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 
-enum { WARM_UP = 3 };
+enum { WARM_UP = 3, MAX_RIVALS = 8 };
 
-static ig_status time_steps(ig_stepper *s, int64_t steps, ig_times *times) {
+// Losses that differ by more are not the same work.
+#define FP32_TOLERANCE 1e-3
+#define BF16_TOLERANCE 5e-2
+
+typedef struct side {
+  ig_rival *rival;          // NULL: ingot itself
+  ig_times times, medians;  // of steps, and of each round
+  double losses[WARM_UP];
+} side;
+
+typedef struct step_bench {
+  ig_stepper *stepper;
+  side sides[1 + MAX_RIVALS];  // [0] is ingot
+  int n_sides;
+  int64_t steps, rounds;
+  uint64_t peak_bytes, idle_bytes;  // idle: before there was a model
+  char *folder;                     // weights, pictures, labels for the rivals
+} step_bench;
+
+static bool is_bf16(const step_bench *b) { return b->stepper->session->compute == IG_BF16; }
+
+// ---- ingot's side ----
+static void reset_peak(void) {
+  ig_file_append("/proc/self/clear_refs", "5", 1);  // where it may not, the peak since the start is told
+  ig_error_clear();
+}
+
+static ig_status run_ingot(step_bench *b, int64_t steps, ig_times *times, double *losses) {
   for (int64_t i = 0; i < steps; i++) {
     uint64_t start = ig_now_ns();
-    IG_TRY(ig_stepper_run(s, NULL));
-    IG_TRY(ig_times_add(times, ig_now_ns() - start));
+    IG_TRY(ig_stepper_run(b->stepper, losses ? &losses[i] : NULL));
+    if (times)
+      IG_TRY(ig_times_add(times, ig_now_ns() - start));
   }
   return IG_OK;
 }
 
-static json_t *step_row(const ig_stepper *s, const ig_machine *m, ig_times *times, const double *losses) {
+// ---- rivals ----
+static ig_status write_file(const step_bench *b, const char *name, const void *data, size_t n, json_t *spec) {
+  char *path;
+  IG_TRY(ig_path_join(&path, b->folder, name));
+  ig_status status = ig_file_write_atomic(path, data, n);
+  json_object_set_new(spec, name, json_string(path));
+  ig_free(path);
+  return status;
+}
+
+// What both sides start from: written once, before ingot's first step.
+static ig_status write_spec(step_bench *b, json_t **out) {
+  const ig_stepper *s = b->stepper;
+  const ig_model *m = s->model;
+  char *weights = NULL;
+  ig_status status = IG_OK;
+  json_t *spec =
+      json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:i, s:f, s:f, s:f, s:[f,f,f], s:[f,f,f]}", "model", m->name, "mode",
+                s->train ? "train" : "infer", "batch", s->batch, "image_size", s->image_size, "classes", s->classes,
+                "precision", is_bf16(b) ? "bf16" : "fp32", "threads", s->session->device->caps.threads, "lr", s->lr,
+                "momentum", s->momentum, "weight_decay", s->weight_decay, "mean", (double)m->mean[0],
+                (double)m->mean[1], (double)m->mean[2], "std", (double)m->std[0], (double)m->std[1], (double)m->std[2]);
+  if (!spec)
+    return ig_no_json();
+  IG_GOTO(ig_bench_folder(&b->folder));
+  IG_GOTO(ig_path_join(&weights, b->folder, "weights.safetensors"));
+  IG_GOTO(ig_weights_save(weights, &s->session->params, (const float *const *)s->session->buffers,
+                          &(ig_weights_info){.model = (char *)m->name}, 0));
+  json_object_set_new(spec, "weights", json_string(weights));
+  IG_GOTO(write_file(b, "pictures", s->pictures, s->pictures_bytes, spec));
+  IG_GOTO(write_file(b, "labels", s->labels, (size_t)s->batch * sizeof *s->labels, spec));
+done:
+  ig_free(weights);
+  if (status != IG_OK) {
+    json_decref(spec);
+    spec = NULL;
+  }
+  *out = spec;
+  return status;
+}
+
+static ig_status run_rival(side *s, int64_t steps, ig_times *times, double *losses) {
+  json_t *answer, *ns, *loss;
+  size_t i;
+  ig_status status = IG_OK;
+  IG_TRY(ig_rival_ask(s->rival, &answer, "run %lld", (long long)steps));
+  if (times)
+    json_array_foreach(json_object_get(answer, "ns"), i, ns)
+        IG_GOTO(ig_times_add(times, (uint64_t)json_integer_value(ns)));
+  if (losses)
+    json_array_foreach(json_object_get(answer, "losses"), i, loss) losses[i] = json_number_value(loss);
+done:
+  json_decref(answer);
+  return status;
+}
+
+static ig_status start_rivals(ig_call_state *c, step_bench *b) {
+  size_t n = 0;
+  const char *const *names = ig_config_list(c->config, "rivals", &n);
+  json_t *spec = NULL;
+  ig_status status = IG_OK;
+  b->n_sides = 1;
+  if (!n)
+    return IG_OK;
+  if (n > MAX_RIVALS)
+    return ig_fail(IG_ERR_USAGE, "rivals=: at most %d", MAX_RIVALS);
+  for (size_t i = 0; i < n; i++)
+    if (strcmp(names[i], "pytorch") && strcmp(names[i], "pytorch-tuned") && strcmp(names[i], "pytorch-compile"))
+      return ig_fail(IG_ERR_USAGE, "rivals=%s: bench step knows pytorch, pytorch-tuned and pytorch-compile", names[i]);
+  IG_TRY(write_spec(b, &spec));
+  for (size_t i = 0; i < n; i++) {
+    side *s = &b->sides[b->n_sides];
+    ig_note(c, "%s: starting", names[i]);
+    IG_GOTO(ig_rival_start(names[i], "pytorch_step.py", spec, &s->rival));
+    b->n_sides++;
+    IG_GOTO(run_rival(s, WARM_UP, NULL, s->losses));
+    ig_bench_pause();
+  }
+done:
+  json_decref(spec);
+  return status;
+}
+
+// A B A B: every round all sides take their turn.
+static ig_status run_rounds(ig_call_state *c, step_bench *b) {
+  for (int64_t round = 0; round < b->rounds; round++)
+    for (int i = 0; i < b->n_sides; i++) {
+      side *s = &b->sides[i];
+      ig_times turn = {0};
+      if (b->n_sides > 1)
+        ig_bench_pause();
+      ig_status status = s->rival ? run_rival(s, b->steps, &turn, NULL) : run_ingot(b, b->steps, &turn, NULL);
+      for (size_t k = 0; status == IG_OK && k < turn.n; k++)
+        status = ig_times_add(&s->times, turn.ns[k]);
+      if (status == IG_OK)
+        status = ig_times_add(&s->medians, ig_times_quantile(&turn, 0.5));
+      if (status == IG_OK)
+        ig_note(c, "round %lld of %lld: %s %.1f ms a step", (long long)round + 1, (long long)b->rounds,
+                s->rival ? ig_rival_name(s->rival) : "ingot", (double)ig_times_quantile(&turn, 0.5) / 1e6);
+      ig_times_fini(&turn);
+      IG_TRY(status);
+    }
+  return IG_OK;
+}
+
+// ---- rows ----
+static json_t *ingot_row(step_bench *b, const ig_machine *m) {
+  const ig_stepper *s = b->stepper;
   char shape[64], name[128];
   ig_step_cost cost = ig_bench_step_cost(s, m);
-  double ns = (double)ig_times_quantile(times, 0.5);
+  double ns = (double)ig_times_quantile(&b->sides[0].times, 0.5);
   snprintf(shape, sizeof shape, "%dx%dx%dx3", s->batch, s->image_size, s->image_size);
   snprintf(name, sizeof name, "%s %s", s->model->name, s->train ? "train" : "infer");
-  json_t *row =
-      json_pack("{s:s, s:s, s:s, s:i}", "name", name, "shape", shape, "precision",
-                s->session->compute == IG_BF16 ? "bf16" : "fp32", "threads", s->session->device->caps.threads);
-  if (!row || ig_times_put(times, row) != IG_OK) {
+  json_t *row = json_pack("{s:s, s:s, s:s, s:i}", "name", name, "shape", shape, "precision",
+                          is_bf16(b) ? "bf16" : "fp32", "threads", s->session->device->caps.threads);
+  if (!row || ig_times_put(&b->sides[0].times, row) != IG_OK) {
     json_decref(row);
     return NULL;
   }
@@ -38,49 +176,156 @@ static json_t *step_row(const ig_stepper *s, const ig_machine *m, ig_times *time
   ig_put_number(row, "gbps", cost.bytes / ns);
   ig_put_number(row, "roofline", cost.roofline_ns / ns);
   json_object_set_new(row, "plan_bytes", json_integer((json_int_t)ig_stepper_bytes(s)));
-  json_object_set_new(row, "peak_bytes", json_integer((json_int_t)ig_memory_peak()));
-  if (s->train) {
-    json_t *list = json_array();
-    for (int i = 0; i < WARM_UP; i++)
-      json_array_append_new(list, json_real(losses[i]));
-    json_object_set_new(row, "losses", list);
-  }
+  json_object_set_new(row, "peak_bytes", json_integer((json_int_t)b->peak_bytes));
+  json_object_set_new(row, "idle_bytes", json_integer((json_int_t)b->idle_bytes));
+  json_t *list = json_array();
+  for (int i = 0; i < WARM_UP; i++)
+    json_array_append_new(list, json_real(b->sides[0].losses[i]));
+  json_object_set_new(row, "losses", list);
   return row;
+}
+
+static double loss_difference(const side *a, const side *b) {
+  double worst = 0;
+  for (int i = 0; i < WARM_UP; i++) {
+    double size = fmax(fabs(a->losses[i]), 1e-6), d = fabs(a->losses[i] - b->losses[i]) / size;
+    worst = d > worst || isnan(d) ? d : worst;
+  }
+  return worst;
+}
+
+// Adds what the rival did beside ours.
+static ig_status add_rival(step_bench *b, side *s, json_t *row) {
+  double ns = (double)ig_times_quantile(&b->sides[0].times, 0.5), rival_ns = (double)ig_times_quantile(&s->times, 0.5);
+  const json_t *greeting = ig_rival_greeting(s->rival);
+  json_t *peak, *losses = json_array();
+  double low = INFINITY, high = 0;
+  size_t n = s->medians.n < b->sides[0].medians.n ? s->medians.n : b->sides[0].medians.n;
+  for (size_t i = 0; i < n; i++) {  // round by round: both sides met the same disturbances
+    double ratio = (double)s->medians.ns[i] / (double)b->sides[0].medians.ns[i];
+    low = fmin(low, ratio);
+    high = fmax(high, ratio);
+  }
+  json_object_set_new(row, "rival", json_string(ig_rival_name(s->rival)));
+  const char *const texts[] = {"version", "recipe", "environment"};
+  for (int i = 0; i < 3; i++) {
+    char key[32];
+    snprintf(key, sizeof key, "rival_%s", texts[i]);
+    json_object_set(row, key, json_object_get(greeting, texts[i]));
+  }
+  json_object_set_new(row, "rival_ns", json_integer((json_int_t)rival_ns));
+  json_object_set_new(row, "rival_ns_min", json_integer((json_int_t)ig_times_quantile(&s->times, 0)));
+  ig_put_number(row, "rival_samples_per_second", b->stepper->batch / rival_ns * 1e9);
+  ig_put_number(row, "ratio", rival_ns / ns);
+  ig_put_number(row, "ratio_low", low);
+  ig_put_number(row, "ratio_high", high);
+  ig_put_number(row, "loss_difference", loss_difference(&b->sides[0], s));
+  for (int i = 0; i < WARM_UP; i++)
+    json_array_append_new(losses, json_real(s->losses[i]));
+  json_object_set_new(row, "rival_losses", losses);
+  IG_TRY(ig_rival_ask(s->rival, &peak, "peak"));
+  json_object_set(row, "rival_peak_bytes", json_object_get(peak, "peak_bytes"));
+  json_object_set(row, "rival_idle_bytes", json_object_get(greeting, "idle_bytes"));
+  double rival_peak = json_number_value(json_object_get(peak, "peak_bytes"));
+  double rival_idle = json_number_value(json_object_get(greeting, "idle_bytes"));
+  ig_put_number(row, "memory_ratio", (double)b->peak_bytes / rival_peak);
+  // Without what the libraries take by themselves.
+  ig_put_number(row, "memory_ratio_net", (double)(b->peak_bytes - b->idle_bytes) / (rival_peak - rival_idle));
+  json_decref(peak);
+  json_object_set_new(row, "rival_start_ns", json_integer((json_int_t)ig_rival_start_ns(s->rival)));
+  return IG_OK;
+}
+
+static ig_status make_rows(ig_call_state *c, step_bench *b, const ig_machine *m, json_t **out) {
+  ig_status status = IG_OK;
+  json_t *rows = json_array(), *first = ingot_row(b, m);
+  if (!first)
+    IG_GOTO(ig_no_json());
+  if (ig_config_bool(c->config, "startup"))
+    IG_GOTO(ig_bench_startup(c, first));
+  if (b->n_sides == 1)
+    json_array_append(rows, first);
+  for (int i = 1; i < b->n_sides; i++) {
+    json_t *row = json_copy(first);
+    json_array_append_new(rows, row);
+    IG_GOTO(add_rival(b, &b->sides[i], row));
+  }
+done:
+  json_decref(first);
+  *out = rows;
+  return status;
+}
+
+// After the answer: unequal losses make every other figure void.
+static ig_status check_losses(const step_bench *b) {
+  double tolerance = is_bf16(b) ? BF16_TOLERANCE : FP32_TOLERANCE;
+  for (int i = 1; i < b->n_sides; i++) {
+    double d = loss_difference(&b->sides[0], &b->sides[i]);
+    if (!(d <= tolerance))
+      return ig_fail(IG_ERR_NUMERIC, "%s: its losses differ by %.2g, at most %.2g is expected: not the same work",
+                     ig_rival_name(b->sides[i].rival), d, tolerance);
+  }
+  return IG_OK;
+}
+
+// A child of ig_bench_startup: the first step and nothing else.
+static ig_status first_step(ig_call_state *c) {
+  ig_stepper *s;
+  IG_TRY(ig_stepper_create(c, ig_config_str(c->config, "model"), &s));
+  ig_bench_child_says("begin");
+  ig_status status = ig_stepper_run(s, NULL);
+  if (status == IG_OK)
+    ig_bench_child_says("end");
+  ig_stepper_destroy(s);
+  return status;
 }
 
 ig_status ig_bench_step(ig_call_state *c) {
   const ig_config *k = c->config;
-  ig_stepper *s = NULL;
-  ig_times times = {0};
+  const char *trace = ig_config_str(k, "trace");
+  step_bench b = {
+      .steps = ig_config_int(k, "steps"), .rounds = ig_config_int(k, "rounds"), .idle_bytes = ig_memory_resident()};
+  json_t *rows = NULL, *more = json_object(), *nodes, *ops;
   ig_machine machine;
   ig_isa isa;
-  json_t *row = NULL, *more = json_object(), *nodes, *ops;
-  double losses[WARM_UP];
-  const char *trace = ig_config_str(k, "trace");
-  int64_t steps = ig_config_int(k, "steps"), rounds = ig_config_int(k, "rounds");
   ig_status status = IG_OK;
-  IG_GOTO(ig_isa_parse(ig_config_str(k, "isa"), &isa));
-  ig_machine_measure(ig_thread_count(c), isa, &machine);
-  IG_GOTO(ig_stepper_create(c, ig_config_str(k, "model"), &s));
-  for (int i = 0; i < WARM_UP; i++)
-    IG_GOTO(ig_stepper_run(s, &losses[i]));
-  IG_GOTO(time_steps(s, steps * rounds, &times));
-  row = step_row(s, &machine, &times, losses);
-  if (!row)
-    IG_GOTO(ig_no_json());
-  if (trace || ig_config_bool(k, "detail")) {
-    IG_GOTO(ig_bench_detail(s, (int)steps, &machine, trace, &nodes, &ops));
-    json_object_set_new(more, "ops", ops);
-    json_object_set_new(more, "nodes", nodes);
-    if (!ig_config_bool(k, "detail"))
-      json_object_clear(more);
+  if (ig_bench_is_child()) {
+    json_decref(more);
+    return first_step(c);
   }
-  IG_GOTO(ig_bench_answer(c, json_pack("[o]", row), more, &machine));
-  row = more = NULL;
+  IG_GOTO(ig_isa_parse(ig_config_str(k, "isa"), &isa));
+  IG_GOTO(ig_stepper_create(c, ig_config_str(k, "model"), &b.stepper));
+  IG_GOTO(start_rivals(c, &b));
+  reset_peak();  // what timing of implementations took is not the step's
+  IG_GOTO(run_ingot(&b, WARM_UP, NULL, b.sides[0].losses));
+  IG_GOTO(run_rounds(c, &b));
+  b.peak_bytes = ig_memory_peak();
+  ig_machine_measure(ig_thread_count(c), isa, &machine);
+  IG_GOTO(make_rows(c, &b, &machine, &rows));
+  if (trace || ig_config_bool(k, "detail")) {
+    IG_GOTO(ig_bench_detail(b.stepper, (int)b.steps, &machine, trace, &nodes, &ops));
+    if (ig_config_bool(k, "detail")) {
+      json_object_set(more, "ops", ops);
+      json_object_set(more, "nodes", nodes);
+    }
+    json_decref(ops);
+    json_decref(nodes);
+  }
+  status = ig_bench_answer(c, rows, more, &machine);
+  rows = more = NULL;
+  if (status == IG_OK)
+    status = check_losses(&b);
 done:
-  json_decref(row);
+  json_decref(rows);
   json_decref(more);
-  ig_times_fini(&times);
-  ig_stepper_destroy(s);
+  for (int i = 0; i < b.n_sides; i++) {
+    ig_rival_stop(b.sides[i].rival);
+    ig_times_fini(&b.sides[i].times);
+    ig_times_fini(&b.sides[i].medians);
+  }
+  if (b.folder)
+    ig_remove_tree(b.folder);
+  ig_free(b.folder);
+  ig_stepper_destroy(b.stepper);
   return status;
 }

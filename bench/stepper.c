@@ -1,6 +1,7 @@
 // Builds and runs a model's step on synthetic pictures; see stepper.h.
 #include "bench/stepper.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "bindings/c/options.h"
@@ -121,12 +122,31 @@ void ig_stepper_destroy(ig_stepper *s) {
   ig_free(s);
 }
 
+// Mean cross-entropy of the logits.
+static double mean_loss(const ig_stepper *s) {
+  double sum = 0;
+  for (int i = 0; i < s->batch; i++) {
+    const float *row = s->evaluator->logits_memory + (size_t)i * (size_t)s->classes;
+    double top = row[0], total = 0;
+    for (int j = 1; j < s->classes; j++)
+      top = row[j] > top ? row[j] : top;
+    for (int j = 0; j < s->classes; j++)
+      total += exp(row[j] - top);
+    sum += log(total) + top - row[s->labels[i]];
+  }
+  return sum / s->batch;
+}
+
 ig_status ig_stepper_run(ig_stepper *s, double *loss) {
   ig_trainer *t = &s->trainer;
   if (loss)
     *loss = 0;
-  if (!s->train)
-    return ig_plan_run(s->evaluator->plan, NULL);
+  if (!s->train) {
+    IG_TRY(ig_plan_run(s->evaluator->plan, NULL));
+    if (loss)
+      *loss = mean_loss(s);
+    return IG_OK;
+  }
   memcpy(t->state_before, s->session->buffers[IG_PARAM_STATE],
          (size_t)s->session->params.count[IG_PARAM_STATE] * sizeof(float));
   IG_TRY(ig_plan_run(t->step_plan, NULL));

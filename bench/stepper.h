@@ -27,7 +27,7 @@ typedef struct ig_stepper {
 // Keys model, mode, batch, image_size, classes, recompute and those of the session. Plans are made, buffers bound.
 ig_status ig_stepper_create(ig_call_state *c, const char *model, ig_stepper **out);
 void ig_stepper_destroy(ig_stepper *s);
-// One step on the same batch. loss (may be NULL): mean loss before the update; of inference 0.
+// One step on the same batch. loss (may be NULL): mean cross-entropy before the update.
 ig_status ig_stepper_run(ig_stepper *s, double *loss);
 // The plans of a step in order; returns how many (1 or 2).
 int ig_stepper_plans(const ig_stepper *s, ig_plan *plans[2]);
