@@ -113,73 +113,94 @@ static void make_key(const ig_plan *p, const ig_node *n, char key[512]) {
     snprintf(key + at, 512 - at, "|%016llx|%016llx", (unsigned long long)h, (unsigned long long)ig_hash_str(machine));
 }
 
-typedef struct scratch {
-  void *memory;
-  size_t bytes;
-} scratch;
-
 static size_t round_up(size_t n) { return (n + 255) / 256 * 256; }
 
-// Best of a few runs of one candidate on random data, in ns.
-static ig_status time_one(ig_plan *p, const ig_node *n, const ig_layout *offered, const ig_impl *impl, uint64_t *ns) {
-  ig_layout in[n->n_in + 1], out[IG_MAX_OUT] = {{0}};
-  void *in_address[n->n_in + 1], *out_address[IG_MAX_OUT];
-  scratch s = {NULL, 0};
-  size_t workspace = 0;
-  void *state = NULL;
-  ig_status status = IG_OK;
-  memcpy(in, offered, (size_t)n->n_in * sizeof *in);
-  IG_TRY(ig_plan_prepare_node(p, n, impl, in, out, &workspace, &state));
-  for (int i = 0; i < n->n_in; i++)
-    if (n->in[i])
-      s.bytes += round_up(ig_layout_bytes(p->layouts, in[i], &n->in[i]->shape, n->in[i]->dtype));
-  for (int i = 0; i < n->n_out; i++)
-    s.bytes += round_up(ig_layout_bytes(p->layouts, out[i], &n->out[i]->shape, n->out[i]->dtype));
-  s.bytes += round_up(workspace);
-  IG_GOTO(p->device->ops->alloc(p->device, s.bytes, "timing of implementations", &s.memory));
+// One candidate, prepared; memory is shared by all of a node.
+typedef struct trial {
+  const ig_impl *impl;
+  ig_layout *in, *out;  // n_in and IG_MAX_OUT entries
+  size_t workspace, bytes;
+  void *state;
+  uint64_t best_ns, spent_ns;
+} trial;
+
+// Walks the operands' places in the scratch memory; in_address and out_address may be NULL. Returns the bytes.
+static size_t place(const ig_plan *p, const ig_node *n, const trial *t, char *memory, void **in_address,
+                    void **out_address) {
   size_t at = 0;
   for (int i = 0; i < n->n_in; i++) {
-    in_address[i] = n->in[i] ? (char *)s.memory + at : NULL;
-    if (!n->in[i])
-      continue;
-    size_t bytes = ig_layout_bytes(p->layouts, in[i], &n->in[i]->shape, n->in[i]->dtype);
-    // Bytes that make small floats of every type, neither zero nor denormal; indices stay zero.
-    if (ig_dtype_is_float(n->in[i]->dtype))
-      IG_GOTO(p->device->ops->fill(p->device, in_address[i], 0x3c, bytes, NULL));
-    at += round_up(bytes);
+    if (in_address)
+      in_address[i] = n->in[i] ? memory + at : NULL;
+    if (n->in[i])
+      at += round_up(ig_layout_bytes(p->layouts, t->in[i], &n->in[i]->shape, n->in[i]->dtype));
   }
   for (int i = 0; i < n->n_out; i++) {
-    out_address[i] = (char *)s.memory + at;
-    at += round_up(ig_layout_bytes(p->layouts, out[i], &n->out[i]->shape, n->out[i]->dtype));
+    if (out_address)
+      out_address[i] = memory + at;
+    at += round_up(ig_layout_bytes(p->layouts, t->out[i], &n->out[i]->shape, n->out[i]->dtype));
   }
+  return at;
+}
+
+static ig_status time_once(ig_plan *p, const ig_node *n, trial *t, char *memory) {
+  void *in[n->n_in + 1], *out[IG_MAX_OUT];
+  size_t operands = place(p, n, t, memory, in, out);
+  // Bytes that make small floats of every type, neither zero nor denormal; indices are zero.
+  for (int i = 0; i < n->n_in; i++)
+    if (n->in[i])
+      IG_TRY(p->device->ops->fill(p->device, in[i], ig_dtype_is_float(n->in[i]->dtype) ? 0x3c : 0,
+                                  ig_layout_bytes(p->layouts, t->in[i], &n->in[i]->shape, n->in[i]->dtype), NULL));
   ig_launch launch = {.node = n,
-                      .state = state,
-                      .in = in_address,
-                      .out = out_address,
-                      .in_layout = in,
-                      .out_layout = out,
+                      .state = t->state,
+                      .in = in,
+                      .out = out,
+                      .in_layout = t->in,
+                      .out_layout = t->out,
                       .layouts = p->layouts,
-                      .workspace = workspace ? (char *)s.memory + at : NULL,
-                      .workspace_bytes = workspace,
+                      .workspace = t->workspace ? memory + operands : NULL,
+                      .workspace_bytes = t->workspace,
                       .device = p->device};
-  *ns = UINT64_MAX;
-  uint64_t spent = 0;
-  for (int run = 0; run <= TIMED_RUNS && spent < ENOUGH_NS; run++) {
-    uint64_t start = ig_now_ns();
-    IG_GOTO(impl->run(&launch));
-    IG_GOTO(p->device->ops->stream_wait(p->device, NULL));
-    uint64_t took = ig_now_ns() - start;
-    spent += took;
-    if (run > 0 && took < *ns)  // the first run warms up
-      *ns = took;
+  uint64_t start = ig_now_ns();
+  IG_TRY(t->impl->run(&launch));
+  IG_TRY(p->device->ops->stream_wait(p->device, NULL));
+  uint64_t took = ig_now_ns() - start;
+  t->spent_ns += took;
+  if (took < t->best_ns)
+    t->best_ns = took;
+  return IG_OK;
+}
+
+// Best of a few runs of each candidate, in turns, so that what else the machine does at a moment hits all of them.
+static ig_status time_all(ig_plan *p, const ig_node *n, const ig_layout *offered, trial *trials, int count) {
+  ig_layout layouts[count][n->n_in + 1 + IG_MAX_OUT];
+  ig_status status = IG_OK;
+  size_t bytes = 0;
+  void *memory = NULL;
+  for (int i = 0; i < count; i++) {
+    trial *t = &trials[i];
+    memset(layouts[i], 0, sizeof layouts[i]);
+    t->in = layouts[i];
+    t->out = layouts[i] + n->n_in + 1;
+    memcpy(t->in, offered, (size_t)n->n_in * sizeof *offered);
+    IG_GOTO(ig_plan_prepare_node(p, n, t->impl, t->in, t->out, &t->workspace, &t->state));
+    t->bytes = place(p, n, t, NULL, NULL, NULL) + round_up(t->workspace);
+    bytes = t->bytes > bytes ? t->bytes : bytes;
   }
-  if (*ns == UINT64_MAX)
-    *ns = spent;
+  IG_GOTO(p->device->ops->alloc(p->device, bytes, "timing of implementations", &memory));
+  for (int run = 0; run <= TIMED_RUNS; run++)
+    for (int i = 0; i < count; i++) {
+      if (run > 1 && trials[i].spent_ns > ENOUGH_NS)
+        continue;
+      IG_GOTO(time_once(p, n, &trials[i], memory));
+      if (run == 0 && trials[i].spent_ns < ENOUGH_NS)  // the first run warms up
+        trials[i].best_ns = UINT64_MAX;
+    }
 done:
-  if (s.memory)
-    p->device->ops->free(p->device, s.memory, s.bytes);
-  if (state && impl->destroy)
-    impl->destroy(state);
+  if (memory)
+    p->device->ops->free(p->device, memory, bytes);
+  for (int i = 0; i < count; i++)
+    if (trials[i].state && trials[i].impl->destroy)
+      trials[i].impl->destroy(trials[i].state);
   return status;
 }
 
@@ -196,15 +217,15 @@ ig_status ig_tuner_choose(ig_tuner *t, ig_plan *p, const ig_node *n, const ig_la
     }
   if (!may_time)
     return IG_OK;
-  uint64_t best = UINT64_MAX;
-  for (int i = 0; i < count; i++) {
-    uint64_t ns = 0;
-    IG_TRY(time_one(p, n, offered, candidates[i], &ns));
-    if (ns < best) {
-      best = ns;
-      *chosen = candidates[i];
-    }
-  }
+  trial trials[count];
+  for (int i = 0; i < count; i++)
+    trials[i] = (trial){.impl = candidates[i], .best_ns = UINT64_MAX};
+  IG_TRY(time_all(p, n, offered, trials, count));
+  int best = 0;
+  for (int i = 1; i < count; i++)
+    if (trials[i].best_ns < trials[best].best_ns)
+      best = i;
+  *chosen = candidates[best];
   t->changed = true;
   return json_object_set_new(t->choices, key, json_string((*chosen)->name)) ? out_of_memory() : IG_OK;
 }
