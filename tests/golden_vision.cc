@@ -38,7 +38,7 @@ std::vector<float> nhwc(const float *nchw, const Shape &s) {
 // Winograd's error is 10 to 100 times that of direct convolution, and within it a ReLU may fall the other way, which
 // changes single gradients by per cents: factors on the tolerances of one pass and of five steps; gradients themselves
 // are then not compared value by value.
-const double winograd_pass = 100, winograd_steps = 500;
+const double winograd_pass = 10, winograd_steps = 50;
 
 // A network in one mode; in TRAIN with its loss and gradients, and with updates where an optimizer is given.
 class Run {
