@@ -271,7 +271,7 @@ static ig_status check_losses(const step_bench *b) {
 // A child of ig_bench_startup: the first step and nothing else.
 static ig_status first_step(ig_call_state *c) {
   ig_stepper *s;
-  IG_TRY(ig_stepper_create(c, ig_config_str(c->config, "model"), &s));
+  IG_TRY(ig_stepper_create(c, ig_config_str(c->config, "model"), false, &s));
   ig_bench_child_says("begin");
   ig_status status = ig_stepper_run(s, NULL);
   if (status == IG_OK)
@@ -294,7 +294,7 @@ ig_status ig_bench_step(ig_call_state *c) {
     return first_step(c);
   }
   IG_GOTO(ig_isa_parse(ig_config_str(k, "isa"), &isa));
-  IG_GOTO(ig_stepper_create(c, ig_config_str(k, "model"), &b.stepper));
+  IG_GOTO(ig_stepper_create(c, ig_config_str(k, "model"), false, &b.stepper));
   IG_GOTO(start_rivals(c, &b));
   reset_peak();  // what timing of implementations took is not the step's
   IG_GOTO(run_ingot(&b, WARM_UP, NULL, b.sides[0].losses));

@@ -75,7 +75,7 @@ static ig_status build_infer(ig_stepper *s, const ig_session_options *session) {
   return IG_OK;
 }
 
-ig_status ig_stepper_create(ig_call_state *c, const char *model, ig_stepper **out) {
+ig_status ig_stepper_create(ig_call_state *c, const char *model, bool plan_only, ig_stepper **out) {
   const ig_config *k = c->config;
   ig_session_options session;
   ig_stepper *s;
@@ -95,6 +95,8 @@ ig_status ig_stepper_create(ig_call_state *c, const char *model, ig_stepper **ou
   IG_GOTO(ig_session_keys(c, &session, &s->cache_dir));
   session.model = s->model;
   session.classes = s->classes;
+  if (plan_only)
+    session.deterministic = true;  // in the order of the rows, without timing
   IG_GOTO(make_batch(s, session.seed));
   IG_GOTO(s->train ? build_train(c, s, &session) : build_infer(s, &session));
   *out = s;

@@ -24,8 +24,9 @@ typedef struct ig_stepper {
   float *ones, *aug;
 } ig_stepper;
 
-// Keys model, mode, batch, image_size, classes, recompute and those of the session. Plans are made, buffers bound.
-ig_status ig_stepper_create(ig_call_state *c, const char *model, ig_stepper **out);
+// Keys mode, batch, image_size, classes, recompute and those of the session. Plans are made, buffers bound. plan_only:
+// implementations are not timed; for those who look at graph and plan.
+ig_status ig_stepper_create(ig_call_state *c, const char *model, bool plan_only, ig_stepper **out);
 void ig_stepper_destroy(ig_stepper *s);
 // One step on the same batch. loss (may be NULL): mean cross-entropy before the update.
 ig_status ig_stepper_run(ig_stepper *s, double *loss);

@@ -1,0 +1,341 @@
+// `ingot bench kernels`: every op row on its sample cases and on the shapes of models, with each implementation. Rule:
+// references are oracles: they are timed only where impl= names them, and a model's plan that uses one is a failure.
+#include "kernels/kernels.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/bench.h"
+#include "bench/kernel.h"
+#include "bindings/c/options.h"
+#include "runtime/base/fileop.h"
+#include "runtime/base/mem.h"
+
+enum { MAX_MODELS = 16 };
+#define SLOWER 0.9  // against=: below this ratio of times a row counts as slower
+
+typedef struct kernel_bench {
+  ig_call_state *call;
+  ig_device *device;
+  ig_dtype compute;
+  ig_stepper *models[MAX_MODELS];
+  int n_models;
+  ig_kernel_cases cases;
+  ig_machine machine;
+  bool cold;
+  int64_t launches;  // 0: time
+  json_t *rows;
+} kernel_bench;
+
+// ---- what is chosen ----
+static bool op_is_chosen(const ig_config *k, const char *name) {
+  size_t n = 0;
+  const char *const *patterns = ig_config_list(k, "op", &n);
+  for (size_t i = 0; i < n; i++)
+    if (ig_name_matches(patterns[i], name))
+      return true;
+  return n == 0;
+}
+
+// impl=: names or their last parts (dnnl, cpu, ref), * stands for any text. Without it all but the references.
+static bool impl_is_chosen(const ig_config *k, const ig_impl *impl) {
+  const char *list = ig_config_str(k, "impl");
+  if (!list)
+    return !(impl->flags & IG_IMPL_REF);
+  while (*list) {
+    char one[128];
+    size_t n = strcspn(list, ",");
+    snprintf(one, sizeof one, "%.*s", (int)n, list);
+    size_t a = strlen(impl->name), b = strlen(one);
+    if (ig_name_matches(one, impl->name) ||
+        (a > b && impl->name[a - b - 1] == '_' && strcmp(impl->name + a - b, one) == 0))
+      return true;
+    list += n + (list[n] == ',');
+  }
+  return false;
+}
+
+static bool case_is_chosen(const ig_config *k, const ig_kernel_case *c) {
+  const char *shape = ig_config_str(k, "shape");
+  char text[256];
+  return !shape || ig_name_matches(shape, c->name) || ig_name_matches(shape, ig_kernel_shape(c, text));
+}
+
+// Rows that op= names must exist.
+static ig_status check_ops(const ig_config *k) {
+  size_t n = 0;
+  const char *const *patterns = ig_config_list(k, "op", &n);
+  for (size_t i = 0; i < n; i++) {
+    bool any = false;
+    for (const ig_op *const *const *list = ig_op_lists; *list; list++)
+      for (const ig_op *const *row = *list; *row; row++)
+        any = any || ig_name_matches(patterns[i], (*row)->name);
+    if (!any)
+      return ig_fail(IG_ERR_USAGE, "op=%s names no row (ingot bench kernels list=1 names them)", patterns[i]);
+  }
+  return IG_OK;
+}
+
+// ---- list=1 ----
+// The names that take one of the row's cases in this type, best first.
+static ig_status implementations(kernel_bench *b, const ig_op *op, ig_dtype type, json_t **names) {
+  ig_kernel_cases cases = {0};
+  ig_status status = IG_OK;
+  *names = json_array();
+  IG_GOTO(ig_kernel_cases_of_row(&cases, op, type, true));
+  for (int i = 0; i < IG_MAX_IMPLS && op->impls[b->device->caps.kind][i]; i++) {
+    const char *name = op->impls[b->device->caps.kind][i];
+    const ig_impl *impl = ig_device_find_impl(b->device, name);
+    if (!impl || (ig_config_str(b->call->config, "impl") && !impl_is_chosen(b->call->config, impl)))
+      continue;
+    for (size_t j = 0; j < cases.n; j++)
+      if (ig_kernel_supported(&cases.items[j], b->device, name)) {
+        json_array_append_new(*names, json_string(name));
+        break;
+      }
+  }
+done:
+  ig_kernel_cases_fini(&cases);
+  return status;
+}
+
+static ig_status list_rows(kernel_bench *b) {
+  ig_text table = {0};
+  json_t *answer = NULL, *name;
+  ig_status status = IG_OK;
+  size_t i;
+  for (const ig_op *const *const *list = ig_op_lists; *list; list++)
+    for (const ig_op *const *row = *list; *row; row++) {
+      static const ig_dtype types[] = {IG_F32, IG_BF16};
+      for (int t = 0; t < 2; t++) {
+        const char *precision = types[t] == IG_F32 ? "fp32" : "bf16";
+        json_t *names;
+        if (!op_is_chosen(b->call->config, (*row)->name))
+          continue;
+        status = implementations(b, *row, types[t], &names);
+        json_array_append_new(b->rows, json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", (*row)->name, "summary",
+                                                 (*row)->summary ? (*row)->summary : "", "device", "cpu", "precision",
+                                                 precision, "implementations", names));
+        if (status == IG_OK)
+          status = ig_text_addf(&table, "%-24s cpu  %s ", (*row)->name, precision);
+        json_array_foreach(names, i, name) if (status == IG_OK) status =
+            ig_text_addf(&table, " %s", json_string_value(name));
+        if (status == IG_OK)
+          status = ig_text_add(&table, "\n", 1);
+        IG_GOTO(status);
+      }
+    }
+  answer = json_pack("{s:O}", "rows", b->rows);
+  status = ig_answer(b->call, answer, table.data ? table.data : "");
+done:
+  json_decref(answer);
+  ig_free(table.data);
+  return status;
+}
+
+// ---- measuring ----
+static ig_status add_row(kernel_bench *b, const ig_kernel_case *c, ig_kernel *k) {
+  char shape[256];
+  ig_times times = {0};
+  const ig_impl *impl = ig_kernel_impl(k);
+  ig_cost cost = ig_kernel_cost(k);
+  ig_status status = IG_OK;
+  json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:b}", "name", c->op->name, "case", c->name, "shape",
+                          ig_kernel_shape(c, shape), "precision", c->compute == IG_BF16 ? "bf16" : "fp32", "impl",
+                          impl->name, "threads", b->device->caps.threads, "cold", (int)b->cold);
+  if (!row)
+    return ig_no_json();
+  if (c->model) {
+    json_object_set_new(row, "model", json_string(c->model));
+    json_object_set_new(row, "uses", json_integer(c->uses));
+  }
+  if (b->launches) {
+    for (int64_t i = 0; i < b->launches; i++)
+      IG_GOTO(ig_kernel_launch(k));
+    json_object_set_new(row, "launches", json_integer((json_int_t)b->launches));
+  } else {
+    IG_GOTO(ig_kernel_time(k, &times));
+    IG_GOTO(ig_times_put(&times, row));
+    double ns = (double)ig_times_quantile(&times, 0.5);
+    ig_put_number(row, "gbps", cost.bytes / ns);
+    ig_put_number(row, "gflops", cost.flops / ns);
+    ig_put_number(row, "roofline",
+                  ig_machine_roofline_ns(&b->machine, cost.flops, cost.bytes, c->compute == IG_BF16) / ns);
+  }
+  json_object_set_new(row, "workspace_bytes", json_integer((json_int_t)ig_kernel_workspace(k)));
+  json_array_append(b->rows, row);
+done:
+  json_decref(row);
+  ig_times_fini(&times);
+  return status;
+}
+
+static ig_status measure_case(kernel_bench *b, const ig_kernel_case *c) {
+  for (int i = 0; i < IG_MAX_IMPLS && c->op->impls[b->device->caps.kind][i]; i++) {
+    const char *name = c->op->impls[b->device->caps.kind][i];
+    const ig_impl *impl = ig_device_find_impl(b->device, name);
+    ig_kernel *k;
+    if (!impl || !impl_is_chosen(b->call->config, impl))
+      continue;
+    ig_status status = ig_kernel_create(c, b->device, name, b->cold, &k);
+    if (status == IG_ERR_UNSUPPORTED) {
+      ig_error_clear();
+      continue;
+    }
+    IG_TRY(status);
+    ig_note(b->call, "%s %s: %s", c->op->name, c->name, name);
+    status = add_row(b, c, k);
+    ig_kernel_destroy(k);
+    IG_TRY(status);
+  }
+  return IG_OK;
+}
+
+// ---- against=FILE ----
+static bool same_row(const json_t *a, const json_t *b) {
+  static const char *const keys[] = {"name", "case", "shape", "precision", "impl", "threads", "cold", "model"};
+  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+    const json_t *x = json_object_get(a, keys[i]), *y = json_object_get(b, keys[i]);
+    if ((x || y) && !json_equal(x, y))
+      return false;
+  }
+  return true;
+}
+
+static ig_status compare(kernel_bench *b, const json_t *earlier, json_t *more) {
+  size_t i, j;
+  int matched = 0, slower = 0;
+  json_t *row, *old;
+  json_array_foreach(b->rows, i, row) {
+    json_array_foreach(json_object_get(earlier, "rows"), j, old) {
+      double before = json_number_value(json_object_get(old, "ns")),
+             now = json_number_value(json_object_get(row, "ns"));
+      if (!same_row(row, old) || before <= 0 || now <= 0)
+        continue;
+      matched++;
+      slower += before / now < SLOWER;
+      json_object_set_new(row, "against_ns", json_integer((json_int_t)before));
+      ig_put_number(row, "against_ratio", before / now);
+      break;
+    }
+  }
+  if (!matched)
+    return ig_fail(IG_ERR_MISMATCH,
+                   "against=: no row of the file is of the same operation, shape, precision, "
+                   "implementation and threads as one of these");
+  json_object_set_new(more, "against", json_pack("{s:i, s:i}", "matched", matched, "slower", slower));
+  return IG_OK;
+}
+
+static ig_status read_earlier(const ig_config *k, json_t **out) {
+  const char *path = ig_config_str(k, "against");
+  uint8_t *data;
+  size_t n;
+  *out = NULL;
+  if (!path)
+    return IG_OK;
+  IG_TRY(ig_file_read(path, 1u << 28, &data, &n));
+  *out = json_loadb((const char *)data, n, 0, NULL);
+  ig_free(data);
+  if (json_is_array(json_object_get(*out, "rows")))
+    return IG_OK;
+  json_decref(*out);
+  *out = NULL;
+  return ig_fail(IG_ERR_FORMAT, "against=%s: no JSON object with rows, as bench kernels --json writes it", path);
+}
+
+// ---- the whole ----
+static ig_status open_models(kernel_bench *b) {
+  const char *list = ig_config_str(b->call->config, "model");
+  while (list && *list && strcmp(list, "none") != 0) {
+    char one[128];
+    size_t n = strcspn(list, ",");
+    snprintf(one, sizeof one, "%.*s", (int)n, list);
+    if (b->n_models == MAX_MODELS)
+      return ig_fail(IG_ERR_USAGE, "model=: at most %d models", MAX_MODELS);
+    IG_TRY(ig_stepper_create(b->call, one, true, &b->models[b->n_models]));
+    b->n_models++;
+    list += n + (list[n] == ',');
+  }
+  return IG_OK;
+}
+
+static ig_status check_references(const kernel_bench *b) {
+  for (int i = 0; i < b->n_models; i++) {
+    ig_plan *plans[2];
+    int n = ig_stepper_plans(b->models[i], plans);
+    for (int p = 0; p < n; p++) {
+      const char *first = NULL;
+      int nodes = ig_plan_reference_nodes(plans[p], &first);
+      if (nodes)
+        return ig_fail(IG_ERR_INTERNAL, "%s: its plan runs %d nodes by references, the first is %s",
+                       b->models[i]->model->name, nodes, first);
+    }
+  }
+  return IG_OK;
+}
+
+static ig_status collect(kernel_bench *b) {
+  for (const ig_op *const *const *list = ig_op_lists; *list; list++)
+    for (const ig_op *const *row = *list; *row; row++)
+      if (op_is_chosen(b->call->config, (*row)->name))
+        IG_TRY(ig_kernel_cases_of_row(&b->cases, *row, b->compute, false));
+  for (int i = 0; i < b->n_models; i++)
+    IG_TRY(ig_kernel_cases_of_step(&b->cases, b->models[i]));
+  return IG_OK;
+}
+
+static ig_status measure(kernel_bench *b, ig_isa isa) {
+  const ig_config *k = b->call->config;
+  json_t *earlier = NULL, *more = json_object();
+  ig_status status = IG_OK;
+  IG_GOTO(read_earlier(k, &earlier));
+  IG_GOTO(open_models(b));
+  IG_GOTO(collect(b));
+  if (!b->launches)
+    ig_machine_measure(b->device->caps.threads, isa, &b->machine);
+  for (size_t i = 0; i < b->cases.n; i++)
+    if (op_is_chosen(k, b->cases.items[i].op->name) && case_is_chosen(k, &b->cases.items[i]))
+      IG_GOTO(measure_case(b, &b->cases.items[i]));
+  if (!json_array_size(b->rows))
+    IG_GOTO(ig_fail(IG_ERR_USAGE, "op=, shape= and impl= leave nothing to measure"));
+  if (earlier)
+    IG_GOTO(compare(b, earlier, more));
+  status = ig_bench_answer(b->call, json_incref(b->rows), more, b->launches ? NULL : &b->machine);
+  more = NULL;
+  if (status == IG_OK)
+    status = check_references(b);
+done:
+  json_decref(earlier);
+  json_decref(more);
+  return status;
+}
+
+ig_status ig_bench_kernels(ig_call_state *c) {
+  const ig_config *k = c->config;
+  kernel_bench b = {.call = c, .cold = ig_config_bool(k, "cold"), .launches = ig_config_int(k, "launches")};
+  ig_isa isa;
+  ig_status status = IG_OK;
+  b.rows = json_array();
+  IG_GOTO(check_ops(k));
+  IG_GOTO(ig_isa_parse(ig_config_str(k, "isa"), &isa));
+  IG_GOTO(ig_device_create_cpu(&(ig_cpu_options){.size = sizeof(ig_cpu_options),
+                                                 .threads = ig_thread_count(c),
+                                                 .isa = isa,
+                                                 .winograd = ig_config_bool(k, "winograd"),
+                                                 .impl_lists = ig_cpu_impl_lists,
+                                                 .libraries = ig_cpu_libraries()},
+                               &b.device));
+  b.compute = ig_config_is(k, "precision", "bf16") || (ig_config_is(k, "precision", "auto") && b.device->caps.bf16)
+                  ? IG_BF16
+                  : IG_F32;
+  status = ig_config_bool(k, "list") ? list_rows(&b) : measure(&b, isa);
+done:
+  ig_kernel_cases_fini(&b.cases);
+  for (int i = 0; i < b.n_models; i++)
+    ig_stepper_destroy(b.models[i]);
+  ig_device_destroy(b.device);
+  json_decref(b.rows);
+  return status;
+}
