@@ -23,7 +23,7 @@ static ig_status run(ig_call_state *c) {
   static const struct {
     const char *name;
     ig_status (*run)(ig_call_state *c);
-  } benches[] = {{"kernels", ig_bench_kernels}, {"step", ig_bench_step}};
+  } benches[] = {{"kernels", ig_bench_kernels}, {"step", ig_bench_step}, {"loader", ig_bench_loader}};
   IG_TRY(ig_want_paths(c, 1, 1));
   const char *word = ig_config_path(c->config, 0);
   for (size_t i = 0; i < sizeof benches / sizeof *benches; i++)
