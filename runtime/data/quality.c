@@ -10,7 +10,7 @@
 #include "runtime/base/mem.h"
 #include "runtime/data/quality_internal.h"
 
-enum { EXTREME = 8, CLIP_LOW = 2, CLIP_HIGH = 253 };
+enum { EXTREME = 8, FLAT = 16, CLIP_LOW = 2, CLIP_HIGH = 253 };
 
 const char *ig_quality_turn_name(int turn) {
   static const char *const names[IG_QUALITY_TURNS] = {"as it is",
@@ -144,6 +144,7 @@ static ig_status add_group(ig_quality *q, ig_likeness kind, size_t first) {
   for (size_t i = first; i < q->n_members; i++) {
     g.parts |= 1u << s[q->members[i].sample].part;
     g.labels_differ |= s[q->members[i].sample].label != s[q->members[first].sample].label;
+    g.difference = i == first ? q->members[i].difference : fminf(g.difference, q->members[i].difference);
   }
   IG_TRY(ig_grow(&q->groups, &q->groups_capacity, q->n_groups, q->n_groups + 1, sizeof g, "equal pictures"));
   q->groups[q->n_groups++] = g;
@@ -264,6 +265,8 @@ static int by_weight(const void *pa, const void *pb) {
   int bad_b = 2 * ((b->parts & (b->parts - 1)) != 0) + b->labels_differ;
   if (bad_a != bad_b)
     return bad_b - bad_a;
+  if (a->difference < b->difference || a->difference > b->difference)
+    return a->difference < b->difference ? -1 : 1;
   if (a->n != b->n)
     return a->n > b->n ? -1 : 1;
   return (a->first > b->first) - (a->first < b->first);
@@ -328,11 +331,13 @@ static ig_status find_odd(ig_quality *q) {
       if (p->reason)
         continue;
       bool constant = (double)p->contrast<IG_QUALITY_PLAIN, clips = p->dark + p->light> 0.5f;
-      ig_oddity is = constant                           ? IG_ODD_CONSTANT
-                     : p->mean < EXTREME                ? IG_ODD_BLACK
-                     : p->mean > (float)(255 - EXTREME) ? IG_ODD_WHITE
-                     : clips                            ? IG_ODD_CLIPPED
-                                                        : IG_N_ODDITIES;
+      // A black picture with one bright spot has something to show; without contrast it has not.
+      bool flat = p->contrast < FLAT;
+      ig_oddity is = constant                                   ? IG_ODD_CONSTANT
+                     : flat && p->mean < EXTREME                ? IG_ODD_BLACK
+                     : flat && p->mean > (float)(255 - EXTREME) ? IG_ODD_WHITE
+                     : clips                                    ? IG_ODD_CLIPPED
+                                                                : IG_N_ODDITIES;
       clipped += pass == 0 && is == IG_ODD_CLIPPED;
       if ((int)is == pass && (is != IG_ODD_CLIPPED || clipped * 10 <= q->n_readable))
         IG_TRY(add_odd(q, i, is));

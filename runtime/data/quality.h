@@ -71,6 +71,7 @@ typedef struct ig_quality_group {
   size_t first, n;  // members
   unsigned parts;   // bit 1 << ig_part
   bool labels_differ;
+  float difference;  // the smallest
 } ig_quality_group;
 
 typedef enum ig_oddity { IG_ODD_CONSTANT, IG_ODD_BLACK, IG_ODD_WHITE, IG_ODD_CLIPPED, IG_N_ODDITIES } ig_oddity;
@@ -122,7 +123,7 @@ typedef struct ig_quality {
   size_t n_severity[IG_N_SEVERITIES];
   ig_quality_member *members;
   size_t n_members, members_capacity;
-  ig_quality_group *groups;  // same pixels, then nearly the same; the largest first
+  ig_quality_group *groups;  // same pixels, then nearly the same; what spoils a result first, then the most alike
   size_t n_groups, groups_capacity;
   ig_quality_odd *odd;  // by oddity, then in order
   size_t n_odd, odd_capacity;
