@@ -11,11 +11,14 @@
 //                  shorter side as a multiple of 32, 64 to 96 below 10,000 pictures, else to the model's size
 //   batch          16 below 500 pictures, 32 below 10,000, 64 below 40,000, else 128; at most a quarter of N
 //   epochs         fresh weights: as many as show 380 M pixels, 20 to 300; given weights: 30,000 pictures, 5 to 30
-//   optimizer      SGD with Nesterov momentum 0.9; lr 0.4 a 256 pictures (fresh), 0.02 (given), linear in batch
+//   optimizer      SGD with Nesterov momentum 0.9; lr 0.4 a 256 pictures (fresh), 0.02 (given), linear in batch;
+//                  regress: AdamW, lr 1e-3 a 256 pictures (given 2e-4), by its root (squares are too steep for SGD's
+//                  rate)
 //   weight decay   5e-4 (fresh), 1e-4 (given)
 //   schedule       cosine to 0 after a warm-up of 10 % of the steps
-//   augmentation   standard; light for given weights with fewer than 20 pictures a class
-//   label smoothing 0.1
+//   augmentation   standard; light for given weights with fewer than 20 pictures a class; regress: nothing that moves
+//                  or scales the picture, as size and place may be what is measured
+//   label smoothing 0.1 (classify)
 //   ema            0.998 (it ramps up from the first step); off below 100 steps
 
 static ig_status set(ig_config *c, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -40,7 +43,7 @@ static int image_size(const ig_facts *f) {
   return (int)between(64, (f->typical_side + 16) / 32 * 32, most);
 }
 
-static ig_status set_augment(ig_config *c, bool small_pictures, bool given) {
+static ig_status set_augment(ig_config *c, bool small_pictures, bool given, bool still) {
   static const struct {
     const char *crop, *crop_small, *jitter, *mixup, *cutmix, *erase;
     int flip;
@@ -52,6 +55,12 @@ static ig_status set_augment(ig_config *c, bool small_pictures, bool given) {
       {"0.2,1", "0.5,1", "0.4", "0.2", "1", "0.25", 1},
   };
   int level = ig_config_choice(c, "augment");
+  if (still) {
+    IG_TRY(set(c, "crop_scale", "1,1"));
+    IG_TRY(set(c, "flip", "0"));
+    IG_TRY(set(c, "mixup", "0"));
+    IG_TRY(set(c, "cutmix", "0"));
+  }
   IG_TRY(set(c, "crop_scale", "%s", small_pictures ? levels[level].crop_small : levels[level].crop));
   IG_TRY(set(c, "jitter", "%s", levels[level].jitter));
   IG_TRY(set(c, "mixup", "%s", levels[level].mixup));
@@ -59,15 +68,15 @@ static ig_status set_augment(ig_config *c, bool small_pictures, bool given) {
   IG_TRY(set(c, "erase", "%s", levels[level].erase));
   IG_TRY(set(c, "flip", "%d", levels[level].flip));
   // Surfaces have no up and down; photographs do, and come with weights or in 32 x 32.
-  bool turns = level >= 2 && !small_pictures && !given;
+  bool turns = level >= 2 && !small_pictures && !given && !still;
   IG_TRY(set(c, "vflip", turns ? "1" : "0"));
   IG_TRY(set(c, "transpose", turns ? "1" : "0"));
   return set(c, "rotate", "0");
 }
 
 // Rate and decay of the optimizers, for fresh and for given weights, at a batch of `batch`.
-static ig_status set_optimizer(ig_config *c, bool given, int64_t batch) {
-  IG_TRY(set(c, "optimizer", "sgd"));
+static ig_status set_optimizer(ig_config *c, bool given, bool regress, int64_t batch) {
+  IG_TRY(set(c, "optimizer", regress ? "adamw" : "sgd"));
   bool sgd = ig_config_is(c, "optimizer", "sgd"), lars = ig_config_is(c, "optimizer", "lars");
   bool rms = ig_config_is(c, "optimizer", "rmsprop"), lamb = ig_config_is(c, "optimizer", "lamb");
   double share = (double)batch / 256;
@@ -86,6 +95,11 @@ static ig_status set_optimizer(ig_config *c, bool given, int64_t batch) {
 }
 
 ig_status ig_set_defaults(ig_config *c, const ig_facts *f) {
+  bool regress = f->task == IG_TASK_REGRESS;
+  IG_TRY(set(c, "task", "%s", ig_task_name(f->task)));
+  IG_TRY(set(c, "loss", "%s", ig_task_loss(f->task)));
+  if (ig_config_known(c, "monitor"))
+    IG_TRY(set(c, "monitor", "%s", ig_task_monitor(f->task)));
   int64_t n = f->n_train > 0 ? f->n_train : 1, quarter = 1;
   while (quarter * 8 <= n)
     quarter *= 2;
@@ -99,14 +113,14 @@ ig_status ig_set_defaults(ig_config *c, const ig_facts *f) {
                (long long)(f->pretrained ? between(5, 30000 / n, 30) : between(20, 380000000 / pixels / n, 300))));
   int64_t steps = ig_config_has_value(c, "steps") ? ig_config_int(c, "steps")
                                                   : (ig_config_int(c, "epochs") * n + batch - 1) / batch;
-  IG_TRY(set_optimizer(c, f->pretrained, batch));
+  IG_TRY(set_optimizer(c, f->pretrained, regress, batch));
   IG_TRY(set(c, "schedule", "cosine"));
   IG_TRY(set(c, "warmup", "0.1"));
   IG_TRY(set(c, "clip", "0"));
-  bool scarce = f->n_classes > 0 && n / f->n_classes < 20;
+  bool scarce = f->task == IG_TASK_CLASSIFY && f->n_classes > 0 && n / f->n_classes < 20;
   IG_TRY(set(c, "augment", f->pretrained && scarce ? "light" : "standard"));
-  IG_TRY(set_augment(c, ig_config_int(c, "image_size") <= 48, f->pretrained));
-  IG_TRY(set(c, "label_smoothing", "0.1"));
+  IG_TRY(set_augment(c, ig_config_int(c, "image_size") <= 48, f->pretrained, regress));
+  IG_TRY(set(c, "label_smoothing", f->task == IG_TASK_CLASSIFY ? "0.1" : "0"));
   IG_TRY(set(c, "ema", steps >= 100 ? "0.998" : "0"));
   IG_TRY(set(c, "crop_ratio", "0"));
   if (ig_config_known(c, "save_every"))

@@ -1,5 +1,4 @@
 // eval: weights on labelled data. Rule: every figure is of the samples that could be read; the others are named.
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -50,11 +49,16 @@ static ig_status open_data(ig_call_state *c, const ig_use *use, ig_dataset **out
   options.classes = (const char *const *)use->info.classes;
   options.n_classes = use->info.classes ? use->info.n_classes : 0;
   options.allow_one_class = true;
+  options.task = use->head.task;
   IG_TRY(ig_dataset_open(&options, out));
-  if ((*out)->n_classes <= use->info.n_classes)
+  int n = (*out)->n_classes, known = use->info.n_classes;
+  if (use->head.task == IG_TASK_CLASSIFY ? n <= known : n == known)
     return IG_OK;
-  return ig_fail(IG_ERR_MISMATCH, "data=%s has %d classes, the weights know %d", options.data, (*out)->n_classes,
-                 use->info.n_classes);
+  return ig_fail(IG_ERR_MISMATCH, "data=%s has %d %s, the weights know %d", options.data, n,
+                 use->head.task == IG_TASK_CLASSIFY  ? "classes"
+                 : use->head.task == IG_TASK_REGRESS ? "columns of numbers"
+                                                     : "labels",
+                 known);
 }
 
 ig_status ig_verb_eval(ig_call_state *c) {
@@ -63,7 +67,7 @@ ig_status ig_verb_eval(ig_call_state *c) {
   ig_dataset *data = NULL;
   ig_evaluator *evaluator = NULL;
   ig_scores scores;
-  ig_metrics metrics = {0};
+  ig_outcome outcome = {0};
   json_t *result = NULL;
   ig_part part;
   ig_scores_init(&scores, 1);
@@ -82,23 +86,23 @@ ig_status ig_verb_eval(ig_call_state *c) {
                       &callbacks, &scores));
   double seconds = (double)(ig_now_ns() - start) * 1e-9;
   ig_show_progress(c, "");
-  IG_GOTO(ig_metrics_classify(scores.logits, scores.labels, NULL, scores.n, use.info.n_classes, &metrics));
-  IG_GOTO(ig_metrics_json(&metrics, (const char *const *)use.names, NAN, &result));
+  IG_GOTO(ig_outcome_measure(&use.head, &scores, data, &outcome));
+  IG_GOTO(ig_outcome_json(&use.head, &outcome, &result));
   if (ig_config_has_value(c->config, "logits")) {
     IG_GOTO(write_npy(ig_config_str(c->config, "logits"), scores.logits, scores.n, (size_t)scores.k));
     ig_note(c, "logits of %zu samples: %s", scores.n, ig_config_str(c->config, "logits"));
   }
   size_t asked = part == IG_PART_ALL ? data->n : data->count[part];
-  json_t *about =
-      json_pack("{s:s, s:s, s:o, s:I, s:f, s:f}", "model", use.model->name, "part", ig_part_name(part), "weights",
-                ig_json_text(use.info.path), "unreadable", (json_int_t)(asked + data->n_skipped - scores.n), "seconds",
-                seconds, "samples_per_second", seconds > 0 ? (double)scores.n / seconds : 0);
+  json_t *about = json_pack("{s:s, s:s, s:s, s:o, s:I, s:f, s:f}", "task", ig_task_name(use.head.task), "model",
+                            use.model->name, "part", ig_part_name(part), "weights", ig_json_text(use.info.path),
+                            "unreadable", (json_int_t)(asked + data->n_skipped - scores.n), "seconds", seconds,
+                            "samples_per_second", seconds > 0 ? (double)scores.n / seconds : 0);
   if (!about || json_object_update_new(result, about))
     IG_GOTO(ig_no_json());
   status = ig_answer(c, result, NULL);
 done:
   json_decref(result);
-  ig_metrics_fini(&metrics);
+  ig_outcome_fini(&outcome);
   ig_scores_fini(&scores);
   ig_evaluator_destroy(evaluator);
   ig_dataset_close(data);

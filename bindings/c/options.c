@@ -48,19 +48,30 @@ ig_status ig_session_keys(ig_call_state *c, ig_session_options *out, char **cach
   return IG_OK;
 }
 
+ig_status ig_absolute_data_keys(ig_call_state *c) {
+  IG_TRY(ig_absolute_key(c, "data"));
+  IG_TRY(ig_absolute_key(c, "val"));
+  const char *split = ig_config_str(c->config, "split");
+  char *end = NULL;
+  return split && (strtod(split, &end), *end) ? ig_absolute_key(c, "split") : IG_OK;
+}
+
 ig_status ig_dataset_keys(ig_call_state *c, ig_dataset_options *out) {
   const ig_config *k = c->config;
   IG_TRY(ig_want_key(c, "data"));
-  IG_TRY(ig_absolute_key(c, "data"));
-  IG_TRY(ig_absolute_key(c, "val"));
-  const char *split = ig_config_str(k, "split");
-  char *end = NULL;
-  if (split && (strtod(split, &end), *end))
-    IG_TRY(ig_absolute_key(c, "split"));
+  IG_TRY(ig_absolute_data_keys(c));
+  size_t n_columns = 0;
+  const char *const *columns =
+      ig_config_known(k, "label_column") ? ig_config_list(k, "label_column", &n_columns) : NULL;
   *out = (ig_dataset_options){.size = sizeof *out,
                               .data = ig_config_str(k, "data"),
                               .val = ig_config_str(k, "val"),
                               .split = ig_config_str(k, "split"),
+                              .task = ig_config_known(k, "task") && ig_config_has_value(k, "task")
+                                          ? ig_task_from_text(ig_config_str(k, "task"))
+                                          : IG_TASK_AUTO,
+                              .columns = columns,
+                              .n_columns = n_columns,
                               .seed = (uint64_t)ig_config_int(k, "seed"),
                               .needs_labels = true,
                               .strict = ig_config_known(k, "strict") && ig_config_bool(k, "strict"),
@@ -91,9 +102,20 @@ ig_status ig_use_init(ig_call_state *c, ig_use *use) {
   if (model && use->info.model && strcmp(model, use->info.model) != 0)
     return ig_fail(IG_ERR_MISMATCH, "%s holds weights of model=%s, not of model=%s", path, use->info.model, model);
   IG_TRY(ig_model_find(model ? model : use->info.model, &use->model));
-  if (use->info.task && strcmp(use->info.task, "classify") != 0)
-    return ig_fail(IG_ERR_UNSUPPORTED, "%s was trained for task=%s; this build knows classify", path, use->info.task);
+  ig_task task = use->info.task ? ig_task_from_text(use->info.task) : IG_TASK_CLASSIFY;
+  if (task == IG_TASK_AUTO)
+    return ig_fail(IG_ERR_UNSUPPORTED, "%s was trained for task=%s; this build knows classify, regress and multilabel",
+                   path, use->info.task);
   IG_TRY(name_classes(use, use->model));
+  use->head = (ig_head){.task = task,
+                        .n = use->info.n_classes,
+                        .names = (const char *const *)use->names,
+                        .loss = ig_task_loss(task),
+                        .huber_delta = 1,
+                        .mean = use->info.target_mean,
+                        .std = use->info.target_std};
+  if (use->info.loss && ig_task_check(task, use->info.loss, NULL) == IG_OK)
+    use->head.loss = use->info.loss;
   use->image_size = ig_config_has_value(k, "image_size") ? (int)ig_config_int(k, "image_size")
                     : use->info.image_size > 0           ? use->info.image_size
                                                          : use->model->default_size;

@@ -11,6 +11,9 @@
 // A path key becomes absolute, so that args.yaml holds from any folder. IG_ERR_NOT_FOUND where nothing is there.
 ig_status ig_absolute_key(ig_call_state *c, const char *name);
 
+// data, val and split=FILE by ig_absolute_key.
+ig_status ig_absolute_data_keys(ig_call_state *c);
+
 // device, precision, threads, isa, impl, winograd, deterministic, seed; model and classes are the caller's. cache_dir:
 // ig_free by the caller.
 ig_status ig_session_keys(ig_call_state *c, ig_session_options *out, char **cache_dir);
@@ -34,6 +37,7 @@ void ig_train_setup_fini(ig_train_setup *setup);
 // the model. Close with ig_use_fini.
 typedef struct ig_use {
   ig_weights_info info;
+  ig_head head;  // borrows from info and names
   const ig_model *model;
   ig_session *session;
   int image_size, batch;
@@ -50,6 +54,7 @@ void ig_use_fini(ig_use *use);
 // Defaults by what there is (bindings/c/defaults.c), set below config files and command line.
 typedef struct ig_facts {
   const ig_model *model;
+  ig_task task;
   int64_t n_train;  // pictures
   int n_classes;
   int typical_side;  // of the median picture, the shorter one

@@ -69,7 +69,7 @@ static ig_status give(answers *a, json_t *line) {
   return status;
 }
 
-static ig_status answer(answers *a, const char *path, const float *logits) {
+static ig_status answer_class(answers *a, const char *path, const float *logits) {
   prediction r = rank(logits, a->use->info.n_classes);
   const char *label = r.p[0] < a->reject ? "unsure" : a->use->names[r.top[0]];
   json_t *top = json_array();
@@ -85,13 +85,102 @@ static ig_status answer(answers *a, const char *path, const float *logits) {
   return ig_text_addf(&a->csv, "%.6g,\n", r.p[0]);
 }
 
+// Numbers in the data's units: one as it is, several by name.
+static ig_status answer_numbers(answers *a, const char *path, float *x) {
+  const ig_head *h = &a->use->head;
+  ig_head_unscale(h, x);
+  json_t *label = h->n == 1 ? json_real((double)x[0]) : json_object();
+  for (int i = 0; i < h->n && h->n > 1; i++)
+    json_object_set_new(label, h->names[i], json_real((double)x[i]));
+  IG_TRY(give(a, json_pack("{s:o, s:o}", "path", ig_json_text(path), "label", label)));
+  IG_TRY(ig_text_addf(&a->table, "%-*s", a->width, path));
+  if (a->wants_csv)
+    IG_TRY(add_cell(&a->csv, path, ','));
+  for (int i = 0; i < h->n; i++) {
+    IG_TRY(h->n > 1 ? ig_text_addf(&a->table, "  %s %.6g", h->names[i], (double)x[i])
+                    : ig_text_addf(&a->table, "  %.6g", (double)x[i]));
+    if (a->wants_csv)
+      IG_TRY(ig_text_addf(&a->csv, "%.9g,", (double)x[i]));
+  }
+  if (a->wants_csv)
+    IG_TRY(ig_text_add(&a->csv, "\n", 1));
+  return ig_text_add(&a->table, "\n", 1);
+}
+
+// The labels that hold from probability 1/2 on; with reject=P those nearer to 1/2 than P are listed as unsure.
+static ig_status answer_labels(answers *a, const char *path, const float *logits) {
+  const ig_head *h = &a->use->head;
+  json_t *label = json_array(), *unsure = json_array(), *top = json_array();
+  ig_text said = {0}, csv = {0}, doubt = {0};
+  ig_status status = IG_OK;
+  for (int i = 0; i < h->n; i++) {
+    double p = 1 / (1 + exp(-(double)logits[i]));
+    bool rejected = fmax(p, 1 - p) < a->reject;
+    json_array_append_new(top, json_pack("{s:o, s:f}", "label", ig_json_text(h->names[i]), "p", p));
+    if (rejected || p >= 0.5)
+      json_array_append_new(rejected ? unsure : label, ig_json_text(h->names[i]));
+    if (rejected)
+      IG_GOTO(ig_text_addf(&doubt, "%s%s (%.4f)", doubt.n ? ", " : "  unsure: ", h->names[i], p));
+    else if (p >= 0.5)
+      IG_GOTO(ig_text_addf(&said, "%s%s (%.4f)", said.n ? ", " : "  ", h->names[i], p));
+    if (a->wants_csv && !rejected && p >= 0.5)
+      IG_GOTO(ig_text_addf(&csv, "%s%s", csv.n ? ";" : "", h->names[i]));
+  }
+  IG_GOTO(
+      ig_text_addf(&a->table, "%-*s%s%s\n", a->width, path, said.n ? said.data : "  none", doubt.n ? doubt.data : ""));
+  IG_GOTO(give(
+      a, json_pack("{s:o, s:O, s:O, s:O}", "path", ig_json_text(path), "label", label, "unsure", unsure, "top", top)));
+  if (!a->wants_csv)
+    goto done;
+  IG_GOTO(add_cell(&a->csv, path, ','));
+  IG_GOTO(add_cell(&a->csv, csv.n ? csv.data : "", ','));
+  for (int i = 0; i < h->n; i++)
+    IG_GOTO(ig_text_addf(&a->csv, "%.6g,", 1 / (1 + exp(-(double)logits[i]))));
+  IG_GOTO(ig_text_add(&a->csv, "\n", 1));
+done:
+  json_decref(label);
+  json_decref(unsure);
+  json_decref(top);
+  ig_free(said.data);
+  ig_free(csv.data);
+  ig_free(doubt.data);
+  return status;
+}
+
+static ig_status answer(answers *a, const char *path, float *outputs) {
+  return a->use->head.task == IG_TASK_REGRESS      ? answer_numbers(a, path, outputs)
+         : a->use->head.task == IG_TASK_MULTILABEL ? answer_labels(a, path, outputs)
+                                                   : answer_class(a, path, outputs);
+}
+
+// path, then what each task tells, then error.
+static ig_status csv_header(answers *a) {
+  const ig_head *h = &a->use->head;
+  IG_TRY(ig_text_addf(&a->csv, "path,"));
+  if (h->task == IG_TASK_CLASSIFY)
+    return ig_text_addf(&a->csv, "label,p,error\n");
+  if (h->task == IG_TASK_MULTILABEL)
+    IG_TRY(ig_text_addf(&a->csv, "label,"));
+  for (int i = 0; i < h->n; i++) {
+    char *name;
+    IG_TRY(ig_asprintf(&name, "%s%s", h->task == IG_TASK_MULTILABEL ? "p_" : "", h->names[i]));
+    ig_status status = add_cell(&a->csv, name, ',');
+    ig_free(name);
+    IG_TRY(status);
+  }
+  return ig_text_addf(&a->csv, "error\n");
+}
+
 static ig_status answer_error(answers *a, const char *path, const char *reason) {
   IG_TRY(give(a, json_pack("{s:o, s:o}", "path", ig_json_text(path), "error", ig_json_text(reason))));
   IG_TRY(ig_text_addf(&a->table, "%-*s  ------  error: %s\n", a->width, path, reason));
   if (!a->wants_csv)
     return IG_OK;
   IG_TRY(add_cell(&a->csv, path, ','));
-  IG_TRY(ig_text_addf(&a->csv, ",,"));
+  const ig_head *h = &a->use->head;
+  int empty = h->task == IG_TASK_CLASSIFY ? 2 : h->n + (h->task == IG_TASK_MULTILABEL);
+  for (int i = 0; i < empty; i++)
+    IG_TRY(ig_text_add(&a->csv, ",", 1));
   return add_cell(&a->csv, reason, '\n');
 }
 
@@ -120,8 +209,9 @@ static ig_status predict_all(answers *a, ig_evaluator *e, const ig_path_list *li
     IG_GOTO(ig_evaluator_run(e, e->pictures_memory, &logits));
     for (int i = 0; i < n; i++) {
       *failed += reasons[i][0] != 0;
-      IG_GOTO(reasons[i][0] ? answer_error(a, list->paths[first + (size_t)i], reasons[i])
-                            : answer(a, list->paths[first + (size_t)i], logits + (size_t)i * (size_t)e->classes));
+      IG_GOTO(reasons[i][0]
+                  ? answer_error(a, list->paths[first + (size_t)i], reasons[i])
+                  : answer(a, list->paths[first + (size_t)i], e->logits_memory + (size_t)i * (size_t)e->classes));
     }
     if (!a->call->json && a->call->callbacks.table && a->table.n)
       a->call->callbacks.table(a->call->callbacks.user, a->table.data);
@@ -149,6 +239,9 @@ ig_status ig_verb_predict(ig_call_state *c) {
   IG_TRY(ig_want_key(c, "weights"));
   IG_GOTO(ig_path_list_read(c->config, &list));
   IG_GOTO(ig_use_init(c, &use));
+  if (a.reject > 0 && use.head.task == IG_TASK_REGRESS)
+    IG_GOTO(ig_fail(IG_ERR_USAGE, "reject=%g: these weights predict numbers, which have no probability; leave it out",
+                    a.reject));
   if (!ig_config_has_value(c->config, "batch") && list.n < (size_t)use.batch)
     use.batch = list.n ? (int)list.n : 1;
   for (size_t i = 0; i < list.n; i++)
@@ -157,7 +250,7 @@ ig_status ig_verb_predict(ig_call_state *c) {
   IG_GOTO(ig_use_session(c, &use));
   IG_GOTO(ig_evaluator_create(use.session, use.batch, use.image_size, use.mean, use.std, &evaluator));
   IG_GOTO(ig_evaluator_refresh(evaluator, false));
-  IG_GOTO(ig_text_addf(&a.csv, "path,label,p,error\n"));
+  IG_GOTO(csv_header(&a));
   IG_GOTO(predict_all(&a, evaluator, &list, &failed));
   if (a.wants_csv)
     IG_GOTO(ig_file_write_atomic(out, a.csv.data, a.csv.n));

@@ -127,6 +127,9 @@ static ig_status class_weights(ig_call_state *c, ig_train_setup *s) {
   const ig_dataset *d = s->data;
   if (ig_config_is(c->config, "class_weights", "none"))
     return IG_OK;
+  if (d->task == IG_TASK_REGRESS)
+    return ig_fail(IG_ERR_USAGE, "class_weights=%s does not fit task=regress, which has no classes",
+                   ig_config_str(c->config, "class_weights"));
   IG_TRY(ig_alloc_array((size_t)d->n_classes, sizeof *s->class_weights, "class weights", &s->class_weights));
   s->options.class_weights = s->class_weights;
   if (!ig_config_is(c->config, "class_weights", "balanced")) {
@@ -134,11 +137,16 @@ static ig_status class_weights(ig_call_state *c, ig_train_setup *s) {
     return weights_of_file(ig_config_str(c->config, "class_weights"), d, s->class_weights);
   }
   int64_t *counts;
+  double n = (double)d->count[IG_PART_TRAIN];
   IG_TRY(ig_alloc_array((size_t)d->n_classes, sizeof *counts, "samples of the classes", &counts));
   ig_dataset_class_counts(d, IG_PART_TRAIN, counts);
-  for (int i = 0; i < d->n_classes; i++)
-    s->class_weights[i] =
-        counts[i] ? (float)((double)d->count[IG_PART_TRAIN] / ((double)d->n_classes * (double)counts[i])) : 0;
+  for (int i = 0; i < d->n_classes; i++) {
+    double with = (double)counts[i];
+    if (d->task == IG_TASK_MULTILABEL)
+      s->class_weights[i] = with > 0 ? (float)((n - with) / with) : 1;
+    else
+      s->class_weights[i] = with > 0 ? (float)(n / ((double)d->n_classes * with)) : 0;
+  }
   ig_free(counts);
   return IG_OK;
 }
@@ -201,6 +209,7 @@ static ig_status fill_options(ig_call_state *c, ig_train_setup *s) {
   o->label_smoothing = ig_config_float(k, "label_smoothing");
   o->loss = ig_config_str(k, "loss");
   o->focal_gamma = ig_config_float(k, "focal_gamma");
+  o->huber_delta = ig_config_float(k, "huber_delta");
   o->ema = ig_config_float(k, "ema");
   o->no_decay = ig_config_list(k, "no_decay", &o->n_no_decay);
   o->lr_scale = ig_config_list(k, "lr_scale", &o->n_lr_scale);
@@ -213,7 +222,6 @@ static ig_status fill_options(ig_call_state *c, ig_train_setup *s) {
   if (o->loader_threads < 1)
     o->loader_threads = ig_thread_count(c);
   o->cache_bytes = ig_config_is(k, "cache", "auto") ? ig_memory_limit() / 4 : ig_config_size(k, "cache");
-  o->monitor = "accuracy";
   o->keep = 3;
   o->nan_limit = 3;
   IG_TRY(class_weights(c, s));
@@ -255,6 +263,7 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
   o->session.classes = s->data->n_classes;
   int w = s->data->typical_w, h = s->data->typical_h;
   IG_GOTO(ig_set_defaults(c->config, &(ig_facts){.model = o->session.model,
+                                                 .task = s->data->task,
                                                  .n_train = (int64_t)s->data->count[IG_PART_TRAIN],
                                                  .n_classes = s->data->n_classes,
                                                  .typical_side = w < h ? w : h,

@@ -158,7 +158,8 @@ static ig_status continue_run(ig_call_state *c, const char *out) {
     ig_free(path);
     return IG_OK;  // resume=auto starts
   }
-  static const char *const paths[] = {"data", "val", "weights", "class_weights"};
+  static const char *const paths[] = {"weights", "class_weights"};
+  IG_GOTO(ig_absolute_data_keys(c));
   for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
     if (strcmp(paths[i], "class_weights") != 0 ||
         (!ig_config_is(c->config, paths[i], "none") && !ig_config_is(c->config, paths[i], "balanced")))
@@ -215,9 +216,12 @@ ig_status ig_verb_train(ig_call_state *c) {
   s.options.out = s.out;
   s.options.resume = resume;
   s.options.resume_path = s.resume_path;
-  ig_note(c, "%s on %s: %zu training, %zu validation pictures, %d classes; run folder %s",
-          s.options.session.model->name, s.data->path, s.data->count[IG_PART_TRAIN], s.data->count[IG_PART_VAL],
-          s.data->n_classes, s.out);
+  static const char *const outputs[] = {
+      [IG_TASK_CLASSIFY] = "classes", [IG_TASK_REGRESS] = "numbers", [IG_TASK_MULTILABEL] = "labels"};
+  int n = s.data->n_classes;
+  ig_note(c, "%s on %s: %zu training, %zu validation pictures, %d %.*s; run folder %s", s.options.session.model->name,
+          s.data->path, s.data->count[IG_PART_TRAIN], s.data->count[IG_PART_VAL], n,
+          (int)strlen(outputs[s.data->task]) - (n == 1 ? 1 : 0), outputs[s.data->task], s.out);
   ig_train_callbacks callbacks = {c, ig_note_text, ig_show_progress, ig_asked_to_stop};
   IG_GOTO(ig_train_run(&s.options, &callbacks, &result));
   ig_show_progress(c, "");

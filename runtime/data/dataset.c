@@ -33,6 +33,17 @@ const char *ig_part_name(ig_part part) {
   return (unsigned)part <= IG_PART_ALL ? names[part] : "unknown";
 }
 
+static const char *const task_names[] = {"auto", "classify", "regress", "multilabel"};
+
+const char *ig_task_name(ig_task task) { return (unsigned)task <= IG_TASK_MULTILABEL ? task_names[task] : "unknown"; }
+
+ig_task ig_task_from_text(const char *text) {
+  for (int i = IG_TASK_CLASSIFY; i <= IG_TASK_MULTILABEL; i++)
+    if (!strcmp(text, task_names[i]))
+      return (ig_task)i;
+  return IG_TASK_AUTO;
+}
+
 int ig_part_from_text(const char *text) {
   static const struct {
     const char *text;
@@ -214,7 +225,7 @@ static ig_status check(ig_builder *b) {
                    "WebP or BMP files",
                    d->path, b->n_ignored);
   }
-  if (!b->options->needs_labels)
+  if (!b->options->needs_labels || d->task != IG_TASK_CLASSIFY)
     return IG_OK;
   for (size_t i = 0; i < b->n_empty; i++) {
     if (!b->options->allow_one_class)
@@ -282,7 +293,11 @@ static ig_status split_fraction(const ig_dataset_options *o, double *fraction) {
 
 static ig_status set_parts(ig_builder *b, double fraction) {
   size_t counts[IG_N_PARTS] = {0};
+  if (b->d->task == IG_TASK_CLASSIFY)
+    b->n_strata = b->d->n_classes;
   for (size_t i = 0; i < b->n; i++) {
+    if (b->d->task == IG_TASK_CLASSIFY)
+      b->items[i].stratum = b->items[i].sample.label;
     if (b->items[i].part == IG_PART_NONE)
       b->items[i].part = b->options->needs_labels ? IG_PART_TRAIN : IG_PART_TEST;
     counts[b->items[i].part]++;
@@ -328,6 +343,8 @@ static ig_status finish(ig_builder *b) {
     tail[12] = (uint8_t)d->samples[i].part;
     ig_sha256_update(h, d->samples[i].name, strlen(d->samples[i].name) + 1);
     ig_sha256_update(h, tail, sizeof tail);
+    if (d->targets)
+      ig_sha256_update(h, d->targets + i * (size_t)d->n_classes, (size_t)d->n_classes * sizeof *d->targets);
   }
   ig_sha256_finish(h, d->fingerprint);
   if (!d->fingerprint[0])
@@ -355,21 +372,22 @@ static ig_status finish(ig_builder *b) {
 // Candidates of all sources, with parts where the form knows them.
 static ig_status read_sources(ig_builder *b, double fraction) {
   const ig_dataset_options *o = b->options;
-  bool csv = o->split && *o->split && fraction < 0;
+  const char *dot = strrchr(o->data, '.');
+  bool csv = o->split && *o->split && fraction < 0, list = !csv && dot && !strcasecmp(dot, ".csv");
   char q[IG_QUOTE_BYTES];
   if (!ig_path_exists(o->data))
     return ig_fail(IG_ERR_NOT_FOUND, "data=%s: no such folder or file", ig_quote(q, o->data));
-  if (csv && o->val)
-    return ig_fail(IG_ERR_USAGE, "val= and split=%s contradict: a split file names the validation part itself",
-                   o->split);
+  if ((csv || list) && o->val)
+    return ig_fail(IG_ERR_USAGE, "val= and %s=%s contradict: a split file names the validation part itself",
+                   csv ? "split" : "data", csv ? o->split : o->data);
   if (ig_is_cifar(o->data)) {
     if (csv || o->val)
       return ig_fail(IG_ERR_USAGE, "%s goes with a folder of pictures; %s holds CIFAR records",
                      csv ? "split=FILE" : "val=", o->data);
     return ig_read_cifar(b, o->data);
   }
-  if (csv)
-    return ig_read_split_csv(b, o->split);
+  if (csv || list)
+    return ig_read_split_csv(b, csv ? o->split : o->data);
   IG_TRY(ig_read_folder(b, o->data, IG_PART_NONE));
   if (!o->val)
     return IG_OK;
@@ -397,6 +415,7 @@ ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out) {
   IG_GOTO(ig_alloc(sizeof *b.d->memory, "a data set", &b.d->memory));
   IG_GOTO(ig_strdup(options->data, &b.d->path));
   IG_GOTO(read_sources(&b, fraction));
+  IG_GOTO(ig_decide_task(&b));
   if (b.d->kind == IG_DATASET_FOLDER) {
     if (b.n)
       qsort(b.items, b.n, sizeof *b.items, by_class_and_name);
@@ -419,7 +438,8 @@ ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out) {
         b.empty[kept++] = b.empty[k];
     }
     b.n_empty = kept;
-    IG_GOTO(set_labels(&b));
+    if (b.d->task == IG_TASK_CLASSIFY)
+      IG_GOTO(set_labels(&b));
   }
   if (b.n_ignored)
     ig_builder_warn(&b, "ignored %zu files that are no pictures by their names (first: %s)", b.n_ignored,
@@ -428,6 +448,8 @@ ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out) {
     ig_builder_warn(&b, "ignored %zu pictures outside of class folders (first: %s)", b.n_outside,
                     ig_quote(q, b.first_outside));
   IG_GOTO(check(&b));
+  if (b.d->task != IG_TASK_CLASSIFY)
+    IG_GOTO(ig_set_targets(&b));
   IG_GOTO(set_parts(&b, fraction));
   IG_GOTO(finish(&b));
   *out = b.d;
@@ -435,6 +457,8 @@ ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out) {
 done:
   ig_free(b.items);
   ig_free(b.empty);
+  ig_free(b.columns);
+  ig_free(b.column_numbers);
   ig_dataset_close(b.d);
   return status;
 }
@@ -450,6 +474,7 @@ void ig_dataset_close(ig_dataset *d) {
   for (int p = 0; p < IG_N_PARTS; p++)
     ig_free(d->index[p]);
   ig_free(d->samples);
+  ig_free(d->targets);
   ig_free(d->classes);
   ig_free(d->path);
   ig_free(d);
@@ -457,7 +482,12 @@ void ig_dataset_close(ig_dataset *d) {
 
 void ig_dataset_class_counts(const ig_dataset *d, ig_part part, int64_t *counts) {
   memset(counts, 0, (size_t)d->n_classes * sizeof *counts);
-  for (size_t i = 0; i < d->n; i++)
-    if (d->samples[i].label >= 0 && (part == IG_PART_ALL || d->samples[i].part == part))
+  for (size_t i = 0; i < d->n; i++) {
+    if (part != IG_PART_ALL && d->samples[i].part != part)
+      continue;
+    if (d->samples[i].label >= 0)
       counts[d->samples[i].label]++;
+    for (int c = 0; d->task == IG_TASK_MULTILABEL && c < d->n_classes; c++)
+      counts[c] += d->targets[i * (size_t)d->n_classes + (size_t)c] > 0.5f;
+  }
 }

@@ -16,11 +16,16 @@ extern "C" {
 typedef enum ig_part { IG_PART_TRAIN, IG_PART_VAL, IG_PART_TEST, IG_N_PARTS, IG_PART_ALL = IG_N_PARTS } ig_part;
 const char *ig_part_name(ig_part part);  // "train", "val", "test", "all"
 
+// What is learned of a sample: its class, numbers, or which of several labels hold.
+typedef enum ig_task { IG_TASK_AUTO, IG_TASK_CLASSIFY, IG_TASK_REGRESS, IG_TASK_MULTILABEL } ig_task;
+const char *ig_task_name(ig_task task);       // "auto", "classify", "regress", "multilabel"
+ig_task ig_task_from_text(const char *text);  // IG_TASK_AUTO for other words
+
 typedef struct ig_sample {
   const char *path;  // absolute or as given; the file that holds it
   const char *name;  // for people and logs: relative to the data folder, "file.bin:17" for a record; may be not UTF-8
   int64_t record;    // CIFAR: index within the file; -1: the file is one picture
-  int32_t label;     // 0..n_classes-1; -1 without a label
+  int32_t label;     // 0..n_classes-1; -1 without a class (regress, multilabel: see ig_dataset.targets)
   ig_part part;
   const char *group;  // part or lot; NULL without
 } ig_sample;
@@ -32,6 +37,9 @@ typedef struct ig_dataset_options {
   const char *data;            // folder or file (data=)
   const char *val;             // another folder that is the validation part, or NULL
   const char *split;           // a fraction ("0.2") or a CSV file (split=), or NULL = 0.2
+  ig_task task;                // auto: by the data (dataset_targets.c)
+  const char *const *columns;  // label_column=: columns of the CSV file that hold what is learned, or NULL
+  size_t n_columns;
   uint64_t seed;               // of a stratified split
   const char *const *classes;  // names that labels must be numbered by (the weights' own), or NULL = from the data
   int n_classes;
@@ -49,11 +57,13 @@ typedef struct ig_dataset_options {
 
 typedef struct ig_dataset {
   ig_dataset_kind kind;
+  ig_task task;  // never auto
   char *path;
   ig_sample *samples;  // sorted by code point of (class, name), records in the file's order; part of the fingerprint
   size_t n;
   char **classes;  // names: sorted, or as the options or the CIFAR file number them
-  int n_classes;
+  int n_classes;   // regress: names of the numbers; multilabel: of the labels
+  float *targets;  // [n, n_classes] regress: the numbers; multilabel: 1 or 0; NULL for classify
   size_t count[IG_N_PARTS];
   size_t *index[IG_N_PARTS];         // sample numbers of each part, in order
   char fingerprint[65];              // SHA-256 over names, sizes, labels and parts (not pixels)
@@ -64,15 +74,16 @@ typedef struct ig_dataset {
 } ig_dataset;
 
 // Forms: a folder of class folders (pictures at any depth below); folders train, val (valid, validation), test of such;
-// a split file (see split_csv.c); a CIFAR-10/100 binary file or folder. The headers of up to 20,000 pictures are read:
-// what is no picture is skipped with a warning. Without a validation part, a share of the training samples is held out
-// for it (split's fraction; by default 0.2, or 0.15 where there is a test part), stratified, groups kept whole; test
+// a split file (see split_csv.c; data= may be that file itself); a CIFAR-10/100 binary file or folder. The headers of
+// up to 20,000 pictures are read: what is no picture is skipped with a warning. Without a validation part, a share of
+// the training samples is held out for it (split's fraction; by default 0.2, or 0.15 where there is a test part),
+// stratified (by class; regress: by the first number's rank; multilabel: by the rarest label), groups kept whole; test
 // samples never move. With neither labels nor parts (needs_labels false) all samples stand in IG_PART_TEST.
 // IG_ERR_NOT_FOUND, IG_ERR_DATA (empty, one class, empty class, label out of range, group in two parts, ...),
 // IG_ERR_FORMAT (a split file's row and column). The message names path, field, found, expected and what to do.
 ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out);
 void ig_dataset_close(ig_dataset *d);
-// Counts a part and each of its classes: counts has n_classes entries.
+// Samples of each class in a part (multilabel: of each label; regress: 0): counts has n_classes entries.
 void ig_dataset_class_counts(const ig_dataset *d, ig_part part, int64_t *counts);
 
 #ifdef __cplusplus

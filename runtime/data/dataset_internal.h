@@ -10,6 +10,9 @@ enum { IG_PART_NONE = -1 };  // a candidate that no folder or file has put into 
 typedef struct ig_candidate {
   ig_sample sample;
   const char *class_name;  // NULL: sample.label holds already (CIFAR), or there is no label
+  const char *cells;       // of a CSV file: its label columns, each text ended by NUL; NULL without
+  size_t row;              // its line there
+  int stratum;             // held-out shares are drawn within these
   uint64_t bytes;
   int part;  // ig_part or IG_PART_NONE
   int w, h;  // 0: not probed
@@ -24,7 +27,12 @@ typedef struct ig_builder {
   size_t n_empty, empty_capacity;
   size_t n_ignored;           // files that are no pictures by name
   const char *first_ignored;  // owned by the data set
-  size_t n_outside;           // pictures outside of class folders
+  const char *csv;            // the split file
+  const char **columns;       // its label columns: names and numbers from 0
+  size_t *column_numbers;
+  size_t n_columns, columns_capacity, numbers_capacity;
+  int n_strata;
+  size_t n_outside;  // pictures outside of class folders
   const char *first_outside;
 } ig_builder;
 
@@ -46,8 +54,13 @@ ig_status ig_read_split_csv(ig_builder *b, const char *csv);
 ig_status ig_read_cifar(ig_builder *b, const char *root);
 bool ig_is_cifar(const char *root);  // by names only: a .bin file, or a folder that holds batches
 
-// Moves a share of the training candidates to IG_PART_VAL: by class, or by whole groups where there are groups. Items
-// are sorted and labelled.
+// Decides what task=auto is; for classify by a CSV file, its cells become class names.
+ig_status ig_decide_task(ig_builder *b);
+// regress, multilabel: names, numbers and strata of the finished candidates; refuses what cannot be learned from.
+ig_status ig_set_targets(ig_builder *b);
+
+// Moves a share of the training candidates to IG_PART_VAL: by stratum, or by whole groups where there are groups. Items
+// are sorted and have their strata.
 ig_status ig_hold_out(ig_builder *b, double fraction);
 
 #endif

@@ -168,6 +168,8 @@ static ig_status make_batch(ig_batch *b, const ig_loader_options *o) {
   IG_TRY(ig_alloc_array(n, side * side * 3, "a batch of pictures", &b->pictures));
   IG_TRY(ig_alloc_array(n, sizeof *b->labels, "a batch", &b->labels));
   IG_TRY(ig_alloc_array(n, sizeof *b->second_labels, "a batch", &b->second_labels));
+  if (o->data->targets)
+    IG_TRY(ig_alloc_array(n, (size_t)o->data->n_classes * sizeof *b->targets, "a batch", &b->targets));
   IG_TRY(ig_alloc_array(n, sizeof *b->lam, "a batch", &b->lam));
   IG_TRY(ig_alloc_array(n, sizeof *b->weights, "a batch", &b->weights));
   IG_TRY(ig_alloc_array(n, AUG_N * sizeof *b->aug, "a batch", &b->aug));
@@ -179,6 +181,7 @@ static void free_batch(ig_batch *b) {
   ig_free(b->pictures);
   ig_free(b->labels);
   ig_free(b->second_labels);
+  ig_free(b->targets);
   ig_free(b->lam);
   ig_free(b->weights);
   ig_free(b->aug);

@@ -47,6 +47,7 @@ typedef struct ig_batch {
   uint8_t *pictures;       // [batch, image_size, image_size, 3] RGB
   int32_t *labels;         // [batch]; 0 where weight is 0
   int32_t *second_labels;  // [batch] mixup, cutmix: the partner's label (else the own)
+  float *targets;          // [batch, n_classes] of regress and multilabel, mixed already; NULL for classify
   float *lam;              // [batch] weight of the own label (1 without a partner)
   float *weights;          // [batch] 1, or 0 for padding and unreadable samples
   float *aug;              // [batch, IG_AUG_FIELDS]

@@ -224,7 +224,18 @@ ig_status ig_sample_make(const ig_sample_source *s, ig_sample_work *work, uint64
                        NULL, pixels, size * 3);
 }
 
-void ig_batch_mix(const ig_loader_options *o, uint64_t n_samples, ig_batch *b) {
+// A row's own targets and its partner's, lam : 1 - lam. Rows of weight 0 keep zeros.
+static void mix_targets(const ig_dataset *d, ig_batch *b, int rows) {
+  size_t k = (size_t)d->n_classes;
+  memset(b->targets, 0, (size_t)rows * k * sizeof *b->targets);
+  for (size_t i = 0; i < (size_t)rows; i++) {
+    const float *own = d->targets + b->samples[i] * k, *other = d->targets + b->samples[b->partner[i]] * k;
+    for (size_t c = 0; c < k && b->weights[i] != 0; c++)
+      b->targets[i * k + c] = b->lam[i] == 1 ? own[c] : b->lam[i] * own[c] + (1 - b->lam[i]) * other[c];
+  }
+}
+
+static void mix(const ig_loader_options *o, uint64_t n_samples, ig_batch *b) {
   const ig_augment *a = &o->augment;
   for (int i = 0; i < o->batch; i++) {
     b->second_labels[i] = b->labels[i];
@@ -260,6 +271,12 @@ void ig_batch_mix(const ig_loader_options *o, uint64_t n_samples, ig_batch *b) {
     b->partner[i] = other;
     b->second_labels[i] = b->labels[other];
   }
+}
+
+void ig_batch_mix(const ig_loader_options *o, uint64_t n_samples, ig_batch *b) {
+  mix(o, n_samples, b);
+  if (b->targets)
+    mix_targets(o->data, b, o->batch);
 }
 
 ig_status ig_picture_load(const char *path, int image_size, double eval_crop_ratio, uint8_t *pixels) {

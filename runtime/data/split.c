@@ -1,4 +1,4 @@
-// Holds a validation part out of the training samples. Rule: which samples move is a function of seed, class number (or
+// Holds a validation part out of the training samples. Rule: which samples move is a function of seed, stratum (or
 // group) and the number of samples only, and nothing but training samples ever moves.
 #include <math.h>
 #include <stdlib.h>
@@ -8,15 +8,14 @@
 #include "runtime/base/rng.h"
 #include "runtime/data/dataset_internal.h"
 
-// Training items of one class are `rows[0..n)`: at least one of two stays, at least one moves.
+// Training items of one stratum are `rows[0..n)`: at least one of two stays, at least one moves.
 static void hold_out_class(ig_builder *b, const size_t *rows, size_t n, double fraction) {
   size_t take = (size_t)floor(fraction * (double)n + 0.5);
   if (n < 2)
     return;
   take = take < 1 ? 1 : take > n - 1 ? n - 1 : take;
-  const ig_sample *first = &b->items[rows[0]].sample;
   uint64_t key = ig_hash_mix(b->options->seed, ig_hash_str("hold out"));
-  key = ig_hash_mix(key, (uint64_t)first->label);
+  key = ig_hash_mix(key, (uint64_t)b->items[rows[0]].stratum);
   for (size_t i = 0; i < take; i++)
     b->items[rows[ig_permute(key, n, i)]].part = IG_PART_VAL;
 }
@@ -32,11 +31,11 @@ static int by_group(const void *pa, const void *pb) {
   return order ? order : (a->item > b->item) - (a->item < b->item);
 }
 
-// Whole groups in a drawn order, as long as no class has to give more than its share (at least one sample) or all.
+// Whole groups in a drawn order, as long as no stratum has to give more than its share (at least one sample) or all.
 static ig_status hold_out_groups(ig_builder *b, member *m, size_t n, double fraction) {
   ig_status status = IG_OK;
   size_t *starts = NULL, *total = NULL, *moved = NULL, *wanted = NULL, n_groups = 0;
-  size_t classes = (size_t)b->d->n_classes;
+  size_t classes = (size_t)b->n_strata;
   qsort(m, n, sizeof *m, by_group);
   IG_GOTO(ig_alloc_array(n + 1, sizeof *starts, "groups", &starts));
   IG_GOTO(ig_alloc_array(classes, sizeof *total, "groups", &total));
@@ -45,7 +44,7 @@ static ig_status hold_out_groups(ig_builder *b, member *m, size_t n, double frac
   for (size_t i = 0; i < n; i++) {
     if (i == 0 || strcmp(m[i].group, m[i - 1].group))
       starts[n_groups++] = i;
-    total[b->items[m[i].item].sample.label]++;
+    total[b->items[m[i].item].stratum]++;
   }
   starts[n_groups] = n;
   uint64_t key = ig_hash_mix(b->options->seed, ig_hash_str("hold out groups"));
@@ -53,16 +52,16 @@ static ig_status hold_out_groups(ig_builder *b, member *m, size_t n, double frac
     size_t g = ig_permute(key, n_groups, k);
     bool useful = false, fits = true;
     for (size_t i = starts[g]; i < starts[g + 1]; i++)
-      wanted[b->items[m[i].item].sample.label]++;
+      wanted[b->items[m[i].item].stratum]++;
     for (size_t i = starts[g]; i < starts[g + 1]; i++) {
-      size_t c = (size_t)b->items[m[i].item].sample.label;
+      size_t c = (size_t)b->items[m[i].item].stratum;
       double share = fraction * (double)total[c] < 1 ? 1 : fraction * (double)total[c];
       useful |= (double)moved[c] < share;
       // A group may overshoot the share by half of itself, but must leave training samples.
       fits &= moved[c] + wanted[c] < total[c] && ((double)moved[c] + 0.5 * (double)wanted[c] <= share || !moved[c]);
     }
     for (size_t i = starts[g]; i < starts[g + 1]; i++) {
-      size_t c = (size_t)b->items[m[i].item].sample.label;
+      size_t c = (size_t)b->items[m[i].item].stratum;
       if (useful && fits) {
         b->items[m[i].item].part = IG_PART_VAL;
         moved[c]++;
@@ -82,10 +81,10 @@ ig_status ig_hold_out(ig_builder *b, double fraction) {
   ig_status status = IG_OK;
   member *m = NULL;
   size_t *rows = NULL, *offset = NULL, n = 0;
-  size_t classes = (size_t)b->d->n_classes;
+  size_t classes = (size_t)b->n_strata;
   bool grouped = false;
   for (size_t i = 0; i < b->n; i++)
-    if (b->items[i].part == IG_PART_TRAIN && b->items[i].sample.label >= 0) {
+    if (b->items[i].part == IG_PART_TRAIN && b->items[i].stratum >= 0) {
       n++;
       grouped |= b->items[i].sample.group != NULL;
     }
@@ -94,23 +93,23 @@ ig_status ig_hold_out(ig_builder *b, double fraction) {
     size_t k = 0;
     for (size_t i = 0; i < b->n; i++) {
       const ig_sample *s = &b->items[i].sample;
-      if (b->items[i].part == IG_PART_TRAIN && s->label >= 0)
+      if (b->items[i].part == IG_PART_TRAIN && b->items[i].stratum >= 0)
         m[k++] = (member){s->group ? s->group : s->name, i};  // alone in its group
     }
     IG_GOTO(hold_out_groups(b, m, n, fraction));
     goto done;
   }
-  // Rows by class, in order.
+  // Rows by stratum, in order.
   IG_GOTO(ig_alloc_array(n, sizeof *rows, "a split", &rows));
   IG_GOTO(ig_alloc_array(classes + 1, sizeof *offset, "a split", &offset));
   for (size_t i = 0; i < b->n; i++)
-    if (b->items[i].part == IG_PART_TRAIN && b->items[i].sample.label >= 0)
-      offset[b->items[i].sample.label + 1]++;
+    if (b->items[i].part == IG_PART_TRAIN && b->items[i].stratum >= 0)
+      offset[b->items[i].stratum + 1]++;
   for (size_t c = 0; c < classes; c++)
     offset[c + 1] += offset[c];
   for (size_t i = 0; i < b->n; i++)
-    if (b->items[i].part == IG_PART_TRAIN && b->items[i].sample.label >= 0)
-      rows[offset[b->items[i].sample.label]++] = i;
+    if (b->items[i].part == IG_PART_TRAIN && b->items[i].stratum >= 0)
+      rows[offset[b->items[i].stratum]++] = i;
   for (size_t c = 0, from = 0; c < classes; from = offset[c++])
     hold_out_class(b, rows + from, offset[c] - from, fraction);
 done:

@@ -1,8 +1,10 @@
 // Reads a split file: which files there are, and the part, class and group of each. Rule: whatever is wrong with a row
 // is an error that names file:row:column (row = line of the file, from 1).
 //
-// Header: file or path (relative to the CSV's folder, else to the data folder); split or part; optionally class or
-// label (else the name of the file's folder is its class), and group. Comma, semicolon or tab, quotes by RFC 4180.
+// Header: file or path (relative to the CSV's folder, else to the data folder); optionally split or part (else all are
+// training samples), group, and what is learned: the columns of label_column=, else class, label, category or target,
+// else for task=regress and multilabel all that remain, else the name of the file's folder is its class. Comma,
+// semicolon or tab, quotes by RFC 4180.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,8 +127,55 @@ static ig_status check_entries(const ig_builder *b, const char *csv, entry *e, s
 }
 
 typedef struct columns {
-  int file, part, class_name, group;
+  int file, part, group;
 } columns;
+
+static ig_status add_column(ig_builder *b, const reader *r, int column) {
+  IG_TRY(ig_grow(&b->columns, &b->columns_capacity, b->n_columns, b->n_columns + 1, sizeof *b->columns, "columns"));
+  IG_TRY(ig_grow(&b->column_numbers, &b->numbers_capacity, b->n_columns, b->n_columns + 1, sizeof *b->column_numbers,
+                 "columns"));
+  b->column_numbers[b->n_columns] = (size_t)column;
+  return ig_dataset_text(b->d, r->cell[column], strlen(r->cell[column]), &b->columns[b->n_columns++]);
+}
+
+static ig_status add_named_columns(ig_builder *b, const reader *r, const char *const *names, size_t n) {
+  char q[IG_QUOTE_BYTES], near[IG_NEAREST_BYTES];
+  for (size_t i = 0; i < n; i++) {
+    int column = find_column(r, names[i], NULL);
+    if (column < 0)
+      return ig_fail(IG_ERR_DATA, "%s:%zu:1: the header has no column %s (label_column=)%s", r->path, r->row,
+                     ig_quote(q, names[i]), ig_nearest(near, names[i], (const char *const *)r->cell, r->n));
+    IG_TRY(add_column(b, r, column));
+  }
+  return IG_OK;
+}
+
+// The columns that hold what is learned.
+static ig_status find_labels(ig_builder *b, const reader *r, const columns *c) {
+  static const char *const usual[] = {"class", "label", "category", "target"};
+  const ig_dataset_options *o = b->options;
+  if (!o->needs_labels)
+    return IG_OK;
+  if (o->n_columns)
+    return add_named_columns(b, r, o->columns, o->n_columns);
+  bool numbers = o->task == IG_TASK_REGRESS || o->task == IG_TASK_MULTILABEL, all = numbers && o->n_classes > 0;
+  for (int i = 0; all && i < o->n_classes; i++)
+    all = find_column(r, o->classes[i], NULL) >= 0;
+  if (all)  // the names that the weights know
+    return add_named_columns(b, r, o->classes, (size_t)o->n_classes);
+  for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
+    int column = find_column(r, usual[i], NULL);
+    if (column >= 0)
+      return add_column(b, r, column);
+  }
+  for (int i = 0; numbers && i < (int)r->n; i++)
+    if (i != c->file && i != c->part && i != c->group)
+      IG_TRY(add_column(b, r, i));
+  if (numbers && b->n_columns == 0)
+    return ig_fail(IG_ERR_DATA, "%s:%zu:1: task=%s needs a column of labels beside file, split and group", r->path,
+                   r->row, ig_task_name(o->task));
+  return IG_OK;
+}
 
 // Finds the file of a cell: beside the CSV, else below data.
 static ig_status locate(ig_builder *b, const reader *r, const columns *c, const char *folder, ig_candidate *item,
@@ -162,8 +211,9 @@ static ig_status read_row(ig_builder *b, const reader *r, const columns *c, cons
   item->sample.record = -1;
   if (!*r->cell[c->file])
     return fail_at(r, (size_t)c->file, "empty; expected a file");
-  item->part = ig_part_from_text(r->cell[c->part]);
-  if (item->part == IG_PART_NONE)
+  item->row = r->row;
+  item->part = c->part < 0 ? IG_PART_NONE : ig_part_from_text(r->cell[c->part]);
+  if (c->part >= 0 && item->part == IG_PART_NONE)
     return ig_fail(IG_ERR_FORMAT, "%s:%zu:%d: part %s is unknown; expected train, val or test", r->path, r->row,
                    c->part + 1, ig_quote(q, r->cell[c->part]));
   if (c->group >= 0 && *r->cell[c->group])
@@ -171,22 +221,22 @@ static ig_status read_row(ig_builder *b, const reader *r, const columns *c, cons
   IG_TRY(locate(b, r, c, folder, item, use));
   if (!*use || !b->options->needs_labels)
     return IG_OK;
-  const char *text, *slash;
-  size_t n;
-  if (c->class_name >= 0) {
-    text = r->cell[c->class_name];
-    n = strlen(text);
-    if (!n)
-      return fail_at(r, (size_t)c->class_name, "empty; expected a class");
-  } else {
-    slash = strrchr(item->sample.path, '/');
-    for (text = slash; text && text > item->sample.path && text[-1] != '/';)
-      text--;
-    n = text ? (size_t)(slash - text) : 0;
-    if (!n)
-      return fail_at(r, (size_t)c->file, "no class: the file stands in no folder, and there is no column class");
+  if (b->n_columns) {
+    ig_text cells = {0};
+    ig_status status = IG_OK;
+    for (size_t i = 0; i < b->n_columns && status == IG_OK; i++)
+      status = ig_text_add(&cells, r->cell[b->column_numbers[i]], strlen(r->cell[b->column_numbers[i]]) + 1);
+    if (status == IG_OK)
+      status = ig_dataset_text(b->d, cells.data, cells.n, &item->cells);
+    ig_free(cells.data);
+    return status;
   }
-  return ig_dataset_text(b->d, text, n, &item->class_name);
+  const char *slash = strrchr(item->sample.path, '/'), *text = slash;
+  while (text && text > item->sample.path && text[-1] != '/')
+    text--;
+  if (!text || text == slash)
+    return fail_at(r, (size_t)c->file, "no class: the file stands in no folder, and there is no column class");
+  return ig_dataset_text(b->d, text, (size_t)(slash - text), &item->class_name);
 }
 
 ig_status ig_read_split_csv(ig_builder *b, const char *csv) {
@@ -215,12 +265,14 @@ ig_status ig_read_split_csv(ig_builder *b, const char *csv) {
   IG_GOTO(next_row(r, &more));
   if (!more)
     IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s:1:1: the split file is empty; expected a header with file and split", csv));
-  columns c = {find_column(r, "file", "path"), find_column(r, "split", "part"), find_column(r, "class", "label"),
-               find_column(r, "group", NULL)};
+  columns c = {find_column(r, "file", "path"), find_column(r, "split", "part"), find_column(r, "group", NULL)};
   size_t n_columns = r->n;
-  if (c.file < 0 || c.part < 0)
-    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s:%zu:1: the header lacks a column %s; found %zu columns, the first is %s", csv,
-                    r->row, c.file < 0 ? "file (or path)" : "split (or part)", n_columns, ig_quote(q, r->cell[0])));
+  if (c.file < 0)
+    IG_GOTO(ig_fail(IG_ERR_FORMAT,
+                    "%s:%zu:1: the header lacks a column file (or path); found %zu columns, the first is %s", csv,
+                    r->row, n_columns, ig_quote(q, r->cell[0])));
+  b->csv = csv;
+  IG_GOTO(find_labels(b, r, &c));
   for (;;) {
     ig_candidate item;
     bool use = false;

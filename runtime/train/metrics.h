@@ -71,6 +71,27 @@ void ig_metrics_fini(ig_metrics *m);
 // names [k] or NULL (then the class numbers); bytes that are not UTF-8 are written as \xNN. *out: json_decref.
 ig_status ig_metrics_json(const ig_metrics *m, const char *const *names, double loss, json_t **out);
 
+typedef struct ig_multilabel {
+  int64_t n;         // samples
+  int32_t n_labels;  // k
+  double accuracy;   // samples of which every label is right
+  ig_interval accuracy_interval;
+  double label_accuracy;        // single answers that are right, of n k
+  ig_prf macro;                 // means over all k labels
+  ig_prf micro, weighted;       // of all answers together; by support
+  double roc_auc;               // mean over labels that hold for some and not for all samples; NaN without any
+  double average_precision;     // mean over labels that hold for some sample; NaN without any
+  ig_class_metrics *per_label;  // [k], owned
+} ig_multilabel;
+
+// logits [n, k] (the sigmoid is taken here), targets [n, k] of 0 and 1. IG_ERR_DATA: no sample; IG_ERR_NUMERIC: a logit
+// that is not finite. On success *out owns memory: ig_multilabel_fini.
+ig_status ig_metrics_multilabel(const float *logits, const float *targets, size_t n, int32_t k, ig_multilabel *out);
+void ig_multilabel_fini(ig_multilabel *m);
+// n, loss, accuracy, accuracy_interval, label_accuracy, precision, recall, f1 (macro), micro, weighted, roc_auc,
+// average_precision, per_class.
+ig_status ig_multilabel_json(const ig_multilabel *m, const char *const *names, double loss, json_t **out);
+
 typedef struct ig_regression {
   int64_t n;
   double mse, rmse, mae;

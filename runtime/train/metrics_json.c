@@ -35,9 +35,9 @@ static ig_status class_name(const char *const *names, int32_t c, json_t **out) {
   return *out ? IG_OK : no_memory();
 }
 
-static ig_status per_class(const ig_metrics *m, const char *const *names, json_t *list) {
-  for (int32_t c = 0; c < m->n_classes; c++) {
-    const ig_class_metrics *x = &m->per_class[c];
+static ig_status per_class(const ig_class_metrics *classes, int32_t k, const char *const *names, json_t *list) {
+  for (int32_t c = 0; c < k; c++) {
+    const ig_class_metrics *x = &classes[c];
     json_t *name = NULL;
     IG_TRY(class_name(names, c, &name));
     json_t *row = json_pack("{s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:o}", "name", name, "precision", real(x->prf.precision),
@@ -81,7 +81,7 @@ ig_status ig_metrics_json(const ig_metrics *m, const char *const *names, double 
   *out = NULL;
   if (!rows || !confusion || !bins)
     IG_GOTO(no_memory());
-  IG_GOTO(per_class(m, names, rows));
+  IG_GOTO(per_class(m->per_class, m->n_classes, names, rows));
   IG_GOTO(matrix(m, confusion));
   IG_GOTO(calibration(m, bins));
   const struct {
@@ -122,6 +122,25 @@ done:
   json_decref(confusion);
   json_decref(bins);
   json_decref(j);
+  return status;
+}
+
+ig_status ig_multilabel_json(const ig_multilabel *m, const char *const *names, double loss, json_t **out) {
+  ig_status status = IG_OK;
+  json_t *rows = json_array();
+  *out = NULL;
+  if (!rows)
+    return no_memory();
+  IG_GOTO(per_class(m->per_label, m->n_labels, names, rows));
+  *out = json_pack("{s:I,s:o,s:o,s:[o,o],s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:O}", "n", (json_int_t)m->n, "loss",
+                   real(loss), "accuracy", real(m->accuracy), "accuracy_interval", real(m->accuracy_interval.low),
+                   real(m->accuracy_interval.high), "label_accuracy", real(m->label_accuracy), "precision",
+                   real(m->macro.precision), "recall", real(m->macro.recall), "f1", real(m->macro.f1), "micro",
+                   prf(&m->micro), "weighted", prf(&m->weighted), "roc_auc", real(m->roc_auc), "average_precision",
+                   real(m->average_precision), "per_class", rows);
+  status = *out ? IG_OK : no_memory();
+done:
+  json_decref(rows);
   return status;
 }
 

@@ -31,6 +31,8 @@ static ig_status curves(ig_text *t, const report_run *r) {
   IG_TRY(ig_text_addf(t, "<h2>How training went</h2><div class=grid>\n"));
   IG_TRY(chart(t, r, "Loss", "loss", true));
   IG_TRY(chart(t, r, "Accuracy", "accuracy", false));
+  IG_TRY(chart(t, r, "Average precision", "average_precision", false));
+  IG_TRY(chart(t, r, "RMSE", "rmse", true));
   IG_TRY(chart(t, r, "Learning rate", "lr", true));
   IG_TRY(chart(t, r, "Gradient norm", "grad_norm", true));
   return ig_text_addf(t, "</div>\n");
@@ -150,9 +152,13 @@ static ig_status mistakes(ig_text *t, const report_run *r) {
     n_wrong += is_wrong(order[i]);
   }
   qsort(order, r->n_samples, sizeof *order, by_badness);
+  const bool numbers = isfinite(ig_report_number(r->result, "rmse"));  // of which none is simply wrong
   size_t shown = n_wrong ? n_wrong < MAX_SHOTS ? n_wrong : MAX_SHOTS : r->n_samples < 4 ? r->n_samples : 4;
   ig_status status = IG_OK;
-  if (n_wrong)
+  if (numbers)
+    IG_GOTO(ig_text_addf(t, "<h2>Largest errors</h2><p class=soft>The %zu of %zu pictures that it missed most.</p>\n",
+                         shown, r->n_samples));
+  else if (n_wrong)
     IG_GOTO(ig_text_addf(t,
                          "<h2>Worst mistakes</h2><p class=soft>%zu of %zu were wrong; these are the %zu in which it "
                          "was most sure.</p>\n",

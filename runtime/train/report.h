@@ -21,6 +21,12 @@ extern "C" {
 ig_status ig_report_predictions_csv(const char *path, size_t n, const char *const *paths, const int32_t *labels,
                                     const float *logits, int32_t k, const char *const *classes);
 
+// The same for other tasks: header `path,label,predicted,p,loss,<names>...`; label, predicted [n]: texts; p [n] or NULL
+// (empty); loss [n]; values [n][k].
+ig_status ig_report_values_csv(const char *path, size_t n, const char *const *paths, char *const *labels,
+                               char *const *predicted, const double *p, const double *loss, const float *values,
+                               int32_t k, const char *const *names);
+
 // Reads args.yaml, environment.json, log.jsonl, result.json (what ig_train_run returns) and predictions.csv of
 // run_folder and writes one HTML file (atomically). What is missing or damaged is named in the report;
 // IG_ERR_NOT_FOUND when there is no folder, or neither log.jsonl nor result.json in it. The same folder gives the same

@@ -44,6 +44,34 @@ static ig_status line(ig_text *t, const char *path, int32_t label, const float *
   return ig_text_add(t, "\n", 1);
 }
 
+ig_status ig_report_values_csv(const char *path, size_t n, const char *const *paths, char *const *labels,
+                               char *const *predicted, const double *p, const double *loss, const float *values,
+                               int32_t k, const char *const *names) {
+  ig_status status = IG_OK;
+  ig_text t = {0};
+  IG_GOTO(ig_text_addf(&t, "path,label,predicted,p,loss"));
+  for (int32_t c = 0; c < k; c++) {
+    IG_GOTO(ig_text_add(&t, ",", 1));
+    IG_GOTO(field(&t, "", names[c]));
+  }
+  for (size_t i = 0; i < n; i++) {
+    const char *const texts[] = {paths[i], labels[i], predicted[i]};
+    for (int f = 0; f < 3; f++) {
+      IG_GOTO(ig_text_add(&t, f ? "," : "\n", 1));
+      IG_GOTO(field(&t, "", texts[f]));
+    }
+    IG_GOTO(p ? ig_text_addf(&t, ",%.9g", p[i]) : ig_text_add(&t, ",", 1));
+    IG_GOTO(ig_text_addf(&t, ",%.9g", loss[i]));
+    for (int32_t c = 0; c < k; c++)
+      IG_GOTO(ig_text_addf(&t, ",%.9g", (double)values[i * (size_t)k + (size_t)c]));
+  }
+  IG_GOTO(ig_text_add(&t, "\n", 1));
+  IG_GOTO(ig_file_write_atomic(path, t.data, t.n));
+done:
+  ig_free(t.data);
+  return status;
+}
+
 ig_status ig_report_predictions_csv(const char *path, size_t n, const char *const *paths, const int32_t *labels,
                                     const float *logits, int32_t k, const char *const *classes) {
   ig_status status = IG_OK;

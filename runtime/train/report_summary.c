@@ -132,7 +132,12 @@ static ig_status judge(const report_run *r, double n, double accuracy, double lo
   double most = 0, ece = ig_report_number(r->result, "ece");
   for (size_t c = 0; c < json_array_size(per_class); c++)
     most = fmax(most, ig_report_number(json_array_get(per_class, c), "support"));
-  if (n > 0 && low <= most / n)
+  const bool labels = isfinite(ig_report_number(r->result, "label_accuracy"));
+  if (labels && accuracy < 0.9)
+    IG_TRY(ig_text_addf(&f->care, "<li>In %.0f of 100 pictures some label is wrong.</li>", 100 * (1 - accuracy)));
+  else if (labels)
+    ;  // no class is the most frequent one: labels come together
+  else if (n > 0 && low <= most / n)
     IG_TRY(ig_text_addf(&f->bad,
                         "<li>It is not surely better than always answering the most frequent class, which is right in "
                         "%.1f %%.</li>",
@@ -200,11 +205,12 @@ ig_status ig_report_summary(ig_text *t, const report_run *r) {
     ig_interval i = ig_interval_wilson95((int64_t)llround(accuracy * n), (int64_t)n);
     if (json_is_number(json_array_get(pair, 0)) && json_is_number(json_array_get(pair, 1)))
       i = (ig_interval){json_number_value(json_array_get(pair, 0)), json_number_value(json_array_get(pair, 1))};
-    IG_GOTO(
-        ig_text_addf(t,
-                     "<p class=big>%.1f %%</p><p>right on %.0f validation pictures that it was not trained on; 95 %% "
-                     "interval %.1f&ndash;%.1f %%.</p>\n",
-                     100 * accuracy, n, 100 * i.low, 100 * i.high));
+    const bool labels = isfinite(ig_report_number(r->result, "label_accuracy"));
+    IG_GOTO(ig_text_addf(t,
+                         "<p class=big>%.1f %%</p><p>%s %.0f validation pictures that it was not trained on; 95 %% "
+                         "interval %.1f&ndash;%.1f %%.</p>\n",
+                         100 * accuracy, labels ? "have every label right, of" : "right on", n, 100 * i.low,
+                         100 * i.high));
     IG_GOTO(trained(t, r));
     IG_GOTO(confusions(t, r, &f));
     IG_GOTO(judge(r, n, accuracy, i.low, i.high, &f));

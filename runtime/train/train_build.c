@@ -43,20 +43,10 @@ static ig_status build_step(ig_trainer *t, bool recompute) {
   t->io.pictures = ig_graph_input(g, "pictures", IG_U8, IG_SHAPE4(n, side, side, 3));
   t->io.aug = ig_graph_input(g, "aug", IG_F32, IG_SHAPE2(n, IG_N_AUG));
   t->io.partner = ig_graph_input(g, "partner", IG_I32, IG_SHAPE1(n));
-  t->io.labels = ig_graph_input(g, "labels", IG_I32, IG_SHAPE1(n));
-  t->io.second_labels = ig_graph_input(g, "second_labels", IG_I32, IG_SHAPE1(n));
-  t->io.lam = ig_graph_input(g, "lam", IG_F32, IG_SHAPE1(n));
   t->io.weights = ig_graph_input(g, "weights", IG_F32, IG_SHAPE1(n));
-  t->io.class_weights =
-      o->class_weights ? ig_graph_input(g, "class_weights", IG_F32, IG_SHAPE1(t->session->config.classes)) : NULL;
   ig_tensor *x = ig_picture(g, "normalise", t->io.pictures, t->io.aug, t->io.partner, &attr);
   ig_tensor *logits = o->session.model->build(o->session.model, g, &t->session->config, x, t->io.weights);
-  bool focal = o->loss && !strcmp(o->loss, "focal");
-  ig_loss loss = ig_softmax_xent(g, "loss", logits, t->io.labels, t->io.second_labels, t->io.lam, t->io.weights,
-                                 t->io.class_weights,
-                                 &(ig_xent_attr){.label_smoothing = (float)o->label_smoothing,
-                                                 .focal_gamma = focal ? (float)o->focal_gamma : 0,
-                                                 .weight_per_row = focal});
+  ig_loss loss = ig_trainer_add_loss(t, g, logits);
   IG_TRY(ig_graph_status(g));
   t->io.loss = loss.sum;
   t->io.weight = loss.weight;
@@ -184,6 +174,7 @@ static ig_status plan_all(ig_trainer *t, ig_plan_summary *summary) {
   const ig_train_options *o = t->o;
   ig_session_options session = o->session;
   session.classes = o->data->n_classes;
+  IG_TRY(ig_trainer_set_task(t));
   IG_TRY(ig_session_create(&session, &t->session));
   IG_TRY(apply_patterns(t));
   t->micro = o->batch / (o->accumulate > 1 ? o->accumulate : 1);
@@ -301,7 +292,9 @@ void ig_trainer_release(ig_trainer *t) {
   ig_free(t->state_before);
   ig_loader_destroy(t->loader);
   ig_events_close(t->events);
-  ig_metrics_fini(&t->metrics);
+  ig_free(t->target_mean);
+  ig_free(t->target_std);
+  ig_free(t->targets);
   ig_free(t->checkpoints);
   ig_free(t->log_path);
   ig_free(t->best_path);

@@ -100,15 +100,26 @@ ig_status ig_trainer_log_step(ig_trainer *t) {
   return append(t, line);
 }
 
-ig_status ig_trainer_log_eval(ig_trainer *t, double loss) {
-  const ig_metrics *m = &t->metrics;
-  json_t *line = json_pack("{s:I, s:I, s:s, s:o, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->step,
-                           "epoch", (json_int_t)ig_trainer_epoch(t), "split", "val", "loss", number(loss), "accuracy",
-                           m->accuracy, "top5", m->top5, "precision", m->macro.precision, "recall", m->macro.recall,
-                           "f1", m->macro.f1, "ece", m->ece, "seconds", ig_trainer_seconds(t));
-  IG_TRY(ig_events_scalar(t->events, 0, t->step, "val/loss", loss));
-  IG_TRY(ig_events_scalar(t->events, 0, t->step, "val/accuracy", m->accuracy));
-  return append(t, line);
+ig_status ig_trainer_log_eval(ig_trainer *t, const ig_outcome *o) {
+  json_t *line = json_pack("{s:I, s:I, s:s}", "step", (json_int_t)t->step, "epoch", (json_int_t)ig_trainer_epoch(t),
+                           "split", "val");
+  json_t *metrics = ig_outcome_log(&t->head, o), *value;
+  const char *key;
+  ig_status status = IG_OK;
+  json_object_foreach(metrics, key, value) {
+    char tag[64];
+    snprintf(tag, sizeof tag, "val/%s", key);
+    if (json_is_number(value))
+      IG_GOTO(ig_events_scalar(t->events, 0, t->step, tag, json_number_value(value)));
+  }
+  if (!line || !metrics || json_object_update(line, metrics) ||
+      json_object_set_new(line, "seconds", json_real(ig_trainer_seconds(t))))
+    IG_GOTO(ig_fail(IG_ERR_MEMORY, "log: out of memory"));
+  status = append(t, json_incref(line));
+done:
+  json_decref(metrics);
+  json_decref(line);
+  return status;
 }
 
 static void clock_text(double seconds, char text[32]) {
@@ -136,8 +147,8 @@ void ig_trainer_show(ig_trainer *t, bool now) {
   double per_step = steps_here > 0 ? here / (double)steps_here : 0;
   clock_text(per_step * (double)(t->total_steps - t->step), eta);
   if (t->best.exists)
-    snprintf(best, sizeof best, "  best %s %.4g (epoch %lld)", t->o->monitor ? t->o->monitor : "accuracy",
-             fabs(t->best.score), (long long)t->best.epoch);
+    snprintf(best, sizeof best, "  best %s %.4g (epoch %lld)", t->monitor, fabs(t->best.score),
+             (long long)t->best.epoch);
   snprintf(text, sizeof text,
            "epoch %lld  step %lld/%lld  loss %.4f%s  %.1f img/s  data wait %.1f%%  %.0f MiB  %s left",
            (long long)ig_trainer_epoch(t), (long long)t->step, (long long)t->total_steps, loss, best, t->shown_rate,
@@ -145,28 +156,12 @@ void ig_trainer_show(ig_trainer *t, bool now) {
   t->cb->progress(t->cb->user, text);
 }
 
-// predictions.csv of the validation part from scores.
-static ig_status write_predictions(ig_trainer *t, const ig_scores *scores) {
-  const char **names = NULL;
-  char *path = NULL;
-  ig_status status = IG_OK;
-  IG_GOTO(ig_alloc_array(scores->n + 1, sizeof *names, "predictions", &names));
-  for (size_t i = 0; i < scores->n; i++)
-    names[i] = t->o->data->samples[scores->sample[i]].path;
-  IG_GOTO(ig_path_join(&path, t->o->out, "predictions.csv"));
-  IG_GOTO(ig_report_predictions_csv(path, scores->n, names, scores->labels, scores->logits, t->o->data->n_classes,
-                                    (const char *const *)t->o->data->classes));
-done:
-  ig_free(names);
-  ig_free(path);
-  return status;
-}
-
 // Reads the best weights back, evaluates them on the validation part, and writes predictions.csv, result.json and
 // report.html.
 ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
   ig_session *s = t->session;
   ig_scores scores;
+  ig_outcome outcome = {0};
   json_t *metrics = NULL;
   char *path = NULL, *text = NULL;
   ig_status status = IG_OK;
@@ -179,10 +174,9 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
     IG_GOTO(ig_evaluator_refresh(t->evaluator, false));
     IG_GOTO(ig_evaluate(t->evaluator, t->o->data, IG_PART_VAL, t->o->eval_crop_ratio, t->o->loader_threads, false,
                         t->cb, &scores));
-    ig_metrics_fini(&t->metrics);
-    IG_GOTO(ig_metrics_classify(scores.logits, scores.labels, NULL, scores.n, t->o->data->n_classes, &t->metrics));
-    IG_GOTO(ig_metrics_json(&t->metrics, (const char *const *)t->o->data->classes, NAN, &metrics));
-    IG_GOTO(write_predictions(t, &scores));
+    IG_GOTO(ig_outcome_measure(&t->head, &scores, t->o->data, &outcome));
+    IG_GOTO(ig_outcome_json(&t->head, &outcome, &metrics));
+    IG_GOTO(ig_trainer_write_predictions(t, &scores));
   } else {
     metrics = json_object();
   }
@@ -207,6 +201,7 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
   else
     ig_trainer_line(t, "warning: the report could not be written: %s", ig_error_message());
 done:
+  ig_outcome_fini(&outcome);
   ig_scores_fini(&scores);
   json_decref(metrics);
   ig_free(path);

@@ -75,7 +75,10 @@ uint64_t ig_trainer_snapshot_bytes(const ig_trainer *t) { return measure(t, ig_c
 
 static ig_weights_info info_of(const ig_trainer *t) {
   ig_weights_info info = {.model = (char *)t->o->session.model->name,
-                          .task = (char *)"classify",
+                          .task = (char *)ig_task_name(t->head.task),
+                          .loss = (char *)t->head.loss,
+                          .target_mean = t->target_mean,
+                          .target_std = t->target_std,
                           .classes = t->o->data->classes,
                           .n_classes = t->o->data->n_classes,
                           .image_size = t->o->image_size,

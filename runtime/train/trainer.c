@@ -72,7 +72,10 @@ static ig_status run_micro_batches(ig_trainer *t, double *loss, double *weight) 
               {t->io.labels, b->labels},     {t->io.lam, b->lam}, {t->io.second_labels, b->second_labels},
               {t->io.weights, b->weights}};
     for (size_t k = 0; k < sizeof io / sizeof *io; k++)
-      IG_TRY(ig_plan_set_io(t->step_plan, io[k].tensor, io[k].address));
+      if (io[k].tensor)  // each task has its own
+        IG_TRY(ig_plan_set_io(t->step_plan, io[k].tensor, io[k].address));
+    if (t->io.targets)
+      IG_TRY(ig_trainer_set_targets(t, b));
     IG_TRY(ig_plan_run(t->step_plan, NULL));
     if (n > 1)
       IG_TRY(ig_plan_run(t->sum_plan, NULL));
@@ -153,28 +156,20 @@ static ig_status handle_bad(ig_trainer *t) {
                  (long long)t->step, t->bad_in_a_row, names, t->saved_step >= 0 ? t->checkpoints : "none");
 }
 
-static double score_of(const ig_trainer *t, double loss) {
-  const char *monitor = t->o->monitor ? t->o->monitor : "accuracy";
-  if (!strcmp(monitor, "loss"))
-    return -loss;
-  if (!strcmp(monitor, "f1"))
-    return t->metrics.macro.f1;
-  return t->metrics.accuracy;
-}
-
 static ig_status evaluate(ig_trainer *t) {
   ig_scores scores;
+  ig_outcome outcome = {0};
+  char text[128];
   ig_status status = IG_OK;
   uint64_t begin = ig_now_ns();
   ig_scores_init(&scores, t->o->data->n_classes);
   IG_GOTO(ig_evaluator_refresh(t->evaluator, t->o->ema > 0));
   IG_GOTO(ig_evaluate(t->evaluator, t->o->data, IG_PART_VAL, t->o->eval_crop_ratio, t->o->loader_threads, t->o->strict,
                       t->cb, &scores));
-  ig_metrics_fini(&t->metrics);
-  IG_GOTO(ig_metrics_classify(scores.logits, scores.labels, NULL, scores.n, t->o->data->n_classes, &t->metrics));
-  double loss = t->metrics.nll, score = score_of(t, loss);
+  IG_GOTO(ig_outcome_measure(&t->head, &scores, t->o->data, &outcome));
+  double loss = outcome.loss, score = ig_outcome_score(&t->head, &outcome, t->monitor);
   bool better = !t->best.exists || score > t->best.score || (score == t->best.score && loss < t->best.loss);
-  IG_GOTO(ig_trainer_log_eval(t, loss));
+  IG_GOTO(ig_trainer_log_eval(t, &outcome));
   if (better) {
     t->best = (ig_best){true, t->step, ig_trainer_epoch(t), score, loss};
     t->evaluations_since_best = 0;
@@ -184,10 +179,11 @@ static ig_status evaluate(ig_trainer *t) {
   }
   if (t->cb->progress)
     t->cb->progress(t->cb->user, "");
-  ig_trainer_line(t, "epoch %lld  step %lld  train loss %.4f  validation loss %.4f  accuracy %.2f %%  f1 %.3f%s",
-                  (long long)ig_trainer_epoch(t), (long long)t->step, t->last_loss, loss, 100 * t->metrics.accuracy,
-                  t->metrics.macro.f1, better ? "  best" : "");
+  ig_trainer_line(t, "epoch %lld  step %lld  train loss %.4f  validation loss %.4f  %s%s",
+                  (long long)ig_trainer_epoch(t), (long long)t->step, t->last_loss, loss,
+                  ig_outcome_text(&t->head, &outcome, text), better ? "  best" : "");
 done:
+  ig_outcome_fini(&outcome);
   ig_scores_fini(&scores);
   t->logged_ns += ig_now_ns() - begin;  // training rates do not count evaluation
   return status;

@@ -6,8 +6,8 @@
 #include <jansson.h>
 
 #include "runtime/data/loader.h"
-#include "runtime/train/metrics.h"
 #include "runtime/train/optimizer.h"
+#include "runtime/train/outcome.h"
 #include "runtime/train/schedule.h"
 #include "runtime/train/session.h"
 
@@ -39,9 +39,9 @@ typedef struct ig_train_options {
   int image_size;
   double eval_crop_ratio;
   ig_augment augment;
-  double label_smoothing, focal_gamma;
-  const char *loss;            // "ce", "focal"
-  const float *class_weights;  // [classes] or NULL
+  double label_smoothing, focal_gamma, huber_delta;
+  const char *loss;            // by the data's task: "ce", "focal"; "mse", "l1", "huber"; "bce", "focal"
+  const float *class_weights;  // [classes] or NULL; multilabel: weight of a label where it holds
   ig_optimizer_options optimizer;
   ig_schedule schedule;  // total and warmup are filled by the caller in steps
   double ema;            // decay; 0 = off; ramps up as min(ema, (1 + t) / (10 + t))
@@ -54,7 +54,7 @@ typedef struct ig_train_options {
   int keep;
   double time_limit;    // seconds; 0 = none
   int64_t patience;     // evaluations without improvement; 0 = off
-  const char *monitor;  // "accuracy", "loss", "f1"
+  const char *monitor;  // by the data's task: ig_task_check
   bool strict, recompute;
   uint64_t memory;       // budget; 0 = none
   uint64_t cache_bytes;  // of decoded pictures

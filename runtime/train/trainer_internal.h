@@ -22,7 +22,11 @@ typedef struct ig_trainer {
   const ig_train_options *o;
   const ig_train_callbacks *cb;
   ig_session *session;
-  int micro;  // pictures of a micro-batch
+  ig_head head;
+  const char *monitor;              // what the best epoch is best in
+  float *target_mean, *target_std;  // regress: of the training part, [head.n]
+  float *targets;                   // [micro, head.n] as the loss takes them
+  int micro;                        // pictures of a micro-batch
   int64_t total_steps, n_train;
 
   // Step plan: forward and backward of a micro-batch. Update plan: norm, clipping, optimizer, averages.
@@ -30,7 +34,8 @@ typedef struct ig_trainer {
   ig_plan *step_plan, *update_plan, *sum_plan;
   ig_evaluator *evaluator;
   struct {
-    ig_tensor *pictures, *aug, *partner, *labels, *second_labels, *lam, *weights, *class_weights, *loss, *weight;
+    ig_tensor *pictures, *aug, *partner, *labels, *second_labels, *lam, *targets, *weights, *class_weights, *loss,
+        *weight;
   } io;
   ig_optimizer_io opt_io;
   int n_moments;
@@ -65,10 +70,15 @@ typedef struct ig_trainer {
   int save_failures;                      // in a row
   double shown_rate, shown_wait;          // of the progress line
   int bad_in_a_row, fallbacks;
-  ig_metrics metrics;  // of the last evaluation
-  bool has_metrics;
 } ig_trainer;
 
+// train_task.c
+// Head, its loss and the scales of targets; before anything is built.
+ig_status ig_trainer_set_task(ig_trainer *t);
+// The loss of logits: inputs of the step graph in t->io.
+ig_loss ig_trainer_add_loss(ig_trainer *t, ig_graph *g, ig_tensor *logits);
+ig_status ig_trainer_set_targets(ig_trainer *t, const ig_batch *b);
+ig_status ig_trainer_write_predictions(ig_trainer *t, const ig_scores *scores);
 // train_build.c
 ig_status ig_trainer_build(ig_trainer *t);
 void ig_trainer_release(ig_trainer *t);
@@ -86,7 +96,7 @@ ig_status ig_trainer_save_best(ig_trainer *t);
 // train_log.c
 ig_status ig_trainer_log_open(ig_trainer *t);
 ig_status ig_trainer_log_step(ig_trainer *t);
-ig_status ig_trainer_log_eval(ig_trainer *t, double loss);
+ig_status ig_trainer_log_eval(ig_trainer *t, const ig_outcome *o);
 void ig_trainer_show(ig_trainer *t, bool now);
 ig_status ig_trainer_finish(ig_trainer *t, json_t **result);
 void ig_trainer_line(const ig_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -14,9 +14,11 @@ extern "C" {
 typedef struct ig_weights_info {
   char *path;      // the file that was found (a run folder's model.safetensors, say)
   char *model;     // name of model=
-  char *task;      // "classify", "regress"
+  char *task;      // "classify", "regress", "multilabel"
   char **classes;  // [n_classes]
-  int n_classes;   // from the metadata, else from the head's shape, else 0
+  int n_classes;   // from the metadata, else from the head's shape, else 0; outputs of the head in every task
+  char *loss;      // regress: what was minimised
+  float *target_mean, *target_std;  // regress: [n_classes] output x stands for mean + std x; NULL: x itself
   int image_size;
   double eval_crop_ratio;
   float mean[3], std[3];
@@ -53,7 +55,7 @@ ig_status ig_weights_load(const char *path, const ig_model *model, const ig_para
                           ig_weights_report *report);
 // Writes .safetensors with public names and shapes, num_batches_tracked beside each running_mean (so that torchvision
 // loads it with strict=True), and the info as metadata: ingot.model, ingot.task, ingot.classes (JSON array),
-// ingot.preprocessing (JSON), ingot.step.
+// ingot.targets (regress: JSON with loss, mean, std), ingot.preprocessing (JSON), ingot.step.
 ig_status ig_weights_save(const char *path, const ig_params *params, const float *const buffers[IG_N_PARAM_KINDS],
                           const ig_weights_info *info, int64_t batches_tracked);
 

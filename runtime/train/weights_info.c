@@ -64,6 +64,37 @@ done:
   return status;
 }
 
+// Finite numbers, one a class.
+static ig_status read_numbers(const texts *t, const json_t *list, const ig_weights_info *info, bool positive,
+                              float **out) {
+  const size_t n = json_array_size(list);
+  if (n != (size_t)info->n_classes || n == 0)
+    return bad(t, "ingot.targets", "as many numbers as ingot.classes has names expected in mean and std");
+  IG_TRY(ig_alloc_array(n, sizeof **out, "scales of targets", out));
+  for (size_t i = 0; i < n; i++) {
+    const json_t *v = json_array_get(list, i);
+    (*out)[i] = (float)json_number_value(v);
+    if (!json_is_number(v) || !isfinite((*out)[i]) || (positive && (*out)[i] <= 0))
+      return bad(t, "ingot.targets", "mean: finite numbers, std: numbers above 0 expected");
+  }
+  return IG_OK;
+}
+
+static ig_status read_targets(const texts *t, ig_weights_info *info) {
+  json_t *j = NULL;
+  ig_status status = parse_json(t, "ingot.targets", &j);
+  if (!j)
+    return status;
+  const char *loss = json_string_value(json_object_get(j, "loss"));
+  if (loss)
+    IG_GOTO(ig_strdup(loss, &info->loss));
+  IG_GOTO(read_numbers(t, json_object_get(j, "mean"), info, false, &info->target_mean));
+  IG_GOTO(read_numbers(t, json_object_get(j, "std"), info, true, &info->target_std));
+done:
+  json_decref(j);
+  return status;
+}
+
 static bool three(const json_t *list, float out[3]) {
   for (size_t i = 0; i < 3; i++) {
     const json_t *v = json_array_get(list, i);
@@ -102,6 +133,7 @@ static ig_status read_texts(const texts *t, ig_weights_info *info) {
   IG_TRY(copy_text(t, "ingot.model", &info->model));
   IG_TRY(copy_text(t, "ingot.task", &info->task));
   IG_TRY(read_classes(t, info));
+  IG_TRY(read_targets(t, info));
   IG_TRY(read_preprocessing(t, info));
   const char *step = text_of(t, "ingot.step");
   if (step) {
@@ -209,17 +241,20 @@ void ig_weights_info_fini(ig_weights_info *info) {
   ig_free(info->path);
   ig_free(info->model);
   ig_free(info->task);
+  ig_free(info->loss);
+  ig_free(info->target_mean);
+  ig_free(info->target_std);
   memset(info, 0, sizeof *info);
 }
 
 // ---- writing ----
 
-enum { MAX_PAIRS = 5 };
+enum { MAX_PAIRS = 6 };
 
 typedef struct pairs {
   ig_st_pair items[MAX_PAIRS];
   size_t n;
-  char *classes, *preprocessing;  // free
+  char *classes, *targets, *preprocessing;  // free
   char step[24];
 } pairs;
 
@@ -249,6 +284,16 @@ static ig_status make_pairs(const ig_weights_info *info, pairs *p) {
     IG_TRY(dump(list, &p->classes));
     add_pair(p, "ingot.classes", p->classes);
   }
+  if (info->target_mean && info->target_std) {
+    json_t *mean = json_array(), *std = json_array();
+    for (int i = 0; i < info->n_classes; i++) {
+      json_array_append_new(mean, json_real((double)info->target_mean[i]));
+      json_array_append_new(std, json_real((double)info->target_std[i]));
+    }
+    IG_TRY(dump(json_pack("{s:s, s:o, s:o}", "loss", info->loss ? info->loss : "mse", "mean", mean, "std", std),
+                &p->targets));
+    add_pair(p, "ingot.targets", p->targets);
+  }
   if (info->has_preprocessing) {
     IG_TRY(
         dump(json_pack("{s:i, s:f, s:[f,f,f], s:[f,f,f]}", "image_size", info->image_size, "eval_crop_ratio",
@@ -264,6 +309,7 @@ static ig_status make_pairs(const ig_weights_info *info, pairs *p) {
 
 static void free_pairs(pairs *p) {
   free(p->classes);
+  free(p->targets);
   free(p->preprocessing);
 }
 

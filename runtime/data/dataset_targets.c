@@ -1,0 +1,269 @@
+// What is learned from the label columns of a split file: one class, numbers (regress), or any number of labels
+// (multilabel). Rule: a cell that does not fit is an error that names file:row:column.
+//
+// task=auto: one column with `;` in a cell is multilabel, numbers of which one has a fraction are regress, all else
+// classes; several columns (label_column=) of 0 and 1 alone are multilabel, of numbers regress.
+// multilabel: one column of names separated by `;` (empty: none holds), or a column a label that holds 0 or 1.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/base/mem.h"
+#include "runtime/base/text.h"
+#include "runtime/data/dataset_internal.h"
+
+enum { STRATA = 5, STRATUM_SAMPLES = 10, MAX_LABELS = 1 << 16 };
+
+static ig_status fail_cell(const ig_builder *b, const ig_candidate *item, size_t column, const char *cell,
+                           const char *expected) {
+  char q[IG_QUOTE_BYTES], q2[IG_QUOTE_BYTES];
+  return ig_fail(IG_ERR_FORMAT, "%s:%zu:%zu: column %s: found %s, expected %s", b->csv, item->row,
+                 b->column_numbers[column] + 1, ig_quote(q2, b->columns[column]), ig_quote(q, cell), expected);
+}
+
+static const char *trimmed_end(const char *from, const char *to) {
+  while (to > from && (to[-1] == ' ' || to[-1] == '\t'))
+    to--;
+  return to;
+}
+
+// A finite number that fits a float, blanks around it allowed.
+static bool number_of(const char *cell, double *out) {
+  char *end;
+  *out = strtod(cell, &end);
+  return end != cell && !*(end + strspn(end, " \t")) && isfinite((float)*out);
+}
+
+typedef struct kind {
+  bool lists, numbers, fraction, bits;
+} kind;
+
+// What the cells of all rows allow.
+static kind look(const ig_builder *b) {
+  kind k = {.numbers = true, .bits = true};
+  for (size_t i = 0; i < b->n; i++) {
+    const char *cell = b->items[i].cells;
+    for (size_t c = 0; cell && c < b->n_columns; c++, cell += strlen(cell) + 1) {
+      double x;
+      bool is_number = number_of(cell, &x);
+      k.lists |= strchr(cell, ';') != NULL;
+      k.numbers &= is_number;
+      k.fraction |= is_number && x != floor(x);
+      k.bits &= is_number && (x == 0 || x == 1);
+    }
+  }
+  return k;
+}
+
+ig_status ig_decide_task(ig_builder *b) {
+  ig_dataset *d = b->d;
+  d->task = b->options->task;
+  if (b->n_columns == 0) {
+    if (d->task == IG_TASK_REGRESS || d->task == IG_TASK_MULTILABEL)
+      return ig_fail(IG_ERR_DATA,
+                     "task=%s needs split=FILE.csv with a column file and the columns of its %s; %s has none",
+                     ig_task_name(d->task), d->task == IG_TASK_REGRESS ? "numbers" : "labels", d->path);
+    d->task = IG_TASK_CLASSIFY;
+    return IG_OK;
+  }
+  if (d->task == IG_TASK_AUTO) {
+    kind k = look(b);
+    d->task = b->n_columns > 1          ? (k.bits ? IG_TASK_MULTILABEL : IG_TASK_REGRESS)
+              : k.lists                 ? IG_TASK_MULTILABEL
+              : k.numbers && k.fraction ? IG_TASK_REGRESS
+                                        : IG_TASK_CLASSIFY;
+    if (d->task != IG_TASK_CLASSIFY)
+      ig_builder_warn(b, "task=%s, by the cells of %s (column %s); task= says otherwise", ig_task_name(d->task), b->csv,
+                      b->columns[0]);
+  }
+  if (d->task != IG_TASK_CLASSIFY)
+    return IG_OK;
+  if (b->n_columns > 1)
+    return ig_fail(IG_ERR_USAGE, "task=classify takes one label_column; %zu were found", b->n_columns);
+  for (size_t i = 0; i < b->n; i++) {
+    b->items[i].class_name = b->items[i].cells;
+    if (!*b->items[i].cells)
+      return fail_cell(b, &b->items[i], 0, "", "a class");
+  }
+  return IG_OK;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+// Next name of a list; false at its end. Empty names are passed over.
+static bool next_name(const char **at, const char **from, size_t *n) {
+  while (**at) {
+    const char *end = *at + strcspn(*at, ";"), *start = *at + strspn(*at, " \t");
+    *at = *end ? end + 1 : end;
+    end = trimmed_end(start, end);
+    if (end > start) {
+      *from = start;
+      *n = (size_t)(end - start);
+      return true;
+    }
+  }
+  return false;
+}
+
+// Names of all labels: those of the weights, the columns, or what stands in the lists.
+static ig_status name_targets(ig_builder *b, bool lists) {
+  ig_dataset *d = b->d;
+  const ig_dataset_options *o = b->options;
+  const char **names = NULL, *text;
+  size_t n = 0, capacity = 0, kept = 0, length;
+  ig_status status = IG_OK;
+  if (o->classes || !lists) {
+    n = o->classes ? (size_t)o->n_classes : b->n_columns;
+    IG_GOTO(ig_grow(&names, &capacity, 0, n, sizeof *names, "names of targets"));
+    for (size_t i = 0; i < n; i++) {
+      text = o->classes ? o->classes[i] : b->columns[i];
+      IG_GOTO(ig_dataset_text(d, text, strlen(text), &names[i]));
+    }
+    if (!lists && n != b->n_columns)
+      IG_GOTO(
+          ig_fail(IG_ERR_MISMATCH, "%s: %zu columns of targets found, the weights have %zu", b->csv, b->n_columns, n));
+  } else {
+    for (size_t i = 0; i < b->n; i++)
+      for (const char *at = b->items[i].cells; next_name(&at, &text, &length);) {
+        IG_GOTO(ig_grow(&names, &capacity, n, n + 1, sizeof *names, "names of labels"));
+        IG_GOTO(ig_dataset_text(d, text, length, &names[n++]));
+      }
+    if (n)
+      qsort((void *)names, n, sizeof *names, by_text);
+    for (size_t i = 0; i < n; i++)
+      if (kept == 0 || strcmp(names[kept - 1], names[i]))
+        names[kept++] = names[i];
+    n = kept;
+  }
+  if (n == 0 || n > MAX_LABELS)
+    IG_GOTO(ig_fail(IG_ERR_DATA, "%s: %zu labels in column %s; 1 to %d are possible", b->csv, n, b->columns[0],
+                    MAX_LABELS));
+  IG_GOTO(ig_alloc_array(n, sizeof *d->classes, "names of targets", &d->classes));
+  for (size_t i = 0; i < n; i++)
+    d->classes[i] = (char *)names[i];
+  d->n_classes = (int)n;
+done:
+  ig_free(names);
+  return status;
+}
+
+static ig_status read_list(const ig_builder *b, const ig_candidate *item, float *to) {
+  const ig_dataset *d = b->d;
+  const char *text;
+  size_t length;
+  for (const char *at = item->cells; next_name(&at, &text, &length);) {
+    int c = 0;
+    while (c < d->n_classes && (strncmp(d->classes[c], text, length) || d->classes[c][length]))
+      c++;
+    if (c == d->n_classes)
+      return fail_cell(b, item, 0, item->cells, "labels that the weights know");
+    to[c] = 1;
+  }
+  return IG_OK;
+}
+
+static ig_status read_numbers(const ig_builder *b, const ig_candidate *item, float *to) {
+  bool bits = b->d->task == IG_TASK_MULTILABEL;
+  const char *cell = item->cells;
+  for (size_t c = 0; c < b->n_columns; c++, cell += strlen(cell) + 1) {
+    double x;
+    if (!number_of(cell, &x))
+      return fail_cell(b, item, c, cell, bits ? "0 or 1" : "a finite number");
+    if (bits && x != 0 && x != 1)
+      return fail_cell(b, item, c, cell, "0 or 1");
+    to[c] = (float)x;
+  }
+  return IG_OK;
+}
+
+// What does not vary in training cannot be learned.
+static ig_status check_targets(const ig_builder *b) {
+  const ig_dataset *d = b->d;
+  size_t k = (size_t)d->n_classes;
+  char q[IG_QUOTE_BYTES];
+  for (size_t c = 0; c < k; c++) {
+    const float *first = NULL;
+    bool varies = false;
+    size_t n = 0;
+    for (size_t i = 0; i < b->n; i++) {
+      if (b->items[i].part != IG_PART_TRAIN && b->items[i].part != IG_PART_NONE)
+        continue;
+      const float *x = &d->targets[i * k + c];
+      first = first ? first : x;
+      varies |= *x != *first;
+      n++;
+    }
+    if (n && !varies)
+      return ig_fail(IG_ERR_DATA, "%s: %s is %g in all %zu training samples: there is nothing to learn; %s", b->csv,
+                     ig_quote(q, d->classes[c]), (double)*first, n,
+                     d->task == IG_TASK_REGRESS ? "leave it out by label_column=" : "add samples of the other kind");
+  }
+  return IG_OK;
+}
+
+typedef struct ranked {
+  float value;
+  size_t item;
+} ranked;
+
+static int by_value(const void *pa, const void *pb) {
+  const ranked *a = pa, *b = pb;
+  return a->value != b->value ? (a->value > b->value) - (a->value < b->value)
+                              : (a->item > b->item) - (a->item < b->item);
+}
+
+// regress: fifths by the first number; multilabel: the rarest label that holds, and one for those without.
+static ig_status set_strata(ig_builder *b) {
+  const ig_dataset *d = b->d;
+  size_t k = (size_t)d->n_classes, *counts = NULL;
+  ranked *order = NULL;
+  ig_status status = IG_OK;
+  if (d->task == IG_TASK_REGRESS) {
+    size_t strata = b->n / STRATUM_SAMPLES;
+    b->n_strata = strata < 1 ? 1 : strata > STRATA ? STRATA : (int)strata;
+    IG_GOTO(ig_alloc_array(b->n, sizeof *order, "ranks of targets", &order));
+    for (size_t i = 0; i < b->n; i++)
+      order[i] = (ranked){d->targets[i * k], i};
+    qsort(order, b->n, sizeof *order, by_value);
+    for (size_t i = 0; i < b->n; i++)
+      b->items[order[i].item].stratum = (int)(i * (size_t)b->n_strata / b->n);
+    goto done;
+  }
+  IG_GOTO(ig_alloc_array(k + 1, sizeof *counts, "counts of labels", &counts));
+  for (size_t i = 0; i < b->n * k; i++)
+    counts[i % k] += d->targets[i] > 0.5f;
+  counts[k] = SIZE_MAX;
+  b->n_strata = (int)k + 1;
+  for (size_t i = 0; i < b->n; i++) {
+    b->items[i].stratum = (int)k;
+    for (size_t c = 0; c < k; c++)
+      if (d->targets[i * k + c] > 0.5f && counts[c] < counts[b->items[i].stratum])
+        b->items[i].stratum = (int)c;
+  }
+done:
+  ig_free(order);
+  ig_free(counts);
+  return status;
+}
+
+ig_status ig_set_targets(ig_builder *b) {
+  ig_dataset *d = b->d;
+  bool lists = d->task == IG_TASK_MULTILABEL && b->n_columns == 1;
+  double x;
+  // One column of 0 and 1 alone is a label of its own, not a list with the names "0" and "1".
+  if (lists) {
+    lists = false;
+    for (size_t i = 0; i < b->n && !lists; i++)
+      lists = !number_of(b->items[i].cells, &x) || (x != 0 && x != 1);
+  }
+  IG_TRY(name_targets(b, lists));
+  IG_TRY(ig_alloc_array(b->n, (size_t)d->n_classes * sizeof *d->targets, "targets", &d->targets));
+  for (size_t i = 0; i < b->n; i++) {
+    float *to = d->targets + i * (size_t)d->n_classes;
+    b->items[i].sample.label = -1;
+    IG_TRY(lists ? read_list(b, &b->items[i], to) : read_numbers(b, &b->items[i], to));
+  }
+  if (!b->options->allow_one_class)
+    IG_TRY(check_targets(b));
+  return set_strata(b);
+}
