@@ -1,0 +1,329 @@
+#!/usr/bin/env python3
+"""`ingot bench` from outside: the keys of its answers, its refusals, and that rivals are held to equal losses.
+
+Rule: no time is judged, for other work may run beside this. The protocol with rivals is tested on a rival of our own
+making (standard library only); PyTorch itself where it is installed (INGOT_RIVALS_PYTHON or .venv).
+Prints `N passed, N skipped, N failed`; exit code 1 where one failed.
+"""
+import json
+import math
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+
+BIN = os.environ.get("INGOT_BIN", os.path.join(os.path.dirname(__file__), "..", "build", "ingot"))
+SOURCE = os.environ.get("INGOT_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+WORK = tempfile.mkdtemp(prefix="ingot-bench-test-")
+ENV = dict(os.environ, XDG_CACHE_HOME=os.path.join(WORK, "cache"), OMP_WAIT_POLICY="passive", TMPDIR=WORK)
+STEP = ["step", "model=resnet20", "batch=4", "steps=2", "rounds=2", "--json", "--quiet"]
+tests = []
+
+
+class Skip(Exception):
+    pass
+
+
+def test(function):
+    tests.append(function)
+    return function
+
+
+def run(*words, env=None):
+    p = subprocess.run([BIN, "bench", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=500, text=True,
+                       cwd=WORK, env=dict(ENV, **(env or {})))
+    return p
+
+
+def answer(*words, code=0, env=None):
+    p = run(*words, env=env)
+    assert p.returncode == code, f"exit {p.returncode}: {p.stderr[-800:]}"
+    lines = p.stdout.splitlines()
+    assert len(lines) == 1, f"{len(lines)} lines"
+    value = json.loads(lines[0])
+    value["stderr"] = p.stderr
+    return value
+
+
+def has(row, *keys):
+    missing = [k for k in keys if k not in row]
+    assert not missing, f"{missing} missing in {row}"
+
+
+def in_order(row):
+    assert 0 < row["ns_min"] <= row["ns_low"] <= row["ns"] <= row["ns_high"], row
+
+
+# ---- refusals ----
+@test
+def refusals():
+    for words, said in (([], "usage: ingot bench"), (["nonsense"], "none of kernels, step, loader"),
+                        (["step", "kernels"], "one word too many"), (["step", "modle=resnet18"], "did you mean model"),
+                        (["step", "model=resnet17"], "resnet18"), (["step", "rivals=tensorflow"], "pytorch"),
+                        (["kernels", "op=conv9d"], "names no row"), (["loader"], "data= is missing"),
+                        (["kernels", "op=sgd", "model=none", "against=no.json"], "no.json")):
+        p = run(*words, "--quiet")
+        assert p.returncode == 2 and said in p.stderr and p.stdout == "", (words, p.returncode, p.stderr)
+
+
+@test
+def a_rival_that_is_not_installed():
+    p = run(*STEP, "rivals=pytorch", env={"INGOT_RIVALS_PYTHON": "/nowhere/python"})
+    assert p.returncode == 2 and "./dev rivals" in p.stderr and p.stdout == "", p.stderr
+
+
+# ---- kernels ----
+@test
+def list_names_every_row():
+    rows = answer("kernels", "list=1", "--json")["rows"]
+    names = {r["name"] for r in rows}
+    assert {"conv2d", "conv2d_bwd_data", "conv2d_bwd_weights", "linear", "sgd", "picture"} <= names, names
+    for r in rows:
+        has(r, "name", "device", "precision", "implementations")
+        assert "ns" not in r
+        if r["precision"] == "fp32":
+            assert r["implementations"], f"{r['name']}: no implementation in fp32"
+    conv = [r for r in rows if r["name"] == "conv2d" and r["precision"] == "fp32"][0]
+    assert {"conv2d_dnnl", "conv2d_ref"} <= set(conv["implementations"]), conv
+
+
+@test
+def kernels_have_rates_and_no_references():
+    value = answer("kernels", "op=bn_apply,relu", "model=none", "--json", "--quiet")
+    has(value, "rows", "machine", "environment")
+    assert value["machine"]["copy_gbps"] > 0 and value["machine"]["fp32_gflops"] > 0
+    assert {r["name"] for r in value["rows"]} == {"bn_apply", "relu"}
+    for r in value["rows"]:
+        has(r, "name", "shape", "precision", "impl", "ns", "gbps", "gflops", "roofline", "threads", "samples")
+        in_order(r)
+        assert not r["impl"].endswith("_ref") and r["gbps"] > 0, r
+    reference = answer("kernels", "op=softmax_xent", "impl=ref", "model=none", "--json", "--quiet")
+    assert all(r["impl"] == "softmax_xent_ref" for r in reference["rows"])
+
+
+@test
+def kernels_of_a_model_and_against():
+    words = ["kernels", "op=conv2d*", "shape=4x32x32x16*", "model=resnet20", "batch=4", "--json", "--quiet"]
+    first = answer(*words)
+    assert all(r["model"] == "resnet20" and r["uses"] >= 1 and r["shape"].startswith("4x32x32x16") for r in
+               first["rows"]), first["rows"]
+    assert {r["name"] for r in first["rows"]} >= {"conv2d", "conv2d_bwd_weights"}
+    with open(os.path.join(WORK, "first.json"), "w") as f:
+        json.dump(first, f)
+    second = answer(*words, "against=first.json", "cold=0")
+    assert second["against"]["matched"] == len(first["rows"]) == len(second["rows"])
+    for a, b in zip(first["rows"], second["rows"]):
+        assert b["against_ns"] == a["ns"] and abs(b["against_ratio"] - a["ns"] / b["ns"]) < 1e-6
+    with open(os.path.join(WORK, "other.json"), "w") as f:
+        json.dump({"rows": []}, f)
+    p = run(*words, "against=other.json")
+    assert p.returncode == 2 and "against=" in p.stderr, p.stderr
+
+
+@test
+def launches_time_nothing():
+    rows = answer("kernels", "op=relu", "model=none", "launches=2", "cold=1", "--json", "--quiet")["rows"]
+    assert rows and all(r["launches"] == 2 and r["cold"] and "ns" not in r for r in rows), rows
+
+
+# ---- step ----
+@test
+def step_with_detail_and_trace():
+    value = answer(*STEP, "detail=1", "trace=t.json")
+    row = value["rows"][0]
+    has(row, "name", "shape", "precision", "ns", "gbps", "gflops", "roofline", "samples_per_second", "plan_bytes",
+        "peak_bytes", "losses")
+    in_order(row)
+    assert row["name"] == "resnet20 train" and row["shape"] == "4x32x32x3" and row["samples"] == 4
+    assert all(map(math.isfinite, row["losses"])) and row["losses"][-1] < row["losses"][0], row["losses"]
+    nodes, ops = value["nodes"], value["ops"]
+    for n in nodes:
+        has(n, "node", "op", "impl", "phase", "ns", "share", "gflops", "gbps", "roofline")
+    assert {n["phase"] for n in nodes} == {"forward", "backward", "update"}
+    assert abs(sum(n["share"] for n in nodes) - 1) < 1e-6 and abs(sum(o["share"] for o in ops) - 1) < 1e-6
+    assert sum(o["nodes"] for o in ops) == len(nodes)
+    assert [o["ns"] for o in ops] == sorted((o["ns"] for o in ops), reverse=True)
+    with open(os.path.join(WORK, "t.json")) as f:
+        events = json.load(f)["traceEvents"]
+    assert len(events) == len(nodes) and all(e["ph"] == "X" and e["dur"] >= 0 for e in events)
+    assert all(a["ts"] <= b["ts"] for a, b in zip(events, events[1:]))
+
+
+@test
+def inference():
+    row = answer(*STEP, "mode=infer")["rows"][0]
+    assert row["name"] == "resnet20 infer" and row["ns"] > 0 and len(set(row["losses"])) == 1, row
+
+
+@test
+def startup_cold_and_warm():
+    row = answer(*STEP, "startup=1")["rows"][0]
+    has(row, "start_ns", "start_cold_ns", "first_step_ns", "first_step_cold_ns")
+    assert 0 < row["start_ns"] < row["first_step_ns"] and 0 < row["start_cold_ns"] < row["first_step_cold_ns"], row
+
+
+# ---- rivals ----
+RIVAL = r'''
+import json, os, struct, sys
+spec = json.loads(sys.argv[1])
+log = open(os.environ["RIVAL_LOG"], "a")
+weights = open(spec["weights"], "rb").read()
+n = struct.unpack("<Q", weights[:8])[0]
+assert "conv1.weight" in json.loads(weights[8:8 + n])
+assert os.path.getsize(spec["pictures"]) == spec["batch"] * spec["image_size"] ** 2 * 3
+assert os.path.getsize(spec["labels"]) == spec["batch"] * 4
+log.write(f"{spec['variant']} {os.environ.get('GOMP_SPINCOUNT', 'none')} {spec['precision']}\n")
+print("a library says hello", flush=True)
+print(json.dumps({"ready": True, "version": "1.2", "recipe": "none", "environment": "", "idle_bytes": 1000}), flush=True)
+for line in sys.stdin:
+    log.write(f"{spec['variant']} {line}")
+    log.flush()
+    word, _, count = line.strip().partition(" ")
+    if word == "peak":
+        print(json.dumps({"peak_bytes": 10 ** 9}), flush=True)
+        continue
+    if os.environ.get("RIVAL_DIES") and int(count) != 3:
+        sys.exit(3)
+    losses = json.loads(os.environ["RIVAL_LOSSES"])
+    print(json.dumps({"ns": [7000000] * int(count), "losses": (losses * 9)[:int(count)]}), flush=True)
+'''
+
+
+def with_rival(*words, losses, code, dies=False):
+    folder = os.path.join(WORK, "rivals")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "pytorch_step.py"), "w") as f:
+        f.write(RIVAL)
+    log = os.path.join(WORK, "rival.log")
+    if os.path.exists(log):
+        os.remove(log)
+    env = {"INGOT_RIVALS": folder, "INGOT_RIVALS_PYTHON": sys.executable, "RIVAL_LOG": log,
+           "RIVAL_LOSSES": json.dumps(losses)}
+    if dies:
+        p = run(*STEP, *words, env=dict(env, RIVAL_DIES="1"))
+        assert p.returncode == code and "rival pytorch ended" in p.stderr, (p.returncode, p.stderr)
+        return None, None
+    value = answer(*STEP, *words, code=code, env=env)
+    with open(log) as f:
+        return value, f.read().splitlines()
+
+
+@test
+def unequal_losses_are_a_failure():
+    value, log = with_rival("rivals=pytorch,pytorch-tuned", losses=[1.0, 2.0, 4.0], code=1)
+    assert "not the same work" in value["stderr"], value["stderr"]
+    assert [r["rival"] for r in value["rows"]] == ["pytorch", "pytorch-tuned"]
+    for r in value["rows"]:
+        has(r, "rival", "rival_version", "rival_ns", "ratio", "ratio_low", "ratio_high", "loss_difference",
+            "rival_peak_bytes", "memory_ratio", "memory_ratio_net", "rival_start_ns")
+        worst = max(abs(a - b) / abs(a) for a, b in zip(r["losses"], [1.0, 2.0, 4.0]))
+        assert abs(r["loss_difference"] - worst) < 1e-6 * worst, (r["loss_difference"], worst)
+        assert r["rival_ns"] == 7000000 and r["rival_version"] == "1.2"
+        assert abs(r["ratio"] - 7000000 / r["ns"]) < 1e-6 * r["ratio"]
+        assert abs(r["memory_ratio"] - r["peak_bytes"] / 1e9) < 1e-6
+    # The tuned one alone has our settings; both warm up, then take turns, and never at once.
+    assert log == ["pytorch none fp32", "pytorch run 3", "pytorch-tuned 10000 fp32", "pytorch-tuned run 3",
+                   "pytorch run 2", "pytorch-tuned run 2", "pytorch run 2", "pytorch-tuned run 2", "pytorch peak",
+                   "pytorch-tuned peak"], log
+
+
+@test
+def equal_losses_pass():
+    ours = answer(*STEP)["rows"][0]["losses"]
+    value, _ = with_rival("rivals=pytorch", losses=ours, code=0)
+    assert value["rows"][0]["loss_difference"] < 1e-4
+
+
+@test
+def a_rival_that_dies():
+    with_rival("rivals=pytorch", losses=[1.0], code=1, dies=True)
+
+
+def torch_python():
+    python = os.environ.get("INGOT_RIVALS_PYTHON") or os.path.join(SOURCE, ".venv", "bin", "python")
+    if not os.path.exists(python):
+        raise Skip(f"there is no {python}: ./dev rivals installs PyTorch")
+    look = "import importlib.util as u, sys; sys.exit(not (u.find_spec('torch') and u.find_spec('torchvision')))"
+    if subprocess.run([python, "-c", look]).returncode:
+        raise Skip(f"{python} has no torch and torchvision")
+    return python
+
+
+@test
+def pytorch_does_the_same_work():
+    env = {"INGOT_RIVALS_PYTHON": torch_python()}
+    for mode in ("train", "infer"):
+        row = answer("step", "model=resnet20", "batch=4", "steps=1", "rounds=1", "--json", "--quiet", f"mode={mode}",
+                     "rivals=pytorch-tuned" if mode == "train" else "rivals=pytorch", env=env)["rows"][0]
+        assert row["loss_difference"] < 1e-4, row
+        assert row["rival_ns"] > 0 and row["ratio"] > 0 and row["rival_peak_bytes"] > row["rival_idle_bytes"] > 0
+
+
+# ---- loader ----
+def write_png(path, side, shade):
+    rows = b"".join(b"\0" + bytes((shade + x * y) % 256 for x in range(side) for _ in range(3)) for y in range(side))
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    with open(path, "wb") as f:
+        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)) +
+                chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def pictures():
+    folder = os.path.join(WORK, "pictures")
+    for kind in ("a", "b"):
+        os.makedirs(os.path.join(folder, kind), exist_ok=True)
+        for i in range(12):
+            write_png(os.path.join(folder, kind, f"{i}.png"), 48, 10 * i + (100 if kind == "b" else 0))
+    return folder
+
+
+@test
+def loader():
+    row = answer("loader", f"data={pictures()}", "batch=4", "image_size=32", "steps=3", "rounds=2", "--json",
+                 "--quiet")["rows"][0]
+    has(row, "name", "shape", "precision", "ns", "gbps", "gflops", "roofline", "samples_per_second",
+        "samples_per_second_per_thread", "cpu_ns")
+    in_order(row)
+    assert row["shape"] == "48x48 to 32x32" and row["samples"] == 2
+
+
+@test
+def loader_beside_torchvision():
+    env = {"INGOT_RIVALS_PYTHON": torch_python()}
+    row = answer("loader", f"data={pictures()}", "batch=4", "image_size=32", "steps=3", "rounds=1", "--json", "--quiet",
+                 "rivals=torchvision", "threads=1", env=env)["rows"][0]
+    has(row, "rival", "rival_version", "rival_ns", "ratio", "rival_cpu_ns", "cpu_ratio")
+    assert row["rival_ns"] > 0 and "torchvision" in row["rival_version"]
+
+
+def main():
+    passed = failed = skipped = 0
+    chosen = sys.argv[1:]
+    for t in tests:
+        if chosen and t.__name__ not in chosen:
+            continue
+        try:
+            t()
+            passed += 1
+        except Skip as e:
+            skipped += 1
+            print(f"{t.__name__}: skipped: {e}")
+        except Exception as e:  # noqa: BLE001  every failure is counted and named
+            failed += 1
+            print(f"{t.__name__}: FAILED: {type(e).__name__}: {e}")
+    left = [n for n in os.listdir(WORK) if n.startswith("ingot-bench-") and os.path.isdir(os.path.join(WORK, n))]
+    if left:
+        failed += 1
+        print(f"folders that were left behind: {left}")
+    shutil.rmtree(WORK, ignore_errors=True)
+    print(f"{passed} passed, {skipped} skipped, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
