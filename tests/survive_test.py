@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -120,9 +121,189 @@ def vanished_files_stop_the_run():
     assert "can no longer be read" in err and "pits" in err, err[-800:]
 
 
+# ---- signals, full disks, two runs ----
+SHORT = ["epochs=6", "save_every=2"]
+
+
+def checkpoints(out):
+    code, text, err = run("checkpoint", "verify", out, "--json")
+    found = json.loads(text)["checkpoints"]
+    assert code == 0 and all(c["valid"] for c in found), err[-800:]
+    return [c["step"] for c in found]
+
+
+def wait_for(check, p, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert p.poll() is None, p.communicate()[1][-800:]
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+def has_checkpoint(out):
+    folder = os.path.join(WORK, out, "checkpoints")
+    return lambda: os.path.isdir(folder) and any(n.startswith("step-") and "." not in n for n in os.listdir(folder))
+
+
+def reference():
+    """Weights of the undisturbed run of SHORT, made once."""
+    if not os.path.exists(os.path.join(WORK, "undisturbed")):
+        code, _, err = run(*train("undisturbed", *SHORT))
+        assert code == 0, err[-800:]
+    return content("undisturbed")
+
+
+def continued(out, *more):
+    code, _, err = run(*train(out, *SHORT, "resume=auto", *more))
+    assert code == 0, err[-800:]
+    assert content(out) == reference(), "other weights than the undisturbed run's"
+
+
+def sigterm_writes_a_checkpoint():
+    p = start(*train("termed", *SHORT))
+    wait_for(has_checkpoint("termed"), p)
+    p.send_signal(signal.SIGTERM)
+    _, err = p.communicate(timeout=60)
+    assert p.returncode == 75, f"exit {p.returncode}: {err[-800:]}"
+    named = err.split("the checkpoint is ")[1].split(";")[0]
+    assert int(named.rsplit("step-", 1)[1]) == checkpoints("termed")[-1], err[-800:]
+    left = [n for n in os.listdir(os.path.join(WORK, "termed", "checkpoints")) if "." in n]
+    assert not left, left
+    continued("termed")
+
+
+def second_ctrl_c_exits_at_once():
+    # Steps that take long: the second Ctrl-C comes while the first one's step is at work.
+    keys = ["epochs=6", "save_every=1", "batch=90", "image_size=96"]
+    for attempt in range(3):
+        out = f"twice{attempt}"
+        p = start(*train(out, *keys))
+        wait_for(has_checkpoint(out), p)
+        begin = time.monotonic()
+        p.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+        p.send_signal(signal.SIGINT)
+        p.communicate(timeout=60)
+        seconds = time.monotonic() - begin
+        if p.returncode == 130:
+            break
+        assert p.returncode == 75, p.returncode  # the step ended in between: again
+    assert p.returncode == 130, p.returncode
+    assert seconds < 2, seconds
+    assert checkpoints(out)
+    code, _, err = run(*train(out, *keys, "resume=auto"))
+    assert code == 0, err[-800:]
+
+
+def stopped_and_continued_process():
+    p = start(*train("paused", *SHORT))
+    random.seed(8)
+    for _ in range(8):
+        time.sleep(random.uniform(0.05, 0.25))
+        if p.poll() is not None:
+            break
+        p.send_signal(signal.SIGSTOP)
+        time.sleep(0.05)
+        if has_checkpoint("paused")():
+            checkpoints("paused")
+        p.send_signal(signal.SIGCONT)
+    _, err = p.communicate(timeout=120)
+    assert p.returncode == 0, err[-800:]
+    assert content("paused") == reference()
+
+
+def two_runs_in_one_folder():
+    p = start(*train("shared", *SHORT))
+    wait_for(has_checkpoint("shared"), p)
+    p.send_signal(signal.SIGSTOP)  # it holds the folder all the same
+    try:
+        begin = time.monotonic()
+        code, _, err = run(*train("shared", *SHORT, "resume=auto"))
+        assert code == 2 and "locked" in err and str(p.pid) in err, f"exit {code}: {err[-800:]}"
+        assert time.monotonic() - begin < 5
+    finally:
+        p.send_signal(signal.SIGCONT)
+    _, err = p.communicate(timeout=120)
+    assert p.returncode == 0, err[-800:]
+    assert content("shared") == reference()
+
+
+def mounted(size, *options):
+    """A tmpfs of `size` at WORK/disk, or None where this user may not mount one."""
+    disk = os.path.join(WORK, "disk")
+    os.makedirs(disk, exist_ok=True)
+    words = ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size}", *options]), "none", disk]
+    try:
+        return disk if subprocess.run(words, capture_output=True, timeout=10).returncode == 0 else None
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def unmounted(disk):
+    subprocess.run(["umount", disk], capture_output=True, timeout=10)
+
+
+def too_little_room_is_refused_before_the_start():
+    disk = mounted("2m")
+    if not disk:
+        return "no mount is permitted here; fault_files_test injects it"
+    try:
+        code, _, err = run(*train("disk/run", *SHORT))
+        assert code == 2, f"exit {code}: {err[-800:]}"
+        assert "bytes free" in err and "need" in err and "disk/run" in err, err[-800:]
+        assert not os.path.exists(os.path.join(disk, "run", "log.jsonl")), "a step was made"
+    finally:
+        unmounted(disk)
+
+
+def read_only_folder_is_refused_before_the_start():
+    disk = mounted("8m", "ro")
+    if not disk:
+        return "no mount is permitted here; ckpt_test Probe has it"
+    try:
+        begin = time.monotonic()
+        code, _, err = run(*train("disk/run", *SHORT))
+        assert code == 2, f"exit {code}: {err[-800:]}"
+        assert "Read-only" in err and "disk/run" in err, err[-800:]
+        assert time.monotonic() - begin < 5
+    finally:
+        unmounted(disk)
+
+
+def full_disk_in_the_middle():
+    disk = mounted("64m")
+    if not disk:
+        return "no mount is permitted here; fault_files_test injects it"
+    try:
+        p = start(*train("disk/run", *SHORT))
+        wait_for(has_checkpoint("disk/run"), p)
+        p.send_signal(signal.SIGSTOP)
+        filler = os.path.join(disk, "filler")
+        with open(filler, "wb", buffering=0) as f:
+            try:
+                while True:
+                    f.write(bytes(1 << 12))
+            except OSError:
+                pass
+        p.send_signal(signal.SIGCONT)
+        _, err = p.communicate(timeout=120)
+        assert p.returncode == 1, f"exit {p.returncode}: {err[-800:]}"
+        assert "No space left" in err and "disk/run" in err, err[-800:]
+        assert checkpoints("disk/run"), "the old checkpoints are gone"
+        os.remove(filler)
+        continued("disk/run")
+    finally:
+        unmounted(disk)
+
+
 def main():
     tests = [kill_9_and_resume_is_bitwise, accumulation_sees_every_picture, recomputation_changes_no_bit,
-             losses_that_are_not_finite_stop_the_run, changed_data_are_refused_on_resume, vanished_files_stop_the_run]
+             losses_that_are_not_finite_stop_the_run, changed_data_are_refused_on_resume, vanished_files_stop_the_run,
+             sigterm_writes_a_checkpoint, second_ctrl_c_exits_at_once, stopped_and_continued_process,
+             two_runs_in_one_folder, too_little_room_is_refused_before_the_start,
+             read_only_folder_is_refused_before_the_start, full_disk_in_the_middle]
+    wanted = sys.argv[1:]
+    tests = [t for t in tests if not wanted or t.__name__ in wanted]
     code, _, err = run("demo", "out=demo", "samples=150", "epochs=1")
     if code:
         sys.exit(f"the demo's pictures are missing: exit {code}: {err[-800:]}")
@@ -130,8 +311,9 @@ def main():
     for t in tests:
         begin = time.monotonic()
         try:
-            t()
-            print(f"ok      {t.__name__} ({time.monotonic() - begin:.1f} s)", flush=True)
+            skipped = t()
+            print(f"{'skipped' if skipped else 'ok     '} {t.__name__} ({skipped or f'{time.monotonic() - begin:.1f} s'})",
+                  flush=True)
         except Exception as e:  # noqa: BLE001 - a test's failure is told, whatever it is
             failed += 1
             print(f"FAILED  {t.__name__}: {e}", flush=True)

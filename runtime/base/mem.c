@@ -14,14 +14,17 @@
 
 // Allocations until the injected failure: 0 = off, n > 0 fails once at the n-th, n < 0 fails from the |n|-th on.
 static _Atomic int64_t countdown;
-static _Atomic int64_t live;
+static _Atomic int64_t live, asked;
 
 void ig_mem_fail_after(int64_t n, int forever) { atomic_store(&countdown, n <= 0 ? 0 : forever ? -n : n); }
 
 int64_t ig_mem_live(void) { return atomic_load(&live); }
 
+int64_t ig_mem_asked(void) { return atomic_load(&asked); }
+
 // Counts this allocation down; true where it must fail.
 static bool take(void) {
+  atomic_fetch_add_explicit(&asked, 1, memory_order_relaxed);
   int64_t now = atomic_load_explicit(&countdown, memory_order_relaxed);
   while (now != 0) {
     int64_t next = now == -1 ? -1 : now > 0 ? now - 1 : now + 1;

@@ -33,6 +33,8 @@ void ig_drop_pages(void *p, size_t bytes);
 void ig_mem_fail_after(int64_t n, int forever);
 // Allocations that live (count), for leak checks in tests.
 int64_t ig_mem_live(void);
+// Allocations asked for so far (count), failed ones included: what ig_mem_fail_after counts.
+int64_t ig_mem_asked(void);
 
 #ifdef __cplusplus
 }

@@ -366,7 +366,7 @@ ig_status ig_loader_next(ig_loader *l, const ig_batch **batch) {
   size_t n_bad = l->n_bad;
   pthread_mutex_unlock(&l->lock);
   if (failed != IG_OK)
-    return ig_fail(failed, "%s", l->message ? l->message : "a loader thread failed");
+    return ig_fail(failed, "%s", l->message ? l->message : "a loader thread failed, and no memory was left to say why");
   IG_TRY(report_unreadable(l, n_bad));
   ig_batch *b = batch_of(l, number);
   b->position = l->base + number * l->o.batch;

@@ -245,14 +245,23 @@ static ig_status loop(ig_trainer *t) {
   return IG_OK;
 }
 
+// Before any work a folder that cannot be used is the user's to change, not a failure of a run.
+static ig_status refuse_folder(const ig_trainer *t, ig_status status) {
+  return status == IG_ERR_IO ? ig_fail_prefix(IG_ERR_USAGE, "out=%s cannot be used", t->o->out) : status;
+}
+
+// First of all: nothing is planned or timed for a folder that is another's, or cannot be written.
+static ig_status claim_folder(ig_trainer *t) {
+  IG_TRY(refuse_folder(t, ig_make_dirs(t->o->out)));
+  return refuse_folder(t, ig_lock_acquire(t->o->out, &t->lock));
+}
+
 // Existing run, resume and finished runs. *finished: nothing to do, *result is the stored one.
 static ig_status open_folder(ig_trainer *t, bool *resume, bool *finished, json_t **result) {
   const ig_train_options *o = t->o;
   char *path = NULL;
   ig_status status = IG_OK;
   *finished = *resume = false;
-  IG_TRY(ig_make_dirs(o->out));
-  IG_TRY(ig_lock_acquire(o->out, &t->lock));
   IG_TRY(ig_path_join(&t->checkpoints, o->out, "checkpoints"));
   IG_TRY(ig_path_join(&t->log_path, o->out, "log.jsonl"));
   IG_TRY(ig_path_join(&t->best_path, o->out, "best"));
@@ -287,7 +296,7 @@ static ig_status start(ig_trainer *t, bool resume) {
   ig_session *s = t->session;
   uint64_t bytes = ig_trainer_checkpoint_bytes(t);
   int keep = o->keep > IG_CKPT_MIN_KEEP ? o->keep : IG_CKPT_MIN_KEEP;
-  IG_TRY(ig_ckpt_probe(t->checkpoints, bytes * (uint64_t)(keep + 1) + bytes));
+  IG_TRY(refuse_folder(t, ig_ckpt_probe(t->checkpoints, bytes * (uint64_t)(keep + 1) + bytes)));
   t->saved_step = -1;
   if (o->weights && !resume) {
     ig_weights_report report = {0};
@@ -322,6 +331,7 @@ static ig_status start(ig_trainer *t, bool resume) {
 
 static ig_status run(ig_trainer *t, json_t **result) {
   bool resume, finished;
+  IG_TRY(claim_folder(t));
   IG_TRY(ig_trainer_build(t));
   IG_TRY(open_folder(t, &resume, &finished, result));
   if (finished) {

@@ -1,0 +1,94 @@
+// A whole training of a tiny model in this process, for the tests that fail it or go on with it.
+// Rule: deterministic=1 and strict=1, so that every run that ends well has the same bits.
+#ifndef INGOT_TESTS_FAULT_TRAIN_H
+#define INGOT_TESTS_FAULT_TRAIN_H
+
+#include <vector>
+
+#include "bindings/c/ingot.h"
+#include "runtime/ckpt/checkpoint.h"
+#include "tests/fault_common.h"
+
+namespace fault {
+
+// A picture as BMP, 24 bit, of one colour with a few odd pixels.
+inline std::string bmp(int side, int colour) {
+  int row = (3 * side + 3) / 4 * 4, n = row * side;
+  std::string b("BM");
+  auto u16 = [&](int x) { b += std::string{(char)x, (char)(x >> 8)}; };
+  auto u32 = [&](int x) {
+    u16(x & 0xffff);
+    u16(x >> 16);
+  };
+  u32(54 + n), u32(0), u32(54), u32(40), u32(side), u32(side), u16(1), u16(24), u32(0), u32(n);
+  u32(0), u32(0), u32(0), u32(0);
+  for (int i = 0; i < n; i++)
+    b += (char)(colour + (i * 7 + colour) % 50);
+  return b;
+}
+
+// FOLDER/train/{dark,light}/N.bmp and FOLDER/val/...
+inline void make_pictures(const std::string &folder, int n_train, int n_val, int side) {
+  for (int part = 0; part < 2; part++)
+    for (int c = 0; c < 2; c++) {
+      std::string at = folder + (part ? "/val/" : "/train/") + (c ? "light" : "dark");
+      fs::create_directories(at);
+      for (int i = 0; i < (part ? n_val : n_train); i++)
+        put(at + "/" + std::to_string(i) + ".bmp", bmp(side, 40 + 120 * c + 3 * i));
+    }
+}
+
+// One call of the public interface, with what it said.
+struct Answer {
+  ig_status status = IG_OK;
+  int steps_asked = 0;
+  std::string message, result;
+  std::vector<std::string> lines;
+  bool said(const std::string &part) const {
+    for (auto &line : lines)
+      if (line.find(part) != std::string::npos)
+        return true;
+    return false;
+  }
+};
+
+// `stop_after`: should_stop says yes when asked for the n-th time (once a step); 0 = never.
+inline Answer call(const char *verb, const std::vector<std::string> &words, int stop_after = 0) {
+  Answer a;
+  struct Context {
+    Answer *answer;
+    int stop_after;
+  } context = {&a, stop_after};
+  std::vector<const char *> list;
+  for (auto &w : words)
+    list.push_back(w.c_str());
+  ig_callbacks callbacks = {};
+  callbacks.size = sizeof callbacks;
+  callbacks.user = &context;
+  callbacks.line = [](void *user, const char *text) { ((Context *)user)->answer->lines.push_back(text); };
+  callbacks.result = [](void *user, const char *json) { ((Context *)user)->answer->result = json; };
+  callbacks.should_stop = [](void *user) {
+    auto c = (Context *)user;
+    return ++c->answer->steps_asked == c->stop_after ? 1 : 0;
+  };
+  a.status = ig_call(verb, (int)list.size(), list.data(), &callbacks);
+  if (a.status != IG_OK)
+    a.message = ig_error_message();
+  return a;
+}
+
+inline std::vector<std::string> train_words(const std::string &data, const std::string &out,
+                                            const std::vector<std::string> &more) {
+  std::vector<std::string> words = {
+      "model=resnet8_mlperf", "image_size=16", "batch=4",         "threads=1", "loader_threads=1",
+      "augment=light",        "ema=0.9",       "deterministic=1", "strict=1",  "seed=3",
+      "data=" + data,         "out=" + out};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+// The cache of tuned implementations is written below `folder`, like all else of a test.
+inline void use_cache(const std::string &folder) { setenv("XDG_CACHE_HOME", (folder + "/cache").c_str(), 1); }
+
+}  // namespace fault
+#endif
