@@ -27,7 +27,7 @@ typedef struct ig_callbacks {
   int (*should_stop)(void *user);
 } ig_callbacks;
 
-// Runs a verb ("train", "eval", "predict", "plan", "convert", "checkpoint", "report", "keys", "doctor", "demo",
+// Runs a verb ("train", "eval", "predict", "plan", "convert", "checkpoint", "data", "report", "keys", "doctor", "demo",
 // "completion", "help", "version") with its words: key=value, --key value, --key=value, PATH. Returns IG_OK, IG_STOPPED
 // (a checkpoint was written), or an error with ig_error_message(). Safe from several threads on different run folders.
 IG_PUBLIC ig_status ig_call(const char *verb, int n_words, const char *const *words, const ig_callbacks *callbacks);

@@ -143,7 +143,7 @@ typedef struct ig_quality {
 // Start from {0}, then in this order: ig_quality_skip for each file that the opening scan left out (shape of
 // ig_dataset_options.skipped; user is the ig_quality), scan, perhaps suspects, judge. fini in any case.
 void ig_quality_skip(void *quality, const char *name, const char *reason);
-// Reads every picture and fills everything but findings and suspects. Memory: about 500 bytes a picture, and one
+// Reads every picture and fills everything but findings and suspects. Memory: about 600 bytes a picture, and one
 // decoded picture a thread. IG_ERR_MEMORY, IG_ERR_PARTIAL (stopped); an unreadable picture is a result, not an error.
 ig_status ig_quality_scan(const ig_quality_options *options, ig_quality *q);
 // Confident disagreement (Northcutt et al.): the mean probability t[c] that pictures labelled c get for c is what "the
