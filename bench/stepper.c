@@ -32,6 +32,7 @@ static ig_status make_batch(ig_stepper *s, uint64_t seed) {
 static ig_status build_train(ig_call_state *c, ig_stepper *s, const ig_session_options *session) {
   ig_train_options *o = &s->options;
   s->data = (ig_dataset){.path = (char *)"synthetic pictures",
+                         .task = IG_TASK_CLASSIFY,
                          .n = (size_t)s->batch,
                          .n_classes = s->classes,
                          .count = {[IG_PART_TRAIN] = (size_t)s->batch},
