@@ -45,8 +45,10 @@ class FaultMemory : public ::testing::Test {
         refused += answer.status != IG_OK;
         if (answer.status != IG_OK) {
           ASSERT_EQ(ig_status_exit_code(answer.status), 1) << "allocation " << at << ": " << answer.message;
-          EXPECT_EQ(answer.status, IG_ERR_MEMORY) << answer.message;
-          EXPECT_NE(answer.message.find("memory"), std::string::npos) << answer.message;
+          // predict answers what it can: the line of the sample says it.
+          bool one_sample = answer.status == IG_ERR_PARTIAL && !strcmp(verb, "predict");
+          EXPECT_TRUE(answer.status == IG_ERR_MEMORY || one_sample) << answer.message;
+          EXPECT_NE((one_sample ? answer.result : answer.message).find("memory"), std::string::npos) << answer.message;
         }
         leaks.check();
         holds(answer);

@@ -191,8 +191,8 @@ def second_ctrl_c_exits_at_once():
     assert p.returncode == 130, p.returncode
     assert seconds < 2, seconds
     assert checkpoints(out)
-    code, _, err = run(*train(out, *keys, "resume=auto"))
-    assert code == 0, err[-800:]
+    code, _, err = run(*train(out, *keys, "resume=auto", "time_limit=100ms"))
+    assert code == 75 and "resumed at step" in err, err[-800:]
 
 
 def stopped_and_continued_process():
@@ -289,6 +289,9 @@ def full_disk_in_the_middle():
         _, err = p.communicate(timeout=120)
         assert p.returncode == 1, f"exit {p.returncode}: {err[-800:]}"
         assert "No space left" in err and "disk/run" in err, err[-800:]
+        assert "the last checkpoint is " in err, err[-800:]
+        named = int(err.rsplit("the last checkpoint is ", 1)[1].rsplit("step-", 1)[1].split(" ")[0].split(";")[0])
+        assert named == checkpoints("disk/run")[-1], err[-800:]
         assert checkpoints("disk/run"), "the old checkpoints are gone"
         os.remove(filler)
         continued("disk/run")

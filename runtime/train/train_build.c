@@ -291,7 +291,9 @@ void ig_trainer_release(ig_trainer *t) {
   }
   ig_free(t->state_before);
   ig_loader_destroy(t->loader);
+  (void)!ig_trainer_log_flush(t, true);
   ig_events_close(t->events);
+  ig_free(t->log_waiting.data);
   ig_free(t->target_mean);
   ig_free(t->target_std);
   ig_free(t->targets);

@@ -31,8 +31,27 @@ double ig_trainer_seconds(const ig_trainer *t) {
 
 int64_t ig_trainer_epoch(const ig_trainer *t) { return t->position / t->n_train; }
 
+// A run does not end for its log: lines wait in memory until the disk takes them. What is torn is cut off by
+// ig_file_append, so that nothing is written twice.
+ig_status ig_trainer_log_flush(ig_trainer *t, bool patient) {
+  ig_status status = IG_OK;
+  if (t->log_waiting.n)
+    status = ig_file_append(t->log_path, t->log_waiting.data, t->log_waiting.n);
+  if (status == IG_OK) {
+    t->log_waiting.n = 0;
+    status = t->events ? ig_events_flush(t->events) : IG_OK;
+  }
+  if (status != IG_ERR_IO || !patient)
+    return status;
+  if (!t->log_refused)
+    ig_trainer_line(t, "warning: the log waits in memory until the disk takes it: %s", ig_error_message());
+  t->log_refused = true;
+  return IG_OK;
+}
+
 // Keeps the lines of steps up to the present one.
 ig_status ig_trainer_log_open(ig_trainer *t) {
+  IG_TRY(ig_trainer_log_flush(t, false));
   IG_TRY(ig_events_open(t->o->out, 0, &t->events));
   if (!ig_path_exists(t->log_path))
     return IG_OK;
@@ -67,9 +86,9 @@ static ig_status append(ig_trainer *t, json_t *line) {
     return ig_fail(IG_ERR_MEMORY, "log: out of memory");
   size_t n = strlen(text);
   text[n] = '\n';  // in place of the NUL
-  ig_status status = ig_file_append(t->log_path, text, n + 1);
+  ig_status status = ig_text_add(&t->log_waiting, text, n + 1);
   free(text);
-  return status == IG_OK ? ig_events_flush(t->events) : status;
+  return status == IG_OK ? ig_trainer_log_flush(t, true) : status;
 }
 
 ig_status ig_trainer_log_step(ig_trainer *t) {
@@ -166,6 +185,7 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
   char *path = NULL, *text = NULL;
   ig_status status = IG_OK;
   ig_scores_init(&scores, t->o->data->n_classes);
+  IG_GOTO(ig_trainer_log_flush(t, false));
   if (!t->best.exists)
     IG_GOTO(ig_trainer_save_best(t));
   if (t->evaluator) {

@@ -3,13 +3,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "runtime/base/cpu.h"
 #include "runtime/base/fileop.h"
 #include "runtime/ckpt/checkpoint.h"
 #include "runtime/train/trainer_internal.h"
 
-#define SAVE_ATTEMPTS 3               // failed saves in a row that stop the run
+#define SAVE_ATTEMPTS 3  // failed saves in a row that stop the run
+#define BEST_PAUSE_NS 100000000
 #define RETRY_NS      10000000000ull  // a failed save is tried again after this, or when the next is due
 
 typedef struct rows {
@@ -241,7 +243,7 @@ done:
   return status;
 }
 
-ig_status ig_trainer_save_best(ig_trainer *t) {
+static ig_status write_best(const ig_trainer *t) {
   const ig_session *s = t->session;
   const bool ema = t->o->ema > 0;
   const float *buffers[IG_N_PARAM_KINDS] = {
@@ -256,4 +258,16 @@ ig_status ig_trainer_save_best(ig_trainer *t) {
   char text[64];
   int n = snprintf(text, sizeof text, "step-%lld\n", (long long)info.step);
   return ig_file_write_atomic(t->best_path, text, (size_t)n);
+}
+
+// These weights are gone with the next step: it is tried again at once, with short pauses.
+ig_status ig_trainer_save_best(ig_trainer *t) {
+  ig_status status = write_best(t);
+  for (int attempt = 1; status == IG_ERR_IO && attempt < SAVE_ATTEMPTS; attempt++) {
+    ig_trainer_line(t, "warning: the best weights could not be written (attempt %d of %d): %s", attempt, SAVE_ATTEMPTS,
+                    ig_error_message());
+    nanosleep(&(struct timespec){.tv_nsec = attempt * BEST_PAUSE_NS}, NULL);
+    status = write_best(t);
+  }
+  return status;
 }

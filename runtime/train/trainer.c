@@ -297,7 +297,6 @@ static ig_status start(ig_trainer *t, bool resume) {
   uint64_t bytes = ig_trainer_checkpoint_bytes(t);
   int keep = o->keep > IG_CKPT_MIN_KEEP ? o->keep : IG_CKPT_MIN_KEEP;
   IG_TRY(refuse_folder(t, ig_ckpt_probe(t->checkpoints, bytes * (uint64_t)(keep + 1) + bytes)));
-  t->saved_step = -1;
   if (o->weights && !resume) {
     ig_weights_report report = {0};
     IG_TRY(ig_weights_load(o->weights, o->session.model, &s->params, s->buffers,
@@ -356,9 +355,14 @@ ig_status ig_train_run(const ig_train_options *options, const ig_train_callbacks
   IG_TRY(ig_alloc(sizeof *t, "training", &t));
   t->o = options;
   t->cb = callbacks ? callbacks : &none;
+  t->saved_step = -1;
   ig_status status = run(t, result);
   char message[2048];
-  snprintf(message, sizeof message, "%s", ig_error_message());
+  size_t n = (size_t)snprintf(message, sizeof message, "%s", ig_error_message());
+  (void)!ig_trainer_collect(t, true);
+  if (ig_status_exit_code(status) == 1 && t->saved_step >= 0 && !strstr(message, "the last checkpoint"))
+    snprintf(message + n, sizeof message - n, "; the last checkpoint is %s/step-%lld", t->checkpoints,
+             (long long)t->saved_step);
   ig_trainer_release(t);
   ig_free(t);
   return status == IG_OK ? IG_OK : ig_fail(status, "%s", message);

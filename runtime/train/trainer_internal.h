@@ -4,6 +4,7 @@
 #define IG_TRAIN_TRAINER_INTERNAL_H
 
 #include "kernels/softmax_xent/softmax_xent.h"
+#include "runtime/base/text.h"
 #include "runtime/ckpt/lock.h"
 #include "runtime/ckpt/writer.h"
 #include "runtime/train/events.h"
@@ -59,6 +60,8 @@ typedef struct ig_trainer {
   ig_lock *lock;
   ig_ckpt_writer *writer;
   ig_events *events;
+  ig_text log_waiting;  // lines that the disk refused so far
+  bool log_refused;     // that was said
   char *checkpoints, *log_path, *best_path, *weights_path;
   uint64_t started_ns, logged_ns, saved_ns, shown_ns;
   double seconds_before;  // of earlier sessions of this run
@@ -95,6 +98,8 @@ uint64_t ig_trainer_checkpoint_bytes(const ig_trainer *t);
 ig_status ig_trainer_save_best(ig_trainer *t);
 // train_log.c
 ig_status ig_trainer_log_open(ig_trainer *t);
+// Writes what waits. A disk that refuses is a warning while `patient`, else an error.
+ig_status ig_trainer_log_flush(ig_trainer *t, bool patient);
 ig_status ig_trainer_log_step(ig_trainer *t);
 ig_status ig_trainer_log_eval(ig_trainer *t, const ig_outcome *o);
 void ig_trainer_show(ig_trainer *t, bool now);
