@@ -76,7 +76,7 @@ static ig_status read_weight(const char *path, int row, char *line, const ig_dat
     return ig_fail(IG_ERR_FORMAT, "%s:%d: class,weight is expected, %s found", path, row, ig_quote(quoted, line));
   *comma = 0;
   double weight = strtod(comma + 1, &end);
-  if (end == comma + 1 || *end || !isfinite(weight) || weight < 0) {
+  if (end == comma + 1 || *end || !isfinite((float)weight) || weight < 0) {
     if (row == 1)
       return IG_OK;  // the header
     return ig_fail(IG_ERR_FORMAT, "%s:%d:2: a weight of 0 or more is expected, %s found", path, row,

@@ -108,14 +108,14 @@ static void on_table(void *user, const char *text) {
 // A reader that went away, or whoever wants us gone, ends the work at the step's end.
 static int on_should_stop(void *user) { return stop_asked || ((terminal *)user)->failed; }
 
-// Only what writes checkpoints stops at a step's end; everything else ends at once.
-static void catch_signals(int has_checkpoints) {
+// Only what asks between steps stops in good order; everything else ends at once.
+static void catch_signals(int asks) {
   struct sigaction action;
   memset(&action, 0, sizeof action);
   sigemptyset(&action.sa_mask);
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
-  if (has_checkpoints) {
+  if (asks) {
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
   }
@@ -151,7 +151,7 @@ int main(int argc, char **argv) {
     }
   if (!strcmp(verb, "bench"))
     become_bench(argv);
-  catch_signals(!strcmp(verb, "train") || !strcmp(verb, "demo"));
+  catch_signals(!strcmp(verb, "train") || !strcmp(verb, "demo") || !strcmp(verb, "eval"));
   ig_callbacks callbacks = {.size = sizeof callbacks,
                             .user = &t,
                             .line = on_line,

@@ -106,7 +106,7 @@ ig_status ig_evaluate(ig_evaluator *e, const ig_dataset *data, ig_part part, dou
   const ig_batch *batch;
   const float *logits;
   uint64_t shown = ig_now_ns();
-  size_t done = 0;
+  size_t done = 0, total = part == IG_PART_ALL ? data->n : data->count[part];
   for (;;) {
     IG_GOTO(ig_loader_next(loader, &batch));
     if (!batch)
@@ -114,9 +114,12 @@ ig_status ig_evaluate(ig_evaluator *e, const ig_dataset *data, ig_part part, dou
     IG_GOTO(ig_evaluator_run(e, batch->pictures, &logits));
     IG_GOTO(ig_scores_add(scores, logits, batch->labels, batch->weights, batch->samples, (size_t)batch->n));
     done += (size_t)batch->n;
+    if (done < total && callbacks && callbacks->should_stop && callbacks->should_stop(callbacks->user))
+      IG_GOTO(ig_fail(IG_STOPPED, "stopped after %zu of %zu pictures: there is no result; run the same command again",
+                      done, total));
     if (callbacks && callbacks->progress && ig_now_ns() - shown > 500000000u) {
       char text[96];
-      snprintf(text, sizeof text, "evaluating %zu pictures", done);
+      snprintf(text, sizeof text, "evaluating: %zu of %zu pictures", done, total);
       callbacks->progress(callbacks->user, text);
       shown = ig_now_ns();
     }

@@ -101,11 +101,13 @@ ig_status ig_trainer_log_step(ig_trainer *t) {
   double flops = ig_plan_flops(t->step_plan) * (double)t->window_samples / t->micro;
   if (isfinite(loss))
     t->last_loss = loss;
-  json_t *line = json_pack("{s:I, s:I, s:s, s:o, s:f, s:o, s:f, s:o, s:o, s:o, s:o, s:f}", "step", (json_int_t)t->step,
-                           "epoch", (json_int_t)ig_trainer_epoch(t), "split", "train", "loss", number(loss), "lr",
-                           (double)t->hyper[0], "grad_norm", number(t->norm), "loss_scale", 1.0, "samples_per_second",
-                           number(rate), "data_wait", number(waited), "checkpoint_wait", number(saving), "gflops",
-                           number(seconds > 0 ? flops / seconds * 1e-9 : 0), "seconds", ig_trainer_seconds(t));
+  double flops_rate = seconds > 0 ? flops / seconds : 0;
+  json_t *line = json_pack(
+      "{s:I, s:I, s:s, s:o, s:f, s:o, s:f, s:o, s:o, s:o, s:o, s:o, s:f}", "step", (json_int_t)t->step, "epoch",
+      (json_int_t)ig_trainer_epoch(t), "split", "train", "loss", number(loss), "lr", (double)t->hyper[0], "grad_norm",
+      number(t->norm), "loss_scale", 1.0, "samples_per_second", number(rate), "data_wait", number(waited),
+      "checkpoint_wait", number(saving), "gflops", number(flops_rate * 1e-9), "mfu",
+      t->peak_flops > 0 ? number(flops_rate / t->peak_flops) : json_null(), "seconds", ig_trainer_seconds(t));
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/loss", loss));
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/lr", t->hyper[0]));
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/samples_per_second", rate));
@@ -181,6 +183,8 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
   ig_session *s = t->session;
   ig_scores scores;
   ig_outcome outcome = {0};
+  ig_train_callbacks callbacks = *t->cb;
+  callbacks.should_stop = NULL;
   json_t *metrics = NULL;
   char *path = NULL, *text = NULL;
   ig_status status = IG_OK;
@@ -193,7 +197,7 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
                             &(ig_weights_options){.size = sizeof(ig_weights_options)}, &(ig_weights_report){0}));
     IG_GOTO(ig_evaluator_refresh(t->evaluator, false));
     IG_GOTO(ig_evaluate(t->evaluator, t->o->data, IG_PART_VAL, t->o->eval_crop_ratio, t->o->loader_threads, false,
-                        t->cb, &scores));
+                        &callbacks, &scores));
     IG_GOTO(ig_outcome_measure(&t->head, &scores, t->o->data, &outcome));
     IG_GOTO(ig_outcome_json(&t->head, &outcome, &metrics));
     IG_GOTO(ig_trainer_write_predictions(t, &scores));

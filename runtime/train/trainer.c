@@ -12,6 +12,7 @@
 #include "runtime/base/fileop.h"
 #include "runtime/base/text.h"
 #include "runtime/ckpt/checkpoint.h"
+#include "runtime/device/peak.h"
 #include "runtime/train/trainer_internal.h"
 
 #define SECOND    1000000000ull
@@ -118,55 +119,76 @@ static ig_status step(ig_trainer *t, bool *bad) {
   return IG_OK;
 }
 
-// After a loss that is not finite: skip up to nan_limit in a row, then the last checkpoint, then stop naming the batch.
-static ig_status handle_bad(ig_trainer *t) {
-  int limit = t->o->nan_limit > 0 ? t->o->nan_limit : 3;
-  char names[600] = "";
-  size_t at = 0;
-  for (int64_t i = 0; i < t->o->batch && i < 4; i++) {
-    uint64_t sample = ig_loader_sample_at(t->loader, t->position - t->o->batch + i);
-    char quoted[IG_QUOTE_BYTES];
-    at += (size_t)snprintf(names + at, at < sizeof names ? sizeof names - at : 0, "%s%s", i ? ", " : "",
-                           ig_quote(quoted, t->o->data->samples[sample].name));
-    at = at < sizeof names ? at : sizeof names - 1;
-  }
-  ig_trainer_line(t, "warning: step %lld: the loss or its gradient is not finite; the step is skipped (batch: %s, ...)",
-                  (long long)t->step, names);
-  if (++t->bad_in_a_row <= limit)
-    return IG_OK;
+// Back to the last checkpoint, where there is one and it was not tried too often; else the end. why: "the loss was not
+// finite 4 times in a row". Goes on behind the batches of here; the same ones would fail again.
+static ig_status fall_back(ig_trainer *t, const char *why) {
   IG_TRY(ig_trainer_collect(t, true));
-  if (t->fallbacks++ < FALLBACKS && t->saved_step > 0) {
-    ig_trainer_line(t, "warning: %d steps in a row were not finite: back to the last checkpoint", t->bad_in_a_row);
-    t->bad_in_a_row = 0;
-    int64_t position = t->position;
-    IG_TRY(ig_trainer_restore(t, t->checkpoints, true));
-    t->started_ns = ig_now_ns();
-    ig_status closed = ig_events_close(t->events);
-    t->events = NULL;
-    IG_TRY(closed);
-    IG_TRY(ig_trainer_log_open(t));  // drops the lines behind the checkpoint
-    // Go on behind the batches that failed; the same ones would fail again.
-    t->position = position;
-    IG_TRY(ig_trainer_bind(t));
-    return ig_loader_seek(t->loader, t->position);
-  }
-  return ig_fail(IG_ERR_NUMERIC,
-                 "step %lld: the loss was not finite %d times in a row (last batch: %s, ...); lower lr=, set clip=1, "
-                 "or look at these pictures; the last checkpoint is %s",
-                 (long long)t->step, t->bad_in_a_row, names, t->saved_step >= 0 ? t->checkpoints : "none");
+  if (t->fallbacks++ == FALLBACKS || t->saved_step <= 0)
+    return ig_fail(IG_ERR_NUMERIC,
+                   "step %lld: %s; lower lr=, set clip=1, or look at these pictures; the last checkpoint is %s",
+                   (long long)t->step, why, t->saved_step > 0 ? t->checkpoints : "none");
+  ig_trainer_line(t, "warning: step %lld: %s: back to the last checkpoint", (long long)t->step, why);
+  t->bad_in_a_row = 0;
+  const int64_t position = t->position;
+  const ig_best best = t->best;  // model.safetensors may be of an epoch behind the checkpoint: it was good
+  IG_TRY(ig_trainer_restore(t, t->checkpoints, true));
+  t->best = best;
+  t->position = position;
+  t->started_ns = ig_now_ns();
+  ig_status closed = ig_events_close(t->events);
+  t->events = NULL;
+  IG_TRY(closed);
+  IG_TRY(ig_trainer_log_open(t));  // drops the lines behind the checkpoint
+  IG_TRY(ig_trainer_bind(t));
+  return ig_loader_seek(t->loader, t->position);
 }
 
-static ig_status evaluate(ig_trainer *t) {
+// The first pictures of the batch that was just used.
+static void name_batch(const ig_trainer *t, char *out, size_t n) {
+  size_t at = 0;
+  for (int64_t i = 0; i < t->o->batch && i < 4 && at < n; i++) {
+    uint64_t sample = ig_loader_sample_at(t->loader, t->position - t->o->batch + i);
+    char quoted[IG_QUOTE_BYTES];
+    at += (size_t)snprintf(out + at, n - at, "%s%s", i ? ", " : "", ig_quote(quoted, t->o->data->samples[sample].name));
+  }
+}
+
+// After a loss that is not finite: skip up to nan_limit in a row, then the last checkpoint, then stop naming the batch.
+static ig_status handle_bad(ig_trainer *t) {
+  char names[600] = "", why[800];
+  name_batch(t, names, sizeof names);
+  ig_trainer_line(t, "warning: step %lld: the loss or its gradient is not finite; the step is skipped (batch: %s, ...)",
+                  (long long)t->step, names);
+  if (++t->bad_in_a_row <= (t->o->nan_limit > 0 ? t->o->nan_limit : 3))
+    return IG_OK;
+  snprintf(why, sizeof why, "the loss was not finite %d times in a row (last batch: %s, ...)", t->bad_in_a_row, names);
+  return fall_back(t, why);
+}
+
+// *returned: the weights are no good, and the run is back at its last checkpoint.
+static ig_status evaluate(ig_trainer *t, bool *returned) {
   ig_scores scores;
   ig_outcome outcome = {0};
   char text[128];
   ig_status status = IG_OK;
   uint64_t begin = ig_now_ns();
+  *returned = false;
+  ig_train_callbacks callbacks = *t->cb;
+  callbacks.should_stop = NULL;  // a step ends with its evaluation, so that a resume finds the same best epoch
   ig_scores_init(&scores, t->o->data->n_classes);
   IG_GOTO(ig_evaluator_refresh(t->evaluator, t->o->ema > 0));
   IG_GOTO(ig_evaluate(t->evaluator, t->o->data, IG_PART_VAL, t->o->eval_crop_ratio, t->o->loader_threads, t->o->strict,
-                      t->cb, &scores));
-  IG_GOTO(ig_outcome_measure(&t->head, &scores, t->o->data, &outcome));
+                      &callbacks, &scores));
+  status = ig_outcome_measure(&t->head, &scores, t->o->data, &outcome);
+  if (status == IG_ERR_NUMERIC) {
+    char names[600] = "", why[800];
+    name_batch(t, names, sizeof names);
+    snprintf(why, sizeof why, "the model's answers to the validation part are not finite (last batch: %s, ...)", names);
+    *returned = true;
+    status = fall_back(t, why);
+  }
+  if (*returned || status != IG_OK)
+    goto done;
   double loss = outcome.loss, score = ig_outcome_score(&t->head, &outcome, t->monitor);
   bool better = !t->best.exists || score > t->best.score || (score == t->best.score && loss < t->best.loss);
   IG_GOTO(ig_trainer_log_eval(t, &outcome));
@@ -221,14 +243,17 @@ static ig_status loop(ig_trainer *t) {
     ig_trainer_show(t, last);
     int64_t now = ig_trainer_epoch(t);
     bool evaluated = t->evaluator && (last || now / every != epoch / every);
+    bool returned = false;
     if (evaluated)
-      IG_TRY(evaluate(t));
+      IG_TRY(evaluate(t, &returned));
+    if (returned)
+      continue;
     bool stop = t->cb->should_stop && t->cb->should_stop(t->cb->user);
     bool out_of_time = o->time_limit > 0 && (double)(ig_now_ns() - t->started_ns) * 1e-9 >= o->time_limit;
     bool patient = !(evaluated && o->patience > 0 && t->evaluations_since_best >= o->patience);
     bool end = last || stop || out_of_time || !patient;
     IG_TRY(ig_trainer_collect(t, false));
-    if (end || should_save(t))
+    if (end || (should_save(t) && !t->bad_in_a_row))  // weights that only give NaN are nothing to go back to
       IG_TRY(ig_trainer_save(t, end));
     if (!patient) {
       ig_trainer_line(t, "no better validation result in %lld evaluations: stopped early (patience=%lld)",
@@ -279,7 +304,7 @@ static ig_status open_folder(ig_trainer *t, bool *resume, bool *finished, json_t
   *resume = n > 0 && o->resume != IG_RESUME_NO;
   ig_ckpt_list_free(list, n);
   IG_TRY(ig_path_join(&path, o->out, "result.json"));
-  if (*resume && ig_path_exists(path)) {
+  if (*resume && o->resume == IG_RESUME_AUTO && ig_path_exists(path)) {
     json_t *stored = json_load_file(path, 0, NULL);
     if (json_integer_value(json_object_get(stored, "total_steps")) >= t->total_steps) {
       *finished = true;
@@ -289,6 +314,15 @@ static ig_status open_folder(ig_trainer *t, bool *resume, bool *finished, json_t
   }
   ig_free(path);
   return status;
+}
+
+static ig_status measure_peak(ig_trainer *t) {
+  char *path = NULL;
+  if (t->o->session.cache_dir)
+    IG_TRY(ig_path_join(&path, t->o->session.cache_dir, "peak.json"));
+  t->peak_flops = ig_device_peak_flops(&t->session->device->caps, t->session->compute == IG_BF16, path);
+  ig_free(path);
+  return IG_OK;
 }
 
 static ig_status start(ig_trainer *t, bool resume) {
@@ -315,6 +349,13 @@ static ig_status start(ig_trainer *t, bool resume) {
   if (resume) {
     const char *from = o->resume == IG_RESUME_PATH ? o->resume_path : t->checkpoints;
     IG_TRY(ig_trainer_restore(t, from, o->resume != IG_RESUME_PATH));
+    char *here;
+    IG_TRY(ig_asprintf(&here, "%s/step-%lld", t->checkpoints, (long long)t->step));
+    ig_status status = o->resume == IG_RESUME_PATH ? ig_trainer_set_aside(t) : IG_OK;
+    if (status == IG_OK)
+      status = ig_trainer_find_best(t, here);
+    ig_free(here);
+    IG_TRY(status);
     ig_trainer_line(t, "resumed at step %lld of %lld", (long long)t->step, (long long)t->total_steps);
   }
   IG_TRY(write_text(t, "args.yaml", o->args_yaml));
@@ -323,6 +364,7 @@ static ig_status start(ig_trainer *t, bool resume) {
   IG_TRY(ig_loader_seek(t->loader, t->position));
   IG_TRY(ig_trainer_log_open(t));
   IG_TRY(ig_trainer_bind(t));
+  IG_TRY(measure_peak(t));
   t->first_step = t->step;
   t->started_ns = t->logged_ns = t->saved_ns = ig_now_ns();
   return IG_OK;

@@ -33,7 +33,7 @@ typedef struct ig_train_options {
   const char *config_hash;       // of what may not change on resume
   const char *environment_json;  // written to environment.json
   enum { IG_RESUME_NO, IG_RESUME_AUTO, IG_RESUME_PATH } resume;
-  const char *resume_path;  // a step-N folder or a run folder
+  const char *resume_path;  // IG_RESUME_PATH: a step-N folder of out; later steps are set aside (train_aside.c)
   int64_t epochs, steps;    // one of them > 0
   int batch, accumulate;
   int image_size;
@@ -74,7 +74,8 @@ ig_status ig_train_run(const ig_train_options *options, const ig_train_callbacks
 // What ig_train_run would take, without running it; rows: per-layer table as JSON array.
 ig_status ig_train_plan(const ig_train_options *options, ig_plan_summary *out, json_t **rows);
 
-// Evaluates part of the data with an evaluator; scores collect logits, labels and sample numbers.
+// Evaluates part of the data with an evaluator; scores collect logits, labels and sample numbers. should_stop is asked
+// between batches: IG_STOPPED.
 ig_status ig_evaluate(ig_evaluator *e, const ig_dataset *data, ig_part part, double eval_crop_ratio, int threads,
                       bool strict, const ig_train_callbacks *callbacks, ig_scores *scores);
 

@@ -71,10 +71,17 @@ typedef struct ig_trainer {
   uint64_t save_wait_ns, window_save_ns;  // of the loop for checkpoints: copying, and waiting for the one before
   uint64_t retry_ns;                      // when a failed save is tried again; 0 = none failed
   int save_failures;                      // in a row
+  double peak_flops;                      // of the device in the run's arithmetic; 0 = not known
   double shown_rate, shown_wait;          // of the progress line
   int bad_in_a_row, fallbacks;
 } ig_trainer;
 
+// train_aside.c
+// After the restore of an older step: what the folder holds of later ones moves to RUN/set-aside-K.
+ig_status ig_trainer_set_aside(ig_trainer *t);
+// Where model.safetensors is not there: the best epoch's is made again from its checkpoint, or the best is forgotten.
+// from: the step-N folder whose state t has.
+ig_status ig_trainer_find_best(ig_trainer *t, const char *from);
 // train_task.c
 // Head, its loss and the scales of targets; before anything is built.
 ig_status ig_trainer_set_task(ig_trainer *t);

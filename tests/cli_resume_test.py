@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Going back to an older checkpoint, stopping an evaluation, and what log.jsonl tells of speed.
+
+Rule and helpers: ingot_cli.py. Prints `N passed, N failed`; exit code 1 where one failed.
+"""
+import json
+import os
+import shutil
+import signal
+import time
+
+from ingot_cli import *  # noqa: F403 - the tests' own words
+
+KEYS = ["train", *SMALL, "epochs=6", "save_every=7", "keep=9", "threads=2"]  # 30 steps: 7, 14, 21, 28, 30
+
+
+def steps_of(folder):
+    path = os.path.join(WORK, folder, "checkpoints")
+    return sorted(int(n[5:]) for n in os.listdir(path) if n.startswith("step-"))
+
+
+@test
+def an_older_step_is_the_present_from_now_on():
+    first = answer(run(*KEYS, "out=whole", "--json"))
+    assert steps_of("whole") == [7, 14, 21, 28, 30]
+    before = content("whole", "model.safetensors")
+    shutil.copytree(os.path.join(WORK, "whole"), os.path.join(WORK, "back"))
+    p = expect(run(*KEYS, "resume=back/checkpoints/step-14", "time_limit=1ms"), 75, "set aside in", "back/set-aside-1",
+               "up to step 30")
+    assert steps_of("back") == [14, 15] or steps_of("back") == [7, 14, 15], steps_of("back")
+    assert steps_of("back/set-aside-1") == [21, 28, 30]
+    # What is set aside can be used: weights, report, checkpoints.
+    assert content("back", "set-aside-1", "model.safetensors") == before
+    assert [r["step"] for r in log_of("back/set-aside-1")][-1] == 30
+    assert answer(run("eval", "weights=back/set-aside-1", "data=" + DATA, "--json"))["n"] == 24
+    answer(run("report", "back/set-aside-1", "--json"))
+    # auto goes on from the present, not from what was set aside; the same configuration gives the same run.
+    p = run(*KEYS, "out=back", "resume=auto", "time_limit=1h", "--json")
+    result = answer(p)
+    assert "resumed at step 15" in p.err and result["steps"] == 30, p.err
+    assert content("back", "model.safetensors") == before
+    for key in ["accuracy", "best_epoch", "confusion"]:
+        assert result[key] == first[key], key
+    steps = [(r["split"], r["step"]) for r in log_of("back")]
+    assert len(steps) == len(set(steps)) and steps == [(r["split"], r["step"]) for r in log_of("whole")]
+    assert steps_of("back/set-aside-1") == [21, 28, 30]
+
+
+@test
+def a_finished_run_goes_on_from_a_named_step():
+    shutil.copytree(os.path.join(WORK, "whole"), os.path.join(WORK, "twice"))
+    result = answer(run(*KEYS, "resume=twice/checkpoints/step-28", "--json"))
+    assert result["steps"] == 30 and steps_of("twice/set-aside-1") == [30]
+    assert content("twice", "model.safetensors") == content("whole", "model.safetensors")
+    # Again, further back: the next folder.
+    p = run(*KEYS, "resume=twice/checkpoints/step-21", "--json")
+    answer(p)
+    assert steps_of("twice/set-aside-2") == [28, 30] and steps_of("twice/set-aside-1") == [30]
+    # The newest step has nothing behind it; auto finds a finished run.
+    assert "is finished already" in run(*KEYS, "out=twice", "resume=auto").err
+    refused(2, ["neither auto nor a run folder"], *KEYS, "resume=twice/checkpoints")
+    refused(2, ["another configuration"], *KEYS, "resume=twice/checkpoints/step-14", "lr=0.5")
+    assert steps_of("twice")[-1] == 30, "a refused resume has moved something"
+
+
+@test
+def evaluation_stops_when_asked():
+    for number, code in ((signal.SIGTERM, 75), (signal.SIGINT, 75)):
+        p = start("weights=whole", "data=" + DATA, "part=all", "image_size=640", "batch=1", "threads=1", "--json",
+                  "logits=never.npy", verb="eval")
+        time.sleep(1)
+        p.send_signal(number)
+        out, err = p.communicate(timeout=60)
+        assert p.returncode == code and out == b"" and b"no result" in err, (p.returncode, err[-500:])
+    assert not os.path.exists(os.path.join(WORK, "never.npy"))
+    p = start("weights=whole", "data=" + DATA, "part=all", "image_size=1600", "batch=1", "threads=1", verb="eval")
+    time.sleep(1)
+    p.send_signal(signal.SIGINT)
+    p.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    if p.poll() is None:
+        p.send_signal(signal.SIGINT)
+    p.communicate(timeout=60)
+    assert p.returncode in (75, 130), p.returncode
+    assert answer(run("eval", "weights=whole", "data=" + DATA, "--json"))["n"] == 24
+
+
+@test
+def the_log_tells_speed():
+    rows = [r for r in log_of("whole") if r["split"] == "train"]
+    for r in rows:
+        for key in ["epoch", "loss", "lr", "grad_norm", "loss_scale", "samples_per_second", "data_wait", "gflops", "mfu",
+                    "seconds"]:
+            assert isinstance(r[key], (int, float)), (key, r)
+        assert 0 < r["mfu"] <= 1.05, r
+        # mfu is gflops over one peak of this machine.
+        assert abs(r["gflops"] / r["mfu"] - rows[0]["gflops"] / rows[0]["mfu"]) < 1e-6 * r["gflops"] / r["mfu"]
+    with open(os.path.join(WORK, "cache", "ingot", "peak.json")) as f:
+        peaks = json.load(f)
+    assert len(peaks) >= 1 and all(1e9 < v < 1e15 for v in peaks.values()), peaks
+
+
+main(needed=["an_older_step_is_the_present_from_now_on"])
