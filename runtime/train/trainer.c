@@ -154,12 +154,13 @@ static void name_batch(const ig_trainer *t, char *out, size_t n) {
 }
 
 // After a loss that is not finite: skip up to nan_limit in a row, then the last checkpoint, then stop naming the batch.
-static ig_status handle_bad(ig_trainer *t) {
+static ig_status handle_bad(ig_trainer *t, bool *returned) {
   char names[600] = "", why[800];
   name_batch(t, names, sizeof names);
   ig_trainer_line(t, "warning: step %lld: the loss or its gradient is not finite; the step is skipped (batch: %s, ...)",
                   (long long)t->step, names);
-  if (++t->bad_in_a_row <= (t->o->nan_limit > 0 ? t->o->nan_limit : 3))
+  *returned = ++t->bad_in_a_row > (t->o->nan_limit > 0 ? t->o->nan_limit : 3);
+  if (!*returned)
     return IG_OK;
   snprintf(why, sizeof why, "the loss was not finite %d times in a row (last batch: %s, ...)", t->bad_in_a_row, names);
   return fall_back(t, why);
@@ -231,19 +232,20 @@ static ig_status loop(ig_trainer *t) {
   int64_t log_every = t->total_steps / 400 > 0 ? t->total_steps / 400 : 1, every = epochs_per_evaluation(t);
   while (t->step < t->total_steps) {
     int64_t epoch = ig_trainer_epoch(t);
-    bool bad;
+    bool bad, returned = false;
     IG_TRY(step(t, &bad));
     if (bad)
-      IG_TRY(handle_bad(t));
+      IG_TRY(handle_bad(t, &returned));
     else
       t->bad_in_a_row = 0;
+    if (returned)
+      continue;  // at an earlier step, which is logged and saved already
     bool last = t->step >= t->total_steps;
     if (t->step % log_every == 0 || last)
       IG_TRY(ig_trainer_log_step(t));
     ig_trainer_show(t, last);
     int64_t now = ig_trainer_epoch(t);
     bool evaluated = t->evaluator && (last || now / every != epoch / every);
-    bool returned = false;
     if (evaluated)
       IG_TRY(evaluate(t, &returned));
     if (returned)
