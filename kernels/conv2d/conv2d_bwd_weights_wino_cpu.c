@@ -24,7 +24,7 @@ typedef struct state {
   wino_tiles tiles;
   int64_t n_c, n_k, n_groups;  // channel blocks of x and dy; groups of up to VECTORS blocks of dy
   int64_t n_tiles, per_chunk;
-  int64_t v_point, z_point;  // floats from one transformed point to the next
+  wino_groups v, z;  // of transformed x and dy: a chunk is one group
   size_t v_floats, z_floats, task_floats;
   bool one_chunk;
 } state;
@@ -78,7 +78,7 @@ static void add_chunk(const state *s, const float *v, const float *z, int64_t c,
   const int64_t k0 = group_start(s, g), kv = group_start(s, g + 1) - k0, block = s->per_chunk * WINO_VEC;
   for (int f = 0; f < WINO_POINTS; f++)
     for (int i = 0; i < WINO_VEC; i += ROWS, sums += ROWS * kv * WINO_VEC)
-      of[kv - 1](v + f * s->v_point + c * block + i, z + f * s->z_point + k0 * block, block, s->per_chunk, sums, add);
+      of[kv - 1](v + f * s->v.point + c * block + i, z + f * s->z.point + k0 * block, block, s->per_chunk, sums, add);
 }
 
 static void transform_back(const state *s, const float *sums, int64_t c, int64_t g, float *dw) {
@@ -108,9 +108,9 @@ static ig_status run(const ig_launch *l) {
 #pragma omp for schedule(static)
     for (int64_t b = 0; b < s->n_c + s->n_k; b++) {
       if (b < s->n_c)
-        wino_planes(&s->tiles, x + b * x_plane, s->n_c * x_plane, first, end, s->v_point, v + b * block, false);
+        wino_planes(&s->tiles, x + b * x_plane, s->n_c * x_plane, first, end, &s->v, v + b * block, false);
       else
-        wino_planes(&s->tiles, dy + (b - s->n_c) * dy_plane, s->n_k * dy_plane, first, end, s->z_point,
+        wino_planes(&s->tiles, dy + (b - s->n_c) * dy_plane, s->n_k * dy_plane, first, end, &s->z,
                     z + (b - s->n_c) * block, true);
     }
 #pragma omp for collapse(2) schedule(dynamic, 1)
@@ -139,10 +139,10 @@ static ig_status prepare(ig_prepare *p) {
   int64_t chunks = wino_ceil(s->n_tiles, fit < 32 ? 32 : fit);
   s->per_chunk = wino_ceil(s->n_tiles, chunks);
   s->one_chunk = s->per_chunk >= s->n_tiles;
-  s->v_point = wino_per_point(s->n_c, s->per_chunk);
-  s->z_point = wino_per_point(s->n_k, s->per_chunk);
-  s->v_floats = (size_t)(WINO_POINTS * s->v_point);
-  s->z_floats = (size_t)(WINO_POINTS * s->z_point);
+  s->v = wino_groups_of(s->per_chunk, s->n_c, 1);
+  s->z = wino_groups_of(s->per_chunk, s->n_k, 1);
+  s->v_floats = (size_t)(WINO_POINTS * s->v.point);
+  s->z_floats = (size_t)(WINO_POINTS * s->z.point);
   s->task_floats = (size_t)WINO_POINTS * WINO_VEC * VECTORS * WINO_VEC;
   size_t tasks = (size_t)(s->one_chunk ? p->device->caps.threads : s->n_groups * s->n_c);
   p->workspace_bytes = sizeof(float) * (s->v_floats + s->z_floats + tasks * s->task_floats);

@@ -127,23 +127,31 @@ WINO_INLINE void wino_load(const float *plane, int64_t H, int64_t W, int64_t h, 
                                : (wino_vec){0};
 }
 
-// Transformed planes: point f, channel block b, tile i lie at f * per_point + (b * tiles + i) * WINO_VEC. A cache line
-// more per point keeps the 36 streams out of one cache set.
-WINO_INLINE int64_t wino_per_point(int64_t blocks, int64_t tiles) { return blocks * tiles * WINO_VEC + 16; }
+// Transformed planes: tiles lie in groups, in a group by channel block: point f, tile i, block b at f * point +
+// (i / tiles) * step + b * tiles * WINO_VEC + i % tiles * WINO_VEC, so that products read them in one stream. A cache
+// line more per point keeps the 36 streams out of one cache set.
+typedef struct wino_groups {
+  int64_t tiles, step, point;
+} wino_groups;
 
-// Tiles [first, end) of one channel block (plane 0 at x, samples `sample` floats apart) into v; tile `first` lands at
-// v's tile 0, and tiles past the last one are zero.
+WINO_INLINE wino_groups wino_groups_of(int64_t tiles, int64_t blocks, int64_t n_groups) {
+  return (wino_groups){tiles, tiles * blocks * WINO_VEC, n_groups * tiles * blocks * WINO_VEC + 16};
+}
+
+// Tiles [first, end) of one channel block (its plane at x, samples `sample` floats apart) into v from group 0 on; tiles
+// past the last one are zero.
 WINO_INLINE void wino_planes(const wino_tiles *t, const float *x, int64_t sample, int64_t first, int64_t end,
-                             int64_t per_point, float *v, const bool of_dy) {
+                             const wino_groups *g, float *v, const bool of_dy) {
   int64_t all = wino_n_tiles(t), per_sample = t->rows * t->columns;
-  for (int64_t i = first; i < end; i++, v += WINO_VEC) {
+  for (int64_t i = first; i < end; i++) {
     wino_vec in[WINO_POINTS], out[WINO_POINTS];
+    float *to = v + (i - first) / g->tiles * g->step + (i - first) % g->tiles * WINO_VEC;
     if (i >= all) {
       for (int f = 0; f < WINO_POINTS; f++)
-        *(wino_vec *)(v + f * per_point) = (wino_vec){0};
+        *(wino_vec *)(to + f * g->point) = (wino_vec){0};
       continue;
     }
-    int64_t n = i / per_sample, row = i % per_sample / t->columns, column = i % per_sample % t->columns;
+    int64_t n = i / per_sample, row = i % per_sample / t->columns, column = i % t->columns;
     const float *plane = x + n * sample;
     if (of_dy) {
       wino_load(plane, t->P, t->Q, row * WINO_OUT, column * WINO_OUT, WINO_OUT, in);
@@ -153,7 +161,7 @@ WINO_INLINE void wino_planes(const wino_tiles *t, const float *x, int64_t sample
       WINO_PLANE(wino_in, in, WINO_IN, out, WINO_IN);
     }
     for (int f = 0; f < WINO_POINTS; f++)
-      *(wino_vec *)(v + f * per_point) = out[f];
+      *(wino_vec *)(to + f * g->point) = out[f];
   }
 }
 

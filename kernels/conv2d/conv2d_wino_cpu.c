@@ -29,7 +29,8 @@ typedef struct state {
   int64_t n_in, n_out, n_panels;        // channel blocks, panels
   int64_t n_tiles, per_task;            // tiles of a task: a multiple of ROWS
   bool shared;                          // the second of the two ways
-  int64_t v_point, u_point, m_point;    // floats from one transformed point to the next
+  wino_groups v;                        // of transformed x: groups of ROWS tiles
+  int64_t u_point, m_point;             // floats from one transformed point to the next
   size_t v_floats, u_floats, m_floats;  // one task's (or the shared) x, a panel's weights, a task's sums
 } state;
 
@@ -57,15 +58,14 @@ static void transform_weights(const state *s, const float *w, int64_t panel, int
 
 // ---- products ----
 // m[j][i] (+)= sum over channels of v[i] u[j]: ROWS tiles by two vectors.
-static inline void multiply(const float *v, int64_t v_block, int64_t blocks, const float *u, float *m, int64_t m_block,
-                            bool add) {
+static inline void multiply(const float *v, int64_t blocks, const float *u, float *m, int64_t m_block, bool add) {
   wino_vec acc[ROWS][2];
 #pragma GCC unroll 12
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 2
     for (int j = 0; j < 2; j++)
       acc[i][j] = add ? *(const wino_vec *)(m + j * m_block + i * WINO_VEC) : (wino_vec){0};
-  for (int64_t b = 0; b < blocks; b++, v += v_block)
+  for (int64_t b = 0; b < blocks; b++, v += ROWS * WINO_VEC)
     for (int c = 0; c < WINO_VEC; c++, u += PANEL) {
       wino_vec u0 = *(const wino_vec *)u, u1 = *(const wino_vec *)(u + WINO_VEC);
 #pragma GCC unroll 12
@@ -81,15 +81,14 @@ static inline void multiply(const float *v, int64_t v_block, int64_t blocks, con
       *(wino_vec *)(m + j * m_block + i * WINO_VEC) = acc[i][j];
 }
 
-// All 36 products of `n` tiles (a multiple of ROWS) with one panel; v_tiles: tiles of a block of v.
-static void multiply_points(const state *s, const float *v, int64_t v_tiles, int64_t v_point, const float *u, int64_t n,
-                            float *m) {
-  for (int f = 0; f < WINO_POINTS; f++, v += v_point, u += s->u_point, m += s->m_point)
+// All 36 products of `n` tiles (a multiple of ROWS) with one panel.
+static void multiply_points(const state *s, const float *v, const float *u, int64_t n, float *m) {
+  for (int f = 0; f < WINO_POINTS; f++, v += s->v.point, u += s->u_point, m += s->m_point)
     for (int64_t b = 0; b < s->n_in; b += DEPTH / WINO_VEC) {
       int64_t blocks = s->n_in - b < DEPTH / WINO_VEC ? s->n_in - b : DEPTH / WINO_VEC;
       for (int64_t i = 0; i < n; i += ROWS)
-        multiply(v + (b * v_tiles + i) * WINO_VEC, v_tiles * WINO_VEC, blocks, u + b * WINO_VEC * PANEL,
-                 m + i * WINO_VEC, s->per_task * WINO_VEC, b > 0);
+        multiply(v + i / ROWS * s->v.step + b * ROWS * WINO_VEC, blocks, u + b * WINO_VEC * PANEL, m + i * WINO_VEC,
+                 s->per_task * WINO_VEC, b > 0);
     }
 }
 
@@ -135,10 +134,9 @@ static void run_by_tiles(const state *s, const float *x, const float *w, const f
     for (int64_t first = 0; first < s->n_tiles; first += s->per_task) {
       int64_t end = least(first + s->per_task, s->n_tiles), n = up_to_rows(end - first);
       for (int64_t b = 0; b < s->n_in; b++)
-        wino_planes(&s->tiles, x + b * plane, s->n_in * plane, first, first + n, s->v_point,
-                    v + b * s->per_task * WINO_VEC, false);
+        wino_planes(&s->tiles, x + b * plane, s->n_in * plane, first, first + n, &s->v, v + b * ROWS * WINO_VEC, false);
       for (int64_t panel = 0; panel < s->n_panels; panel++) {
-        multiply_points(s, v, s->per_task, s->v_point, all_u + (size_t)panel * s->u_floats, n, m);
+        multiply_points(s, v, all_u + (size_t)panel * s->u_floats, n, m);
         transform_back(s, m, panel, first, end, bias, y);
       }
     }
@@ -148,19 +146,20 @@ static void run_by_tiles(const state *s, const float *x, const float *w, const f
 static void run_by_panels(const state *s, const float *x, const float *w, const float *bias, float *y, float *workspace,
                           int threads) {
   float *v = workspace, *own = workspace + s->v_floats;
-  const int64_t plane = s->tiles.H * s->tiles.W * WINO_VEC, v_tiles = up_to_rows(s->n_tiles);
+  const int64_t plane = s->tiles.H * s->tiles.W * WINO_VEC;
 #pragma omp parallel num_threads(threads)
   {
     float *u = own + (size_t)omp_get_thread_num() * (s->u_floats + s->m_floats), *m = u + s->u_floats;
 #pragma omp for schedule(static)
     for (int64_t b = 0; b < s->n_in; b++)
-      wino_planes(&s->tiles, x + b * plane, s->n_in * plane, 0, v_tiles, s->v_point, v + b * v_tiles * WINO_VEC, false);
+      wino_planes(&s->tiles, x + b * plane, s->n_in * plane, 0, up_to_rows(s->n_tiles), &s->v, v + b * ROWS * WINO_VEC,
+                  false);
 #pragma omp for schedule(dynamic, 1)
     for (int64_t panel = 0; panel < s->n_panels; panel++) {
       transform_weights(s, w, panel, 0, s->n_in * WINO_VEC, u);
       for (int64_t first = 0; first < s->n_tiles; first += s->per_task) {
         int64_t end = least(first + s->per_task, s->n_tiles);
-        multiply_points(s, v + first * WINO_VEC, v_tiles, s->v_point, u, up_to_rows(end - first), m);
+        multiply_points(s, v + first / ROWS * s->v.step, u, up_to_rows(end - first), m);
         transform_back(s, m, panel, first, end, bias, y);
       }
     }
@@ -192,7 +191,7 @@ static ig_status prepare_turned(ig_prepare *p, bool turned) {
   s->n_tiles = wino_n_tiles(&s->tiles);
   s->u_point = s->n_in * WINO_VEC * PANEL + 16;
   s->u_floats = (size_t)(WINO_POINTS * s->u_point);
-  size_t shared = (size_t)(WINO_POINTS * wino_per_point(s->n_in, up_to_rows(s->n_tiles)));
+  size_t shared = (size_t)(WINO_POINTS * s->n_in * WINO_VEC * up_to_rows(s->n_tiles));
   s->shared = shared * sizeof(float) <= SHARED_BYTES && s->n_panels >= 2 * (int64_t)threads &&
               (size_t)s->n_panels * s->u_floats * sizeof(float) >= LEAST_WEIGHTS;
   int64_t tile_bytes = WINO_POINTS * (int64_t)sizeof(float) * (PANEL + (s->shared ? 0 : s->n_in * WINO_VEC));
@@ -200,8 +199,8 @@ static ig_status prepare_turned(ig_prepare *p, bool turned) {
   s->per_task = s->per_task < 2 * ROWS ? 2 * ROWS : s->per_task;
   s->m_point = 2 * s->per_task * WINO_VEC + 16;
   s->m_floats = (size_t)(WINO_POINTS * s->m_point);
-  s->v_point = wino_per_point(s->n_in, s->shared ? up_to_rows(s->n_tiles) : s->per_task);
-  s->v_floats = (size_t)(WINO_POINTS * s->v_point);
+  s->v = wino_groups_of(ROWS, s->n_in, (s->shared ? up_to_rows(s->n_tiles) : s->per_task) / ROWS);
+  s->v_floats = (size_t)(WINO_POINTS * s->v.point);
   p->workspace_bytes =
       sizeof(float) * (s->shared ? s->v_floats + threads * (s->u_floats + s->m_floats)
                                  : (size_t)s->n_panels * s->u_floats + threads * (s->v_floats + s->m_floats));
