@@ -229,17 +229,18 @@ TEST_F(FaultWriter, MemoryIsWhatThePlanSays) {
   auto o = save_options(run / "large", 1, state);
   std::string where = run / "large";
   o.folder = where.c_str();
-  long peak_kb = -1, before_kb = 0;
-  for (int round = 0; round < 2; round++) {  // the first one loads libraries
-    put("/proc/self/clear_refs", "5");       // the peak counts from here
-    before_kb = status_kb("VmRSS:");
+  ASSERT_EQ(start(1), IG_OK);  // loads what libraries load once
+  ASSERT_EQ(collect(1), IG_OK) << ig_error_message();
+  long peak_kb = -1, before_kb = status_kb("VmRSS:");
+  for (int round = 0; round < 2; round++) {
+    put("/proc/self/clear_refs", "5");  // the peak counts from here
     o.step = round;
     ASSERT_EQ(ig_ckpt_writer_start(large, &o, list.data(), list.size()), IG_OK) << ig_error_message();
     int64_t step;
     ig_status status;
     ASSERT_TRUE(ig_ckpt_writer_collect(large, true, &step, &status));
     ASSERT_EQ(status, IG_OK) << ig_error_message();
-    peak_kb = status_kb("VmHWM:");
+    peak_kb = std::max(peak_kb, status_kb("VmHWM:"));
   }
   double promised = (double)ig_ckpt_peak_bytes(list.data(), list.size()) / 1024;
   EXPECT_LT(promised, 64 * 1024 * 1.2) << "the promise is the state's size once, and a tensor";

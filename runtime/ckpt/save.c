@@ -69,8 +69,9 @@ uint64_t ig_ckpt_peak_bytes(const ig_ckpt_tensor *tensors, size_t n) {
     if (bytes_of(&e) > largest)
       largest = bytes_of(&e);
   }
-  // The image grows by a tensor before the snapshot of it goes; later the image is checked a tensor at a time.
-  return ig_ckpt_bytes(tensors, n) + largest;
+  // The image grows by a tensor before the snapshot of it goes; later the image is checked a tensor at a time. The rest
+  // is libhdf5's own, and the rounding to huge pages.
+  return ig_ckpt_bytes(tensors, n) + largest + (4u << 20);
 }
 
 static ig_status hash_bytes(const void *data, size_t n, char hex[65]) {
