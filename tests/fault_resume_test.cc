@@ -1,6 +1,9 @@
 // Going on from every step of a run, bit for bit. Rule: the run that is compared with was never interrupted.
 #include <jansson.h>
 #include <map>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
 
 #include "tests/fault_train.h"
 
@@ -41,7 +44,61 @@ std::string course_of(const std::string &run) {
   return all;
 }
 
+// The wall clock of this whole process, libraries included: ten years ahead, ten years back, right, and so on.
+std::atomic<bool> jumping{false};
+std::atomic<long> looks{0};
+time_t jump() { return jumping ? (looks++ % 3 - 1) * (time_t)315360000 : 0; }
+
 }  // namespace
+
+extern "C" int clock_gettime(clockid_t clock, struct timespec *t) noexcept {
+  int failed = (int)syscall(SYS_clock_gettime, clock, t);
+  if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+    t->tv_sec += jump();
+  return failed;
+}
+extern "C" int gettimeofday(struct timeval *t, void *) noexcept {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  *t = {now.tv_sec, now.tv_nsec / 1000};
+  return 0;
+}
+extern "C" time_t time(time_t *out) noexcept {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  if (out)
+    *out = now.tv_sec;
+  return now.tv_sec;
+}
+
+TEST(FaultResume, ClockJumpsChangeNothing) {  // 61
+  Folder home("ig_clock");
+  std::string data = home / "data", whole = home / "whole", out = home / "run", last = "/checkpoints/step-30";
+  make_pictures(data, 7, 2, 16);
+  use_cache(home.path);
+  std::vector<std::string> more = {"steps=30", "save_every=20ms", "time_limit=1h", "resume=auto"};
+  Answer answer = call("train", train_words(data, whole, more));
+  ASSERT_EQ(answer.status, IG_OK) << answer.message;
+  jumping = true;
+  answer = call("train", train_words(data, out, more), 15);
+  EXPECT_EQ(answer.status, IG_STOPPED) << "not by its time limit: " << answer.message;
+  answer = call("train", train_words(data, out, more));
+  jumping = false;
+  ASSERT_EQ(answer.status, IG_OK) << answer.message;
+  EXPECT_GT(looks, 10) << "nobody looked at the clock";
+  EXPECT_TRUE(tensors_of(out + last) == tensors_of(whole + last));
+  EXPECT_TRUE(slurp(out + "/model.safetensors") == slurp(whole + "/model.safetensors"));
+  EXPECT_EQ(course_of(out), course_of(whole));
+  std::ifstream in(out + "/log.jsonl");
+  double before = 0;
+  for (std::string line; std::getline(in, line);) {
+    json_t *row = json_loads(line.c_str(), 0, nullptr);
+    double seconds = json_number_value(json_object_get(row, "seconds"));
+    EXPECT_TRUE(seconds >= before && seconds < 3600) << line;
+    before = seconds;
+    json_decref(row);
+  }
+}
 
 TEST(FaultResume, AtEveryStepBitForBit) {  // 52, 63
   Folder home("ig_resume");

@@ -3,6 +3,8 @@
 # that has the thing itself makes this stop, and then the edit goes.
 # - VPINSRB in its EVEX form scaled an 8-bit displacement by two.
 # - VCVTNE2PS2BF16 took the upper half of its results from past the end of a register.
+# - XSAVE of tiles exchanged rows and bytes of a configuration, kept 8 of 16 rows and told "in use" the wrong way
+#   round: a switch of threads between two tile instructions lost them.
 # - XFD (extended feature disable), without which Linux does not offer the AMX tiles: #NM at the first use of tiles by
 #   a task that has not got them yet.
 set -euo pipefail
@@ -22,3 +24,6 @@ mend proc_ctrl.cc '/::BxNoAMX(/,/BX_ASSERT/s/^  BX_ASSERT(0);/  if (BX_CPU_THIS_
 mend msr.cc '/::rdmsr(/,/::handle_unknown_wrmsr\|::wrmsr(/s/^    case BX_MSR_XSS:/    case BX_MSR_IA32_XFD:\n      val64 = BX_CPU_THIS_PTR msr.ia32_xfd;\n      break;\n    case BX_MSR_IA32_XFD_ERROR:\n      val64 = BX_CPU_THIS_PTR msr.ia32_xfd_err;\n      break;\n&/'
 mend msr.cc '/::wrmsr(/,$s/^    case BX_MSR_XSS:/    case BX_MSR_IA32_XFD:\n      BX_CPU_THIS_PTR msr.ia32_xfd = val_64;\n      handleAvxModeChange();\n      break;\n    case BX_MSR_IA32_XFD_ERROR:\n      BX_CPU_THIS_PTR msr.ia32_xfd_err = val_64;\n      break;\n&/'
 mend avx/avx512_bf16.cc '/::VCVTNE2PS2BF16_MASK/,/^}/s/(op1.vmm32u(n))/(op1.vmm32u(n - DWORD_ELEMENTS(len)))/'
+mend xsave.cc '/::xsave_tilecfg_state(/,/^}/{s/tilecfg\[n\].rows/tilecfg[n].HELD/;s/tilecfg\[n\].bytes_per_row/tilecfg[n].rows/;s/tilecfg\[n\].HELD/tilecfg[n].bytes_per_row/}'
+mend xsave.cc 's/row < BX_TILE_REGISTERS/row < BX_TILE_MAX_ROWS/'
+mend xsave.cc 's/return (BX_CPU_THIS_PTR amx->tile_use_tracker == 0);.*/return BX_CPU_THIS_PTR amx->tile_use_tracker != 0;/'
