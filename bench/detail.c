@@ -142,7 +142,7 @@ ig_status ig_bench_detail(ig_stepper *s, int steps, const ig_machine *m, const c
   IG_GOTO(ig_alloc_array((size_t)total, sizeof *times, "times of nodes", &times));
   for (int k = 0; k < steps; k++) {
     for (int p = 0; p < n_plans; p++)
-      ig_plan_profile(plans[p], true);  // starts again from 0
+      IG_GOTO(ig_plan_profile(plans[p], true));  // starts again from 0
     IG_GOTO(ig_stepper_run(s, NULL));
     at = 0;
     for (int p = 0; p < n_plans; p++)
@@ -153,7 +153,7 @@ ig_status ig_bench_detail(ig_stepper *s, int steps, const ig_machine *m, const c
       }
   }
   for (int p = 0; p < n_plans; p++)
-    ig_plan_profile(plans[p], false);
+    (void)!ig_plan_profile(plans[p], false);
   for (at = 0; at < total; at++)
     step_ns += (double)ig_times_quantile(&times[at], 0.5);
   at = 0;

@@ -547,7 +547,7 @@ TEST(Static, PartsRunAtRefreshAndAreKept) {
   must(ig_plan_bind(p, IG_SPACE_TRAINABLE, ws.data()));
   must(ig_plan_set_io(p, x, xs.data()));
   must(ig_plan_set_io(p, y, ys.data()));
-  ig_plan_profile(p, true);
+  ASSERT_EQ(ig_plan_profile(p, true), IG_OK);
   must(ig_plan_run(p, nullptr));  // the first run refreshes
   EXPECT_EQ(ys[1], 2 + xs[1]);
   std::fill(ws.begin(), ws.end(), 5.0f);

@@ -168,7 +168,7 @@ static const ig_op_case fill_cases[] = {
 
 // ---- rows ----
 #define CASES(list) .cases = list, .n_cases = (int)(sizeof list / sizeof *list)
-#define IMPLS(stem) .impls = {[IG_DEVICE_CPU] = {stem "_cpu", stem "_ref"}}
+#define IMPLS(stem) .impls = {[IG_DEVICE_CPU] = {stem "_cpu", stem "_ref"}, [IG_DEVICE_CUDA] = {stem "_cuda"}}
 
 static const ig_op add_row = {.name = "add",
                               .summary = "y = x_0 + ... + x_(n-1)",

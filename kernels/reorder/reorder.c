@@ -62,7 +62,7 @@ static const ig_op reorder = {
     .cost = cost,
     .cases = cases,
     .n_cases = sizeof cases / sizeof *cases,
-    .impls = {[IG_DEVICE_CPU] = {"reorder_dnnl", "reorder_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"reorder_dnnl", "reorder_ref"}, [IG_DEVICE_CUDA] = {"reorder_cuda"}},
 };
 
 IG_OPS(reorder) = {&reorder, 0};

@@ -12,23 +12,31 @@
 
 #define ALIGNMENT 64
 
-// Allocations until the injected failure: 0 = off, n > 0 fails once at the n-th, n < 0 fails from the |n|-th on.
-static _Atomic int64_t countdown;
-static _Atomic int64_t live, asked;
+struct ig_mem_counts {
+  // Allocations until the injected failure: 0 = off, n > 0 fails once at the n-th, n < 0 fails from the |n|-th on.
+  _Atomic int64_t countdown;
+  _Atomic int64_t live, asked;
+};
+static ig_mem_counts own;
+static ig_mem_counts *counts = &own;
 
-void ig_mem_fail_after(int64_t n, int forever) { atomic_store(&countdown, n <= 0 ? 0 : forever ? -n : n); }
+ig_mem_counts *ig_mem_place(void) { return counts; }
 
-int64_t ig_mem_live(void) { return atomic_load(&live); }
+void ig_mem_share(ig_mem_counts *place) { counts = place; }
 
-int64_t ig_mem_asked(void) { return atomic_load(&asked); }
+void ig_mem_fail_after(int64_t n, int forever) { atomic_store(&counts->countdown, n <= 0 ? 0 : forever ? -n : n); }
+
+int64_t ig_mem_live(void) { return atomic_load(&counts->live); }
+
+int64_t ig_mem_asked(void) { return atomic_load(&counts->asked); }
 
 // Counts this allocation down; true where it must fail.
 static bool take(void) {
-  atomic_fetch_add_explicit(&asked, 1, memory_order_relaxed);
-  int64_t now = atomic_load_explicit(&countdown, memory_order_relaxed);
+  atomic_fetch_add_explicit(&counts->asked, 1, memory_order_relaxed);
+  int64_t now = atomic_load_explicit(&counts->countdown, memory_order_relaxed);
   while (now != 0) {
     int64_t next = now == -1 ? -1 : now > 0 ? now - 1 : now + 1;
-    if (atomic_compare_exchange_weak(&countdown, &now, next))
+    if (atomic_compare_exchange_weak(&counts->countdown, &now, next))
       return now == 1 || now == -1;
   }
   return false;
@@ -45,7 +53,7 @@ static void *aligned_room(size_t bytes) {
   void *p = NULL;
   if (take() || bytes > PTRDIFF_MAX || posix_memalign(&p, ALIGNMENT, bytes ? bytes : 1) != 0)
     return NULL;
-  atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
+  atomic_fetch_add_explicit(&counts->live, 1, memory_order_relaxed);
   return p;
 }
 
@@ -116,7 +124,7 @@ ig_status ig_asprintf(char **out, const char *format, ...) {
 void ig_free(void *p) {
   if (!p)
     return;
-  atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
+  atomic_fetch_sub_explicit(&counts->live, 1, memory_order_relaxed);
   free(p);
 }
 
@@ -130,14 +138,14 @@ ig_status ig_alloc_pages(size_t bytes, const char *what, void *out) {
 #ifdef MADV_HUGEPAGE
   madvise(p, bytes ? bytes : 1, MADV_HUGEPAGE);  // advice only: a kernel without huge pages refuses harmlessly
 #endif
-  atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
+  atomic_fetch_add_explicit(&counts->live, 1, memory_order_relaxed);
   return IG_OK;
 }
 
 void ig_free_pages(void *p, size_t bytes) {
   if (!p)
     return;
-  atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
+  atomic_fetch_sub_explicit(&counts->live, 1, memory_order_relaxed);
   munmap(p, bytes ? bytes : 1);
 }
 

@@ -35,6 +35,10 @@ void ig_mem_fail_after(int64_t n, int forever);
 int64_t ig_mem_live(void);
 // Allocations asked for so far (count), failed ones included: what ig_mem_fail_after counts.
 int64_t ig_mem_asked(void);
+// A back end that is loaded at run time counts, and fails, with its host.
+typedef struct ig_mem_counts ig_mem_counts;
+ig_mem_counts *ig_mem_place(void);
+void ig_mem_share(ig_mem_counts *place);
 
 #ifdef __cplusplus
 }

@@ -7,20 +7,28 @@
 
 #define MESSAGE_BYTES 2048
 
-static _Thread_local char message[MESSAGE_BYTES];
+static char *own_message(void) {
+  static _Thread_local char message[MESSAGE_BYTES];
+  return message;
+}
+static ig_message_fn message_of = own_message;
 
-const char *ig_error_message(void) { return message; }
+ig_message_fn ig_error_place(void) { return message_of; }
 
-void ig_error_clear(void) { message[0] = 0; }
+void ig_error_share(ig_message_fn place) { message_of = place; }
+
+const char *ig_error_message(void) { return message_of(); }
+
+void ig_error_clear(void) { message_of()[0] = 0; }
 
 ig_status ig_fail(ig_status status, const char *format, ...) {
-  // The arguments may point into `message`, so it is composed aside first.
+  // The arguments may point into the message, so it is composed aside first.
   char text[MESSAGE_BYTES];
   va_list args;
   va_start(args, format);
   vsnprintf(text, sizeof text, format, args);
   va_end(args);
-  memcpy(message, text, sizeof text);
+  memcpy(message_of(), text, sizeof text);
   return status;
 }
 
@@ -34,9 +42,9 @@ ig_status ig_fail_prefix(ig_status status, const char *format, ...) {
     return status;
   if (n >= MESSAGE_BYTES)
     n = MESSAGE_BYTES - 1;
-  snprintf(text + n, sizeof text - (size_t)n, ": %s", message);
-  memcpy(message, text, MESSAGE_BYTES - 1);
-  message[MESSAGE_BYTES - 1] = 0;
+  snprintf(text + n, sizeof text - (size_t)n, ": %s", message_of());
+  memcpy(message_of(), text, MESSAGE_BYTES - 1);
+  message_of()[MESSAGE_BYTES - 1] = 0;
   return status;
 }
 

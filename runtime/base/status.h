@@ -15,6 +15,11 @@ ig_status ig_fail_prefix(ig_status status, const char *format, ...) __attribute_
 // Copies the message aside and back, so that cleanup that itself fails keeps the first error.
 void ig_error_clear(void);
 
+// A back end that is loaded at run time has its own copy of floor 0 and writes its messages where its host reads them.
+typedef char *(*ig_message_fn)(void);  // the calling thread's message: 2048 bytes
+ig_message_fn ig_error_place(void);
+void ig_error_share(ig_message_fn place);
+
 #define IG_TRY(expr)                   \
   do {                                 \
     ig_status ig_try_status_ = (expr); \

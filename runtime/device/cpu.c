@@ -42,6 +42,7 @@ static ig_status cpu_event_record(ig_device *dev, ig_event *e, ig_stream *s) {
   return IG_OK;
 }
 static ig_status cpu_event_order(ig_device *dev, ig_stream *s, ig_event *e) { return IG_OK; }
+static ig_status cpu_event_wait(ig_device *dev, ig_event *e) { return IG_OK; }
 static ig_status cpu_event_elapsed(ig_device *dev, ig_event *from, ig_event *to, uint64_t *ns) {
   *ns = *(uint64_t *)to - *(uint64_t *)from;
   return IG_OK;
@@ -64,6 +65,7 @@ static const ig_device_ops cpu_ops = {
     .event_destroy = cpu_event_destroy,
     .event_record = cpu_event_record,
     .event_order = cpu_event_order,
+    .event_wait = cpu_event_wait,
     .event_elapsed = cpu_event_elapsed,
     .destroy = cpu_destroy,
 };

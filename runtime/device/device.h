@@ -24,11 +24,14 @@ typedef enum ig_device_kind { IG_DEVICE_CPU, IG_DEVICE_CUDA, IG_N_DEVICE_KINDS }
 // What implementations ask before they accept a node.
 typedef struct ig_device_caps {
   ig_device_kind kind;
-  ig_isa isa;        // CPU: highest instruction set allowed (key isa=)
-  int threads;       // CPU: threads of a parallel loop
-  bool bf16, fp16;   // arithmetic in these types is native, not emulated
-  bool winograd;     // key winograd=: less exact but faster convolutions are allowed
-  int architecture;  // CUDA: 90 for sm_90
+  ig_isa isa;           // CPU: highest instruction set allowed (key isa=)
+  int threads;          // CPU: threads of a parallel loop
+  bool bf16, fp16;      // arithmetic in these types is native, not emulated
+  bool winograd;        // key winograd=: less exact but faster convolutions are allowed
+  bool tf32;            // CUDA: fp32 matrix products may round their operands to tf32
+  int architecture;     // CUDA: 90 for sm_90
+  int processors;       // CUDA: streaming multiprocessors
+  size_t shared_bytes;  // CUDA: shared memory that a block may ask for
   uint64_t memory_bytes;
   char name[96];       // processor or GPU name, part of the tuning key
   char libraries[96];  // vendor libraries with versions ("oneDNN 2.6.3"), part of the tuning key
@@ -37,6 +40,8 @@ typedef struct ig_device_caps {
 // Every function that can fail returns a status with a message. Copies and fills are ordered on the stream; a host
 // pointer must stay valid until the stream has passed (host_alloc memory makes them asynchronous on a GPU).
 typedef struct ig_device_ops {
+  // Makes the device the calling thread's, before work is put on it. NULL where threads know of no device.
+  ig_status (*enter)(ig_device *dev);
   ig_status (*alloc)(ig_device *dev, size_t bytes, const char *what, void **out);  // zeroed, 256-byte aligned
   void (*free)(ig_device *dev, void *p, size_t bytes);
   ig_status (*host_alloc)(ig_device *dev, size_t bytes, void **out);  // staging memory, pinned where that helps
@@ -52,6 +57,7 @@ typedef struct ig_device_ops {
   void (*event_destroy)(ig_device *dev, ig_event *e);
   ig_status (*event_record)(ig_device *dev, ig_event *e, ig_stream *s);
   ig_status (*event_order)(ig_device *dev, ig_stream *s, ig_event *e);  // s waits for e, the host does not
+  ig_status (*event_wait)(ig_device *dev, ig_event *e);                 // host waits for e
   ig_status (*event_elapsed)(ig_device *dev, ig_event *from, ig_event *to, uint64_t *ns);
   // Captured execution: what is launched between begin and end becomes one replayable object. NULL where the device has
   // none (CPU); then a plan launches its list each time.
@@ -66,6 +72,7 @@ struct ig_device {
   const ig_device_ops *ops;
   ig_device_caps caps;
   const ig_impl *const *impl_lists;  // NULL-terminated array of arrays terminated by name == NULL
+  ig_stream *stream;                 // what NULL stands for; NULL where there is no other (CPU)
   void *state;                       // the back end's own
 };
 
@@ -79,6 +86,16 @@ typedef struct ig_cpu_options {
 } ig_cpu_options;
 
 ig_status ig_device_create_cpu(const ig_cpu_options *options, ig_device **out);
+
+typedef struct ig_cuda_options {
+  size_t size;  // sizeof(ig_cuda_options)
+  int index;    // which GPU
+  bool tf32;
+} ig_cuda_options;
+
+// Opens libingot_cuda.so (INGOT_CUDA_LIBRARY, else beside the program) and a GPU with it. IG_ERR_UNSUPPORTED says why
+// there is none: library, driver, GPU or architecture.
+ig_status ig_device_create_cuda(const ig_cuda_options *options, ig_device **out);
 void ig_device_destroy(ig_device *dev);
 // The implementation of that name, or NULL: a missing library is only a missing name. A name that several instruction
 // sets provide yields the best one that caps.isa allows.

@@ -371,6 +371,10 @@ void ig_plan_destroy(ig_plan *p) {
     ig_free(p->own_nodes[i]);
   if (p->persistent)
     p->device->ops->free(p->device, p->persistent, p->bytes.persistent);
+  if (p->before)
+    p->device->ops->event_destroy(p->device, p->before);
+  if (p->after)
+    p->device->ops->event_destroy(p->device, p->after);
   ig_layouts_destroy(p->layouts);
   ig_free(p->steps);
   ig_free(p->values);

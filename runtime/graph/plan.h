@@ -68,7 +68,7 @@ typedef struct ig_plan_row {
 } ig_plan_row;
 int ig_plan_n_rows(const ig_plan *p);
 ig_plan_row ig_plan_get_row(const ig_plan *p, int i);
-void ig_plan_profile(ig_plan *p, bool on);
+ig_status ig_plan_profile(ig_plan *p, bool on);  // times each node: on a GPU the host waits for each
 ig_status ig_plan_dump(const ig_plan *p, ig_dump_format format, FILE *out);
 
 #ifdef __cplusplus

@@ -47,6 +47,7 @@ struct ig_plan {
   char *base[IG_N_SPACES];
   void **io;  // tensor id -> address
   bool bound, refreshed, profile;
+  ig_event *before, *after;  // of a profiled step; made when profiling is first asked for
 };
 
 // memory.c: gives every ARENA value and workspace its offset; fills plan->bytes.

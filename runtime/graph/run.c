@@ -67,18 +67,28 @@ static ig_status run_step(ig_plan *p, step *s, ig_stream *stream) {
                       .workspace_bytes = s->workspace_bytes,
                       .device = p->device,
                       .stream = stream};
-  uint64_t start = p->profile ? ig_now_ns() : 0;
+  const ig_device_ops *ops = p->device->ops;
+  uint64_t ns;
+  if (p->profile)
+    IG_TRY(ops->event_record(p->device, p->before, stream));
   ig_status status = s->impl->run(&launch);
-  if (status != IG_OK)
-    return ig_fail_prefix(status, "%s (%s)", s->node->name, s->impl->name);
+  if (status != IG_OK) {
+    char shape[96];
+    return ig_fail_prefix(status, "%s (%s, %s)", s->node->name, s->impl->name,
+                          ig_shape_text(&s->node->out[0]->shape, shape));
+  }
   if (p->profile) {
-    s->ns += ig_now_ns() - start;
+    IG_TRY(ops->event_record(p->device, p->after, stream));
+    IG_TRY(ops->event_elapsed(p->device, p->before, p->after, &ns));
+    s->ns += ns;
     s->runs++;
   }
   return IG_OK;
 }
 
 static ig_status run_where(ig_plan *p, ig_stream *stream, bool is_static) {
+  if (p->device->ops->enter)
+    IG_TRY(p->device->ops->enter(p->device));
   IG_TRY(bind_all(p));
   for (size_t k = 0; k < p->n_steps; k++)
     if (p->steps[k].is_static == is_static)
@@ -137,10 +147,16 @@ int ig_plan_reference_nodes(const ig_plan *p, const char **first) {
   return count;
 }
 
-void ig_plan_profile(ig_plan *p, bool on) {
+ig_status ig_plan_profile(ig_plan *p, bool on) {
+  const ig_device_ops *ops = p->device->ops;
+  if (on && !p->before)
+    IG_TRY(ops->event_create(p->device, &p->before));
+  if (on && !p->after)
+    IG_TRY(ops->event_create(p->device, &p->after));
   p->profile = on;
   for (size_t k = 0; on && k < p->n_steps; k++)
     p->steps[k].ns = p->steps[k].runs = 0;
+  return IG_OK;
 }
 
 ig_status ig_plan_dump(const ig_plan *p, ig_dump_format format, FILE *out) {

@@ -34,6 +34,7 @@ typedef enum ig_layout_kind {
   IG_LAYOUT_PLAIN = 0,  // row-major in the logical order
   IG_LAYOUT_BLOCKED_C,  // rank 4, logical [N,H,W,C]: memory [N, ceil(C/block), H, W, block], padding zero; block 1 =
                         // NCHW
+  IG_LAYOUT_KRSC,       // rank 4, logical [K,C,R,S]: memory [K,R,S,C], channels last (GPUs)
   IG_LAYOUT_OPAQUE,     // a library's own; id in the plan's registry
 } ig_layout_kind;
 
@@ -45,6 +46,7 @@ typedef struct ig_layout {
 } ig_layout;
 
 #define IG_PLAIN        ((ig_layout){IG_LAYOUT_PLAIN, 0, 0, 0})
+#define IG_KRSC         ((ig_layout){IG_LAYOUT_KRSC, 0, 0, 0})
 #define IG_BLOCKED_C(b) ((ig_layout){IG_LAYOUT_BLOCKED_C, (uint8_t)(b), 0, 0})
 
 static inline bool ig_layout_equal(ig_layout a, ig_layout b) {
