@@ -47,6 +47,10 @@ int ig_asked_to_stop(void *call_state);
 ig_status ig_answer(ig_call_state *c, json_t *object, const char *table);
 // The object as text for people: scalars a line each, lists of objects as columns.
 ig_status ig_json_table(const json_t *object, ig_text *out);
+// What train and eval tell of a part (bindings/c/scores_text.c): a line, as "accuracy 98.61 %: 5 of 359 wrong (...)",
+// and lines with a table of the classes. Numbers and several labels: as ig_json_table.
+ig_status ig_scores_line(const json_t *scores, ig_text *out);
+ig_status ig_scores_text(const json_t *scores, ig_text *out);
 // IG_ERR_MEMORY for a NULL that jansson gave.
 ig_status ig_no_json(void);
 

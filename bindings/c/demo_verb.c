@@ -33,7 +33,9 @@ static void on_prediction(void *user, const char *json) {
   const char *label = json_string_value(json_object_get(line, "label"));
   const char *slash = path ? strrchr(path, '/') : NULL;
   if (slash && label)
-    ig_note(i->outer, "  %-24s %s (%.2f)", slash + 1, label, json_real_value(json_object_get(line, "p")));
+    ig_note(i->outer, "  %-20s -> %-12s %5.1f %% sure%s", slash + 1, label,
+            100 * json_real_value(json_object_get(line, "p")),
+            strncmp(slash + 1, label, strlen(label)) != 0 ? "   wrong" : "");
   json_decref(line);
 }
 
@@ -101,19 +103,33 @@ static ig_status predict(inner *i, const char *out, words *w) {
   return call(i, "predict", w);
 }
 
+static ig_status end_text(const char *out, const json_t *result, const json_t *test, ig_text *text) {
+  int seconds = (int)(json_number_value(json_object_get(result, "seconds")) + 0.5);
+  IG_TRY(ig_text_addf(text, "\nUnseen pictures, after %d min %02d s of training:\n", seconds / 60, seconds % 60));
+  IG_TRY(ig_scores_text(test, text));
+  return ig_text_addf(text,
+                      "\nreport       %s/run/report.html (for a browser)\n"
+                      "the same by hand, and then with pictures of your own:\n"
+                      "  ingot train model=resnet18 data=%s/data\n"
+                      "  ingot predict weights=%s/run %s/data/test/pits\n",
+                      out, out, out, out);
+}
+
 ig_status ig_verb_demo(ig_call_state *c) {
   ig_status status = IG_OK;
   inner i = {.outer = c};
   words w = {.n = 0};
   char *data = NULL;
+  ig_text text = {0};
   json_t *result = NULL, *test = NULL;
   IG_TRY(ig_want_paths(c, 0, 0));
   const char *out = ig_config_has_value(c->config, "out") ? ig_config_str(c->config, "out") : "ingot-demo";
   int per_class = (int)(ig_config_int(c->config, "samples") / IG_DEFECTS_N_CLASSES), n_test = per_class / 5;
   IG_GOTO(ig_asprintf(&data, "%s/data", out));
-  ig_note(c, "drawing %d pictures of steel surfaces with %d kinds of defects: %s", per_class * IG_DEFECTS_N_CLASSES,
-          IG_DEFECTS_N_CLASSES, data);
+  ig_note(c, "1. draws %d pictures of steel surfaces with %d kinds of defects, a folder a kind: %s",
+          per_class * IG_DEFECTS_N_CLASSES, IG_DEFECTS_N_CLASSES, data);
   IG_GOTO(ig_defects_write(data, (uint64_t)ig_config_int(c->config, "seed"), per_class - n_test, n_test, PICTURE_SIDE));
+  ig_note(c, "2. trains on them; the %d pictures of the part test stay unseen", n_test * IG_DEFECTS_N_CLASSES);
   IG_GOTO(train(&i, out, &w));
   result = json_incref(i.result);
   clear(&w);
@@ -123,16 +139,19 @@ ig_status ig_verb_demo(ig_call_state *c) {
   IG_GOTO(add_common(c, &w));
   IG_GOTO(call(&i, "eval", &w));
   test = json_incref(i.result);
-  ig_note(c, "%lld test pictures: accuracy %.2f %%", (long long)json_integer_value(json_object_get(test, "n")),
-          100 * json_real_value(json_object_get(test, "accuracy")));
+  IG_GOTO(ig_scores_line(test, &text));
+  ig_note(c, "3. evaluates the unseen pictures: %s", text.data);
   clear(&w);
+  ig_note(c, "4. predicts some of them (each file is named after its true kind)");
   IG_GOTO(predict(&i, out, &w));
-  ig_note(c, "report: %s/run/report.html", out);
   if (json_object_set(result, "test", test))
     IG_GOTO(ig_no_json());
-  status = ig_answer(c, result, NULL);
+  text.n = 0;
+  IG_GOTO(end_text(out, result, test, &text));
+  status = ig_answer(c, result, text.data);
 done:
   clear(&w);
+  ig_free(text.data);
   json_decref(i.result);
   json_decref(result);
   json_decref(test);

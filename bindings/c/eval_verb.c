@@ -69,6 +69,7 @@ ig_status ig_verb_eval(ig_call_state *c) {
   ig_scores scores;
   ig_outcome outcome = {0};
   json_t *result = NULL;
+  ig_text text = {0};
   ig_part part;
   ig_scores_init(&scores, 1);
   IG_TRY(ig_want_paths(c, 0, 0));
@@ -99,9 +100,14 @@ ig_status ig_verb_eval(ig_call_state *c) {
                             "samples_per_second", seconds > 0 ? (double)scores.n / seconds : 0);
   if (!about || json_object_update_new(result, about))
     IG_GOTO(ig_no_json());
-  status = ig_answer(c, result, NULL);
+  if (json_object_get(result, "confusion"))
+    IG_GOTO(ig_text_addf(&text, "%s (%s) on part %s of %s, %.1f s, %zu unreadable\n", use.model->name, use.info.path,
+                         ig_part_name(part), data->path, seconds, asked + data->n_skipped - scores.n));
+  IG_GOTO(ig_scores_text(result, &text));
+  status = ig_answer(c, result, text.data);
 done:
   json_decref(result);
+  ig_free(text.data);
   ig_outcome_fini(&outcome);
   ig_scores_fini(&scores);
   ig_evaluator_destroy(evaluator);

@@ -201,10 +201,33 @@ done:
   return status;
 }
 
+// What a person wants at the end: how long, how good, where it lies, what next.
+static ig_status train_text(const ig_call_state *c, const ig_train_setup *s, const json_t *result, ig_text *out) {
+  int seconds = (int)(json_number_value(json_object_get(result, "seconds")) + 0.5);
+  const char *split = ig_config_str(c->config, "split");
+  bool held_out = json_object_get(result, "n") != NULL;
+  IG_TRY(ig_text_addf(out, "trained %lld epochs (%lld steps) in %d min %02d s; kept: the weights of epoch %lld%s\n",
+                      (long long)json_integer_value(json_object_get(result, "epochs")),
+                      (long long)json_integer_value(json_object_get(result, "steps")), seconds / 60, seconds % 60,
+                      (long long)json_integer_value(json_object_get(result, "best_epoch")),
+                      held_out ? ", the best on the validation pictures" : ""));
+  if (held_out) {
+    IG_TRY(ig_text_addf(out, "\nOn the validation pictures, by which the epoch was chosen:\n"));
+    IG_TRY(ig_scores_text(result, out));
+  }
+  IG_TRY(ig_text_addf(out, "\nreport   %s/report.html\nweights  %s/model.safetensors\n", s->out, s->out));
+  if (s->data->count[IG_PART_TEST])
+    IG_TRY(ig_text_addf(out, "next     ingot eval weights=%s data=%s%s%s  (the %zu test pictures)\n", s->out,
+                        s->data->path, split && *split ? " split=" : "", split ? split : "",
+                        s->data->count[IG_PART_TEST]));
+  return ig_text_addf(out, "next     ingot predict weights=%s PICTURES\n", s->out);
+}
+
 ig_status ig_verb_train(ig_call_state *c) {
   ig_status status = IG_OK;
   ig_train_setup s = {0};
   json_t *result = NULL;
+  ig_text text = {0};
   int resume;
   IG_TRY(ig_want_paths(c, 0, 0));
   IG_GOTO(find_run(c, &s, &resume));
@@ -225,9 +248,11 @@ ig_status ig_verb_train(ig_call_state *c) {
   ig_train_callbacks callbacks = {c, ig_note_text, ig_show_progress, ig_asked_to_stop};
   IG_GOTO(ig_train_run(&s.options, &callbacks, &result));
   ig_show_progress(c, "");
-  IG_GOTO(ig_answer(c, result, NULL));
+  IG_GOTO(train_text(c, &s, result, &text));
+  IG_GOTO(ig_answer(c, result, text.data));
 done:
   json_decref(result);
+  ig_free(text.data);
   ig_train_setup_fini(&s);
   return status;
 }

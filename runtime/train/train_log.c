@@ -31,6 +31,11 @@ double ig_trainer_seconds(const ig_trainer *t) {
 
 int64_t ig_trainer_epoch(const ig_trainer *t) { return t->position / t->n_train; }
 
+int64_t ig_trainer_epochs(const ig_trainer *t) {
+  int64_t epochs = t->total_steps * t->o->batch / t->n_train;
+  return epochs > 0 ? epochs : 1;
+}
+
 // A run does not end for its log: lines wait in memory until the disk takes them. What is torn is cut off by
 // ig_file_append, so that nothing is written twice.
 ig_status ig_trainer_log_flush(ig_trainer *t, bool patient) {
@@ -164,16 +169,21 @@ void ig_trainer_show(ig_trainer *t, bool now) {
   }
   double loss = t->window_weight > 0 ? t->window_loss / t->window_weight : t->last_loss;
   char eta[32], text[256], best[64] = "";
+  bool share = !strcmp(t->monitor, "accuracy");
+  int64_t epochs = ig_trainer_epochs(t), epoch = ig_trainer_epoch(t) + 1;
   int64_t steps_here = t->step - t->first_step;
   double per_step = steps_here > 0 ? here / (double)steps_here : 0;
   clock_text(per_step * (double)(t->total_steps - t->step), eta);
   if (t->best.exists)
-    snprintf(best, sizeof best, "  best %s %.4g (epoch %lld)", t->monitor, fabs(t->best.score),
-             (long long)t->best.epoch);
+    snprintf(best, sizeof best, "  best %s %.4g%s (epoch %lld)", t->monitor, fabs(t->best.score) * (share ? 100 : 1),
+             share ? " %" : "", (long long)t->best.epoch);
+  // What a narrow terminal cuts off matters least.
   snprintf(text, sizeof text,
-           "epoch %lld  step %lld/%lld  loss %.4f%s  %.1f img/s  data wait %.1f%%  %.0f MiB  %s left",
-           (long long)ig_trainer_epoch(t), (long long)t->step, (long long)t->total_steps, loss, best, t->shown_rate,
-           100 * t->shown_wait, (double)ig_memory_resident() / (1 << 20), eta);
+           "epoch %lld of %lld  %s left  loss %.4f%s  %.1f pictures/s  step %lld of %lld  waiting for data %.1f %%  "
+           "%.0f MiB",
+           (long long)(epoch < epochs ? epoch : epochs), (long long)epochs, eta, loss, best, t->shown_rate,
+           (long long)t->step, (long long)t->total_steps, 100 * t->shown_wait,
+           (double)ig_memory_resident() / (1 << 20));
   t->cb->progress(t->cb->user, text);
 }
 
@@ -220,9 +230,7 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
   ig_free(path);
   path = NULL;
   IG_GOTO(ig_path_join(&path, t->o->out, "report.html"));
-  if (ig_report_write(t->o->out, path) == IG_OK)
-    ig_trainer_line(t, "report: %s", path);
-  else
+  if (ig_report_write(t->o->out, path) != IG_OK)
     ig_trainer_line(t, "warning: the report could not be written: %s", ig_error_message());
 done:
   ig_outcome_fini(&outcome);

@@ -202,9 +202,9 @@ static ig_status evaluate(ig_trainer *t, bool *returned) {
   }
   if (t->cb->progress)
     t->cb->progress(t->cb->user, "");
-  ig_trainer_line(t, "epoch %lld  step %lld  train loss %.4f  validation loss %.4f  %s%s",
-                  (long long)ig_trainer_epoch(t), (long long)t->step, t->last_loss, loss,
-                  ig_outcome_text(&t->head, &outcome, text), better ? "  best" : "");
+  ig_trainer_line(t, "epoch %lld of %lld done  training loss %.4f  validation: loss %.4f  %s%s",
+                  (long long)ig_trainer_epoch(t), (long long)ig_trainer_epochs(t), t->last_loss, loss,
+                  ig_outcome_text(&t->head, &outcome, text), better ? "  best so far" : "");
 done:
   ig_outcome_fini(&outcome);
   ig_scores_fini(&scores);
@@ -214,7 +214,7 @@ done:
 
 // Epochs between evaluations: about 40 in a run.
 static int64_t epochs_per_evaluation(const ig_trainer *t) {
-  int64_t epochs = t->total_steps * t->o->batch / t->n_train;
+  int64_t epochs = ig_trainer_epochs(t);
   return epochs > 40 ? epochs / 40 : 1;
 }
 
@@ -320,8 +320,11 @@ static ig_status open_folder(ig_trainer *t, bool *resume, bool *finished, json_t
 
 static ig_status measure_peak(ig_trainer *t) {
   char *path = NULL;
-  if (t->o->session.cache_dir)
+  if (t->o->session.cache_dir) {
     IG_TRY(ig_path_join(&path, t->o->session.cache_dir, "peak.json"));
+    if (ig_make_dirs(t->o->session.cache_dir) != IG_OK)
+      ig_error_clear();  // what cannot be remembered is measured again
+  }
   t->peak_flops = ig_device_peak_flops(&t->session->device->caps, t->session->compute == IG_BF16, path);
   ig_free(path);
   return IG_OK;

@@ -114,5 +114,6 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result);
 void ig_trainer_line(const ig_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 double ig_trainer_seconds(const ig_trainer *t);
 int64_t ig_trainer_epoch(const ig_trainer *t);
+int64_t ig_trainer_epochs(const ig_trainer *t);  // of the whole run, at least 1
 
 #endif

@@ -1,0 +1,81 @@
+// What train, eval and demo tell people at their end. Rule: it is read from the answer's JSON, so that both say the same;
+// figures of which a person needs none stay in the JSON.
+#include <string.h>
+
+#include "bindings/c/call.h"
+
+enum { MAX_CLASSES = 40, SHOWN_CONFUSIONS = 3 };
+
+static double number(const json_t *object, const char *key) { return json_number_value(json_object_get(object, key)); }
+
+static int widest_name(const json_t *rows) {
+  int width = (int)strlen("class");
+  size_t i;
+  json_t *row;
+  json_array_foreach(rows, i, row) {
+    int n = (int)json_string_length(json_object_get(row, "name"));
+    width = n > width ? n : width;
+  }
+  return width;
+}
+
+// The classes that pictures of class `c` were taken for, the most frequent first.
+static ig_status add_mistakes(const json_t *rows, const json_t *counts, size_t c, ig_text *out) {
+  json_int_t below = 0;
+  size_t last = 0, n = json_array_size(counts);
+  for (int k = 0; k < SHOWN_CONFUSIONS; k++) {
+    json_int_t most = 0;
+    size_t best = n;
+    for (size_t i = 0; i < n; i++) {
+      json_int_t x = json_integer_value(json_array_get(counts, i));
+      bool told = k && (x > below || (x == below && i <= last));
+      if (i != c && !told && x > most) {
+        most = x;
+        best = i;
+      }
+    }
+    if (best == n)
+      break;
+    const char *name = json_string_value(json_object_get(json_array_get(rows, best), "name"));
+    IG_TRY(ig_text_addf(out, "%s%s %lld", k ? ", " : "", name, (long long)most));
+    below = most;
+    last = best;
+  }
+  return ig_text_add(out, "\n", 1);
+}
+
+static ig_status add_classes(const json_t *scores, ig_text *out) {
+  const json_t *rows = json_object_get(scores, "per_class"), *confusion = json_object_get(scores, "confusion"), *row;
+  if (json_array_size(rows) > MAX_CLASSES)
+    return ig_text_addf(out, "\nthe %zu classes one by one: --json, or report.html\n", json_array_size(rows));
+  int width = widest_name(rows);
+  size_t i;
+  IG_TRY(ig_text_addf(out, "\n%-*s  pictures  found (recall)  right when named (precision)  %s\n", width, "class",
+                      confusion ? "mistaken for" : ""));
+  json_array_foreach(rows, i, row) {
+    char precision[16] = "never named";
+    if (number(row, "predicted") > 0)
+      snprintf(precision, sizeof precision, "%.1f %%", 100 * number(row, "precision"));
+    IG_TRY(ig_text_addf(out, "%-*s  %8.0f  %12.1f %%  %28s  ", width, json_string_value(json_object_get(row, "name")),
+                        number(row, "support"), 100 * number(row, "recall"), precision));
+    IG_TRY(add_mistakes(rows, json_array_get(confusion, i), i, out));
+  }
+  return IG_OK;
+}
+
+ig_status ig_scores_line(const json_t *scores, ig_text *out) {
+  const json_t *interval = json_object_get(scores, "accuracy_interval");
+  double n = number(scores, "n"), accuracy = number(scores, "accuracy");
+  return ig_text_addf(out, "accuracy %.2f %%: %.0f of %.0f wrong (95 %% interval %.1f to %.1f %%)", 100 * accuracy,
+                      n * (1 - accuracy), n, 100 * json_number_value(json_array_get(interval, 0)),
+                      100 * json_number_value(json_array_get(interval, 1)));
+}
+
+ig_status ig_scores_text(const json_t *scores, ig_text *out) {
+  if (!json_object_get(scores, "confusion"))
+    return ig_json_table(scores, out);
+  IG_TRY(ig_scores_line(scores, out));
+  IG_TRY(ig_text_addf(out, "\nloss %.4f, mean F1 %.4f, calibration error %.3f\n", number(scores, "loss"),
+                      number(scores, "f1"), number(scores, "ece")));
+  return add_classes(scores, out);
+}
