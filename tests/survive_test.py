@@ -46,22 +46,35 @@ def content(out):
         return f.read()
 
 
+def lines_of(out):
+    try:
+        with open(os.path.join(WORK, out, "log.jsonl"), "rb") as f:
+            return f.read().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
 def kill_9_and_resume_is_bitwise():
-    code, _, err = run(*train("whole", "epochs=4", "save_every=3"))
+    keys = ["epochs=6", "save_every=3"]
+    code, _, err = run(*train("whole", *keys))
     assert code == 0, err[-800:]
     random.seed(7)
-    kills = 0
-    for attempt in range(40):
-        p = start(*train("killed", "epochs=4", "save_every=3", "resume=auto"))
+    # The run's own progress says when: as its log has grown to a share of the whole, and a moment more.
+    total, kills = lines_of("whole"), 0
+    for share in (0, 0, 1, 2, 3, 4, 5, 6):
+        p = start(*train("killed", *keys, "resume=auto"))
+        while lines_of("killed") < share * total // 8 and p.poll() is None:
+            time.sleep(0.001)
         try:
-            _, err = p.communicate(timeout=random.uniform(0.3, 2.5) if attempt < 12 else 300)
+            _, err = p.communicate(timeout=random.uniform(0, 0.02 if share else 0.2))
             assert p.returncode == 0, err[-800:]
-            break
         except subprocess.TimeoutExpired:
             p.kill()
             p.communicate()
             kills += 1
-    assert kills >= 2, f"killed {kills} times only"
+    assert kills >= 4, f"killed {kills} times only"
+    code, _, err = run(*train("killed", *keys, "resume=auto"))
+    assert code == 0, err[-800:]
     assert content("killed") == content("whole"), "other weights after kills"
     found = steps("killed")
     assert len(found) == len(set(found)), "a step stands twice in log.jsonl"

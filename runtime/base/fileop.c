@@ -239,6 +239,14 @@ done:
   return status;
 }
 
+ig_status ig_make_parent(const char *path) {
+  char *folder;
+  IG_TRY(parent_of(path, &folder));
+  ig_status status = ig_make_dirs(folder);
+  ig_free(folder);
+  return status;
+}
+
 static ig_status remove_folder(const char *path);
 
 // unlink() removes a link itself, and refuses a folder: no test before it that could be outrun.

@@ -46,6 +46,7 @@ ig_status ig_file_write_atomic(const char *path, const void *data,
 ig_status ig_file_append(const char *path, const void *data, size_t n);
 ig_status ig_write_all(int fd, const void *data, size_t n, const char *path);  // retries EINTR and short writes
 ig_status ig_make_dirs(const char *path);                                      // like mkdir -p
+ig_status ig_make_parent(const char *path);                                    // the folder that path lies in
 ig_status ig_remove_tree(const char *path);                                    // never follows links; missing is fine
 ig_status ig_fsync_dir(const char *path);
 bool ig_path_exists(const char *path);

@@ -160,7 +160,7 @@ double ig_device_peak_flops(const ig_device_caps *caps, bool bf16, const char *p
   double before = json_number_value(json_object_get(known, key));
   if (peak > before * NEWS && json_object_set_new(known, key, json_real(peak)) == 0) {
     char *out = json_dumps(known, JSON_SORT_KEYS | JSON_INDENT(0));
-    if (out)
+    if (out && ig_make_parent(path) == IG_OK)
       (void)!ig_file_write_atomic(path, out, strlen(out));
     free(out);  // jansson's own
   }

@@ -79,13 +79,7 @@ ig_status ig_tuner_save(ig_tuner *t) {
     return IG_OK;
   char *text;
   IG_TRY(ig_tuner_export(t, &text));
-  char *slash = strrchr(t->path, '/');
-  ig_status status = IG_OK;
-  if (slash) {
-    *slash = 0;
-    status = ig_make_dirs(t->path);
-    *slash = '/';
-  }
+  ig_status status = ig_make_parent(t->path);
   if (status == IG_OK)
     status = ig_file_write_atomic(t->path, text, strlen(text));
   if (status == IG_OK)

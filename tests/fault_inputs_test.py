@@ -1,0 +1,334 @@
+#!/usr/bin/env python3
+"""The bad files of docs/reliability.md (1 to 14, 19 to 22) given to the real program: exit code, message, under 5 s.
+
+Rule: every refusal names the file and what is wrong with it; a run's own damaged checkpoints are passed over, and it
+goes on to the very weights of an undisturbed run. Standard library only. Prints `N passed, N failed`.
+"""
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+BIN = os.environ.get("INGOT_BIN", os.path.join(os.path.dirname(__file__), "..", "build", "ingot"))
+WORK = tempfile.mkdtemp(prefix="ingot-inputs-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+ENV = dict(os.environ, XDG_CACHE_HOME=os.path.join(WORK, "cache"), OMP_WAIT_POLICY="passive")
+DATA = os.path.join(WORK, "data")
+KEYS = ["model=resnet8_mlperf", "image_size=16", "batch=4", "threads=1", "deterministic=1", "ema=0.9", "save_every=1",
+        "schedule=constant", "warmup=0", "data=" + DATA]
+LIMIT = 5.0  # seconds that a refusal may take
+SLOWER = float(os.environ.get("INGOT_SLOWER", "4"))  # a busy machine, a sanitizer's build
+
+
+def run(*words):
+    begin = time.monotonic()
+    p = subprocess.run([BIN, *words], cwd=WORK, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    seconds = time.monotonic() - begin
+    assert seconds < LIMIT * SLOWER, f"{words} took {seconds:.1f} s"
+    return p.returncode, p.stdout.decode(), p.stderr.decode(errors="replace")
+
+
+def bmp(side, colour):
+    row = bytes([colour]) * (3 * side) + bytes(-3 * side % 4)
+    size = 54 + len(row) * side
+    return struct.pack("<2sIIIIiiHHIIiiII", b"BM", size, 0, 54, 40, side, side, 1, 24, 0, len(row) * side, 0, 0, 0,
+                       0) + row * side
+
+
+def make_data():
+    for part, n in (("train", 4), ("val", 2)):
+        for c, name in enumerate(["dark", "light"]):
+            folder = os.path.join(DATA, part, name)
+            os.makedirs(folder)
+            for i in range(n):
+                with open(os.path.join(folder, f"{i}.bmp"), "wb") as f:
+                    f.write(bmp(16, 40 + 120 * c + 5 * i))
+
+
+def slurp(path):
+    with open(os.path.join(WORK, path), "rb") as f:
+        return f.read()
+
+
+def put(path, data):
+    with open(os.path.join(WORK, path), "wb") as f:
+        f.write(data)
+
+
+# ---- weights ----
+def parts(blob):
+    n = struct.unpack("<Q", blob[:8])[0]
+    return json.loads(blob[8:8 + n]), blob[8 + n:]
+
+
+def joined(header, data):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def edited(edit):
+    header, data = parts(slurp("good.safetensors"))
+    data = bytearray(data)
+    data = edit(header, data) or data
+    return joined(header, bytes(data))
+
+
+def refused(name, blob, *texts):
+    path = name + ".safetensors"
+    put(path, blob)
+    code, _, err = run("eval", "weights=" + path, "data=" + DATA)
+    assert code == 2, f"{name}: exit {code}: {err[-500:]}"
+    assert path in err, f"{name}: the file is not named: {err[-500:]}"
+    assert any(t in err for t in texts), f"{name}: none of {texts} in: {err[-500:]}"
+    code, _, err = run("train", *KEYS, "steps=1", "weights=" + path, "out=never-" + name)
+    assert code == 2 and path in err, f"{name}: train: exit {code}: {err[-500:]}"
+    assert not os.path.exists(os.path.join(WORK, "never-" + name, "log.jsonl")), f"{name}: a step was made"
+
+
+def first_of(header):
+    """The first tensor that has dimensions."""
+    return min((v["data_offsets"][0], k) for k, v in header.items() if k != "__metadata__" and v["shape"])[1]
+
+
+def set_field(field, value):
+    def edit(header, data):
+        name = first_of(header)
+        header[name][field] = value(header[name][field]) if callable(value) else value
+    return edit
+
+
+def w01_empty():
+    refused("empty", b"", "0 bytes", "empty", "short", "truncated")
+
+
+def w02_truncated_at_every_section():
+    blob = slurp("good.safetensors")
+    n = struct.unpack("<Q", blob[:8])[0]
+    for cut in (3, 7, 8, 9, 8 + n // 2, 8 + n - 1, 8 + n, 8 + n + 1, (8 + n + len(blob)) // 2, len(blob) - 1):
+        refused(f"cut{cut}", blob[:cut], "truncated", "bytes", "short", "header", "data")
+
+
+def w03_header_length():
+    blob = slurp("good.safetensors")
+    for name, n in (("huge", 2**64 - 1), ("half", 2**63), ("beyond", len(blob)), ("limit", 100 << 20)):
+        refused("length-" + name, struct.pack("<Q", n) + blob[8:], "header")
+
+
+def w04_json_utf8_nesting():
+    _, data = parts(slurp("good.safetensors"))
+    refused("json", joined(b'{"a": [1, 2', data), "JSON")
+    refused("utf8", joined(b'{"\xff\xfe": 1}', data), "JSON", "UTF-8")
+    refused("bomb", joined(b'{"a":' * 100000 + b"1" + b"}" * 100000, data), "nested", "JSON")
+    refused("list", joined(b"[1, 2, 3]", data), "must start with '{'")
+
+
+def w05_duplicate_key():
+    header, data = parts(slurp("good.safetensors"))
+    text = json.dumps(header)
+    name = first_of(header)
+    refused("twice", joined((text[:-1] + f', "{name}": {json.dumps(header[name])}}}').encode(), data), "duplicate", name)
+
+
+def w06_overlap_hole_trailing():
+    def overlap(header, data):
+        names = sorted((v["data_offsets"], k) for k, v in header.items() if k != "__metadata__")
+        span = names[1][0][1] - names[1][0][0]
+        header[names[1][1]]["data_offsets"] = [names[0][0][1] - 4, names[0][0][1] - 4 + span]
+
+    def hole(header, data):
+        for k, v in header.items():
+            if k != "__metadata__" and v["data_offsets"][0] > 0:
+                v["data_offsets"] = [x + 8 for x in v["data_offsets"]]
+        name = first_of(header)
+        end = header[name]["data_offsets"][1]
+        return bytes(data[:end]) + bytes(8) + bytes(data[end:])
+
+    refused("overlap", edited(overlap), "overlap", "data_offsets", "begin")
+    refused("hole", edited(hole), "hole", "gap", "data_offsets", "begin")
+    refused("trailing", slurp("good.safetensors") + bytes(16), "trailing", "bytes")
+
+
+def w07_shape_overflow():
+    refused("overflow", edited(set_field("shape", [2**40, 2**40, 4])), "shape")
+    refused("negative", edited(set_field("shape", lambda s: [-x for x in s])), "shape", "dimension")
+
+
+def w08_shape_against_span():
+    refused("span", edited(set_field("shape", lambda s: s[:-1] + [s[-1] + 1])), "shape", "bytes")
+    refused("types", edited(set_field("dtype", "F64")), "F64", "bytes", "shape")
+
+
+def w09_types():
+    refused("unknown", edited(set_field("dtype", "F24")), "F24")
+    # F16, BF16 and F64 are converted.
+    code, expected, err = run("eval", "weights=good.safetensors", "data=" + DATA, "--json")
+    assert code == 0, err[-500:]
+    for dtype in ("F16", "BF16", "F64"):
+        header, data = parts(slurp("good.safetensors"))
+        out = b""
+        for k in sorted((k for k in header if k != "__metadata__"), key=lambda k: header[k]["data_offsets"]):
+            begin, end = header[k]["data_offsets"]
+            piece = data[begin:end]
+            if header[k]["dtype"] == "F32":
+                values = struct.unpack(f"<{len(piece) // 4}f", piece)
+                piece = (struct.pack(f"<{len(values)}d", *values) if dtype == "F64" else
+                         struct.pack(f"<{len(values)}e", *values) if dtype == "F16" else
+                         b"".join(piece[i + 2:i + 4] for i in range(0, len(piece), 4)))
+                header[k]["dtype"] = dtype
+            header[k]["data_offsets"] = [len(out), len(out) + len(piece)]
+            out += piece
+        put(dtype + ".safetensors", joined(header, out))
+        code, found, err = run("eval", f"weights={dtype}.safetensors", "data=" + DATA, "--json")
+        assert code == 0, f"{dtype}: {err[-500:]}"
+        a, b = json.loads(expected)["loss"], json.loads(found)["loss"]
+        assert a == b if dtype == "F64" else abs(a - b) < 0.1 * abs(a) + 0.02, (dtype, a, b)
+
+
+def w10_missing_key():
+    def drop(header, data):
+        header["conv1.wieght"] = header.pop("conv1.weight")
+    refused("missing", edited(drop), "conv1.wieght")
+
+
+def w11_extra_key():
+    def extra(header, data):
+        end = len(data)
+        header["something.else"] = {"dtype": "F32", "shape": [2], "data_offsets": [end, end + 8]}
+        return bytes(data) + bytes(8)
+    put("extra.safetensors", edited(extra))
+    code, _, err = run("eval", "weights=extra.safetensors", "data=" + DATA)
+    assert code == 0 and "something.else" in err, f"exit {code}: {err[-500:]}"
+
+
+def w12_classes():
+    data = os.path.join(WORK, "three")
+    shutil.copytree(DATA, data)
+    for part in ("train", "val"):
+        shutil.copytree(os.path.join(data, part, "dark"), os.path.join(data, part, "grey"))
+    keys = [k for k in KEYS if not k.startswith("data=")] + ["data=" + data, "steps=1", "weights=good.safetensors"]
+    code, _, err = run("train", *keys, "out=classes")
+    assert code == 2 and "3" in err and "2" in err and "head" in err, f"exit {code}: {err[-500:]}"
+    code, _, err = run("train", *keys, "out=fresh", "head=new")
+    assert code == 0 and "head" in err, f"exit {code}: {err[-500:]}"
+
+
+def w13_transposed():
+    def turn(header, data):
+        for k, v in header.items():
+            if k != "__metadata__" and len(v["shape"]) == 2 and v["shape"][0] != v["shape"][1]:
+                v["shape"] = v["shape"][::-1]
+                return
+        raise AssertionError("no matrix")
+    refused("transposed", edited(turn), "transposed", "shape")
+
+
+def w14_not_finite():
+    for name, value in (("nan", float("nan")), ("inf", float("inf"))):
+        def poison(header, data, value=value):
+            begin = header["conv1.weight"]["data_offsets"][0]
+            data[begin + 20:begin + 24] = struct.pack("<f", value)
+        refused(name, edited(poison), "conv1.weight")
+
+
+def w19_pickle():
+    refused("pickle", pickle.dumps({"conv1.weight": [1.0, 2.0]}), "pickle", "PyTorch")
+    refused("zip", b"PK\x03\x04" + slurp("good.safetensors")[4:], "zip", "PyTorch", "ZIP")
+    refused("hdf5", b"\x89HDF\r\n\x1a\n" + bytes(512), "HDF5", "safetensors", ".h5")
+
+
+# ---- a run's own checkpoints ----
+def damaged_run(name, damage, *texts):
+    """A copy of the half-done run whose newest checkpoint is damaged: it goes on from the one before."""
+    shutil.copytree(os.path.join(WORK, "half"), os.path.join(WORK, name))
+    damage(os.path.join(WORK, name, "checkpoints", "step-4"))
+    code, out, err = run("checkpoint", "verify", name, "--json")
+    listed = {c["step"]: c["valid"] for c in json.loads(out)["checkpoints"]}
+    assert code == 2 and listed == {2: True, 3: True, 4: False}, f"{name}: {code} {listed} {err[-500:]}"
+    code, _, err = run("train", *KEYS, "steps=6", "out=" + name, "resume=auto")
+    assert code == 0, f"{name}: exit {code}: {err[-500:]}"
+    assert "damaged and passed over" in err and "step-4" in err and "resumed at step 3" in err, err[-800:]
+    assert any(t in err for t in texts), f"{name}: none of {texts} in: {err[-800:]}"
+    assert slurp(name + "/model.safetensors") == slurp("whole/model.safetensors"), f"{name}: other weights"
+
+
+def cut(path, keep):
+    os.truncate(path, keep if keep >= 0 else os.path.getsize(path) + keep)
+
+
+def flip(path, at):
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 16]))
+
+
+def c02_own_checkpoint_truncated():
+    damaged_run("cut-shard", lambda d: cut(d + "/shard-00000.h5", -1), "bytes found")
+    damaged_run("cut-manifest", lambda d: cut(d + "/MANIFEST", 100), "JSON")
+    damaged_run("empty-manifest", lambda d: cut(d + "/MANIFEST", 0), "MANIFEST")
+
+
+def c20_flipped_bit():
+    damaged_run("flip-shard", lambda d: flip(d + "/shard-00000.h5", os.path.getsize(d + "/shard-00000.h5") // 2),
+                "SHA-256")
+    damaged_run("flip-manifest", lambda d: flip(d + "/MANIFEST", slurp(d + "/MANIFEST").index(b'"step"') + 10),
+                "damaged", "JSON")
+
+
+def c21_missing_shard():
+    damaged_run("no-shard", lambda d: os.remove(d + "/shard-00000.h5"), "missing")
+    damaged_run("no-manifest", lambda d: os.remove(d + "/MANIFEST"), "MANIFEST is missing")
+
+
+def c22_newer_format():
+    shutil.copytree(os.path.join(WORK, "half"), os.path.join(WORK, "newer"))
+    path = os.path.join(WORK, "newer", "checkpoints", "step-4", "MANIFEST")
+    manifest = json.loads(slurp(path))
+    manifest["format_version"] += 1
+    del manifest["sha256"]
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    manifest["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    put(path, json.dumps(manifest, ensure_ascii=False).encode())
+    code, _, err = run("train", *KEYS, "steps=6", "out=newer", "resume=auto")
+    assert code == 2 and "format_version" in err and "newer" in err, f"exit {code}: {err[-800:]}"
+
+
+def c60_dataset_changed():
+    """59 is cli_test's; here the fingerprint."""
+    shutil.copytree(os.path.join(WORK, "half"), os.path.join(WORK, "changed"))
+    extra = os.path.join(DATA, "train", "dark", "new.bmp")
+    put(extra, bmp(16, 50))
+    try:
+        code, _, err = run("train", *KEYS, "steps=6", "out=changed", "resume=auto")
+    finally:
+        os.remove(extra)
+    assert code == 2 and "data set has changed" in err, f"exit {code}: {err[-800:]}"
+
+
+def main():
+    make_data()
+    for words in (["steps=6", "out=whole"], ["steps=4", "out=half"]):
+        code, _, err = run("train", *KEYS, *words)
+        assert code == 0, err[-800:]
+    shutil.copy(os.path.join(WORK, "whole", "model.safetensors"), os.path.join(WORK, "good.safetensors"))
+    tests = [f for name, f in sorted(globals().items()) if name[0] in "wc" and name[1:3].isdigit()]
+    failed = 0
+    for t in tests:
+        try:
+            t()
+            print(f"ok      {t.__name__}", flush=True)
+        except Exception as e:  # noqa: BLE001 - a test's failure is told, whatever it is
+            failed += 1
+            print(f"FAILED  {t.__name__}: {type(e).__name__} {e}", flush=True)
+    shutil.rmtree(WORK, ignore_errors=True)
+    print(f"{len(tests) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()
