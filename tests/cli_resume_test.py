@@ -70,7 +70,7 @@ def evaluation_stops_when_asked():
                   "logits=never.npy", verb="eval")
         time.sleep(1)
         p.send_signal(number)
-        out, err = p.communicate(timeout=60)
+        out, err = p.communicate(timeout=300)
         assert p.returncode == code and out == b"" and b"no result" in err, (p.returncode, err[-500:])
     assert not os.path.exists(os.path.join(WORK, "never.npy"))
     p = start("weights=whole", "data=" + DATA, "part=all", "image_size=1600", "batch=1", "threads=1", verb="eval")
@@ -80,7 +80,7 @@ def evaluation_stops_when_asked():
     time.sleep(0.05)
     if p.poll() is None:
         p.send_signal(signal.SIGINT)
-    p.communicate(timeout=60)
+    p.communicate(timeout=300)
     assert p.returncode in (75, 130), p.returncode
     assert answer(run("eval", "weights=whole", "data=" + DATA, "--json"))["n"] == 24
 

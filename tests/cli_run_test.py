@@ -159,7 +159,7 @@ def sigterm_and_resume_give_the_same_weights():
     if p.poll() is None:
         expect(second, 2, str(p.pid))  # two runs, one folder
     p.send_signal(signal.SIGTERM)
-    out, err = p.communicate(timeout=60)
+    out, err = p.communicate(timeout=300)
     assert p.returncode == 75 and b"resume=auto" in err and out == b"", (p.returncode, err[-800:])
     assert json.loads(run("checkpoint", "verify", parts, "--json").out)["checkpoints"][-1]["valid"]
     # The same command; also from a checkpoint, and with keys that may change.
@@ -181,7 +181,7 @@ def ctrl_c_twice_and_time_limit():
     time.sleep(0.05)
     if p.poll() is None:
         p.send_signal(signal.SIGINT)
-    p.communicate(timeout=60)
+    p.communicate(timeout=300)
     assert p.returncode in (75, 130), p.returncode
     p = run("train", *SMALL, "epochs=1000", "time_limit=500ms", "out=" + os.path.join(WORK, "limit"))
     expect(p, 75, "time_limit", "resume=auto")

@@ -7,7 +7,7 @@ trap 'rm -rf "$work"' EXIT
 fail() { echo "FAIL: $*"; exit 1; }
 
 bash -n "$source/dev"
-for word in setup build test demo bench format lint clean help rivals emulate; do
+for word in setup build test demo bench format lint clean help rivals emulate fuzz; do
   "$source/dev" help | grep -q "^  $word " || fail "help does not name $word"
 done
 status=0

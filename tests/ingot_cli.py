@@ -116,7 +116,7 @@ def start(*words, verb="train"):
     return subprocess.Popen([BIN, verb, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=WORK, env=ENV)
 
 
-def wait_for(check, process, seconds=120):
+def wait_for(check, process, seconds=300):
     end = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < end and process.poll() is None, process.communicate()[1].decode()[-1500:]

@@ -129,7 +129,7 @@ def vanished_files_stop_the_run():
     while not os.path.exists(log) and time.monotonic() < deadline:
         time.sleep(0.05)
     shutil.rmtree(os.path.join(data, "train", "pits"))
-    _, err = p.communicate(timeout=120)
+    _, err = p.communicate(timeout=300)
     assert p.returncode == 1, f"exit {p.returncode}: {err[-800:]}"
     assert "can no longer be read" in err and "pits" in err, err[-800:]
 
@@ -145,7 +145,7 @@ def checkpoints(out):
     return [c["step"] for c in found]
 
 
-def wait_for(check, p, seconds=60):
+def wait_for(check, p, seconds=300):
     deadline = time.monotonic() + seconds
     while not check():
         assert p.poll() is None, p.communicate()[1][-800:]
@@ -176,7 +176,7 @@ def sigterm_writes_a_checkpoint():
     p = start(*train("termed", *SHORT))
     wait_for(has_checkpoint("termed"), p)
     p.send_signal(signal.SIGTERM)
-    _, err = p.communicate(timeout=60)
+    _, err = p.communicate(timeout=300)
     assert p.returncode == 75, f"exit {p.returncode}: {err[-800:]}"
     named = err.split("the checkpoint is ")[1].split(";")[0]
     assert int(named.rsplit("step-", 1)[1]) == checkpoints("termed")[-1], err[-800:]
@@ -196,7 +196,7 @@ def second_ctrl_c_exits_at_once():
         p.send_signal(signal.SIGINT)
         time.sleep(0.02)
         p.send_signal(signal.SIGINT)
-        p.communicate(timeout=60)
+        p.communicate(timeout=300)
         seconds = time.monotonic() - begin
         if p.returncode == 130:
             break
@@ -220,7 +220,7 @@ def stopped_and_continued_process():
         if has_checkpoint("paused")():
             checkpoints("paused")
         p.send_signal(signal.SIGCONT)
-    _, err = p.communicate(timeout=120)
+    _, err = p.communicate(timeout=300)
     assert p.returncode == 0, err[-800:]
     assert content("paused") == reference()
 
@@ -236,7 +236,7 @@ def two_runs_in_one_folder():
         assert time.monotonic() - begin < 5
     finally:
         p.send_signal(signal.SIGCONT)
-    _, err = p.communicate(timeout=120)
+    _, err = p.communicate(timeout=300)
     assert p.returncode == 0, err[-800:]
     assert content("shared") == reference()
 
@@ -299,7 +299,7 @@ def full_disk_in_the_middle():
             except OSError:
                 pass
         p.send_signal(signal.SIGCONT)
-        _, err = p.communicate(timeout=120)
+        _, err = p.communicate(timeout=300)
         assert p.returncode == 1, f"exit {p.returncode}: {err[-800:]}"
         assert "No space left" in err and "disk/run" in err, err[-800:]
         assert "the last checkpoint is " in err, err[-800:]
