@@ -1,6 +1,7 @@
 # Floor 2: every op folder named in ops.def, and the generated table from implementation names to functions.
 # By file name: <op>.c rows and builders; <op>_ref.c, <op>_dnnl.c plain sources; <op>_cpu.c compiled once an
-# instruction set (IG_ISA = base, avx2, avx512), so that one text gives the portable and the vector code.
+# instruction set (IG_ISA = base, avx2, avx512), so that one text gives the portable and the vector code; <..>_bf16_cpu.c
+# for AVX-512 with bf16 products alone (IG_ISA = avx512_bf16), by intrinsics, and left out on other architectures.
 # kernels/dnnl_common is no op: what the <op>_dnnl.c share.
 file(STRINGS ${PROJECT_SOURCE_DIR}/kernels/ops.def OPS_LINES REGEX "^IG_OP\\(")
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/ops.def)
@@ -10,11 +11,12 @@ set(KERNEL_SOURCES)
 set(KERNEL_LISTS)     # symbols of implementation tables, best first
 set(KERNEL_ISAS base)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(KERNEL_ISAS avx512 avx2 base)
+  set(KERNEL_ISAS avx512_bf16 avx512 avx2 base)
 endif()
 set(KERNEL_ISA_base "")
 set(KERNEL_ISA_avx2 -mavx2 -mfma -mf16c)
 set(KERNEL_ISA_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c -mprefer-vector-width=512)
+set(KERNEL_ISA_avx512_bf16 ${KERNEL_ISA_avx512} -mavx512bf16)
 foreach(isa ${KERNEL_ISAS})
   set(ISA_SOURCES_${isa})
 endforeach()
@@ -24,8 +26,11 @@ foreach(op ${OPS})
     get_filename_component(stem ${source} NAME_WE)
     if(stem MATCHES "_cpu$")
       foreach(isa ${KERNEL_ISAS})
-        list(APPEND ISA_SOURCES_${isa} ${source})
-        list(APPEND KERNEL_LISTS ${stem}_impls_${isa})
+        if((stem MATCHES "_bf16_cpu$" AND isa STREQUAL avx512_bf16) OR
+           NOT (stem MATCHES "_bf16_cpu$" OR isa STREQUAL avx512_bf16))
+          list(APPEND ISA_SOURCES_${isa} ${source})
+          list(APPEND KERNEL_LISTS ${stem}_impls_${isa})
+        endif()
       endforeach()
     else()
       list(APPEND KERNEL_SOURCES ${source})

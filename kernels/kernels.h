@@ -25,7 +25,9 @@ const char *ig_cpu_libraries(void);
 #define IG_IMPLS(stem)                                     \
   extern const ig_impl IG_CONCAT(stem##_impls_, IG_ISA)[]; \
   const ig_impl IG_CONCAT(stem##_impls_, IG_ISA)[]
-#if defined(IG_ISA_avx512)
+#if defined(IG_ISA_avx512_bf16)
+#define IG_ISA_LEVEL IG_ISA_AVX512_BF16
+#elif defined(IG_ISA_avx512)
 #define IG_ISA_LEVEL IG_ISA_AVX512
 #elif defined(IG_ISA_avx2)
 #define IG_ISA_LEVEL IG_ISA_AVX2

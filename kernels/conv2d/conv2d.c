@@ -283,7 +283,8 @@ static const ig_op conv2d_bwd_weights = {
     .cases = cases_bwd_weights,
     .n_cases = N_CASES,
     .impls = {[IG_DEVICE_CPU] = {"conv2d_bwd_weights_wino_cpu", "conv2d_bwd_weights_dnnl_wino",
-                                 "conv2d_bwd_weights_cpu", "conv2d_bwd_weights_dnnl", "conv2d_bwd_weights_ref"}},
+                                 "conv2d_bwd_weights_cpu", "conv2d_bwd_weights_bf16_cpu", "conv2d_bwd_weights_dnnl",
+                                 "conv2d_bwd_weights_ref"}},
 };
 
 IG_OPS(conv2d) = {&conv2d, &conv2d_bwd_data, &conv2d_bwd_weights, 0};
