@@ -258,39 +258,160 @@ TEST(Conv, ThreadsChangeNothing) {
   }
 }
 
+bool has_bf16() {
+  Machine machine{Setting()};
+  if (!machine.device->caps.bf16)
+    printf("  skipped: this processor has no bf16 products\n");
+  return machine.device->caps.bf16;
+}
+
 // ---- shards ----
 // The batch cut into ranks, each with its share of the shards: the ranks' sums added give the whole batch's bits.
-TEST(Conv, RanksChangeNothing) {
-  for (const char *row : {"conv2d_bwd_weights", "linear_bwd_weights"}) {
-    SCOPED_TRACE(row);
-    const bool conv = row[0] == 'c';
-    static const ig_conv2d_bwd_attr conv_attr = {{1, 1, 1, 1, 1, 1, 1, 1, 1}, 3, 3, 1};
-    static const ig_linear_attr linear_attr = {0, 1};
-    ig_op_case whole = {};
-    whole.n_in = 2;
-    whole.attr = conv ? (const void *)&conv_attr : (const void *)&linear_attr;
-    whole.in[0].shape = conv ? IG_SHAPE4(8, 6, 5, 16) : IG_SHAPE2(24, 37);
-    whole.in[1].shape = conv ? IG_SHAPE4(8, 6, 5, 24) : IG_SHAPE2(24, 70);
-    Setting s;
-    s.deterministic = true;
-    s.shards = 4;
-    Result all = run_case(find_row(row), whole, IG_F32, s);
-    ASSERT_EQ(all.status, IG_OK) << all.message;
-    s.shards = 2;
-    Result rank[2];
-    for (int r = 0; r < 2; r++) {
-      ig_op_case half = whole;
-      for (int i = 0; i < 2; i++) {
-        half.in[i].shape.d[0] /= 2;
-        half.in[i].lo = (double)(r * ig_shape_count(&half.in[i].shape));  // where this rank's numbers start
-      }
-      rank[r] = run_case(find_row(row), half, IG_F32, s);
-      ASSERT_EQ(rank[r].status, IG_OK) << rank[r].message;
+void check_ranks(const char *row, ig_dtype type, const char *force) {
+  SCOPED_TRACE(std::string(row) + " " + ig_dtype_name(type));
+  const bool conv = row[0] == 'c';
+  const ig_conv2d_bwd_attr conv_attr = {{1, 1, 1, 1, 1, 1, 1, 1, 1}, 3, 3, !force};
+  static const ig_linear_attr linear_attr = {0, 1};
+  ig_op_case whole = {};
+  whole.n_in = 2;
+  whole.attr = conv ? (const void *)&conv_attr : (const void *)&linear_attr;
+  whole.in[0].shape = conv ? IG_SHAPE4(8, 6, 5, 16) : IG_SHAPE2(24, 37);
+  whole.in[1].shape = conv ? IG_SHAPE4(8, 6, 5, 24) : IG_SHAPE2(24, 70);
+  Setting s;
+  s.force = force;
+  s.deterministic = true;
+  s.shards = 4;
+  Result all = run_case(find_row(row), whole, type, s);
+  ASSERT_EQ(all.status, IG_OK) << all.message;
+  s.shards = 2;
+  Result rank[2];
+  for (int r = 0; r < 2; r++) {
+    ig_op_case half = whole;
+    for (int i = 0; i < 2; i++) {
+      half.in[i].shape.d[0] /= 2;
+      half.in[i].lo = (double)(r * ig_shape_count(&half.in[i].shape));  // where this rank's numbers start
     }
-    for (size_t k = 0; k < all.out.size(); k++)
-      for (size_t i = 0; i < all.out[k].size(); i++)
-        ASSERT_EQ(all.out[k][i], rank[0].out[k][i] + rank[1].out[k][i]) << "output " << k << " element " << i;
+    rank[r] = run_case(find_row(row), half, type, s);
+    ASSERT_EQ(rank[r].status, IG_OK) << rank[r].message;
   }
+  for (size_t k = 0; k < all.out.size(); k++)
+    for (size_t i = 0; i < all.out[k].size(); i++)
+      ASSERT_EQ(all.out[k][i], rank[0].out[k][i] + rank[1].out[k][i]) << "output " << k << " element " << i;
+}
+
+TEST(Conv, RanksChangeNothing) {
+  check_ranks("conv2d_bwd_weights", IG_F32, nullptr);
+  check_ranks("linear_bwd_weights", IG_F32, nullptr);
+  if (has_bf16())
+    check_ranks("conv2d_bwd_weights", IG_BF16, "conv2d_bwd_weights=conv2d_bwd_weights_bf16_cpu");
+}
+
+// ---- own bf16 code ----
+// A case of the weight gradient, or (rows, columns: H, W) of the other two rows, from the lengths alone.
+struct Bf16Shape {
+  int64_t N, H, W, C, K, R, S;
+  ig_conv2d_attr a;
+  ig_op_case case_of(const char *row, ig_conv2d_bwd_attr *attr) const {
+    const ig_shape x = IG_SHAPE4(N, H, W, C), w = IG_SHAPE4(K, C, R, S);
+    const ig_shape y = IG_SHAPE4(N, (H + a.pad_top + a.pad_bottom - a.dilation_h * (R - 1) - 1) / a.stride_h + 1,
+                                 (W + a.pad_left + a.pad_right - a.dilation_w * (S - 1) - 1) / a.stride_w + 1, K);
+    const bool forward = !strcmp(row, "conv2d"), data = !strcmp(row, "conv2d_bwd_data");
+    *attr = {a, data ? H : R, data ? W : S, 0};
+    ig_op_case c = {};
+    c.n_in = 2;
+    c.in[0].shape = data ? y : x;
+    c.in[1].shape = forward || data ? w : y;
+    c.attr = forward ? (const void *)&attr->conv : attr;
+    return c;
+  }
+};
+
+// All that decides how the work is cut: taps, strides, paddings beyond the picture, odd batches and shards, ragged
+// channels, sums by parts of the batch and by pieces of the gradient, one chunk and several.
+TEST(Conv, Bf16WeightGradients) {
+  const Bf16Shape shapes[] = {
+      {1, 5, 7, 16, 16, 1, 1, {1, 1, 0, 0, 0, 0, 1, 1, 1}},
+      {5, 9, 8, 40, 70, 1, 1, {1, 1, 0, 0, 0, 0, 1, 1, 1}},
+      {3, 9, 8, 33, 17, 1, 1, {2, 3, 0, 0, 0, 0, 1, 1, 1}},
+      {4, 6, 5, 24, 20, 1, 1, {2, 2, 1, 1, 2, 1, 1, 1, 1}},
+      {3, 7, 9, 32, 49, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 1}},
+      {7, 9, 11, 19, 65, 3, 3, {2, 2, 1, 1, 1, 1, 1, 1, 1}},
+      {2, 11, 9, 16, 32, 3, 3, {1, 1, 2, 2, 2, 2, 2, 2, 1}},
+      {3, 9, 7, 21, 24, 5, 3, {1, 2, 2, 1, 2, 1, 1, 1, 1}},
+      {2, 3, 3, 16, 16, 3, 3, {1, 1, 4, 4, 4, 4, 1, 1, 1}},
+      {3, 1, 37, 16, 48, 1, 9, {1, 3, 0, 4, 0, 2, 1, 1, 1}},
+      {9, 56, 57, 80, 96, 1, 1, {1, 1, 0, 0, 0, 0, 1, 1, 1}},
+      {3, 40, 41, 32, 49, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 1}},
+      {5, 6, 6, 300, 560, 1, 1, {1, 1, 0, 0, 0, 0, 1, 1, 1}},
+      {3, 30, 32, 400, 400, 1, 1, {1, 1, 0, 0, 0, 0, 1, 1, 1}},
+      {1, 63, 62, 128, 144, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 1}},
+  };
+  if (!has_bf16())
+    return;
+  const ig_op *op = find_row("conv2d_bwd_weights");
+  for (const Bf16Shape &shape : shapes) {
+    ig_conv2d_bwd_attr attr;
+    const ig_op_case c = shape.case_of(op->name, &attr);
+    SCOPED_TRACE(testing::Message() << shape.N << "x" << shape.H << "x" << shape.W << " " << shape.C << "->" << shape.K
+                                    << " " << shape.R << "x" << shape.S);
+    Setting s;
+    s.force = "*=ref";
+    const Result want = run_case(op, c, IG_BF16, s);
+    s.force = "conv2d_bwd_weights=conv2d_bwd_weights_bf16_cpu";
+    for (int shards : {1, 2, 3, 8}) {
+      s.deterministic = shards > 1;
+      s.shards = shards;
+      s.threads = 1;
+      const Result one = run_case(op, c, IG_BF16, s);
+      ASSERT_EQ(one.status, IG_OK) << one.message;
+      EXPECT_LT(relative_error(one.out[0], want.out[0]), 2e-5) << shards << " shards";
+      EXPECT_EQ(one.out[1][0], 0);
+      s.threads = 3;
+      expect_same_bits(one, run_case(op, c, IG_BF16, s));
+    }
+  }
+}
+
+// Winograd in bf16: the rounding error that docs/performance.md states, and no bit that depends on threads.
+TEST(Conv, Bf16Winograd) {
+  const Bf16Shape shapes[] = {
+      {1, 4, 4, 16, 16, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 1}},    {3, 13, 10, 24, 17, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 1}},
+      {2, 6, 11, 20, 33, 3, 3, {1, 1, 2, 0, 1, 2, 1, 1, 1}},   {1, 3, 3, 40, 24, 3, 3, {1, 1, 0, 0, 0, 0, 1, 1, 1}},
+      {6, 57, 61, 16, 16, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 1}},   // many tiles, several chunks
+      {2, 9, 7, 272, 528, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 1}},   // few tiles: cut by channels
+      {5, 14, 15, 304, 80, 3, 3, {1, 1, 1, 2, 0, 1, 1, 1, 1}},  // deeper than one pass over channels
+  };
+  const char *rows[] = {"conv2d", "conv2d_bwd_data", "conv2d_bwd_weights"};
+  if (!has_bf16())
+    return;
+  for (const char *row : rows)
+    for (const Bf16Shape &shape : shapes) {
+      const ig_op *op = find_row(row);
+      ig_conv2d_bwd_attr attr;
+      const ig_op_case c = shape.case_of(row, &attr);
+      SCOPED_TRACE(testing::Message() << row << " " << shape.N << "x" << shape.H << "x" << shape.W << " " << shape.C
+                                      << "->" << shape.K);
+      Setting s;
+      s.force = "*=ref";
+      const Result want = run_case(op, c, IG_BF16, s);
+      const std::string force = std::string(row) + "=" + row + "_wino_bf16_cpu";
+      s.force = force.c_str();
+      EXPECT_EQ(run_case(op, c, IG_BF16, s).status, IG_ERR_UNSUPPORTED);  // winograd=0
+      s.winograd = true;
+      s.threads = 1;
+      const Result one = run_case(op, c, IG_BF16, s);
+      ASSERT_EQ(one.status, IG_OK) << one.message;
+      double errors = 0, squares = 0;
+      for (size_t i = 0; i < one.out[0].size(); i++) {
+        const double e = (double)one.out[0][i] - want.out[0][i];
+        errors += e * e;
+        squares += (double)want.out[0][i] * want.out[0][i];
+      }
+      EXPECT_LT(std::sqrt(errors / squares), 0.006);
+      EXPECT_LT(relative_error(one.out[0], want.out[0]), 0.06);
+      s.threads = 3;
+      expect_same_bits(one, run_case(op, c, IG_BF16, s));
+    }
 }
 
 // ---- refusals ----

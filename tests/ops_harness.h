@@ -351,18 +351,23 @@ inline double amplification(const Job &job) {
 
 // Allowed difference of one element: the rounding of the stored result, and the error of `length` additions of terms
 // of the size of the tensor's largest value in fp32 (growing with the root of the length, as rounding errors have
-// either sign), `amplify` times that (64 for Winograd's transforms). Integers are exact.
-inline double tolerance(ig_dtype stored, double length, double want, double largest, double amplify) {
+// either sign), `amplify` times that (64 for Winograd's transforms), and `rounded` times the largest value (twice the
+// unit of a 16-bit type in which Winograd's transformed operands are rounded). Integers are exact.
+inline double tolerance(ig_dtype stored, double length, double want, double largest, double amplify,
+                        double rounded = 0) {
   if (!ig_dtype_is_float(stored))
     return 0;
   double sums = unit_roundoff(stored == IG_F64 ? IG_F64 : IG_F32);
-  return 1.01 * unit_roundoff(stored) * std::fabs(want) + 8 * amplify * sums * std::sqrt(length) * largest;
+  return 1.01 * unit_roundoff(stored) * std::fabs(want) + 8 * amplify * sums * std::sqrt(length) * largest +
+         rounded * largest;
 }
 
 // Empty when every element agrees, else what differs most.
 inline std::string compare(const Job &job, const ig_impl *impl, const Result &got, const Result &want,
                            size_t *n_compared = nullptr) {
   const double amplify = amplification(job) * (impl->flags & IG_IMPL_INEXACT ? 64 : 1);
+  const double rounded =
+      (impl->flags & IG_IMPL_INEXACT) && ig_dtype_bytes(job.type) == 2 ? 2 * unit_roundoff(job.type) : 0;
   if (got.items.size() != want.items.size())
     return "number of results differs";
   std::string text;
@@ -373,7 +378,7 @@ inline std::string compare(const Job &job, const ig_impl *impl, const Result &go
     for (double v : b.values)
       largest = std::max(largest, std::fabs(v));
     for (size_t i = 0; i < a.values.size(); i++) {
-      double t = tolerance(a.dtype, b.length, b.values[i], largest, amplify);
+      double t = tolerance(a.dtype, b.length, b.values[i], largest, amplify, rounded);
       double d = std::fabs(a.values[i] - b.values[i]), ratio = d <= t ? 0 : t > 0 ? d / t : 1e300;
       if (d <= t || (std::isinf(b.values[i]) && a.values[i] == b.values[i]))
         continue;

@@ -251,7 +251,8 @@ static const ig_op conv2d = {
     .cost = cost,
     .cases = cases,
     .n_cases = N_CASES,
-    .impls = {[IG_DEVICE_CPU] = {"conv2d_wino_cpu", "conv2d_dnnl_wino", "conv2d_dnnl", "conv2d_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"conv2d_wino_cpu", "conv2d_wino_bf16_cpu", "conv2d_dnnl_wino", "conv2d_dnnl",
+                                 "conv2d_ref"}},
 };
 
 static const ig_op conv2d_bwd_data = {
@@ -266,8 +267,8 @@ static const ig_op conv2d_bwd_data = {
     .cost = cost,
     .cases = cases_bwd_data,
     .n_cases = N_CASES,
-    .impls = {[IG_DEVICE_CPU] = {"conv2d_bwd_data_wino_cpu", "conv2d_bwd_data_dnnl_wino", "conv2d_bwd_data_dnnl",
-                                 "conv2d_bwd_data_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"conv2d_bwd_data_wino_cpu", "conv2d_bwd_data_wino_bf16_cpu",
+                                 "conv2d_bwd_data_dnnl_wino", "conv2d_bwd_data_dnnl", "conv2d_bwd_data_ref"}},
 };
 
 static const ig_op conv2d_bwd_weights = {
@@ -282,9 +283,9 @@ static const ig_op conv2d_bwd_weights = {
     .cost = cost,
     .cases = cases_bwd_weights,
     .n_cases = N_CASES,
-    .impls = {[IG_DEVICE_CPU] = {"conv2d_bwd_weights_wino_cpu", "conv2d_bwd_weights_dnnl_wino",
-                                 "conv2d_bwd_weights_cpu", "conv2d_bwd_weights_bf16_cpu", "conv2d_bwd_weights_dnnl",
-                                 "conv2d_bwd_weights_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"conv2d_bwd_weights_wino_cpu", "conv2d_bwd_weights_wino_bf16_cpu",
+                                 "conv2d_bwd_weights_dnnl_wino", "conv2d_bwd_weights_cpu",
+                                 "conv2d_bwd_weights_bf16_cpu", "conv2d_bwd_weights_dnnl", "conv2d_bwd_weights_ref"}},
 };
 
 IG_OPS(conv2d) = {&conv2d, &conv2d_bwd_data, &conv2d_bwd_weights, 0};

@@ -8,16 +8,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kernels/conv2d/conv2d.h"
-#include "kernels/conv2d/conv2d_bf16.h"
+#include "kernels/conv2d/conv2d_products_bf16.h"
 #include "kernels/kernels.h"
 
 enum {
-  CHANNELS = 8,              // input channels whose sums are in registers at once
-  VECTORS = 3,               // of output channels, likewise
-  PART_BYTES = 400 << 10,    // of a strip of packed x and dy in one thread: they stay in the second-level cache
-  PART_SUMS = 600 << 10,     // bytes of a gradient up to which each part of the batch has sums of its own
-  ALL_SUMS = 1 << 20,        // bytes of the sums of all parts, where there are more than LEAST_PARTS
+  PART_BYTES = 400 << 10,  // of a strip of packed x and dy in one thread: they stay in the second-level cache
+  PART_SUMS = 600 << 10,   // bytes of a gradient up to which each part of the batch has sums of its own
+  ALL_SUMS = 1 << 20,      // bytes of the sums of all parts, where there are more than LEAST_PARTS
   LEAST_PARTS = 8,
   CHUNK_BYTES = 4 << 20,     // of packed x and dy in all threads: they stay in the last-level cache
   BLOCK_BYTES = 28 << 10,    // of packed rows that a task reads again and again: they stay in the first-level cache
@@ -34,10 +31,10 @@ typedef struct pair {
 typedef struct state {
   ig_conv2d_dims d;            // of kernels with one tap: as if x had only the pixels that are read
   ig_conv2d_dims whole;        // as the node has them
-  int64_t n_k, n_c, n_groups;  // channel blocks of dy and x; groups of up to VECTORS blocks of dy
+  int64_t n_k, n_c, n_groups;  // channel blocks of dy and x; groups of up to BF16_VECTORS blocks of dy
   int64_t c_per_task, g_per_task;
   int64_t n_shards, n_pairs, strips_per_pair, n_strips, per_chunk;
-  int64_t n_parts;  // 0: by pieces
+  int64_t n_parts;                         // 0: by pieces
   int64_t strip_rows, x_rows, block_rows;  // of dy in a strip, of x in a strip at most, of dy in a block
   size_t x_strip, dy_strip;                // packed pairs of a strip of one channel block
   size_t tile_floats;                      // of one shard, at most
@@ -145,64 +142,16 @@ static const char *next_segment(const state *s, segment *g) {
   if (!g->of->any || b >= s->n_c + s->n_k || (i % 2 && !g->of->of.of.both))
     return NULL;
   if (b >= s->n_c)
-    return (const char *)(g->of->dy + ((sample * s->n_k + b - s->n_c) * d->P * d->Q + g->of->of.p0 * d->Q + g->offset) *
-                                          BF16_VEC);
+    return (const char *)(g->of->dy +
+                          ((sample * s->n_k + b - s->n_c) * d->P * d->Q + g->of->of.p0 * d->Q + g->offset) * BF16_VEC);
   return (const char *)(g->of->x + ((sample * s->n_c + b) * d->H * d->W +
                                     (g->of->of.h0 * d->W + g->offset) * d->stride_h * d->stride_w) *
                                        BF16_VEC);
 }
 
-// A block of rows under one tap: `rows` times `n` pixels; distances in pairs.
-typedef struct window {
-  int64_t rows, n;
-  int64_t x_row, x_step, dy_row, dy_block;
-  const char *ahead;  // NULL, or what is fetched into the second-level cache meanwhile
-} window;
-
-// sums[i][j] += x[., i] dy[j][.] over the window: CHANNELS x kv accumulators in registers.
-static inline __attribute__((always_inline)) void add_window(const window *w, const uint32_t *x, const uint32_t *dy,
-                                                             float *restrict sums, const int kv) {
-  __m512 acc[CHANNELS][VECTORS];
-#pragma GCC unroll 8
-  for (int i = 0; i < CHANNELS; i++)
-#pragma GCC unroll 3
-    for (int j = 0; j < kv; j++)
-      acc[i][j] = _mm512_loadu_ps(sums + (i * kv + j) * BF16_VEC);
-  const char *ahead = w->ahead ? w->ahead : (const char *)x;
-  const int64_t ahead_step = w->ahead ? BF16_VEC * (int64_t)sizeof(uint16_t) : 0;
-  for (int64_t p = 0; p < w->rows; p++) {
-    const uint32_t *a = x + p * w->x_row, *b = dy + p * w->dy_row;
-    for (int64_t q = 0; q < w->n; q++, a += w->x_step, b += BF16_VEC) {
-      __m512bh d[VECTORS];
-      _mm_prefetch(ahead, _MM_HINT_T1);
-      ahead += ahead_step;
-#pragma GCC unroll 3
-      for (int j = 0; j < kv; j++)
-        d[j] = bf16_load(b + j * w->dy_block);
-#pragma GCC unroll 8
-      for (int i = 0; i < CHANNELS; i++) {
-        __m512bh v = bf16_broadcast(a + i);
-#pragma GCC unroll 3
-        for (int j = 0; j < kv; j++)
-          acc[i][j] = _mm512_dpbf16_ps(acc[i][j], v, d[j]);
-      }
-    }
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < CHANNELS; i++)
-#pragma GCC unroll 3
-    for (int j = 0; j < kv; j++)
-      _mm512_storeu_ps(sums + (i * kv + j) * BF16_VEC, acc[i][j]);
-}
-typedef void add_fn(const window *, const uint32_t *, const uint32_t *, float *);
-static void add_window_1(const window *w, const uint32_t *x, const uint32_t *dy, float *s) { add_window(w, x, dy, s, 1); }
-static void add_window_2(const window *w, const uint32_t *x, const uint32_t *dy, float *s) { add_window(w, x, dy, s, 2); }
-static void add_window_3(const window *w, const uint32_t *x, const uint32_t *dy, float *s) { add_window(w, x, dy, s, 3); }
-
 // Rows [p_first, p_end) of a strip under all taps of one block of x, into its sums [R][S][BF16_VEC][kv][BF16_VEC].
 static void add_rows(const state *s, const strip *t, const uint32_t *x, const uint32_t *dy, size_t dy_block,
                      int64_t p_first, int64_t p_end, int kv, segment *next, float *sums) {
-  static add_fn *const add[] = {add_window_1, add_window_2, add_window_3};
   const ig_conv2d_dims *d = &s->d;
   for (int64_t r = 0; r < d->R; r++) {
     int64_t p0, p1, h = r * d->dilation_h - d->pad_top;
@@ -214,51 +163,27 @@ static void add_rows(const state *s, const strip *t, const uint32_t *x, const ui
       inside(d->W, d->Q, d->stride_w, at, &q0, &q1);
       if (q0 >= q1)
         continue;
-      window w = {.rows = p1 - p0,
-                  .n = q1 - q0,
-                  .x_row = d->stride_h * d->W * BF16_VEC,
-                  .x_step = d->stride_w * BF16_VEC,
-                  .dy_row = d->Q * BF16_VEC,
-                  .dy_block = (int64_t)dy_block};
+      bf16_window w = {.rows = p1 - p0,
+                       .n = q1 - q0,
+                       .x_row = d->stride_h * d->W * BF16_VEC,
+                       .x_step = d->stride_w * BF16_VEC,
+                       .dy_row = d->Q * BF16_VEC,
+                       .dy_block = (int64_t)dy_block};
       if (w.n == d->Q && w.x_row == w.n * w.x_step) {
         w.n *= w.rows;
         w.rows = 1;
       }
       const uint32_t *from = x + ((p0 * d->stride_h + h - t->h0) * d->W + q0 * d->stride_w + at) * BF16_VEC;
       float *to = sums + (r * d->S + v) * BF16_VEC * kv * BF16_VEC;
-      for (int64_t c = 0; c < BF16_VEC; c += CHANNELS) {
+      for (int64_t c = 0; c < BF16_VEC; c += BF16_ROWS) {
         w.ahead = next_segment(s, next);
-        add[kv - 1](&w, from + c, dy + ((p0 - t->p0) * d->Q + q0) * BF16_VEC, to + c * kv * BF16_VEC);
+        bf16_add_window(&w, from + c, dy + ((p0 - t->p0) * d->Q + q0) * BF16_VEC, to + c * kv * BF16_VEC, kv);
       }
     }
   }
 }
 
 // ---- results ----
-// First block of dy of group g: groups differ by one block at most, so that none is left with a single one.
-static int64_t group_start(const state *s, int64_t g) {
-  int64_t blocks = s->n_k, n = s->n_groups;
-  return g * (blocks / n) + (g < blocks % n ? g : blocks % n);
-}
-
-// A row of dw is [c][tap], a tile [tap][c][k]: 16 values of such a row at a time, for 16 rows.
-static void write_tile(const state *s, const float *tile, int64_t k0, int kv, int64_t c, float *dw) {
-  const int64_t taps = s->d.R * s->d.S, c0 = c * BF16_VEC, n = least(s->d.C - c0, BF16_VEC) * taps;
-  for (int64_t from = 0; from < n; from += BF16_VEC)
-    for (int j = 0; j < kv; j++) {
-      __m512 rows[BF16_VEC];
-      for (int i = 0; i < BF16_VEC; i++) {
-        int64_t at = least(from + i, n - 1);
-        rows[i] = _mm512_loadu_ps(tile + ((at % taps * BF16_VEC + at / taps) * kv + j) * BF16_VEC);
-      }
-      bf16_transpose(rows);
-      __mmask16 mask = (__mmask16)(n - from < BF16_VEC ? (1u << (n - from)) - 1 : 0xffff);
-      int64_t k = (k0 + j) * BF16_VEC;
-      for (int i = 0; i < BF16_VEC && k + i < s->d.K; i++)
-        _mm512_mask_storeu_ps(dw + ((k + i) * s->d.C + c0) * taps + from, mask, rows[i]);
-    }
-}
-
 // A piece of the gradient: groups [g0, g1) by input blocks [c0, c1).
 typedef struct piece {
   int64_t g0, g1, c0, c1;
@@ -277,10 +202,10 @@ static void add_strip(const state *s, int64_t i, const raw *ahead, const uint32_
     float *tile = tiles;
     segment next = {.of = ahead, .offset = (p - t.p0) * s->d.Q};
     for (int64_t g = of->g0; g < of->g1; g++) {
-      const int64_t k0 = group_start(s, g);
+      const int64_t k0 = bf16_group(s->n_k, s->n_groups, g);
       for (int64_t c = of->c0; c < of->c1; c++, tile += s->tile_floats)
         add_rows(s, &t, x + (size_t)c * x_block, dy + (size_t)k0 * dy_block, dy_block, p, end,
-                 (int)(group_start(s, g + 1) - k0), &next, tile);
+                 (int)(bf16_group(s->n_k, s->n_groups, g + 1) - k0), &next, tile);
     }
   }
 }
@@ -294,7 +219,8 @@ static void finish(const state *s, const piece *of, float *tiles, size_t floats,
         tiles[(size_t)i * floats + j] += tiles[(size_t)(i + step) * floats + j];
   for (int64_t g = of->g0; g < of->g1; g++)
     for (int64_t c = of->c0; c < of->c1; c++, tiles += s->tile_floats)
-      write_tile(s, tiles, group_start(s, g), (int)(group_start(s, g + 1) - group_start(s, g)), c, dw);
+      bf16_write_tile(&s->d, tiles, bf16_group(s->n_k, s->n_groups, g),
+                      (int)(bf16_group(s->n_k, s->n_groups, g + 1) - bf16_group(s->n_k, s->n_groups, g)), c, dw);
 }
 
 // Each part of the batch by one thread, packed strip by strip in its own cache, into sums of its own.
@@ -417,7 +343,7 @@ static void choose_strips(state *s, int64_t most_bytes) {
   s->dy_strip = (size_t)(s->strip_rows * d->Q * BF16_VEC);
   int64_t fit = most_bytes / ((s->n_c * s->x_rows * d->W + s->n_k * s->strip_rows * d->Q) * pixel);
   s->per_chunk = bf16_ceil(s->n_strips, bf16_ceil(s->n_strips, most(fit, 1)));
-  s->block_rows = most(BLOCK_BYTES / ((d->Q * least(s->n_k, VECTORS) + d->W * d->stride_h) * pixel), 1);
+  s->block_rows = most(BLOCK_BYTES / ((d->Q * least(s->n_k, BF16_VECTORS) + d->W * d->stride_h) * pixel), 1);
 }
 
 // As many parts as the batch and the memory for their sums allow; by the least shard, so that all have the same.
@@ -446,8 +372,8 @@ static ig_status prepare(ig_prepare *p) {
       s->pairs[s->n_pairs++] = (pair){.sample = n, .shard = i, .both = n + 1 < end};
   s->n_k = bf16_ceil(d.K, BF16_VEC);
   s->n_c = bf16_ceil(d.C, BF16_VEC);
-  s->n_groups = bf16_ceil(s->n_k, VECTORS);
-  s->tile_floats = (size_t)(d.R * d.S * BF16_VEC * least(s->n_k, VECTORS) * BF16_VEC);
+  s->n_groups = bf16_ceil(s->n_k, BF16_VECTORS);
+  s->tile_floats = (size_t)(d.R * d.S * BF16_VEC * least(s->n_k, BF16_VECTORS) * BF16_VEC);
   const size_t all_floats = (size_t)(s->n_groups * s->n_c) * s->tile_floats;
   const bool by_parts = all_floats * sizeof(float) <= PART_SUMS;
   choose_strips(s, by_parts ? PART_BYTES : CHUNK_BYTES);

@@ -1,0 +1,149 @@
+// The bf16 weight gradient of the 3x3 convolution of stride 1 by Winograd's F(2x2,3x3) transposed: x and dy are
+// transformed tile by tile, multiplied at each of the 16 points with fp32 sums over tiles (pairs of vdpbf16ps are two
+// tiles), and the sums transformed back. The batch is cut into chunks of tiles whose transforms fit a shared cache;
+// sums of one block of channels by one group of output channels belong to one task. Rule: sums run over tiles in their
+// order, so that threads change no bit; they do not follow the shards of the batch, so that a plan in which ranks must
+// change no bit either takes another implementation.
+#include <omp.h>
+#include <stdio.h>
+
+#include "kernels/conv2d/conv2d_products_bf16.h"
+#include "kernels/conv2d/conv2d_wino_bf16.h"
+
+enum {
+  CHUNK_BYTES = 6 << 20,  // of transformed x and dy: they stay in the last-level cache
+  LEAST_PAIRS = 32,
+};
+
+typedef struct state {
+  ig_conv2d_dims d;
+  wino2_tiles tiles;
+  int64_t n_c, n_k, n_groups;  // channel blocks of x and dy; groups of up to BF16_VECTORS blocks of dy
+  int64_t n_pairs, per_chunk;  // of tiles
+  int64_t v_point, z_point;    // transformed x and dy [16][block][pair][lane]: a cache line more a point
+  size_t task_floats;
+  bool one_chunk;
+} state;
+
+// Pairs [first, end) of tiles of one channel block into `to`.
+static void transform(const state *s, const uint16_t *from, int64_t sample, int64_t first, int64_t end, bool of_dy,
+                      uint32_t *to, int64_t point) {
+  for (int64_t i = first; i < end; i++, to += BF16_VEC) {
+    __m512 a[WINO2_POINTS], b[WINO2_POINTS];
+    if (of_dy) {
+      wino2_tile(&s->tiles, from, sample, 2 * i, true, a);
+      wino2_tile(&s->tiles, from, sample, 2 * i + 1, true, b);
+    } else {
+      wino2_tile(&s->tiles, from, sample, 2 * i, false, a);
+      wino2_tile(&s->tiles, from, sample, 2 * i + 1, false, b);
+    }
+    for (int f = 0; f < WINO2_POINTS; f++)
+      _mm512_storeu_si512(to + f * point, bf16_round_pairs(a[f], b[f]));
+  }
+}
+
+// Sums of one block of x by one group of dy over a chunk: [16][channel of the block][kv][lane].
+static void add_chunk(const state *s, const uint32_t *v, const uint32_t *z, int64_t c, int64_t g, bool add,
+                      float *sums) {
+  const int64_t k0 = bf16_group(s->n_k, s->n_groups, g), kv = bf16_group(s->n_k, s->n_groups, g + 1) - k0;
+  const int64_t block = s->per_chunk * BF16_VEC;
+  const bf16_window w = {.rows = 1, .n = s->per_chunk, .x_step = BF16_VEC, .dy_block = block};
+  if (!add)
+    memset(sums, 0, (size_t)(WINO2_POINTS * BF16_VEC * kv * BF16_VEC) * sizeof *sums);
+  for (int f = 0; f < WINO2_POINTS; f++)
+    for (int i = 0; i < BF16_VEC; i += BF16_ROWS, sums += BF16_ROWS * kv * BF16_VEC)
+      bf16_add_window(&w, v + f * s->v_point + c * block + i, z + f * s->z_point + k0 * block, sums, (int)kv);
+}
+
+static void transform_back(const state *s, const float *sums, int64_t g, float *tile) {
+  const int64_t kv = bf16_group(s->n_k, s->n_groups, g + 1) - bf16_group(s->n_k, s->n_groups, g);
+  const int64_t vectors = BF16_VEC * kv;  // of a point or tap
+  for (int64_t i = 0; i < vectors; i++) {
+    __m512 in[WINO2_POINTS], out[WINO2_TAPS];
+    for (int f = 0; f < WINO2_POINTS; f++)
+      in[f] = _mm512_loadu_ps(sums + (f * vectors + i) * BF16_VEC);
+    WINO2_PLANE(wino2_dw, in, WINO2_IN, out, 3);
+    for (int t = 0; t < WINO2_TAPS; t++)
+      _mm512_storeu_ps(tile + (t * vectors + i) * BF16_VEC, out[t]);
+  }
+}
+
+static ig_status run(const ig_launch *l) {
+  const state *s = l->state;
+  const uint16_t *x = l->in[0], *dy = l->in[1];
+  float *all_sums = l->workspace;
+  const size_t tasks = (size_t)(s->one_chunk ? l->device->caps.threads : s->n_groups * s->n_c);
+  uint32_t *v = (uint32_t *)(all_sums + tasks * s->task_floats), *z = v + WINO2_POINTS * s->v_point;
+  const int64_t x_plane = s->d.H * s->d.W * BF16_VEC, dy_plane = s->d.P * s->d.Q * BF16_VEC;
+  const int64_t block = s->per_chunk * BF16_VEC;
+  *(float *)l->out[1] = 0;
+#pragma omp parallel num_threads(l->device->caps.threads)
+  for (int64_t first = 0; first < s->n_pairs; first += s->per_chunk) {
+    const int64_t end = first + s->per_chunk;
+#pragma omp for schedule(static)
+    for (int64_t b = 0; b < s->n_c + s->n_k; b++) {
+      if (b < s->n_c)
+        transform(s, x + b * x_plane, s->n_c * x_plane, first, end, false, v + b * block, s->v_point);
+      else
+        transform(s, dy + (b - s->n_c) * dy_plane, s->n_k * dy_plane, first, end, true, z + (b - s->n_c) * block,
+                  s->z_point);
+    }
+#pragma omp for collapse(2) schedule(dynamic, 1)
+    for (int64_t g = 0; g < s->n_groups; g++)
+      for (int64_t c = 0; c < s->n_c; c++) {
+        float *sums = all_sums + (size_t)(s->one_chunk ? omp_get_thread_num() : g * s->n_c + c) * s->task_floats;
+        add_chunk(s, v, z, c, g, first > 0, sums);
+        if (end >= s->n_pairs) {
+          float tile[WINO2_TAPS * BF16_VEC * BF16_VECTORS * BF16_VEC];
+          transform_back(s, sums, g, tile);
+          bf16_write_tile(&s->d, tile, bf16_group(s->n_k, s->n_groups, g),
+                          (int)(bf16_group(s->n_k, s->n_groups, g + 1) - bf16_group(s->n_k, s->n_groups, g)), c,
+                          l->out[0]);
+        }
+      }
+  }
+  return IG_OK;
+}
+
+static ig_status prepare(ig_prepare *p) {
+  state *s;
+  IG_TRY(ig_alloc(sizeof *s, "weight gradient", &s));
+  const ig_conv2d_dims d = ig_conv2d_dims_of(p->node);
+  s->d = d;
+  s->tiles = wino2_tiles_of(d.N, d.H, d.W, d.P, d.Q, d.pad_top, d.pad_left);
+  s->n_c = bf16_ceil(d.C, BF16_VEC);
+  s->n_k = bf16_ceil(d.K, BF16_VEC);
+  s->n_groups = bf16_ceil(s->n_k, BF16_VECTORS);
+  s->n_pairs = bf16_ceil(wino2_n_tiles(&s->tiles), 2);
+  const int64_t pair = (s->n_c + s->n_k) * BF16_VEC * WINO2_POINTS * (int64_t)sizeof(uint32_t);
+  const int64_t fit = CHUNK_BYTES / pair < LEAST_PAIRS ? LEAST_PAIRS : CHUNK_BYTES / pair;
+  s->per_chunk = bf16_ceil(s->n_pairs, bf16_ceil(s->n_pairs, fit));
+  s->one_chunk = s->per_chunk >= s->n_pairs;
+  s->v_point = s->n_c * s->per_chunk * BF16_VEC + BF16_VEC;
+  s->z_point = s->n_k * s->per_chunk * BF16_VEC + BF16_VEC;
+  s->task_floats = (size_t)WINO2_POINTS * BF16_VEC * BF16_VECTORS * BF16_VEC;
+  const size_t tasks = (size_t)(s->one_chunk ? p->device->caps.threads : s->n_groups * s->n_c);
+  p->workspace_bytes =
+      tasks * s->task_floats * sizeof(float) + (size_t)(WINO2_POINTS * (s->v_point + s->z_point)) * sizeof(uint32_t);
+  p->in_layout[0] = p->in_layout[1] = IG_BLOCKED_C(BF16_VEC);
+  p->out_layout[0] = p->out_layout[1] = IG_PLAIN;
+  p->state = s;
+  return IG_OK;
+}
+
+static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
+  const ig_conv2d_dims d = ig_conv2d_dims_of(n);
+  const char *reason = ((const ig_conv2d_bwd_attr *)n->attr)->has_bias ? "has no bias gradient" : wino2_refusal(n, &d);
+  if (reason)
+    snprintf(why, why_bytes, "%s", reason);
+  return !reason;
+}
+
+IG_IMPLS(conv2d_bwd_weights_wino_bf16_cpu) = {{.name = "conv2d_bwd_weights_wino_bf16_cpu",
+                                               .flags = IG_IMPL_THREAD_FREE | IG_IMPL_INEXACT,
+                                               .isa = IG_ISA_LEVEL,
+                                               .supports = supports,
+                                               .prepare = prepare,
+                                               .run = run,
+                                               .destroy = ig_free},
+                                              {0}};
