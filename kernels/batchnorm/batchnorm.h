@@ -24,10 +24,10 @@ typedef struct ig_batchnorm_attr {
 ig_tensor *ig_batchnorm(ig_graph *g, const char *scope, ig_tensor *x, ig_tensor *residual, ig_tensor *sample_weight,
                         const ig_batchnorm_attr *attr);
 
-// Attributes of the row bn_bwd_apply.
+// Attributes of the row bn_bwd_sums.
 typedef struct ig_batchnorm_bwd_attr {
   ig_batchnorm_attr forward;
-  bool has_residual;  // the second result is dresidual (x's shape), else a dummy [1]
+  bool masked_dy;  // the third result is g, dy behind the ReLU (x's shape), else a dummy [1]
 } ig_batchnorm_bwd_attr;
 
 #ifdef __cplusplus

@@ -1,68 +1,111 @@
-// Batch normalisation backward on the CPU: sums (two reads), then dx (two reads, one or two writes). Rule: the ReLU
-// mask is y's where y is given, else that of the forward expression computed again with the same operations.
+// Batch normalisation backward on the CPU: sums (two to four reads, one write where g is asked for), then dx (two
+// reads, one write). Rule: the ReLU mask is y's where y is given, else that of the forward expression computed again
+// with the same operations.
 #include <string.h>
 
 #include "kernels/batchnorm/bn_grid.h"
 
-enum { S_DY, S_X, S_MEAN, S_VAR, S_GAMMA, S_BETA, S_Y, S_WEIGHT };
-enum { B_DY, B_X, B_MEAN, B_VAR, B_GAMMA, B_BETA, B_DGAMMA, B_DBETA, B_COUNT, B_Y, B_WEIGHT };
+enum { S_DY, S_X, S_MEAN, S_VAR, S_GAMMA, S_BETA, S_Y, S_WEIGHT, S_MORE_DY };
+enum { B_DY, B_X, B_MEAN, B_VAR, B_GAMMA, B_BETA, B_DGAMMA, B_DBETA, B_COUNT, B_WEIGHT };
 typedef enum bn_mask { MASK_NONE, MASK_X, MASK_Y } bn_mask;
 
 typedef struct bwd_args {
   const float *mean, *scale, *beta;  // per channel, padded with zeros
   const float *shift, *slope;        // dx = scale (g - shift - (x - mean) slope)
-  const void *dy, *x, *y;
-  ig_dtype dy_type, type;
-  void *dx, *dresidual;
+  const void *dy, *more_dy, *x, *y;
+  ig_dtype type;
+  void *out;  // g or dx, NULL where not wanted
   bn_mask mask;
 } bwd_args;
 
+// Parameters and sums of a row's lanes.
 typedef struct bwd_lanes {
-  float spread[5][BN_MAX_WIDTH], buffer[5][BN_MAX_WIDTH], sum[BN_MAX_WIDTH], product[BN_MAX_WIDTH];
+  const float *mean, *scale, *beta, *shift, *slope;
+  int64_t period;
+  float spread[5][BN_MAX_WIDTH], sum[BN_MAX_WIDTH], product[BN_MAX_WIDTH];
 } bwd_lanes;
 
-static inline __attribute__((always_inline)) float masked(bn_mask mask, float dy, float x, float y, float mean,
-                                                          float scale, float beta) {
-  if (mask == MASK_NONE)
-    return dy;
-  float value = mask == MASK_Y ? y : bn_value(x, mean, scale, beta);
-  return value <= 0 ? 0 : dy;
+typedef struct bwd_params {
+  v16 mean[4], scale[4], beta[4];
+} bwd_params;
+
+V16_INLINE void load_params(const bwd_lanes *l, int64_t c, int V, int64_t n, bwd_params *p) {
+  for (int j = 0; j < V; j++) {
+    int64_t lane = (c + 16 * j) % l->period;
+    p->mean[j] = v16_load(l->mean, IG_F32, lane, n);
+    p->scale[j] = v16_load(l->scale, IG_F32, lane, n);
+    p->beta[j] = v16_load(l->beta, IG_F32, lane, n);
+  }
 }
 
-// ---- sums of g and g (x - mean) ----
-static inline __attribute__((always_inline)) void sums_row(float *sum, float *product, const float *dy, const float *x,
-                                                           const float *y, const float *mean, const float *scale,
-                                                           const float *beta, int64_t n, bn_mask mask) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; i++) {
-    float g = masked(mask, dy[i], x[i], mask == MASK_Y ? y[i] : 0, mean[i], scale[i], beta[i]);
-    sum[i] += g;
-    product[i] += g * (x[i] - mean[i]);
+// The gradient that passes the ReLU.
+V16_INLINE v16 masked(const bwd_args *a, ig_dtype type, bn_mask mask, v16 dy, v16 x, const bwd_params *p, int j,
+                      int64_t at, int64_t n) {
+  if (mask == MASK_NONE)
+    return dy;
+  return v16_relu_bwd(mask == MASK_Y ? v16_load(a->y, type, at, n) : bn_value(x, p->mean[j], p->scale[j], p->beta[j]),
+                      dy);
+}
+
+// ---- sums of g and g (x - mean), and g itself ----
+V16_INLINE void sums_tile(const bwd_args *a, ig_dtype type, bn_mask mask, const bn_rows *r, bwd_lanes *l, int64_t c,
+                          int64_t row, int64_t rows, int V, int64_t n) {
+  bwd_params p;
+  v16 sum[4], product[4];
+  load_params(l, c, V, n, &p);
+  for (int j = 0; j < V; j++) {
+    sum[j] = v16_load(l->sum, IG_F32, c + 16 * j, n);
+    product[j] = v16_load(l->product, IG_F32, c + 16 * j, n);
   }
+  for (int64_t i = row; i < row + rows; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < V; j++) {
+      int64_t at = r->at + i * r->stride + c + 16 * j;
+      v16 x = v16_load(a->x, type, at, n), g = v16_load(a->dy, type, at, n);
+      if (a->more_dy)
+        g += v16_load(a->more_dy, type, at, n);
+      g = masked(a, type, mask, g, x, &p, j, at, n);
+      if (a->out)
+        v16_store(a->out, type, at, n, g);
+      sum[j] += g;
+      product[j] = v16_madd(g, x - p.mean[j], product[j]);
+    }
+  for (int j = 0; j < V; j++) {
+    v16_store(l->sum, IG_F32, c + 16 * j, n, sum[j]);
+    v16_store(l->product, IG_F32, c + 16 * j, n, product[j]);
+  }
+}
+
+#define FOR_TILES_OF(a, r, TILE, l)                    \
+  if ((a)->type == IG_F32 && (a)->mask == MASK_Y)      \
+    BN_FOR_TILES(r, TILE, a, IG_F32, MASK_Y, &r, l)    \
+  else if ((a)->type == IG_F32 && (a)->mask == MASK_X) \
+    BN_FOR_TILES(r, TILE, a, IG_F32, MASK_X, &r, l)    \
+  else if ((a)->type == IG_F32)                        \
+    BN_FOR_TILES(r, TILE, a, IG_F32, MASK_NONE, &r, l) \
+  else if ((a)->mask == MASK_Y)                        \
+    BN_FOR_TILES(r, TILE, a, IG_BF16, MASK_Y, &r, l)   \
+  else if ((a)->mask == MASK_X)                        \
+    BN_FOR_TILES(r, TILE, a, IG_BF16, MASK_X, &r, l)   \
+  else                                                 \
+    BN_FOR_TILES(r, TILE, a, IG_BF16, MASK_NONE, &r, l)
+
+static void spread_params(const bn_grid *g, const bn_rows *r, const bwd_args *a, bwd_lanes *l) {
+  l->period = bn_period(g);
+  l->mean = bn_spread(g, r, a->mean, l->spread[0]);
+  l->scale = bn_spread(g, r, a->scale, l->spread[1]);
+  l->beta = bn_spread(g, r, a->beta, l->spread[2]);
 }
 
 static void sums_task(const bn_grid *g, const bn_task *t, const bwd_args *a, double *sums, double *products) {
   bwd_lanes s;
   for (int64_t tile = 0; tile < bn_n_tiles(g); tile++) {
     bn_rows r = bn_rows_of(g, t, tile);
-    const float *mean = bn_spread(g, &r, a->mean, s.spread[0]), *scale = bn_spread(g, &r, a->scale, s.spread[1]);
-    const float *beta = bn_spread(g, &r, a->beta, s.spread[2]);
     int64_t channels = g->repeat > 1 ? g->v.block : r.width;
+    spread_params(g, &r, a, &s);
     memset(s.sum, 0, (size_t)r.width * sizeof(float));
     memset(s.product, 0, (size_t)r.width * sizeof(float));
-    for (int64_t row = 0; row < r.n_rows; row++) {
-      int64_t at = r.at + row * r.stride, n = bn_row_width(&r, row);
-      const float *dy = ig_lanes_load(a->dy, a->dy_type, at, n, s.buffer[0]);
-      const float *x = ig_lanes_load(a->x, a->type, at, n, s.buffer[1]);
-      if (a->mask == MASK_Y) {
-        const float *y = ig_lanes_load(a->y, a->type, at, n, s.buffer[2]);
-        sums_row(s.sum, s.product, dy, x, y, mean, scale, beta, n, MASK_Y);
-      } else if (a->mask == MASK_X) {
-        sums_row(s.sum, s.product, dy, x, NULL, mean, scale, beta, n, MASK_X);
-      } else {
-        sums_row(s.sum, s.product, dy, x, NULL, mean, scale, beta, n, MASK_NONE);
-      }
-    }
+    FOR_TILES_OF(a, r, sums_tile, &s)
     for (int64_t c = 0; c < channels; c++) {
       double sum = 0, product = 0;
       for (int64_t i = 0; i < g->repeat; i++) {
@@ -73,6 +116,12 @@ static void sums_task(const bn_grid *g, const bn_task *t, const bwd_args *a, dou
       products[r.channel + c] = product;
     }
   }
+}
+
+// A sample that does not count has no gradient.
+static void zero_task(const bn_grid *g, const bn_task *t, const bwd_args *a) {
+  size_t element = ig_dtype_bytes(a->type);
+  memset((char *)a->out + (size_t)t->at * element, 0, (size_t)(t->positions * g->v.block) * element);
 }
 
 // Fills mean, scale, beta of the per-channel table, padding zero.
@@ -89,7 +138,6 @@ static void fill_table(const ig_launch *l, const bn_grid *g, float eps, float *t
   a->beta = table + 2 * g->channels;
   a->dy = l->in[S_DY];
   a->x = l->in[S_X];
-  a->dy_type = l->node->in[S_DY]->dtype;
   a->type = l->node->in[S_X]->dtype;
 }
 
@@ -102,20 +150,27 @@ static ig_status prepare_sums(ig_prepare *p) {
 }
 
 static ig_status bn_bwd_sums_cpu(const ig_launch *l) {
-  const ig_batchnorm_attr *attr = l->node->attr;
+  const ig_batchnorm_bwd_attr *attr = l->node->attr;
   bn_grid g = bn_grid_of(&l->node->in[S_X]->shape, l->in_layout[S_X]);
   const float *weight = l->in[S_WEIGHT], *var = l->in[S_VAR];
   int64_t slots = g.v.N * g.n_chunks;
   double *sums = l->workspace, *products = sums + slots * g.channels;
   int threads = l->device->caps.threads;
-  bwd_args a = {.y = l->in[S_Y], .mask = !attr->relu ? MASK_NONE : l->in[S_Y] ? MASK_Y : MASK_X};
-  fill_table(l, &g, attr->eps, (float *)(products + slots * g.channels), &a);
+  bwd_args a = {.y = l->in[S_Y],
+                .more_dy = l->in[S_MORE_DY],
+                .out = attr->masked_dy ? l->out[2] : NULL,
+                .mask = !attr->forward.relu ? MASK_NONE
+                        : l->in[S_Y]        ? MASK_Y
+                                            : MASK_X};
+  fill_table(l, &g, attr->forward.eps, (float *)(products + slots * g.channels), &a);
 #pragma omp parallel for schedule(static) num_threads(threads) if (g.tasks > 1)
   for (int64_t k = 0; k < g.tasks; k++) {
     bn_task t = bn_task_of(&g, k);
     int64_t slot = (t.sample * g.n_chunks + t.chunk) * g.channels;
     if (bn_counts(weight, t.sample))
       sums_task(&g, &t, &a, sums + slot, products + slot);
+    else if (a.out)
+      zero_task(&g, &t, &a);
   }
   float *dgamma = l->out[0], *dbeta = l->out[1];
 #pragma omp parallel for schedule(static) num_threads(threads) if (slots * g.v.C > 65536)
@@ -133,67 +188,44 @@ static ig_status bn_bwd_sums_cpu(const ig_launch *l) {
     }
     for (int64_t i = 0; i < n; i++) {
       dbeta[tile + i] = (float)sum[i];
-      dgamma[tile + i] = (float)(product[i] / sqrt((double)var[tile + i] + (double)attr->eps));
+      dgamma[tile + i] = (float)(product[i] / sqrt((double)var[tile + i] + (double)attr->forward.eps));
     }
   }
+  if (!attr->masked_dy)
+    *(float *)l->out[2] = 0;
   return IG_OK;
 }
 
-// ---- dx and dresidual ----
-static inline __attribute__((always_inline)) void dx_row(float *dx, float *dresidual, const float *dy, const float *x,
-                                                         const float *y, const float *const p[5], int64_t n,
-                                                         bn_mask mask) {
-  const float *mean = p[0], *scale = p[1], *beta = p[2], *shift = p[3], *slope = p[4];
-#pragma omp simd
-  for (int64_t i = 0; i < n; i++) {
-    float g = masked(mask, dy[i], x[i], mask == MASK_Y ? y[i] : 0, mean[i], scale[i], beta[i]);
-    float d = x[i] - mean[i];
-    if (dresidual)
-      dresidual[i] = g;
-    dx[i] = scale[i] * (g - shift[i] - d * slope[i]);
+// ---- dx ----
+V16_INLINE void dx_tile(const bwd_args *a, ig_dtype type, bn_mask mask, const bn_rows *r, const bwd_lanes *l, int64_t c,
+                        int64_t row, int64_t rows, int V, int64_t n) {
+  bwd_params p;
+  v16 shift[4], slope[4];
+  load_params(l, c, V, n, &p);
+  for (int j = 0; j < V; j++) {
+    int64_t lane = (c + 16 * j) % l->period;
+    shift[j] = v16_load(l->shift, IG_F32, lane, n);
+    slope[j] = v16_load(l->slope, IG_F32, lane, n);
   }
+  for (int64_t i = row; i < row + rows; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < V; j++) {
+      int64_t at = r->at + i * r->stride + c + 16 * j;
+      v16 x = v16_load(a->x, type, at, n), g = v16_load(a->dy, type, at, n);
+      g = masked(a, type, mask, g, x, &p, j, at, n);
+      v16_store(a->out, type, at, n, p.scale[j] * (g - shift[j] - (x - p.mean[j]) * slope[j]));
+    }
 }
 
 static void dx_task(const bn_grid *g, const bn_task *t, const bwd_args *a) {
   bwd_lanes s;
   for (int64_t tile = 0; tile < bn_n_tiles(g); tile++) {
     bn_rows r = bn_rows_of(g, t, tile);
-    const float *const p[5] = {bn_spread(g, &r, a->mean, s.spread[0]), bn_spread(g, &r, a->scale, s.spread[1]),
-                               bn_spread(g, &r, a->beta, s.spread[2]), bn_spread(g, &r, a->shift, s.spread[3]),
-                               bn_spread(g, &r, a->slope, s.spread[4])};
-    for (int64_t row = 0; row < r.n_rows; row++) {
-      int64_t at = r.at + row * r.stride, n = bn_row_width(&r, row);
-      const float *dy = ig_lanes_load(a->dy, a->dy_type, at, n, s.buffer[0]);
-      const float *x = ig_lanes_load(a->x, a->type, at, n, s.buffer[1]);
-      const float *y = a->mask == MASK_Y ? ig_lanes_load(a->y, a->type, at, n, s.buffer[2]) : NULL;
-      float *dx = ig_lanes_target(a->dx, a->type, at, s.buffer[3]);
-      if (a->dresidual) {
-        float *dresidual = ig_lanes_target(a->dresidual, a->type, at, s.buffer[4]);
-        if (a->mask == MASK_Y)
-          dx_row(dx, dresidual, dy, x, y, p, n, MASK_Y);
-        else if (a->mask == MASK_X)
-          dx_row(dx, dresidual, dy, x, y, p, n, MASK_X);
-        else
-          dx_row(dx, dresidual, dy, x, y, p, n, MASK_NONE);
-        ig_lanes_store(a->dresidual, a->type, at, n, dresidual);
-      } else if (a->mask == MASK_Y) {
-        dx_row(dx, NULL, dy, x, y, p, n, MASK_Y);
-      } else if (a->mask == MASK_X) {
-        dx_row(dx, NULL, dy, x, y, p, n, MASK_X);
-      } else {
-        dx_row(dx, NULL, dy, x, y, p, n, MASK_NONE);
-      }
-      ig_lanes_store(a->dx, a->type, at, n, dx);
-    }
+    spread_params(g, &r, a, &s);
+    s.shift = bn_spread(g, &r, a->shift, s.spread[3]);
+    s.slope = bn_spread(g, &r, a->slope, s.spread[4]);
+    FOR_TILES_OF(a, r, dx_tile, &s)
   }
-}
-
-// A sample that does not count has no gradient.
-static void zero_task(const bn_grid *g, const bn_task *t, const bwd_args *a) {
-  size_t element = ig_dtype_bytes(a->type), bytes = (size_t)(t->positions * g->v.block) * element;
-  memset((char *)a->dx + (size_t)t->at * element, 0, bytes);
-  if (a->dresidual)
-    memset((char *)a->dresidual + (size_t)t->at * element, 0, bytes);
 }
 
 static ig_status prepare_dx(ig_prepare *p) {
@@ -204,24 +236,17 @@ static ig_status prepare_dx(ig_prepare *p) {
 }
 
 static ig_status bn_bwd_apply_cpu(const ig_launch *l) {
-  const ig_batchnorm_bwd_attr *attr = l->node->attr;
+  const ig_batchnorm_attr *attr = l->node->attr;
   bn_grid g = bn_grid_of(&l->node->in[B_X]->shape, l->in_layout[B_X]);
   const float *weight = l->in[B_WEIGHT], *var = l->in[B_VAR], *dgamma = l->in[B_DGAMMA], *dbeta = l->in[B_DBETA];
   const float count = l->in[B_COUNT] ? *(const float *)l->in[B_COUNT] : 0;
   float *table = l->workspace, *shift = table + 3 * g.channels, *slope = shift + g.channels;
-  bwd_args a = {.y = l->in[B_Y],
-                .mask = !attr->forward.relu ? MASK_NONE
-                        : l->in[B_Y]        ? MASK_Y
-                                            : MASK_X,
-                .shift = shift,
-                .slope = slope,
-                .dx = l->out[0],
-                .dresidual = attr->has_residual ? l->out[1] : NULL};
-  fill_table(l, &g, attr->forward.eps, table, &a);
+  bwd_args a = {.mask = attr->relu ? MASK_X : MASK_NONE, .shift = shift, .slope = slope, .out = l->out[0]};
+  fill_table(l, &g, attr->eps, table, &a);
   memset(shift, 0, (size_t)(2 * g.channels) * sizeof(float));
   for (int64_t c = 0; c < g.v.C && count > 0; c++) {
     shift[c] = dbeta[c] / count;
-    slope[c] = (float)((double)dgamma[c] / count / sqrt((double)var[c] + (double)attr->forward.eps));
+    slope[c] = (float)((double)dgamma[c] / count / sqrt((double)var[c] + (double)attr->eps));
   }
 #pragma omp parallel for schedule(static) num_threads(l->device->caps.threads) if (g.tasks > 1)
   for (int64_t k = 0; k < g.tasks; k++) {
@@ -231,8 +256,6 @@ static ig_status bn_bwd_apply_cpu(const ig_launch *l) {
     else
       zero_task(&g, &t, &a);
   }
-  if (!attr->has_residual)
-    *(float *)l->out[1] = 0;
   return IG_OK;
 }
 

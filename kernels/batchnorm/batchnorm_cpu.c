@@ -10,7 +10,7 @@
 // a factor 16 of accuracy can be lost to cancellation, whatever the data.
 
 typedef struct stats_lanes {
-  float sum[BN_MAX_WIDTH], squares[BN_MAX_WIDTH], shift[BN_MAX_WIDTH], buffer[BN_MAX_WIDTH];
+  float sum[BN_MAX_WIDTH], squares[BN_MAX_WIDTH], shift[BN_MAX_WIDTH];
 } stats_lanes;
 
 // x cut to 16 significant bits: differences of 16-bit data from it are then exact, so that no rounding repeats itself.
@@ -29,29 +29,35 @@ static void fold(const bn_grid *g, const bn_rows *r, float *lanes) {
       lanes[c] += lanes[i * g->v.block + c];
 }
 
-static void sum_rows(const void *x, ig_dtype type, const bn_rows *r, int64_t rows, stats_lanes *s) {
-  for (int64_t row = 0; row < rows; row++) {
-    int64_t width = bn_row_width(r, row);
-    const float *v = ig_lanes_load(x, type, r->at + row * r->stride, width, s->buffer);
-    float *sum = s->sum;
-#pragma omp simd
-    for (int64_t i = 0; i < width; i++)
-      sum[i] += v[i];
+// Adds x - shift and its square to the sums of a tile's lanes.
+V16_INLINE void stats_tile(const void *x, ig_dtype type, const bn_rows *r, stats_lanes *s, int64_t c, int64_t row,
+                           int64_t rows, int V, int64_t n) {
+  v16 sum[4], squares[4], shift[4];
+  for (int j = 0; j < V; j++) {
+    sum[j] = v16_load(s->sum, IG_F32, c + 16 * j, n);
+    squares[j] = v16_load(s->squares, IG_F32, c + 16 * j, n);
+    shift[j] = v16_load(s->shift, IG_F32, c + 16 * j, n);
+  }
+  for (int64_t i = row; i < row + rows; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < V; j++) {
+      v16 d = v16_load(x, type, r->at + i * r->stride + c + 16 * j, n) - shift[j];
+      sum[j] += d;
+      squares[j] = v16_madd(d, d, squares[j]);
+    }
+  for (int j = 0; j < V; j++) {
+    v16_store(s->sum, IG_F32, c + 16 * j, n, sum[j]);
+    v16_store(s->squares, IG_F32, c + 16 * j, n, squares[j]);
   }
 }
 
 static void deviations(const void *x, ig_dtype type, const bn_rows *r, stats_lanes *s) {
-  for (int64_t row = 0; row < r->n_rows; row++) {
-    int64_t width = bn_row_width(r, row);
-    const float *v = ig_lanes_load(x, type, r->at + row * r->stride, width, s->buffer), *shift = s->shift;
-    float *sum = s->sum, *squares = s->squares;
-#pragma omp simd
-    for (int64_t i = 0; i < width; i++) {
-      float d = v[i] - shift[i];
-      sum[i] += d;
-      squares[i] += d * d;
-    }
-  }
+  memset(s->sum, 0, (size_t)r->width * sizeof(float));
+  memset(s->squares, 0, (size_t)r->width * sizeof(float));
+  if (type == IG_F32)
+    BN_FOR_TILES(*r, stats_tile, x, IG_F32, r, s)
+  else
+    BN_FOR_TILES(*r, stats_tile, x, IG_BF16, r, s)
 }
 
 static void stats_task(const bn_grid *g, const bn_task *t, const void *x, ig_dtype type, double *mean, double *m2) {
@@ -60,14 +66,15 @@ static void stats_task(const bn_grid *g, const bn_task *t, const void *x, ig_dty
     bn_rows r = bn_rows_of(g, t, tile);
     int64_t first = (r.n_rows + 15) / 16, channels = g->repeat > 1 ? g->v.block : r.width;
     int64_t first_positions = first < r.n_rows ? first * g->repeat : t->positions;
-    memset(s.sum, 0, (size_t)r.width * sizeof(float));
-    sum_rows(x, type, &r, first, &s);
+    bn_rows head = r;
+    head.n_rows = first;
+    head.last_width = first < r.n_rows ? r.width : r.last_width;
+    memset(s.shift, 0, (size_t)r.width * sizeof(float));
+    deviations(x, type, &head, &s);
     fold(g, &r, s.sum);
     for (int64_t i = 0; i < g->repeat; i++)
       for (int64_t c = 0; c < channels; c++)
         s.shift[i * channels + c] = cut(s.sum[c] / (float)first_positions);
-    memset(s.sum, 0, (size_t)r.width * sizeof(float));
-    memset(s.squares, 0, (size_t)r.width * sizeof(float));
     deviations(x, type, &r, &s);
     fold(g, &r, s.sum);
     fold(g, &r, s.squares);
@@ -151,45 +158,58 @@ typedef struct apply_args {
   ig_dtype type;
   const void *x, *residual;
   void *y;
-  bool relu;
+  bool relu, stream;  // stream: y lies at whole vectors and is too large for the caches
 } apply_args;
 
-static inline __attribute__((always_inline)) void apply_row(float *y, const float *x, const float *mean,
-                                                            const float *scale, const float *beta,
-                                                            const float *residual, int64_t n, bool relu) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; i++) {
-    float v = bn_value(x[i], mean[i], scale[i], beta[i]);
-    if (residual)
-      v += residual[i];
-    y[i] = relu && v < 0 ? 0 : v;
+// Parameters of a row's lanes.
+typedef struct apply_lanes {
+  const float *mean, *scale, *beta;
+  int64_t period;
+  float spread[3][BN_MAX_WIDTH];
+} apply_lanes;
+
+V16_INLINE void apply_tile(const apply_args *a, ig_dtype type, bool relu, const bn_rows *r, const apply_lanes *l,
+                           int64_t c, int64_t row, int64_t rows, int V, int64_t n) {
+  v16 mean[4], scale[4], beta[4];
+  for (int j = 0; j < V; j++) {
+    int64_t lane = (c + 16 * j) % l->period;
+    mean[j] = v16_load(l->mean, IG_F32, lane, n);
+    scale[j] = v16_load(l->scale, IG_F32, lane, n);
+    beta[j] = v16_load(l->beta, IG_F32, lane, n);
   }
+  for (int64_t i = row; i < row + rows; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < V; j++) {
+      int64_t at = r->at + i * r->stride + c + 16 * j;
+      v16 y = bn_value(v16_load(a->x, type, at, n), mean[j], scale[j], beta[j]);
+      if (a->residual)
+        y += v16_load(a->residual, type, at, n);
+      y = relu ? v16_relu(y) : y;
+      if (n == 16 && a->stream)
+        v16_stream(a->y, type, at, y);
+      else
+        v16_store(a->y, type, at, n, y);
+    }
 }
 
 static void apply_task(const bn_grid *g, const bn_task *t, const apply_args *a) {
-  float lanes[3][BN_MAX_WIDTH], buffer[3][BN_MAX_WIDTH];
+  apply_lanes l = {.period = bn_period(g)};
   for (int64_t tile = 0; tile < bn_n_tiles(g); tile++) {
     bn_rows r = bn_rows_of(g, t, tile);
-    const float *mean = bn_spread(g, &r, a->mean, lanes[0]), *scale = bn_spread(g, &r, a->scale, lanes[1]);
-    const float *beta = bn_spread(g, &r, a->beta, lanes[2]);
-    for (int64_t row = 0; row < r.n_rows; row++) {
-      int64_t at = r.at + row * r.stride, n = bn_row_width(&r, row);
-      const float *x = ig_lanes_load(a->x, a->type, at, n, buffer[0]);
-      float *y = ig_lanes_target(a->y, a->type, at, buffer[2]);
-      if (a->residual) {
-        const float *residual = ig_lanes_load(a->residual, a->type, at, n, buffer[1]);
-        if (a->relu)
-          apply_row(y, x, mean, scale, beta, residual, n, true);
-        else
-          apply_row(y, x, mean, scale, beta, residual, n, false);
-      } else if (a->relu) {
-        apply_row(y, x, mean, scale, beta, NULL, n, true);
-      } else {
-        apply_row(y, x, mean, scale, beta, NULL, n, false);
-      }
-      ig_lanes_store(a->y, a->type, at, n, y);
-    }
+    l.mean = bn_spread(g, &r, a->mean, l.spread[0]);
+    l.scale = bn_spread(g, &r, a->scale, l.spread[1]);
+    l.beta = bn_spread(g, &r, a->beta, l.spread[2]);
+    if (a->type == IG_F32 && a->relu)
+      BN_FOR_TILES(r, apply_tile, a, IG_F32, true, &r, &l)
+    else if (a->type == IG_F32)
+      BN_FOR_TILES(r, apply_tile, a, IG_F32, false, &r, &l)
+    else if (a->relu)
+      BN_FOR_TILES(r, apply_tile, a, IG_BF16, true, &r, &l)
+    else
+      BN_FOR_TILES(r, apply_tile, a, IG_BF16, false, &r, &l)
   }
+  if (a->stream)
+    v16_stream_end();
 }
 
 static ig_status prepare_apply(ig_prepare *p) {
@@ -211,8 +231,9 @@ static ig_status bn_apply_cpu(const ig_launch *l) {
     table[g.channels + c] = bn_scale(gamma[c], var[c], attr->eps);
     table[2 * g.channels + c] = beta[c];
   }
-  const apply_args a = {table,     table + g.channels, table + 2 * g.channels, x->dtype, l->in[0], l->in[A_RESIDUAL],
-                        l->out[0], attr->relu};
+  const apply_args a = {table,     table + g.channels, table + 2 * g.channels,
+                        x->dtype,  l->in[0],           l->in[A_RESIDUAL],
+                        l->out[0], attr->relu,         bn_streams(&g, x->dtype, l->out[0], l->in[0])};
 #pragma omp parallel for schedule(static) num_threads(l->device->caps.threads) if (g.tasks > 1)
   for (int64_t k = 0; k < g.tasks; k++) {
     bn_task t = bn_task_of(&g, k);

@@ -62,57 +62,57 @@ static ig_status bn_update_ref(const ig_launch *l) {
   return IG_OK;
 }
 
-// dy where the forward result was not cut off; y is operand `y` or comes from x again.
-static double masked_dy(const ig_launch *l, const ig_batchnorm_attr *attr, int y, int64_t i, int64_t c) {
-  double dy = get(l, 0, i);
+// dy where the forward result was not cut off; y is operand `y`, or (-1, absent) comes from x again.
+static double masked_dy(const ig_launch *l, const ig_batchnorm_attr *attr, double dy, int y, int64_t i, int64_t c) {
   if (!attr->relu)
     return dy;
-  double value = l->in[y]
+  double value = y >= 0 && l->in[y]
                      ? get(l, y, i)
                      : (get(l, 1, i) - get(l, 2, c)) * (get(l, 4, c) / sqrt(get(l, 3, c) + attr->eps)) + get(l, 5, c);
   return value <= 0 ? 0 : dy;
 }
 
 static ig_status bn_bwd_sums_ref(const ig_launch *l) {
-  const ig_batchnorm_attr *attr = l->node->attr;
+  const ig_batchnorm_bwd_attr *attr = l->node->attr;
   const ig_shape *s = &l->node->in[1]->shape;
   int64_t N = s->d[0], P = s->d[1] * s->d[2], C = s->d[3];
   for (int64_t c = 0; c < C; c++) {
     double dgamma = 0, dbeta = 0;
-    for (int64_t n = 0; n < N; n++)
-      for (int64_t p = 0; p < P && counts(l, 7, n); p++) {
-        int64_t i = (n * P + p) * C + c;
-        double g = masked_dy(l, attr, 6, i, c);
-        dgamma += g * (get(l, 1, i) - get(l, 2, c));
-        dbeta += g;
-      }
-    put(l, 0, c, dgamma / sqrt(get(l, 3, c) + attr->eps));
+    for (int64_t k = 0; k < N * P; k++) {
+      int64_t i = k * C + c;
+      double g = 0;
+      if (counts(l, 7, k / P))
+        g = masked_dy(l, &attr->forward, get(l, 0, i) + (l->in[8] ? get(l, 8, i) : 0), 6, i, c);
+      dgamma += g * (get(l, 1, i) - get(l, 2, c));
+      dbeta += g;
+      if (attr->masked_dy)
+        put(l, 2, i, g);
+    }
+    put(l, 0, c, dgamma / sqrt(get(l, 3, c) + attr->forward.eps));
     put(l, 1, c, dbeta);
   }
+  if (!attr->masked_dy)
+    put(l, 2, 0, 0);
   return IG_OK;
 }
 
 static ig_status bn_bwd_apply_ref(const ig_launch *l) {
-  const ig_batchnorm_bwd_attr *attr = l->node->attr;
+  const ig_batchnorm_attr *attr = l->node->attr;
   const ig_shape *s = &l->node->in[1]->shape;
   int64_t P = s->d[1] * s->d[2], C = s->d[3], total = ig_shape_count(s);
   double count = l->in[8] ? get(l, 8, 0) : 0;
   for (int64_t i = 0; i < total; i++) {
     int64_t c = i % C;
-    double g = 0, dx = 0;
-    if (counts(l, 10, i / C / P)) {
-      double inv_std = 1 / sqrt(get(l, 3, c) + attr->forward.eps);
-      dx = g = masked_dy(l, &attr->forward, 9, i, c);
+    double dx = 0;
+    if (counts(l, 9, i / C / P)) {
+      double inv_std = 1 / sqrt(get(l, 3, c) + attr->eps);
+      dx = masked_dy(l, attr, get(l, 0, i), -1, i, c);
       if (count > 0)
         dx -= (get(l, 7, c) + (get(l, 1, i) - get(l, 2, c)) * inv_std * get(l, 6, c)) / count;
       dx *= get(l, 4, c) * inv_std;
     }
     put(l, 0, i, dx);
-    if (attr->has_residual)
-      put(l, 1, i, g);
   }
-  if (!attr->has_residual)
-    put(l, 1, 0, 0);
   return IG_OK;
 }
 

@@ -13,15 +13,10 @@
 
 #include "kernels/batchnorm/batchnorm.h"
 #include "kernels/eltwise/lanes.h"
+#include "kernels/eltwise/vec16.h"
 
-#define BN_MAX_WIDTH 1024   // lanes handled at once: four arrays stay in the first-level cache
-#define BN_CHUNK     16384  // numbers a task, about
-
-#ifdef __FP_FAST_FMAF
-#define BN_MADD(a, b, c) __builtin_fmaf(a, b, c)
-#else
-#define BN_MADD(a, b, c) ((a) * (b) + (c))
-#endif
+#define BN_MAX_WIDTH 1024  // lanes handled at once: their parameters stay in the first-level cache
+#define BN_CHUNK     8192  // numbers a task, about
 
 typedef struct bn_grid {
   ig_view4 v;
@@ -37,12 +32,11 @@ static inline int64_t bn_gcd(int64_t a, int64_t b) { return b ? bn_gcd(b, a % b)
 static inline bn_grid bn_grid_of(const ig_shape *shape, ig_layout layout) {
   bn_grid g = {.v = ig_view4_of(shape, layout)};
   int64_t block = g.v.block > 0 ? g.v.block : 1;
-  int64_t width = g.v.P * block >= 8192 ? 256 : 64;
   g.channels = block * g.v.n_blocks;
   g.repeat = 1;
   if (block < 64) {
     int64_t least = 16 / bn_gcd(block, 16);  // rows that are whole vectors
-    g.repeat = (width + least * block - 1) / (least * block) * least;
+    g.repeat = (64 + least * block - 1) / (least * block) * least;
   }
   int64_t rows = BN_CHUNK / (g.repeat * block);
   g.chunk = (rows > 64 ? rows : 64) * g.repeat;
@@ -88,14 +82,32 @@ static inline bn_rows bn_rows_of(const bn_grid *g, const bn_task *t, int64_t til
   return (bn_rows){t->at + first, block, t->positions, width, width, t->channel + first};
 }
 
-static inline int64_t bn_row_width(const bn_rows *r, int64_t row) {
-  return row + 1 < r->n_rows ? r->width : r->last_width;
-}
+// Cuts the rows of a task into tiles of whole vectors: TILE(.., column, row, rows, V, n) for lanes column.. of `rows`
+// rows from `row`, V vectors of n <= 16 numbers. V and the common n are constants: only then are a tile's sums and
+// parameters registers.
+#define BN_FOR_TILES(r, TILE, ...)                                                   \
+  for (int64_t c_ = 0, lanes_; c_ < (r).width; c_ += lanes_) {                       \
+    lanes_ = (r).width - c_ >= 64 ? 64 : (r).width - c_ >= 16 ? 16 : (r).width - c_; \
+    const int64_t whole_ = (r).n_rows - ((r).last_width < c_ + lanes_);              \
+    const int64_t end_ = whole_ < (r).n_rows ? (r).last_width : c_;                  \
+    if (lanes_ == 64)                                                                \
+      TILE(__VA_ARGS__, c_, 0, whole_, 4, 16);                                       \
+    else if (lanes_ == 16)                                                           \
+      TILE(__VA_ARGS__, c_, 0, whole_, 1, 16);                                       \
+    else                                                                             \
+      TILE(__VA_ARGS__, c_, 0, whole_, 1, lanes_);                                   \
+    for (int64_t e_ = c_; e_ < end_; e_ += 16)                                       \
+      if (end_ - e_ >= 16)                                                           \
+        TILE(__VA_ARGS__, e_, whole_, 1, 1, 16);                                     \
+      else                                                                           \
+        TILE(__VA_ARGS__, e_, whole_, 1, 1, end_ - e_);                              \
+  }
 
-// Spreads per-channel values over the lanes of a row; values itself where a row is one position.
+// Per-channel values as the lanes of a row find them: lane i at [i % bn_period].
+static inline int64_t bn_period(const bn_grid *g) { return g->v.block % 16 ? BN_MAX_WIDTH : g->v.block; }
 static inline const float *bn_spread(const bn_grid *g, const bn_rows *r, const float *values, float *lanes) {
   const float *from = values + r->channel;
-  if (g->repeat == 1)
+  if (g->repeat == 1 || g->v.block % 16 == 0)
     return from;
   for (int64_t i = 0; i < g->repeat; i++)
     for (int64_t c = 0; c < g->v.block; c++)
@@ -108,7 +120,14 @@ static inline float bn_scale(float gamma, float var, float eps) {
   return (float)((double)gamma / sqrt((double)var + (double)eps));
 }
 // The value before residual and ReLU.
-static inline float bn_value(float x, float mean, float scale, float beta) { return BN_MADD(x - mean, scale, beta); }
+V16_INLINE v16 bn_value(v16 x, v16 mean, v16 scale, v16 beta) { return v16_madd(x - mean, scale, beta); }
+
+// Whether a result of x's shape is worth writing past the caches (v16_stream): not in place, and larger than what they
+// would keep until it is read again.
+static inline bool bn_streams(const bn_grid *g, ig_dtype type, const void *out, const void *in) {
+  size_t bytes = (size_t)(g->v.N * g->v.stride_n) * ig_dtype_bytes(type);
+  return out != in && bytes >= V16_STREAM_BYTES && g->v.block % 16 == 0 && (uintptr_t)out % 64 == 0;
+}
 
 static inline bool bn_counts(const float *weight, int64_t sample) { return !weight || weight[sample] != 0; }
 

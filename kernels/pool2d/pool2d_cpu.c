@@ -1,79 +1,12 @@
-// Pooling on the CPU, PLAIN and BLOCKED_C, f32 and bf16. Rule: eight channels at a time in a vector type, a row of
-// outputs (forward) or inputs (backward) per task; each result is written by one task, in a fixed order of additions.
+// Pooling on the CPU, PLAIN and BLOCKED_C, f32 and bf16. Rule: sixteen channels at a time, a row of outputs (forward)
+// or inputs (backward) per task; each result is written by one task, in a fixed order of additions.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "kernels/eltwise/lanes.h"
+#include "kernels/eltwise/vec16.h"
 #include "kernels/pool2d/pool2d.h"
-
-#pragma GCC diagnostic ignored "-Wpsabi"  // the vectors below never cross a real call
-
-// ---- eight lanes ----
-#define INLINE static inline __attribute__((always_inline))
-typedef float f32x8 __attribute__((vector_size(32)));
-typedef int32_t i32x8 __attribute__((vector_size(32)));
-typedef uint32_t u32x8 __attribute__((vector_size(32)));
-typedef uint16_t u16x8 __attribute__((vector_size(16)));
-typedef uint8_t u8x8 __attribute__((vector_size(8)));
-
-// n <= 8 numbers; lanes from n on are 0.
-INLINE f32x8 load8(const void *p, ig_dtype type, int64_t at, int64_t n) {
-  if (type == IG_F32) {
-    f32x8 v = {0};
-    if (n == 8)
-      memcpy(&v, (const float *)p + at, sizeof v);
-    else
-      for (int64_t i = 0; i < n; i++)
-        v[i] = ((const float *)p)[at + i];
-    return v;
-  }
-  u16x8 h = {0};
-  if (n == 8)
-    memcpy(&h, (const uint16_t *)p + at, sizeof h);
-  else
-    for (int64_t i = 0; i < n; i++)
-      h[i] = ((const uint16_t *)p)[at + i];
-  return (f32x8)(__builtin_convertvector(h, u32x8) << 16);
-}
-
-INLINE void store8(void *p, ig_dtype type, int64_t at, int64_t n, const f32x8 *value) {
-  f32x8 v = *value;
-  if (type == IG_F32) {
-    if (n == 8)
-      memcpy((float *)p + at, &v, sizeof v);
-    else
-      for (int64_t i = 0; i < n; i++)
-        ((float *)p)[at + i] = v[i];
-    return;
-  }
-  u32x8 u = (u32x8)v, is_nan = (u32x8)((u & 0x7fffffffu) > 0x7f800000u);
-  u32x8 rounded = (u + 0x7fffu + ((u >> 16) & 1)) >> 16, quiet = (u >> 16) | 0x40;
-  u16x8 h = __builtin_convertvector((quiet & is_nan) | (rounded & ~is_nan), u16x8);
-  if (n == 8)
-    memcpy((uint16_t *)p + at, &h, sizeof h);
-  else
-    for (int64_t i = 0; i < n; i++)
-      ((uint16_t *)p)[at + i] = h[i];
-}
-
-INLINE i32x8 load_places(const uint8_t *p, int64_t n) {
-  u8x8 b = {0};
-  if (n == 8)
-    memcpy(&b, p, sizeof b);
-  else
-    for (int64_t i = 0; i < n; i++)
-      b[i] = p[i];
-  return __builtin_convertvector(__builtin_convertvector(b, u16x8), i32x8);  // in one step it is scalar code
-}
-INLINE void store_places(uint8_t *p, int64_t n, const i32x8 *v) {
-  u8x8 b = __builtin_convertvector(__builtin_convertvector(*v, u16x8), u8x8);
-  if (n == 8)
-    memcpy(p, &b, sizeof b);
-  else
-    for (int64_t i = 0; i < n; i++)
-      p[i] = b[i];
-}
 
 // ---- geometry ----
 typedef struct pool {
@@ -120,80 +53,94 @@ static span covering(int64_t i, int kernel, int stride, int before, int64_t n_wi
                 (int32_t)low((i + before) / stride + 1, n_windows)};
 }
 
-// Calls GROUP(c, n) for each group of n <= 8 channels of a block, whole groups with a constant n: only then does the
+// Calls GROUP(c, n) for each group of n <= 16 channels of a block, whole groups with a constant n: only then does the
 // compiler keep the lanes in registers. Padding lanes of a block are real (and zero) memory.
-#define FOR_GROUPS(view, GROUP)           \
-  do {                                    \
-    int64_t c = 0;                        \
-    for (; c + 8 <= (view).block; c += 8) \
-      GROUP(c, 8);                        \
-    if (c < (view).block)                 \
-      GROUP(c, (view).block - c);         \
+#define FOR_GROUPS(view, GROUP)             \
+  do {                                      \
+    int64_t c = 0;                          \
+    for (; c + 16 <= (view).block; c += 16) \
+      GROUP(c, 16);                         \
+    if (c < (view).block)                   \
+      GROUP(c, (view).block - c);           \
   } while (0)
 
 // ---- maximum ----
-INLINE void max_window(const pool *p, const void *x, ig_dtype type, int64_t origin, const window *w, int64_t n,
-                       f32x8 *out, i32x8 *place) {
-  const ig_pool2d_attr *a = p->a;
-  bool border = w->h0 > 0 || w->w0 > 0 || w->h1 < a->kernel_h || w->w1 < a->kernel_w;
-  bool zeros = border && a->pad_zero;
-  int64_t h0 = zeros ? 0 : w->h0, h1 = zeros ? a->kernel_h : w->h1;
-  int64_t w0 = zeros ? 0 : w->w0, w1 = zeros ? a->kernel_w : w->w1;
-  f32x8 best = (f32x8){0} - INFINITY;
-  i32x8 which = (i32x8){0} + (int32_t)(h0 * a->kernel_w + w0);
+// KH, KW: the kernel, constant for common ones. Windows that lie inside are straight code then.
+V16_INLINE void max_window(const pool *p, int KH, int KW, const void *x, ig_dtype type, int64_t origin, const window *w,
+                           bool inside, int64_t n, v16 *out, v16_i32 *place) {
+  if (inside && KH == 3 && KW == 3) {
+    const int64_t at = origin + (w->top * p->W + w->left) * p->big.stride_p;
+    v16 v[9];
+#pragma GCC unroll 9
+    for (int k = 0; k < 9; k++)
+      v[k] = v16_load(x, type, at + (k / 3 * p->W + k % 3) * p->big.stride_p, n);
+    if (v16_max_of_9(v, out, place))
+      return;
+  }
+  bool zeros = !inside && p->a->pad_zero;
+  int64_t h0 = inside || zeros ? 0 : w->h0, h1 = inside || zeros ? KH : w->h1;
+  int64_t w0 = inside || zeros ? 0 : w->w0, w1 = inside || zeros ? KW : w->w1;
+  v16 best = (v16){0} - INFINITY;
+  v16_i32 which = (v16_i32){0} + (int32_t)(h0 * KW + w0);
   for (int64_t kh = h0; kh < h1; kh++)
     for (int64_t kw = w0; kw < w1; kw++) {
-      f32x8 v = {0};
+      v16 v = {0};
       if (!zeros || is_inside(w, kh, kw))
-        v = load8(x, type, origin + ((w->top + kh) * p->W + w->left + kw) * p->big.stride_p, n);
-      i32x8 take = (i32x8)(v > best) | (i32x8)(v != v);
-      best = (f32x8)(((i32x8)v & take) | ((i32x8)best & ~take));
-      which = (((i32x8){0} + (int32_t)(kh * a->kernel_w + kw)) & take) | (which & ~take);
+        v = v16_load(x, type, origin + ((w->top + kh) * p->W + w->left + kw) * p->big.stride_p, n);
+      v16_take_larger(v, (int32_t)(kh * KW + kw), &best, &which);
     }
   *out = best;
   *place = which;
 }
 
 // channels: real ones from the group's first on; the places of padding lanes are 0 like everything there.
-INLINE void max_group(const pool *p, const void *x, ig_dtype type, int64_t in, int64_t out, const window *w,
-                      int64_t channels, int64_t n, void *y, uint8_t *places) {
-  const i32x8 lanes = {0, 1, 2, 3, 4, 5, 6, 7};
-  f32x8 best;
-  i32x8 which;
-  max_window(p, x, type, in, w, n, &best, &which);
-  store8(y, type, out, n, &best);
-  which &= lanes < (int32_t)low(8, channels);
-  store_places(places + out, n, &which);
+V16_INLINE void max_group(const pool *p, int KH, int KW, const void *x, ig_dtype type, int64_t in, int64_t out,
+                          const window *w, bool inside, int64_t channels, int64_t n, void *y, uint8_t *places) {
+  const v16_i32 lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  v16 best;
+  v16_i32 which;
+  max_window(p, KH, KW, x, type, in, w, inside, n, &best, &which);
+  v16_store(y, type, out, n, best);
+  if (channels < 16)
+    which &= lanes < (int32_t)channels;
+  v16_u8 bytes = __builtin_convertvector(__builtin_convertvector(which, v16_u16), v16_u8);
+  memcpy(places + out, &bytes, (size_t)n);
 }
 
-INLINE void max_row(const pool *p, const void *x, ig_dtype type, int64_t in, int64_t out, int64_t oh, void *y,
-                    uint8_t *places, int64_t channels) {
+V16_INLINE void max_row(const pool *p, int KH, int KW, const void *x, ig_dtype type, int64_t in, int64_t out,
+                        int64_t oh, void *y, uint8_t *places, int64_t channels) {
   for (int64_t ow = 0; ow < p->OW; ow++) {
     window w = window_of(p, oh, ow);
     int64_t at = out + (oh * p->OW + ow) * p->small.stride_p;
-#define GROUP(c, n) max_group(p, x, type, in + c, at + c, &w, channels - c, n, y, places)
-    FOR_GROUPS(p->small, GROUP);
-#undef GROUP
+    bool inside = w.h0 == 0 && w.w0 == 0 && w.h1 == KH && w.w1 == KW;
+#define INSIDE(c, n) max_group(p, KH, KW, x, type, in + c, at + c, &w, true, channels - c, n, y, places)
+#define BORDER(c, n) max_group(p, KH, KW, x, type, in + c, at + c, &w, false, channels - c, n, y, places)
+    if (inside)
+      FOR_GROUPS(p->small, INSIDE);
+    else
+      FOR_GROUPS(p->small, BORDER);
+#undef INSIDE
+#undef BORDER
   }
 }
 
 // Sum of dy over windows `rows` x `columns` that the element at (ih, iw) won.
-INLINE void max_gather(const pool *p, const void *dy, ig_dtype type, const uint8_t *places, int64_t out, span rows,
-                       span columns, int64_t ih, int64_t iw, int64_t n, void *dx, int64_t at) {
+V16_INLINE void max_gather(const pool *p, const void *dy, ig_dtype type, const uint8_t *places, int64_t out, span rows,
+                           span columns, int64_t ih, int64_t iw, int64_t n, void *dx, int64_t at) {
   const ig_pool2d_attr *a = p->a;
-  f32x8 sum = {0};
+  v16 sum = {0};
   for (int64_t oh = rows.first; oh < rows.end; oh++)
     for (int64_t ow = columns.first; ow < columns.end; ow++) {
       int64_t kh = ih + a->pad_top - oh * a->stride_h, kw = iw + a->pad_left - ow * a->stride_w;
       int64_t from = out + (oh * p->OW + ow) * p->small.stride_p;
-      i32x8 won = load_places(places + from, n) == (int32_t)(kh * a->kernel_w + kw);
-      sum += (f32x8)((i32x8)load8(dy, type, from, n) & won);
+      sum = v16_add_where(sum, v16_bytes(places + from, n), (uint8_t)(kh * a->kernel_w + kw),
+                          v16_load(dy, type, from, n));
     }
-  store8(dx, type, at, n, &sum);
+  v16_store(dx, type, at, n, sum);
 }
 
-INLINE void max_gather_row(const pool *p, const void *dy, ig_dtype type, const uint8_t *places, int64_t in, int64_t out,
-                           int64_t ih, void *dx) {
+V16_INLINE void max_gather_row(const pool *p, const void *dy, ig_dtype type, const uint8_t *places, int64_t in,
+                               int64_t out, int64_t ih, void *dx) {
   span rows = covering(ih, p->a->kernel_h, p->a->stride_h, p->a->pad_top, p->OH);
   for (int64_t iw = 0; iw < p->W; iw++) {
     span columns = p->columns[iw];
@@ -204,18 +151,75 @@ INLINE void max_gather_row(const pool *p, const void *dy, ig_dtype type, const u
   }
 }
 
-// ---- average ----
-INLINE void avg_window(const pool *p, const void *x, ig_dtype type, int64_t in, const window *w, float scale, int64_t n,
-                       void *y, int64_t at) {
-  f32x8 sum = {0};
-  for (int64_t kh = w->h0; kh < w->h1; kh++)
-    for (int64_t kw = w->w0; kw < w->w1; kw++)
-      sum += load8(x, type, in + ((w->top + kh) * p->W + w->left + kw) * p->big.stride_p, n);
-  sum *= scale;
-  store8(y, type, at, n, &sum);
+// The same for windows of 3x3, two apart, over an even width behind one column of padding (ResNet's): column 2m is in
+// window m alone, column 2m + 1 in m and m + 1. The sums have the same order as above.
+static bool is_by_pairs(const pool *p) {
+  const ig_pool2d_attr *a = p->a;
+  return a->kernel_h == 3 && a->kernel_w == 3 && a->stride_h == 2 && a->stride_w == 2 && a->pad_left == 1 &&
+         p->W == 2 * p->OW && p->small.block % 16 == 0;
 }
 
-INLINE void avg_row(const pool *p, const void *x, ig_dtype type, int64_t in, int64_t out, int64_t oh, void *y) {
+V16_INLINE void max_gather_pairs(const pool *p, const void *dy, ig_dtype type, const uint8_t *places, int64_t in,
+                                 int64_t out, int64_t ih, int n_rows, span rows, bool stream, void *dx) {
+  const int64_t step = p->small.stride_p;
+  int64_t from[2], left[2];
+  for (int r = 0; r < n_rows; r++) {
+    from[r] = out + (rows.first + r) * p->OW * step;
+    left[r] = 3 * (ih + p->a->pad_top - (rows.first + r) * 2);
+  }
+  v16 dy_here[2] = {{0}}, dy_next[2];
+  v16_u8 here[2] = {{0}}, next[2];
+  for (int r = 0; r < n_rows; r++) {
+    dy_here[r] = v16_load(dy, type, from[r], 16);
+    here[r] = v16_bytes(places + from[r], 16);
+  }
+  for (int64_t m = 0; m < p->OW; m++) {
+    v16 even = {0}, odd = {0};
+    for (int r = 0; r < n_rows; r++) {
+      even = v16_add_where(even, here[r], (uint8_t)(left[r] + 1), dy_here[r]);
+      odd = v16_add_where(odd, here[r], (uint8_t)(left[r] + 2), dy_here[r]);
+      if (m + 1 < p->OW) {
+        dy_next[r] = v16_load(dy, type, from[r] + (m + 1) * step, 16);
+        next[r] = v16_bytes(places + from[r] + (m + 1) * step, 16);
+        odd = v16_add_where(odd, next[r], (uint8_t)left[r], dy_next[r]);
+        dy_here[r] = dy_next[r];
+        here[r] = next[r];
+      }
+    }
+    int64_t at = in + (ih * p->W + 2 * m) * p->big.stride_p;
+    if (stream) {
+      v16_stream(dx, type, at, even);
+      v16_stream(dx, type, at + p->big.stride_p, odd);
+    } else {
+      v16_store(dx, type, at, 16, even);
+      v16_store(dx, type, at + p->big.stride_p, 16, odd);
+    }
+  }
+}
+
+V16_INLINE void max_gather_pairs_row(const pool *p, const void *dy, ig_dtype type, const uint8_t *places, int64_t in,
+                                     int64_t out, int64_t ih, bool stream, void *dx) {
+  span rows = covering(ih, 3, 2, p->a->pad_top, p->OH);
+  for (int64_t c = 0; c < p->small.block; c += 16)
+    if (rows.end - rows.first == 2)
+      max_gather_pairs(p, dy, type, places, in + c, out + c, ih, 2, rows, stream, dx);
+    else
+      max_gather_pairs(p, dy, type, places, in + c, out + c, ih, (int)(rows.end - rows.first), rows, stream, dx);
+  if (stream)
+    v16_stream_end();
+}
+
+// ---- average ----
+V16_INLINE void avg_window(const pool *p, const void *x, ig_dtype type, int64_t in, const window *w, float scale,
+                           int64_t n, void *y, int64_t at) {
+  v16 sum = {0};
+  for (int64_t kh = w->h0; kh < w->h1; kh++)
+    for (int64_t kw = w->w0; kw < w->w1; kw++)
+      sum += v16_load(x, type, in + ((w->top + kh) * p->W + w->left + kw) * p->big.stride_p, n);
+  v16_store(y, type, at, n, sum * scale);
+}
+
+V16_INLINE void avg_row(const pool *p, const void *x, ig_dtype type, int64_t in, int64_t out, int64_t oh, void *y) {
   for (int64_t ow = 0; ow < p->OW; ow++) {
     window w = window_of(p, oh, ow);
     float scale = inverse_count(p, &w);
@@ -226,19 +230,19 @@ INLINE void avg_row(const pool *p, const void *x, ig_dtype type, int64_t in, int
   }
 }
 
-INLINE void avg_gather(const pool *p, const void *dy, ig_dtype type, int64_t out, span rows, span columns, int64_t n,
-                       void *dx, int64_t at) {
-  f32x8 sum = {0};
+V16_INLINE void avg_gather(const pool *p, const void *dy, ig_dtype type, int64_t out, span rows, span columns,
+                           int64_t n, void *dx, int64_t at) {
+  v16 sum = {0};
   for (int64_t oh = rows.first; oh < rows.end; oh++)
     for (int64_t ow = columns.first; ow < columns.end; ow++) {
       window w = window_of(p, oh, ow);
-      sum += load8(dy, type, out + (oh * p->OW + ow) * p->small.stride_p, n) * inverse_count(p, &w);
+      sum += v16_load(dy, type, out + (oh * p->OW + ow) * p->small.stride_p, n) * inverse_count(p, &w);
     }
-  store8(dx, type, at, n, &sum);
+  v16_store(dx, type, at, n, sum);
 }
 
-INLINE void avg_gather_row(const pool *p, const void *dy, ig_dtype type, int64_t in, int64_t out, int64_t ih,
-                           void *dx) {
+V16_INLINE void avg_gather_row(const pool *p, const void *dy, ig_dtype type, int64_t in, int64_t out, int64_t ih,
+                               void *dx) {
   span rows = covering(ih, p->a->kernel_h, p->a->stride_h, p->a->pad_top, p->OH);
   for (int64_t iw = 0; iw < p->W; iw++) {
     span columns = p->columns[iw];
@@ -317,12 +321,19 @@ static pool pool_of_bwd(const ig_launch *l) {
 static ig_status maxpool2d_cpu(const ig_launch *l) {
   const ig_node *n = l->node;
   pool p = pool_of(n->attr, n->in[0], l->in_layout[0], n->out[0], l->out_layout[0]);
-  if (p.big_type == IG_F32)
-    FOR_ROWS(p, l, p.OH,
-             max_row(&p, l->in[0], IG_F32, in, out, row, l->out[0], l->out[1], p.small.C - b * p.small.block));
+  const int KH = p.a->kernel_h, KW = p.a->kernel_w;
+#define ROWS(type, KH, KW) \
+  FOR_ROWS(p, l, p.OH,     \
+           max_row(&p, KH, KW, l->in[0], type, in, out, row, l->out[0], l->out[1], p.small.C - b * p.small.block))
+  if (KH == 3 && KW == 3 && p.big_type == IG_F32)
+    ROWS(IG_F32, 3, 3);
+  else if (KH == 3 && KW == 3)
+    ROWS(IG_BF16, 3, 3);
+  else if (p.big_type == IG_F32)
+    ROWS(IG_F32, KH, KW);
   else
-    FOR_ROWS(p, l, p.OH,
-             max_row(&p, l->in[0], IG_BF16, in, out, row, l->out[0], l->out[1], p.small.C - b * p.small.block));
+    ROWS(IG_BF16, KH, KW);
+#undef ROWS
   return IG_OK;
 }
 
@@ -338,7 +349,14 @@ static ig_status avgpool2d_cpu(const ig_launch *l) {
 
 static ig_status maxpool2d_bwd_cpu(const ig_launch *l) {
   pool p = pool_of_bwd(l);
-  if (p.small_type == IG_F32)
+  const ig_tensor *dx = l->node->out[0];
+  bool stream = ig_layout_bytes(NULL, l->out_layout[0], &dx->shape, dx->dtype) >= V16_STREAM_BYTES &&
+                (uintptr_t)l->out[0] % 64 == 0;
+  if (is_by_pairs(&p) && p.small_type == IG_F32)
+    FOR_ROWS(p, l, p.H, max_gather_pairs_row(&p, l->in[0], IG_F32, l->in[1], in, out, row, stream, l->out[0]));
+  else if (is_by_pairs(&p))
+    FOR_ROWS(p, l, p.H, max_gather_pairs_row(&p, l->in[0], IG_BF16, l->in[1], in, out, row, stream, l->out[0]));
+  else if (p.small_type == IG_F32)
     FOR_ROWS(p, l, p.H, max_gather_row(&p, l->in[0], IG_F32, l->in[1], in, out, row, l->out[0]));
   else
     FOR_ROWS(p, l, p.H, max_gather_row(&p, l->in[0], IG_BF16, l->in[1], in, out, row, l->out[0]));

@@ -40,6 +40,39 @@ static ig_status gradient_of(diff *d, const ig_tensor *t, ig_tensor **out) {
   return IG_OK;
 }
 
+static bool is_sum(const ig_node *n) { return n && n->phase == IG_PHASE_BACKWARD && !strcmp(n->op->name, "add"); }
+
+void ig_graph_addends(ig_tensor *t, ig_tensor **a, ig_tensor **b) {
+  bool two = is_sum(t->producer) && t->producer->n_in == 2;
+  *a = two ? t->producer->in[0] : t;
+  *b = two ? t->producer->in[1] : NULL;
+}
+
+// Removes sums that their readers took apart (ig_graph_addends).
+static ig_status drop_unread_sums(diff *d, int n_inputs, ig_tensor *const *dinputs) {
+  ig_graph *g = d->g;
+  bool *read;
+  IG_TRY(ig_alloc_array(g->n_tensors, sizeof *read, "differentiation", &read));
+  for (size_t k = 0; k < g->n_nodes; k++)
+    for (int i = 0; i < g->nodes[k]->n_in; i++)
+      if (g->nodes[k]->in[i])
+        read[g->nodes[k]->in[i]->id] = true;
+  for (int i = 0; i < n_inputs; i++)
+    if (dinputs[i])
+      read[dinputs[i]->id] = true;
+  size_t kept = 0;
+  for (size_t k = 0; k < g->n_nodes; k++) {
+    ig_node *n = g->nodes[k];
+    if (is_sum(n) && n->out[0]->space == IG_SPACE_ARENA && !read[n->out[0]->id])
+      continue;
+    n->id = (int)kept;
+    g->nodes[kept++] = n;
+  }
+  g->n_nodes = kept;
+  ig_free(read);
+  return IG_OK;
+}
+
 static void mark_wanted(diff *d, int n_inputs, ig_tensor *const *inputs) {
   for (size_t i = 0; i < d->n_tensors; i++)
     d->wanted[i] = d->g->tensors[i]->space == IG_SPACE_TRAINABLE;
@@ -153,6 +186,7 @@ ig_status ig_graph_differentiate(ig_graph *g, int n_losses, ig_tensor *const *lo
       IG_GOTO(finish_parameter(&d, g->tensors[i]));
   for (int i = 0; i < n_inputs; i++)
     IG_GOTO(gradient_of(&d, inputs[i], &dinputs[i]));
+  IG_GOTO(drop_unread_sums(&d, n_inputs, dinputs));
 done:
   for (size_t i = 0; d.sums && i < d.n_tensors; i++)
     ig_free(d.sums[i].items);

@@ -67,6 +67,10 @@ ig_status ig_check_rank(const ig_node *n, int input, int rank);
 ig_status ig_check_shape(const ig_node *n, int input, ig_shape want);
 ig_status ig_check_dtype(const ig_node *n, int input, ig_dtype want);
 
+// For gradient rules that add for themselves: where t is the sum of two backward tensors (row "add"), *a and *b become
+// these, else *a = t and *b = NULL. Sums that nobody reads in the end are dropped.
+void ig_graph_addends(ig_tensor *t, ig_tensor **a, ig_tensor **b);
+
 // Reverse-mode differentiation: appends backward nodes so that d loss / d parameter is written to IG_SPACE_GRAD for
 // every trainable parameter that loss depends on, and for inputs[] (may be NULL) into dinputs[]. `losses`: scalar fp32
 // tensors with their seed tensors (scalar fp32: d total / d loss_i; NULL = 1). Prunes to what is needed; sums several
