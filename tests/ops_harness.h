@@ -52,6 +52,7 @@ class Device {
     o.impl_lists = lists;
     must(ig_device_create_cpu(&o, &device_));
   }
+  explicit Device(ig_device *device) : device_(device) {}  // takes it over
   Device(const Device &) = delete;
   ~Device() { ig_device_destroy(device_); }
   ig_device *get() const { return device_; }
@@ -125,7 +126,12 @@ class Net {
   Net(const Net &) = delete;
   ~Net() {
     ig_plan_destroy(plan_);
-    free(arena_);
+    for (auto &t : there_)
+      device_->ops->free(device_, t.second, io_.at(t.first).size());
+    if (device_ && device_->caps.kind != IG_DEVICE_CPU)
+      device_->ops->free(device_, arena_, arena_bytes_);
+    else
+      free(arena_);
     ig_graph_destroy(g);
     ig_params_fini(&params_);
   }
@@ -177,16 +183,32 @@ class Net {
     must(status);
     ig_plan_bytes bytes;
     ig_plan_get_bytes(plan_, &bytes);
-    if (posix_memalign(&arena_, 256, bytes.arena + 256))
+    device_ = device;
+    arena_bytes_ = bytes.arena + 256;
+    if (device->caps.kind != IG_DEVICE_CPU)
+      must(device->ops->alloc(device, arena_bytes_, "test", &arena_));
+    else if (posix_memalign(&arena_, 256, arena_bytes_))  // small: no pages of its own
       throw std::bad_alloc();
-    memset(arena_, 0xFF, bytes.arena + 256);  // NaN: what is read before it is written shows
+    must(device->ops->fill(device, arena_, 0xFF, arena_bytes_,
+                           nullptr));  // NaN: what is read before it is written shows
     must(ig_plan_bind(plan_, IG_SPACE_ARENA, arena_));
-    for (auto &b : io_)
-      must(ig_plan_set_io(plan_, b.first, b.second.data()));
+    for (auto &b : io_) {
+      void *place = b.second.data();
+      if (device->caps.kind != IG_DEVICE_CPU) {
+        must(device->ops->alloc(device, b.second.size(), "test", &place));
+        there_[b.first] = place;
+      }
+      must(ig_plan_set_io(plan_, b.first, place));
+    }
     return true;
   }
   void run() {
+    for (auto &t : there_)
+      must(device_->ops->copy_in(device_, t.second, io_.at(t.first).data(), io_.at(t.first).size(), nullptr));
     must(ig_plan_run(plan_, nullptr));
+    for (auto &t : there_)
+      must(device_->ops->copy_out(device_, io_.at(t.first).data(), t.second, io_.at(t.first).size(), nullptr));
+    must(device_->ops->stream_wait(device_, nullptr));
     for (auto &b : io_)
       for (size_t i = 0; i < guard; i++)
         if (b.second[b.second.size() - guard + i] != 0x5a)
@@ -205,7 +227,10 @@ class Net {
   }
   ig_params params_;
   ig_plan *plan_ = nullptr;
+  ig_device *device_ = nullptr;
   void *arena_ = nullptr;
+  size_t arena_bytes_ = 0;
+  std::map<const ig_tensor *, void *> there_;  // on a device with memory of its own
   std::string force_;
   std::map<const ig_tensor *, std::vector<uint8_t>> io_;
 };
@@ -239,6 +264,8 @@ struct Result {
   std::vector<Item> items;  // outputs, then operands that were updated in place
 };
 
+inline bool is_small_float(ig_dtype t) { return t == IG_F32 || t == IG_BF16 || t == IG_F16; }
+
 inline ig_tensor *copy_of(Net &net, ig_tensor *t) {
   ig_node *n = ig_graph_node(net.g, "add", "copy", 1, &t, NULL);
   return n ? n->out[0] : NULL;
@@ -256,7 +283,7 @@ inline bool run_job(const Job &job, ig_device *device, const std::string &impl, 
       continue;
     in[i] = net.input("operand" + std::to_string(i), x.dtype, x.shape, x.values);
     for (int o = 0; in_place && o < job.op->n_out; o++)
-      if (job.op->in_place[o] == (int)i + 1 && (x.dtype == IG_F32 || x.dtype == IG_BF16))
+      if (job.op->in_place[o] == (int)i + 1 && is_small_float(x.dtype))
         in[i] = copy_of(net, in[i]);
   }
   ig_node *n = ig_graph_node(net.g, job.op->name, job.name.c_str(), (int)job.in.size(), in.data(), job.attr);
@@ -267,7 +294,7 @@ inline bool run_job(const Job &job, ig_device *device, const std::string &impl, 
   std::vector<ig_tensor *> read;
   for (int i = 0; i < n->n_out; i++) {
     ig_tensor *t = n->out[i];
-    if (in_place && job.op->in_place[i] && (t->dtype == IG_F32 || t->dtype == IG_BF16))
+    if (in_place && job.op->in_place[i] && is_small_float(t->dtype))
       t = copy_of(net, t);
     must(ig_graph_status(net.g));
     net.output(t);

@@ -13,10 +13,10 @@ extern "C" {
 // "cudaMemcpyAsync(...): an illegal memory access was encountered (cudaErrorIllegalAddress)" with what helps.
 ig_status ig_cuda_fail(cudaError_t error, const char *call);
 
-#define IG_CUDA(call)                        \
-  do {                                       \
-    cudaError_t ig_cuda_error_ = (call);     \
-    if (ig_cuda_error_ != cudaSuccess)       \
+#define IG_CUDA(call)                             \
+  do {                                            \
+    cudaError_t ig_cuda_error_ = (call);          \
+    if (ig_cuda_error_ != cudaSuccess)            \
       return ig_cuda_fail(ig_cuda_error_, #call); \
   } while (0)
 

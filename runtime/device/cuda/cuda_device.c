@@ -23,10 +23,11 @@ ig_status ig_cuda_fail(cudaError_t error, const char *call) {
     cudaGetLastError();
     if (cudaMemGetInfo(&free_bytes, &total) != cudaSuccess)
       free_bytes = total = 0;
-    return ig_fail(IG_ERR_MEMORY,
-                   "out of device memory (%s; %zu of %zu MiB are free); use a smaller batch, accumulate=, recompute=1 or "
-                   "memory=",
-                   call, free_bytes >> 20, total >> 20);
+    return ig_fail(
+        IG_ERR_MEMORY,
+        "out of device memory (%s; %zu of %zu MiB are free); use a smaller batch, accumulate=, recompute=1 or "
+        "memory=",
+        call, free_bytes >> 20, total >> 20);
   }
   return ig_fail(IG_ERR_DEVICE, "%s: %s (%s)", call, cudaGetErrorString(error), cudaGetErrorName(error));
 }
@@ -254,7 +255,7 @@ static ig_status open_device(const ig_cuda_options *options, ig_device *dev) {
 }
 
 __attribute__((visibility("default"))) ig_status ig_backend_open(const ig_backend_host *host,
-                                                                const ig_cuda_options *options, ig_device **out);
+                                                                 const ig_cuda_options *options, ig_device **out);
 ig_status ig_backend_open(const ig_backend_host *host, const ig_cuda_options *options, ig_device **out) {
   if (host->size != sizeof *host || host->version != IG_BACKEND_VERSION || options->size != sizeof *options)
     return IG_ERR_UNSUPPORTED;
