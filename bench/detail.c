@@ -140,6 +140,7 @@ ig_status ig_bench_detail(ig_stepper *s, int steps, const ig_machine *m, const c
   for (int p = 0; p < n_plans; p++)
     total += ig_plan_n_rows(plans[p]);
   IG_GOTO(ig_alloc_array((size_t)total, sizeof *times, "times of nodes", &times));
+  s->trainer.eager = true;  // a replayed step tells no times of its nodes
   for (int k = 0; k < steps; k++) {
     for (int p = 0; p < n_plans; p++)
       IG_GOTO(ig_plan_profile(plans[p], true));  // starts again from 0
@@ -154,6 +155,7 @@ ig_status ig_bench_detail(ig_stepper *s, int steps, const ig_machine *m, const c
   }
   for (int p = 0; p < n_plans; p++)
     (void)!ig_plan_profile(plans[p], false);
+  s->trainer.eager = false;
   for (at = 0; at < total; at++)
     step_ns += (double)ig_times_quantile(&times[at], 0.5);
   at = 0;

@@ -55,15 +55,13 @@ static ig_status build_train(ig_call_state *c, ig_stepper *s, const ig_session_o
   IG_TRY(ig_trainer_build(&s->trainer));
   s->session = s->trainer.session;
   IG_TRY(ig_trainer_bind(&s->trainer));
-  const struct {
-    const ig_tensor *tensor;
-    void *address;
-  } io[] = {{s->trainer.io.pictures, s->pictures}, {s->trainer.io.aug, s->aug},
-            {s->trainer.io.partner, s->partner},   {s->trainer.io.labels, s->labels},
-            {s->trainer.io.lam, s->ones},          {s->trainer.io.second_labels, s->labels},
-            {s->trainer.io.weights, s->ones}};
-  for (size_t i = 0; i < sizeof io / sizeof *io; i++)
-    IG_TRY(ig_plan_set_io(s->trainer.step_plan, io[i].tensor, io[i].address));
+  s->batch_of_step = (ig_batch){.pictures = s->pictures,
+                                .aug = s->aug,
+                                .partner = s->partner,
+                                .labels = s->labels,
+                                .second_labels = s->labels,
+                                .lam = s->ones,
+                                .weights = s->ones};
   return IG_OK;
 }
 
@@ -145,21 +143,21 @@ ig_status ig_stepper_run(ig_stepper *s, double *loss) {
   if (loss)
     *loss = 0;
   if (!s->train) {
-    IG_TRY(ig_plan_run(s->evaluator->plan, NULL));
+    const float *logits;
+    IG_TRY(ig_evaluator_run(s->evaluator, s->evaluator->pictures_memory, &logits));
     if (loss)
       *loss = mean_loss(s);
     return IG_OK;
   }
-  memcpy(t->state_before, s->session->buffers[IG_PARAM_STATE],
-         (size_t)s->session->params.count[IG_PARAM_STATE] * sizeof(float));
-  IG_TRY(ig_plan_run(t->step_plan, NULL));
-  ig_optimizer_fill_hyper(s->lr, t->updates + 1, 1 / (double)t->loss_weight, 0, t->hyper);
-  IG_TRY(ig_plan_run(t->update_plan, NULL));
-  t->updates++;
-  if (t->gscale[1] >= 1)
-    return ig_fail(IG_ERR_NUMERIC, "step %lld: the loss or its gradient is not finite", (long long)t->updates);
+  bool one;
+  IG_TRY(ig_trainer_micro_batch(t, &s->batch_of_step, 0));
+  IG_TRY(ig_trainer_update(t, s->lr));
+  IG_TRY(ig_trainer_take(t, 0, &one));
+  const ig_step_words *r = &t->result;
+  if (r->gscale[IG_GSCALE_SKIP] >= 1 && s->session->compute != IG_F16)
+    return ig_fail(IG_ERR_NUMERIC, "step %lld: the loss or its gradient is not finite", (long long)t->launched);
   if (loss)
-    *loss = (double)t->loss_sum / (double)t->loss_weight;
+    *loss = (double)r->totals[IG_TOTAL_LOSS] / (double)r->totals[IG_TOTAL_WEIGHT];
   return IG_OK;
 }
 

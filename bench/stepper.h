@@ -22,6 +22,7 @@ typedef struct ig_stepper {
   uint8_t *pictures;  // [batch, image_size, image_size, 3], random
   int32_t *labels, *partner;
   float *ones, *aug;
+  ig_batch batch_of_step;  // these
 } ig_stepper;
 
 // Keys mode, batch, image_size, classes, recompute and those of the session. Plans are made, buffers bound. plan_only:

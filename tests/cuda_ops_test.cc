@@ -91,7 +91,8 @@ TEST(Table, EveryImplementationRan) {
     for (int i = 0; i < IG_MAX_IMPLS && op->impls[IG_DEVICE_CUDA][i]; i++) {
       const std::string name = op->impls[IG_DEVICE_CUDA][i];
       const bool own = name.size() > 5 && !name.compare(name.size() - 5, 5, "_cuda");
-      EXPECT_TRUE(!own || ig_device_find_impl(cuda, name.c_str())) << op->name << " names " << name << ", which is nowhere";
+      EXPECT_TRUE(!own || ig_device_find_impl(cuda, name.c_str()))
+          << op->name << " names " << name << ", which is nowhere";
       EXPECT_TRUE(!own || ran.count(name)) << name << " is reached by no case";
     }
   }

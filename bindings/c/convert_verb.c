@@ -29,7 +29,7 @@ ig_status ig_verb_convert(ig_call_state *c) {
                                 .model = use.model,
                                 .classes = use.info.n_classes};
   IG_GOTO(ig_session_create(&options, &use.session));
-  IG_GOTO(ig_weights_load(in, use.model, &use.session->params, use.session->buffers,
+  IG_GOTO(ig_session_load(use.session, in, use.model,
                           &(ig_weights_options){.size = sizeof(ig_weights_options),
                                                 .ema = ig_config_bool(c->config, "ema"),
                                                 .warn = ig_note_text,

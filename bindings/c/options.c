@@ -135,7 +135,7 @@ ig_status ig_use_session(ig_call_state *c, ig_use *use) {
   options.model = use->model;
   options.classes = use->info.n_classes;
   IG_TRY(ig_session_create(&options, &use->session));
-  return ig_weights_load(ig_config_str(c->config, "weights"), use->model, &use->session->params, use->session->buffers,
+  return ig_session_load(use->session, ig_config_str(c->config, "weights"), use->model,
                          &(ig_weights_options){.size = sizeof(ig_weights_options),
                                                .ema = ig_config_bool(c->config, "ema"),
                                                .warn = ig_note_text,

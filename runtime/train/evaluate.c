@@ -45,8 +45,11 @@ ig_status ig_evaluator_create(ig_session *s, int batch, int image_size, const fl
                          .force = s->options.force,
                          .stable_spaces = 1u << IG_SPACE_TRAINABLE | 1u << IG_SPACE_FROZEN | 1u << IG_SPACE_STATE},
       &e->plan));
-  IG_GOTO(ig_alloc_pages(pictures_bytes(e), "evaluation pictures", &e->pictures_memory));
-  IG_GOTO(ig_alloc_array((size_t)batch * (size_t)e->classes, sizeof(float), "logits", &e->logits_memory));
+  IG_GOTO(ig_mirror_create(s->device, pictures_bytes(e), true, "evaluation pictures", &e->pictures_mirror));
+  IG_GOTO(ig_mirror_create(s->device, (size_t)batch * (size_t)e->classes * sizeof(float), true, "logits",
+                           &e->logits_mirror));
+  e->pictures_memory = e->pictures_mirror.host;
+  e->logits_memory = e->logits_mirror.host;
   *out = e;
 done:
   if (status != IG_OK)
@@ -59,8 +62,8 @@ void ig_evaluator_destroy(ig_evaluator *e) {
     return;
   ig_plan_destroy(e->plan);
   ig_graph_destroy(e->graph);
-  ig_free_pages(e->pictures_memory, pictures_bytes(e));
-  ig_free(e->logits_memory);
+  ig_mirror_destroy(e->session->device, &e->pictures_mirror);
+  ig_mirror_destroy(e->session->device, &e->logits_mirror);
   ig_free(e);
 }
 
@@ -70,11 +73,12 @@ ig_status ig_evaluator_refresh(ig_evaluator *e, bool ema) {
   ig_plan_get_bytes(e->plan, &bytes);
   IG_TRY(ig_session_reserve(s, bytes.arena));
   IG_TRY(ig_plan_bind(e->plan, IG_SPACE_ARENA, s->arena));
-  IG_TRY(ig_plan_bind(e->plan, IG_SPACE_TRAINABLE, ema && s->ema ? s->ema : s->buffers[IG_PARAM_TRAINABLE]));
-  IG_TRY(ig_plan_bind(e->plan, IG_SPACE_FROZEN, s->buffers[IG_PARAM_FROZEN]));
-  IG_TRY(ig_plan_bind(e->plan, IG_SPACE_STATE, ema && s->ema_state ? s->ema_state : s->buffers[IG_PARAM_STATE]));
-  IG_TRY(ig_plan_set_io(e->plan, e->pictures, e->pictures_memory));
-  IG_TRY(ig_plan_set_io(e->plan, e->logits, e->logits_memory));
+  ema = ema && s->ema;
+  IG_TRY(ig_plan_bind(e->plan, IG_SPACE_TRAINABLE, (ema ? &s->ema_memory[0] : &s->memory[IG_PARAM_TRAINABLE])->device));
+  IG_TRY(ig_plan_bind(e->plan, IG_SPACE_FROZEN, s->memory[IG_PARAM_FROZEN].device));
+  IG_TRY(ig_plan_bind(e->plan, IG_SPACE_STATE, (ema ? &s->ema_memory[1] : &s->memory[IG_PARAM_STATE])->device));
+  IG_TRY(ig_plan_set_io(e->plan, e->pictures, e->pictures_mirror.device));
+  IG_TRY(ig_plan_set_io(e->plan, e->logits, e->logits_mirror.device));
   return ig_plan_refresh(e->plan, NULL);
 }
 
@@ -82,7 +86,9 @@ ig_status ig_evaluator_run(ig_evaluator *e, const uint8_t *pictures, const float
   IG_TRY(ig_plan_bind(e->plan, IG_SPACE_ARENA, e->session->arena));
   if (pictures != e->pictures_memory)
     memcpy(e->pictures_memory, pictures, pictures_bytes(e));
+  IG_TRY(ig_mirror_push(e->session->device, &e->pictures_mirror));
   IG_TRY(ig_plan_run(e->plan, NULL));
+  IG_TRY(ig_mirror_pull(e->session->device, &e->logits_mirror));
   *logits = e->logits_memory;
   return IG_OK;
 }

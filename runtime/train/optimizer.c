@@ -11,6 +11,7 @@
 #include "kernels/reduce/reduce.h"
 #include "kernels/rmsprop/rmsprop.h"
 #include "kernels/sgd/sgd.h"
+#include "kernels/train_step/train_step.h"
 
 typedef struct kind {
   const char *name;
@@ -134,13 +135,19 @@ static void build_nodes(ig_graph *g, const ig_optimizer_options *o, const kind *
   io->hyper = ig_graph_input(g, "update/hyper", IG_F32, IG_SHAPE1(IG_N_HYPER));
   io->seg_start = ig_graph_input(g, "update/seg_start", IG_I64, IG_SHAPE1(segments + 1));
   io->seg_attr = ig_graph_input(g, "update/seg_attr", IG_F32, IG_SHAPE2(segments, IG_N_SEG));
+  ig_tensor *hyper = io->hyper;
+  if (o->steps) {
+    io->totals = ig_graph_input(g, "update/totals", IG_F32, IG_SHAPE1(IG_N_TOTALS));
+    io->scaler = ig_graph_input(g, "update/scaler", IG_F32, IG_SHAPE1(IG_N_SCALER));
+    hyper = ig_step_begin(g, "step_begin", io->hyper, io->totals, io->scaler, o->ema_decay);
+  }
   ig_update_operands u = {.weights = ig_graph_flat(g, IG_SPACE_TRAINABLE),
                           .gradients = ig_graph_flat(g, o->gradients),
-                          .hyper = io->hyper,
+                          .hyper = hyper,
                           .seg_start = io->seg_start,
                           .seg_attr = io->seg_attr};
   const ig_grad_scale_attr scale = {o->clip, o->clip_eps, o->max_grad_norm};
-  ig_grad_scale(g, "grad_scale", ig_sum_squares(g, "grad_norm", u.gradients), io->hyper, &scale, &u.gscale, &io->norm);
+  ig_grad_scale(g, "grad_scale", ig_sum_squares(g, "grad_norm", u.gradients), hyper, &scale, &u.gscale, &io->norm);
   io->gscale = u.gscale;
   for (int i = 0; i < k->moments(o); i++)
     u.moment[i] = ig_graph_flat(g, (ig_space)(IG_SPACE_MOMENT0 + i));
@@ -149,6 +156,15 @@ static void build_nodes(ig_graph *g, const ig_optimizer_options *o, const kind *
     build_ema(g, "ema", IG_SPACE_EMA, IG_SPACE_TRAINABLE, &u);
     if (params->count[IG_PARAM_STATE] > 0)
       build_ema(g, "ema_state", IG_SPACE_EMA_STATE, IG_SPACE_STATE, &u);
+  }
+  if (o->steps) {
+    // The scale halves where fp16 overflowed and doubles after 2000 good updates; without it, it stays 1.
+    const ig_step_end_attr moves = {2, 0.5, 2000, 1, 16777216}, stays = {1, 1, 1e30, 0, 1e30};
+    if (params->count[IG_PARAM_STATE] > 0) {
+      io->state_before = ig_graph_input(g, "update/state_before", IG_F32, IG_SHAPE1(params->count[IG_PARAM_STATE]));
+      ig_step_restore(g, "step_restore", ig_graph_flat(g, IG_SPACE_STATE), io->state_before, u.gscale);
+    }
+    ig_step_end(g, "step_end", io->scaler, u.gscale, o->loss_scale ? &moves : &stays);
   }
   ig_graph_output(g, io->norm, "update/norm");
   ig_graph_output(g, io->gscale, "update/gscale");

@@ -26,17 +26,23 @@ typedef struct ig_optimizer_options {
   double trust_coeff;    // lars
   bool always_adapt;     // lars, lamb: trust ratio also where there is no weight decay
   double max_grad_norm;  // lamb: gradients are divided by max(1, norm / max_grad_norm) after clipping; 0 = off
+  bool steps;            // a trainer's: step_begin and step_end of kernels/train_step around the update
+  double ema_decay;      // steps: of the averages
+  bool loss_scale;       // steps: dynamic (fp16)
   bool ema;              // averages of weights (IG_SPACE_EMA) and of BatchNorm statistics (IG_SPACE_EMA_STATE)
   ig_space gradients;    // IG_SPACE_GRAD, or IG_SPACE_ACCUM where micro-batches are accumulated
 } ig_optimizer_options;
 
 // Tensors of the update nodes. Inputs are to be set (ig_plan_set_io) and filled, results may be read after a run.
 typedef struct ig_optimizer_io {
-  ig_tensor *hyper;      // fp32 [8]: ig_optimizer_fill_hyper before every step
+  ig_tensor *hyper;      // fp32 [8]: ig_optimizer_fill_hyper before every step; steps: its learning rate alone counts
+  ig_tensor *totals;     // steps: fp32 [2], loss and weight of the step
+  ig_tensor *scaler;     // steps: fp32 [4], in place
   ig_tensor *seg_start;  // i64 [S+1], ig_optimizer_fill_segments once
   ig_tensor *seg_attr;   // fp32 [S,4]
-  ig_tensor *norm;       // result fp32 [1]: norm of the gradients times multiplier, before clipping; may be inf or NaN
-  ig_tensor *gscale;     // result fp32 [2]: factor put on stored gradients; 1 where the step was skipped, else 0
+  ig_tensor *state_before;  // steps: fp32, the flat statistics before the step; NULL where there are none
+  ig_tensor *norm;    // result fp32 [1]: norm of the gradients times multiplier, before clipping; may be inf or NaN
+  ig_tensor *gscale;  // result fp32 [2]: factor put on stored gradients; 1 where the step was skipped, else 0
 } ig_optimizer_io;
 
 // Every option at the named optimizer's usual value: torch's for sgd, adam, adamw and rmsprop (momentum 0, betas 0.9

@@ -2,6 +2,7 @@
 #include "runtime/train/session.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
@@ -37,32 +38,56 @@ static bool is_frozen(void *user, const char *name) {
   return false;
 }
 
-static ig_status make_device(ig_session *s) {
+static ig_status make_cpu(ig_session *s) {
   const ig_session_options *o = &s->options;
-  if (o->device && strcmp(o->device, "auto") && strcmp(o->device, "cpu"))
-    return ig_fail(IG_ERR_UNSUPPORTED, "device=%s: this build has the device cpu only; use device=cpu or device=auto",
-                   o->device);
-  IG_TRY(ig_device_create_cpu(&(ig_cpu_options){.size = sizeof(ig_cpu_options),
+  return ig_device_create_cpu(&(ig_cpu_options){.size = sizeof(ig_cpu_options),
                                                 .threads = o->threads,
                                                 .isa = o->isa,
                                                 .winograd = o->winograd,
                                                 .impl_lists = ig_cpu_impl_lists,
                                                 .libraries = ig_cpu_libraries()},
-                              &s->device));
-  const char *precision = o->precision ? o->precision : "fp32";
-  if (!strcmp(precision, "fp32"))
-    s->compute = IG_F32;
-  else if (!strcmp(precision, "auto"))
-    s->compute = s->device->caps.bf16 ? IG_BF16 : IG_F32;
-  else if (!strcmp(precision, "bf16") && s->device->caps.bf16)
+                              &s->device);
+}
+
+// device=: auto takes a GPU where one answers, and only then.
+static ig_status make_device(ig_session *s) {
+  const char *device = s->options.device ? s->options.device : "cpu";
+  ig_cuda_options cuda = {.size = sizeof cuda, .tf32 = s->options.precision && !strcmp(s->options.precision, "tf32")};
+  char *end = NULL;
+  if (!strncmp(device, "cuda:", 5))
+    cuda.index = (int)strtol(device + 5, &end, 10);
+  if (!strcmp(device, "cpu"))
+    return make_cpu(s);
+  if (!strcmp(device, "auto"))
+    return ig_device_create_cuda(&cuda, &s->device) == IG_OK ? IG_OK : make_cpu(s);
+  if (strcmp(device, "cuda") && (!end || end == device + 5 || *end || cuda.index < 0))
+    return ig_fail(IG_ERR_USAGE, "device=%s: expected auto, cpu, cuda or cuda:N", device);
+  return ig_device_create_cuda(&cuda, &s->device);
+}
+
+static ig_status choose_precision(ig_session *s) {
+  const char *precision = s->options.precision ? s->options.precision : "fp32";
+  const ig_device_caps *caps = &s->device->caps;
+  const bool gpu = caps->kind == IG_DEVICE_CUDA;
+  s->compute = IG_F32;
+  if (!strcmp(precision, "auto"))
+    s->compute = caps->bf16 ? IG_BF16 : IG_F32;
+  else if (!strcmp(precision, "bf16") && caps->bf16)
     s->compute = IG_BF16;
+  else if (!strcmp(precision, "bf16") && gpu)
+    return ig_fail(IG_ERR_UNSUPPORTED, "precision=bf16: %s (sm_%d) has no bf16 arithmetic; use precision=fp16",
+                   caps->name, caps->architecture);
   else if (!strcmp(precision, "bf16"))
     return ig_fail(IG_ERR_UNSUPPORTED,
                    "precision=bf16: this processor (%s, %s) has no bf16 arithmetic and would emulate it several times "
                    "slower; use precision=fp32",
-                   s->device->caps.name, ig_isa_name(s->device->caps.isa));
-  else
-    return ig_fail(IG_ERR_UNSUPPORTED, "precision=%s: the cpu computes in fp32 or bf16", precision);
+                   caps->name, ig_isa_name(caps->isa));
+  else if (!strcmp(precision, "fp16") && gpu)
+    s->compute = IG_F16;
+  else if (strcmp(precision, "fp32") && (strcmp(precision, "tf32") || !caps->tf32))
+    return ig_fail(IG_ERR_UNSUPPORTED, "precision=%s: %s", precision,
+                   gpu ? "this GPU computes in fp32, bf16 or fp16, in tf32 from compute capability 8.0 on"
+                       : "the cpu computes in fp32 or bf16");
   return IG_OK;
 }
 
@@ -92,8 +117,11 @@ static ig_status make_params(ig_session *s) {
                       s->options.model->name, s->params.items[0]->name));
   }
   IG_GOTO(ig_params_layout(&s->params));
-  for (int kind = 0; kind < IG_N_PARAM_KINDS; kind++)
-    IG_GOTO(ig_alloc_pages((size_t)(s->params.count[kind] + 1) * sizeof(float), "weights", &s->buffers[kind]));
+  for (int kind = 0; kind < IG_N_PARAM_KINDS; kind++) {
+    IG_GOTO(ig_mirror_create(s->device, (size_t)(s->params.count[kind] + 1) * sizeof(float), true, "weights",
+                             &s->memory[kind]));
+    s->buffers[kind] = s->memory[kind].host;
+  }
   IG_GOTO(ig_params_initialize(&s->params, s->options.seed, s->buffers));
 done:
   ig_graph_destroy(g);
@@ -112,10 +140,12 @@ ig_status ig_session_create(const ig_session_options *options, ig_session **out)
   s->config = (ig_model_config){
       .size = sizeof(ig_model_config), .classes = options->classes, .zero_init_residual = options->zero_init_residual};
   IG_GOTO(make_device(s));
+  IG_GOTO(choose_precision(s));
   if (options->cache_dir)
     IG_GOTO(ig_path_join(&path, options->cache_dir, "tuned.json"));
   IG_GOTO(ig_tuner_create(path, &s->tuner));
   IG_GOTO(make_params(s));
+  IG_GOTO(ig_session_push(s));
   *out = s;
 done:
   ig_free(path);
@@ -127,10 +157,10 @@ done:
 void ig_session_destroy(ig_session *s) {
   if (!s)
     return;
-  for (int kind = 0; kind < IG_N_PARAM_KINDS; kind++)
-    ig_free_pages(s->buffers[kind], (size_t)(s->params.count[kind] + 1) * sizeof(float));
-  ig_free_pages(s->ema, (size_t)(s->params.count[IG_PARAM_TRAINABLE] + 1) * sizeof(float));
-  ig_free_pages(s->ema_state, (size_t)(s->params.count[IG_PARAM_STATE] + 1) * sizeof(float));
+  for (int kind = 0; s->device && kind < IG_N_PARAM_KINDS; kind++)
+    ig_mirror_destroy(s->device, &s->memory[kind]);
+  for (int i = 0; s->device && i < 2; i++)
+    ig_mirror_destroy(s->device, &s->ema_memory[i]);
   if (s->arena)
     s->device->ops->free(s->device, s->arena, s->arena_bytes);
   ig_params_fini(&s->params);
@@ -140,15 +170,31 @@ void ig_session_destroy(ig_session *s) {
 }
 
 ig_status ig_session_add_ema(ig_session *s) {
-  size_t weights = (size_t)s->params.count[IG_PARAM_TRAINABLE] * sizeof(float);
-  size_t state = (size_t)s->params.count[IG_PARAM_STATE] * sizeof(float);
-  if (!s->ema)
-    IG_TRY(ig_alloc_pages(weights + sizeof(float), "averaged weights", &s->ema));
-  if (!s->ema_state)
-    IG_TRY(ig_alloc_pages(state + sizeof(float), "averaged statistics", &s->ema_state));
+  const size_t weights = s->memory[IG_PARAM_TRAINABLE].bytes, state = s->memory[IG_PARAM_STATE].bytes;
+  IG_TRY(ig_mirror_create(s->device, weights, true, "averaged weights", &s->ema_memory[0]));
+  IG_TRY(ig_mirror_create(s->device, state, true, "averaged statistics", &s->ema_memory[1]));
+  s->ema = s->ema_memory[0].host;
+  s->ema_state = s->ema_memory[1].host;
   memcpy(s->ema, s->buffers[IG_PARAM_TRAINABLE], weights);
   memcpy(s->ema_state, s->buffers[IG_PARAM_STATE], state);
+  return ig_session_push(s);
+}
+
+static ig_status move_all(ig_session *s, ig_status (*move)(ig_device *, const ig_mirror *)) {
+  for (int kind = 0; kind < IG_N_PARAM_KINDS; kind++)
+    IG_TRY(move(s->device, &s->memory[kind]));
+  for (int i = 0; i < 2; i++)
+    IG_TRY(move(s->device, &s->ema_memory[i]));
   return IG_OK;
+}
+
+ig_status ig_session_push(ig_session *s) { return move_all(s, ig_mirror_push); }
+ig_status ig_session_pull(ig_session *s) { return move_all(s, ig_mirror_pull); }
+
+ig_status ig_session_load(ig_session *s, const char *path, const ig_model *model, const ig_weights_options *options,
+                          ig_weights_report *report) {
+  IG_TRY(ig_weights_load(path, model, &s->params, s->buffers, options, report));
+  return ig_session_push(s);
 }
 
 ig_status ig_session_reserve(ig_session *s, size_t bytes) {

@@ -4,6 +4,7 @@
 #define IG_TRAIN_SESSION_H
 
 #include "models/model.h"
+#include "runtime/device/mirror.h"
 #include "runtime/graph/plan.h"
 #include "runtime/train/weights.h"
 
@@ -12,12 +13,11 @@ extern "C" {
 #endif
 
 typedef struct ig_session_options {
-  size_t size;         // sizeof(ig_session_options)
-  const char *device;  // "auto", "cpu"; others are refused with what this build has
-  const char
-      *precision;  // "fp32", "bf16", "auto" (bf16 where the processor has it); others are refused with the reason
-  int threads;     // 0 = what affinity and cgroup allow
-  ig_isa isa;      // cap; IG_ISA_AMX = none
+  size_t size;            // sizeof(ig_session_options)
+  const char *device;     // "auto" (a GPU where there is one), "cpu", "cuda", "cuda:N"
+  const char *precision;  // "fp32", "tf32", "bf16", "fp16", "auto" (bf16 where the device has it)
+  int threads;            // 0 = what affinity and cgroup allow
+  ig_isa isa;             // cap; IG_ISA_AMX = none
   bool winograd, deterministic;
   int shards;             // deterministic mode: virtual shards; 0 = 8
   const char *force;      // plan option of that name
@@ -37,15 +37,23 @@ typedef struct ig_session {
   ig_dtype compute;
   ig_model_config config;
   ig_params params;
-  float *buffers[IG_N_PARAM_KINDS];  // trainable, frozen, state: host-visible flat fp32 (CPU)
-  float *ema, *ema_state;            // averages; NULL until ig_session_add_ema
-  void *arena;                       // shared by all plans of the session
+  ig_mirror memory[IG_N_PARAM_KINDS];  // trainable, frozen, state: flat fp32
+  ig_mirror ema_memory[2];             // averages of weights and of state; empty until ig_session_add_ema
+  float *buffers[IG_N_PARAM_KINDS];    // the host's side of them, and of the averages
+  float *ema, *ema_state;
+  void *arena;  // shared by all plans of the session
   size_t arena_bytes;
 } ig_session;
 
 // Creates device, tuner and parameters (initialised from the seed).
 ig_status ig_session_create(const ig_session_options *options, ig_session **out);
 void ig_session_destroy(ig_session *s);
+// ig_weights_load into the session, the device's side included.
+ig_status ig_session_load(ig_session *s, const char *path, const ig_model *model, const ig_weights_options *options,
+                          ig_weights_report *report);
+// Weights, statistics and averages from the host's side to the device's, and back.
+ig_status ig_session_push(ig_session *s);
+ig_status ig_session_pull(ig_session *s);
 ig_status ig_session_add_ema(ig_session *s);  // allocates and copies the present weights and statistics
 // Makes the shared arena at least this large; plans bound to the old one are bound again by their owner.
 ig_status ig_session_reserve(ig_session *s, size_t arena_bytes);
@@ -58,7 +66,8 @@ typedef struct ig_evaluator {
   ig_graph *graph;
   ig_plan *plan;
   ig_tensor *pictures, *logits;
-  uint8_t *pictures_memory;  // [batch, size, size, 3]
+  ig_mirror pictures_mirror, logits_mirror;
+  uint8_t *pictures_memory;  // the host's side: [batch, size, size, 3]
   float *logits_memory;      // [batch, classes]
   int batch, image_size, classes;
 } ig_evaluator;

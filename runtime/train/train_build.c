@@ -48,12 +48,13 @@ static ig_status build_step(ig_trainer *t, bool recompute) {
   ig_tensor *logits = o->session.model->build(o->session.model, g, &t->session->config, x, t->io.weights);
   ig_loss loss = ig_trainer_add_loss(t, g, logits);
   IG_TRY(ig_graph_status(g));
-  t->io.loss = loss.sum;
-  t->io.weight = loss.weight;
-  // The gradient of the sum; the update multiplies by 1 / weight of all micro-batches.
-  IG_TRY(ig_graph_differentiate(g, 1, &loss.sum, NULL, 0, NULL, NULL));
-  ig_graph_output(g, t->io.loss, "loss_sum");
-  ig_graph_output(g, t->io.weight, "loss_weight");
+  t->io.totals = ig_graph_input(g, "totals", IG_F32, IG_SHAPE1(IG_N_TOTALS));
+  ig_step_total(g, "step_total", t->io.totals, loss.sum, loss.weight);
+  // The gradient of the sum, times the loss scale; the update multiplies by 1 / (scale and weight of all
+  // micro-batches).
+  if (t->session->compute == IG_F16)
+    t->io.scale = ig_graph_input(g, "loss_scale", loss.sum->dtype, loss.sum->shape);
+  IG_TRY(ig_graph_differentiate(g, 1, &loss.sum, t->io.scale ? &t->io.scale : NULL, 0, NULL, NULL));
   int cloned = 0;
   if (recompute)
     IG_TRY(ig_graph_recompute(g, &cloned));
@@ -74,15 +75,21 @@ static ig_status build_sum(ig_trainer *t) {
 static ig_status build_update(ig_trainer *t) {
   ig_optimizer_options o = t->o->optimizer;
   o.ema = t->o->ema > 0;
+  o.ema_decay = t->o->ema;
+  o.steps = true;
+  o.loss_scale = t->session->compute == IG_F16;
   o.gradients = t->o->accumulate > 1 ? IG_SPACE_ACCUM : IG_SPACE_GRAD;
   t->n_moments = ig_optimizer_moments(&o);
   IG_TRY(new_graph(t, &t->update_graph));
   IG_TRY(ig_optimizer_build_update(t->update_graph, &o, &t->opt_io));
   IG_TRY(new_plan(t, t->update_graph, &t->update_plan));
+  ig_device *dev = t->session->device;
   size_t segments = (size_t)ig_optimizer_segments(&t->session->params);
-  IG_TRY(ig_alloc_array(segments + 1, sizeof *t->seg_start, "segments", &t->seg_start));
-  IG_TRY(ig_alloc_array(4 * segments, sizeof *t->seg_attr, "segments", &t->seg_attr));
-  return ig_optimizer_fill_segments(&t->session->params, &o, t->seg_start, t->seg_attr);
+  IG_TRY(ig_mirror_create(dev, (segments + 1) * sizeof(int64_t), true, "segments", &t->seg_start));
+  IG_TRY(ig_mirror_create(dev, IG_N_SEG * segments * sizeof(float), true, "segments", &t->seg_attr));
+  IG_TRY(ig_optimizer_fill_segments(&t->session->params, &o, t->seg_start.host, t->seg_attr.host));
+  IG_TRY(ig_mirror_push(dev, &t->seg_start));
+  return ig_mirror_push(dev, &t->seg_attr);
 }
 
 static ig_status apply_patterns(ig_trainer *t) {
@@ -161,12 +168,8 @@ static void drop_plans(ig_trainer *t) {
   ig_graph_destroy(t->step_graph);
   ig_graph_destroy(t->sum_graph);
   ig_graph_destroy(t->update_graph);
-  ig_free(t->seg_start);
-  ig_free(t->seg_attr);
   t->step_plan = t->sum_plan = t->update_plan = NULL;
   t->step_graph = t->sum_graph = t->update_graph = NULL;
-  t->seg_start = NULL;
-  t->seg_attr = NULL;
 }
 
 // Session, graphs and plans; no large buffer yet. A memory budget is met by recomputation or refused.
@@ -218,13 +221,14 @@ ig_status ig_trainer_build(ig_trainer *t) {
                    "training takes %.0f MiB, this machine allows %.0f MiB; use a smaller batch or "
                    "memory=%.0fMiB",
                    (double)summary.total / (1 << 20), (double)limit / (1 << 20), (double)limit / (1 << 20));
-  IG_TRY(ig_alloc_pages(flat_bytes(t), "gradients", &t->gradients));
+  ig_device *dev = t->session->device;
+  IG_TRY(ig_mirror_create(dev, flat_bytes(t), false, "gradients", &t->gradients));
   if (t->o->accumulate > 1)
-    IG_TRY(ig_alloc_pages(flat_bytes(t), "accumulated gradients", &t->accumulated));
+    IG_TRY(ig_mirror_create(dev, flat_bytes(t), false, "accumulated gradients", &t->accumulated));
   for (int i = 0; i < t->n_moments; i++)
-    IG_TRY(ig_alloc_pages(flat_bytes(t), "optimizer moments", &t->moments[i]));
-  IG_TRY(ig_alloc_array((size_t)t->session->params.count[IG_PARAM_STATE] + 1, sizeof(float), "statistics",
-                        &t->state_before));
+    IG_TRY(ig_mirror_create(dev, flat_bytes(t), true, "optimizer moments", &t->moments[i]));
+  IG_TRY(ig_mirror_create(dev, t->session->memory[IG_PARAM_STATE].bytes, false, "statistics", &t->state_before));
+  IG_TRY(ig_trainer_step_create(t));
   if (ig_tuner_save(t->session->tuner) != IG_OK)
     ig_trainer_line(t, "warning: the choice of implementations is not stored (%s)", ig_error_message());
   return IG_OK;
@@ -253,29 +257,21 @@ ig_status ig_trainer_bind(ig_trainer *t) {
       ig_space space;
       void *base;
     } bases[] = {{IG_SPACE_ARENA, s->arena},
-                 {IG_SPACE_TRAINABLE, s->buffers[IG_PARAM_TRAINABLE]},
-                 {IG_SPACE_FROZEN, s->buffers[IG_PARAM_FROZEN]},
-                 {IG_SPACE_STATE, s->buffers[IG_PARAM_STATE]},
-                 {IG_SPACE_GRAD, t->gradients},
-                 {IG_SPACE_ACCUM, t->accumulated},
-                 {IG_SPACE_MOMENT0, t->moments[0]},
-                 {IG_SPACE_MOMENT1, t->moments[1]},
-                 {IG_SPACE_MOMENT2, t->moments[2]},
-                 {IG_SPACE_EMA, s->ema},
-                 {IG_SPACE_EMA_STATE, s->ema_state}};
+                 {IG_SPACE_TRAINABLE, s->memory[IG_PARAM_TRAINABLE].device},
+                 {IG_SPACE_FROZEN, s->memory[IG_PARAM_FROZEN].device},
+                 {IG_SPACE_STATE, s->memory[IG_PARAM_STATE].device},
+                 {IG_SPACE_GRAD, t->gradients.device},
+                 {IG_SPACE_ACCUM, t->accumulated.device},
+                 {IG_SPACE_MOMENT0, t->moments[0].device},
+                 {IG_SPACE_MOMENT1, t->moments[1].device},
+                 {IG_SPACE_MOMENT2, t->moments[2].device},
+                 {IG_SPACE_EMA, s->ema_memory[0].device},
+                 {IG_SPACE_EMA_STATE, s->ema_memory[1].device}};
     for (size_t k = 0; k < sizeof bases / sizeof *bases; k++)
       if (bases[k].base)
         IG_TRY(ig_plan_bind(p, bases[k].space, bases[k].base));
   }
-  IG_TRY(ig_plan_set_io(t->step_plan, t->io.loss, &t->loss_sum));
-  IG_TRY(ig_plan_set_io(t->step_plan, t->io.weight, &t->loss_weight));
-  if (t->io.class_weights)
-    IG_TRY(ig_plan_set_io(t->step_plan, t->io.class_weights, (void *)t->o->class_weights));
-  IG_TRY(ig_plan_set_io(t->update_plan, t->opt_io.hyper, t->hyper));
-  IG_TRY(ig_plan_set_io(t->update_plan, t->opt_io.seg_start, t->seg_start));
-  IG_TRY(ig_plan_set_io(t->update_plan, t->opt_io.seg_attr, t->seg_attr));
-  IG_TRY(ig_plan_set_io(t->update_plan, t->opt_io.norm, &t->norm));
-  return ig_plan_set_io(t->update_plan, t->opt_io.gscale, t->gscale);
+  return ig_trainer_step_bind(t);
 }
 
 void ig_trainer_release(ig_trainer *t) {
@@ -284,12 +280,13 @@ void ig_trainer_release(ig_trainer *t) {
   drop_plans(t);
   ig_evaluator_destroy(t->evaluator);
   if (t->session) {
-    ig_free_pages(t->gradients, flat_bytes(t));
-    ig_free_pages(t->accumulated, flat_bytes(t));
-    for (int i = 0; i < IG_MAX_MOMENTS; i++)
-      ig_free_pages(t->moments[i], flat_bytes(t));
+    ig_device *dev = t->session->device;
+    ig_mirror *all[] = {&t->gradients, &t->accumulated, &t->state_before, &t->seg_start,
+                        &t->seg_attr,  &t->moments[0],  &t->moments[1],   &t->moments[2]};
+    ig_trainer_step_destroy(t);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+      ig_mirror_destroy(dev, all[i]);
   }
-  ig_free(t->state_before);
   ig_loader_destroy(t->loader);
   (void)!ig_trainer_log_flush(t, true);
   ig_events_close(t->events);

@@ -109,12 +109,12 @@ ig_status ig_trainer_log_step(ig_trainer *t) {
   double flops_rate = seconds > 0 ? flops / seconds : 0;
   json_t *line = json_pack(
       "{s:I, s:I, s:s, s:o, s:f, s:o, s:f, s:o, s:o, s:o, s:o, s:o, s:f}", "step", (json_int_t)t->step, "epoch",
-      (json_int_t)ig_trainer_epoch(t), "split", "train", "loss", number(loss), "lr", (double)t->hyper[0], "grad_norm",
-      number(t->norm), "loss_scale", 1.0, "samples_per_second", number(rate), "data_wait", number(waited),
-      "checkpoint_wait", number(saving), "gflops", number(flops_rate * 1e-9), "mfu",
-      t->peak_flops > 0 ? number(flops_rate / t->peak_flops) : json_null(), "seconds", ig_trainer_seconds(t));
+      (json_int_t)ig_trainer_epoch(t), "split", "train", "loss", number(loss), "lr", (double)t->lr, "grad_norm",
+      number((double)t->result.norm[0]), "loss_scale", (double)t->result.scaler[IG_SCALER_SCALE], "samples_per_second",
+      number(rate), "data_wait", number(waited), "checkpoint_wait", number(saving), "gflops", number(flops_rate * 1e-9),
+      "mfu", t->peak_flops > 0 ? number(flops_rate / t->peak_flops) : json_null(), "seconds", ig_trainer_seconds(t));
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/loss", loss));
-  IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/lr", t->hyper[0]));
+  IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/lr", (float)t->lr));
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/samples_per_second", rate));
   t->shown_rate = rate;
   t->shown_wait = waited;
@@ -203,7 +203,7 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
   if (!t->best.exists)
     IG_GOTO(ig_trainer_save_best(t));
   if (t->evaluator) {
-    IG_GOTO(ig_weights_load(t->weights_path, t->o->session.model, &s->params, s->buffers,
+    IG_GOTO(ig_session_load(s, t->weights_path, t->o->session.model,
                             &(ig_weights_options){.size = sizeof(ig_weights_options)}, &(ig_weights_report){0}));
     IG_GOTO(ig_evaluator_refresh(t->evaluator, false));
     IG_GOTO(ig_evaluate(t->evaluator, t->o->data, IG_PART_VAL, t->o->eval_crop_ratio, t->o->loader_threads, false,

@@ -48,7 +48,7 @@ static ig_status make_rows(const ig_trainer *t, rows *r) {
       for (int m = 0; m < t->n_moments; m++) {
         char *name = r->names[r->n_names++];
         snprintf(name, sizeof *r->names, "moment%d/%s", m, p->name);
-        add(r, p, "moments", name, t->moments[m] ? t->moments[m] + p->offset : NULL, true);
+        add(r, p, "moments", name, t->moments[m].host ? (float *)t->moments[m].host + p->offset : NULL, true);
       }
     if (t->o->ema > 0 && trainable)
       add(r, p, "ema", p->name, s->ema ? s->ema + p->offset : NULL, false);
@@ -94,7 +94,16 @@ static ig_weights_info info_of(const ig_trainer *t) {
 
 static void warn_line(void *user, const char *text) { ig_trainer_line(user, "warning: %s", text); }
 
+// The device's state as the host's files see it.
+static ig_status pull(ig_trainer *t) {
+  IG_TRY(ig_session_pull(t->session));
+  for (int m = 0; m < t->n_moments; m++)
+    IG_TRY(ig_mirror_pull(t->session->device, &t->moments[m]));
+  return IG_OK;
+}
+
 static ig_status start_save(ig_trainer *t) {
+  IG_TRY(pull(t));
   rows r;
   char *choices = NULL, *state = NULL, *about = NULL;
   json_t *json = NULL;
@@ -111,7 +120,7 @@ static ig_status start_save(ig_trainer *t) {
                    t->best.loss, "seconds", ig_trainer_seconds(t), "last_loss", t->last_loss, "model",
                    t->o->session.model->name, "dataset", t->o->data->fingerprint, "choices", choices, "config",
                    t->o->args_yaml ? t->o->args_yaml : "", "seed", (json_int_t)t->o->session.seed, "total_steps",
-                   (json_int_t)t->total_steps, "loss_scale", 1.0);
+                   (json_int_t)t->total_steps, "loss_scale", (double)t->result.scaler[IG_SCALER_SCALE]);
   if (json && !json_object_set_new(json, "info", json_loads(about, 0, NULL)))
     state = json_dumps(json, JSON_COMPACT);
   if (!state)
@@ -206,6 +215,7 @@ static ig_status read_state(ig_trainer *t, const char *text, const char *path) {
   t->best.epoch = json_integer_value(json_object_get(best, "epoch"));
   t->best.score = json_number_value(json_object_get(best, "score"));
   t->best.loss = json_number_value(json_object_get(best, "loss"));
+  t->loss_scale = json_number_value(json_object_get(j, "loss_scale"));
   t->seconds_before = json_number_value(json_object_get(j, "seconds"));
   t->last_loss = json_number_value(json_object_get(j, "last_loss"));
 done:
@@ -235,6 +245,10 @@ ig_status ig_trainer_restore(ig_trainer *t, const char *from, bool walk_back) {
       n *= (size_t)row->dims[d];
     IG_GOTO(ig_ckpt_read(reader, row->group, row->name, (void *)row->data, n * sizeof(float)));
   }
+  IG_GOTO(ig_session_push(t->session));
+  for (int m = 0; m < t->n_moments; m++)
+    IG_GOTO(ig_mirror_push(t->session->device, &t->moments[m]));
+  IG_GOTO(ig_trainer_set_scaler(t, t->loss_scale));
   snprintf(t->uuid, sizeof t->uuid, "%s", ig_ckpt_run_uuid(reader));
   t->saved_step = t->step;
 done:
@@ -243,8 +257,9 @@ done:
   return status;
 }
 
-static ig_status write_best(const ig_trainer *t) {
-  const ig_session *s = t->session;
+static ig_status write_best(ig_trainer *t) {
+  ig_session *s = t->session;
+  IG_TRY(ig_session_pull(s));
   const bool ema = t->o->ema > 0;
   const float *buffers[IG_N_PARAM_KINDS] = {
       [IG_PARAM_TRAINABLE] = ema ? s->ema : s->buffers[IG_PARAM_TRAINABLE],

@@ -84,7 +84,7 @@ ig_loss ig_trainer_add_loss(ig_trainer *t, ig_graph *g, ig_tensor *logits) {
   return ig_mse_loss(g, "loss", logits, t->io.targets, t->io.weights);
 }
 
-ig_status ig_trainer_set_targets(ig_trainer *t, const ig_batch *b) {
+ig_status ig_trainer_make_targets(ig_trainer *t, const ig_batch *b, const float **out) {
   const ig_head *h = &t->head;
   const size_t k = (size_t)h->n;
   if (!t->targets)
@@ -94,7 +94,8 @@ ig_status ig_trainer_set_targets(ig_trainer *t, const ig_batch *b) {
       const float x = b->targets[i * k + c];
       t->targets[i * k + c] = b->weights[i] == 0 ? 0 : h->mean ? (x - h->mean[c]) / h->std[c] : x;
     }
-  return ig_plan_set_io(t->step_plan, t->io.targets, t->targets);
+  *out = t->targets;
+  return IG_OK;
 }
 
 // Numbers with spaces between, or the names of the labels that hold.

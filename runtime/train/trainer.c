@@ -57,66 +57,48 @@ static ig_status open_loader(ig_trainer *t) {
                           &t->loader);
 }
 
-// Forward and backward of all micro-batches of a step; *weight: loss weight of them together.
-static ig_status run_micro_batches(ig_trainer *t, double *loss, double *weight) {
-  int n = t->o->accumulate > 1 ? t->o->accumulate : 1;
-  *loss = *weight = 0;
-  if (n > 1)
-    memset(t->accumulated, 0, (size_t)t->session->params.count[IG_PARAM_TRAINABLE] * sizeof(float));
+// One step, started; its result is looked at by settle().
+static ig_status step(ig_trainer *t) {
+  const ig_train_options *o = t->o;
+  const int n = o->accumulate > 1 ? o->accumulate : 1;
   for (int i = 0; i < n; i++) {
     const ig_batch *b;
+    IG_TRY(ig_trainer_unstage(t));
     IG_TRY(ig_loader_next(t->loader, &b));
-    const struct {
-      const ig_tensor *tensor;
-      void *address;
-    } io[] = {{t->io.pictures, b->pictures}, {t->io.aug, b->aug}, {t->io.partner, b->partner},
-              {t->io.labels, b->labels},     {t->io.lam, b->lam}, {t->io.second_labels, b->second_labels},
-              {t->io.weights, b->weights}};
-    for (size_t k = 0; k < sizeof io / sizeof *io; k++)
-      if (io[k].tensor)  // each task has its own
-        IG_TRY(ig_plan_set_io(t->step_plan, io[k].tensor, io[k].address));
-    if (t->io.targets)
-      IG_TRY(ig_trainer_set_targets(t, b));
-    IG_TRY(ig_plan_run(t->step_plan, NULL));
-    if (n > 1)
-      IG_TRY(ig_plan_run(t->sum_plan, NULL));
-    *loss += t->loss_sum;
-    *weight += t->loss_weight;
+    IG_TRY(ig_trainer_micro_batch(t, b, i));
   }
-  return IG_OK;
-}
-
-// One step. A loss or gradient that is not finite changes nothing but the position.
-static ig_status step(ig_trainer *t, bool *bad) {
-  const ig_train_options *o = t->o;
-  ig_session *s = t->session;
-  size_t state_bytes = (size_t)s->params.count[IG_PARAM_STATE] * sizeof(float);
-  double loss, weight;
-  memcpy(t->state_before, s->buffers[IG_PARAM_STATE], state_bytes);
-  IG_TRY(run_micro_batches(t, &loss, &weight));
-  double decay = o->ema;
-  double ramp = (1 + (double)t->updates) / (10 + (double)t->updates);
-  if (ramp < decay)
-    decay = ramp;
-  ig_optimizer_fill_hyper(ig_schedule_lr(&o->schedule, t->step), t->updates + 1, weight > 0 ? 1 / weight : 0, decay,
-                          t->hyper);
-  *bad = !isfinite(loss);
-  if (!*bad && weight > 0) {
-    IG_TRY(ig_plan_run(t->update_plan, NULL));
-    *bad = t->gscale[1] >= 1;
-  }
-  if (*bad)
-    memcpy(s->buffers[IG_PARAM_STATE], t->state_before, state_bytes);
-  else if (weight > 0)
-    t->updates++;
+  IG_TRY(ig_trainer_update(t, ig_schedule_lr(&o->schedule, t->step)));
   t->step++;
   t->position += o->batch;
   t->window_samples += o->batch;
-  if (!*bad) {
-    t->window_loss += loss;
-    t->window_weight += weight;
-  }
   return IG_OK;
+}
+
+// Results of started steps but the last `leave`. *bad: one had a loss or gradients that are not finite; it changed
+// nothing but the position. With a loss scale an overflow of gradients is no such step: the scale falls.
+static ig_status settle(ig_trainer *t, int leave, bool *bad) {
+  bool one;
+  *bad = false;
+  for (;;) {
+    IG_TRY(ig_trainer_take(t, leave, &one));
+    if (!one)
+      return IG_OK;
+    const ig_step_words *r = &t->result;
+    const double loss = (double)r->totals[IG_TOTAL_LOSS], weight = (double)r->totals[IG_TOTAL_WEIGHT];
+    const bool skipped = r->gscale[IG_GSCALE_SKIP] >= 1, scaled = r->scaler[IG_SCALER_SCALE] != 1;
+    t->updates = (int64_t)r->scaler[IG_SCALER_UPDATES];
+    if (skipped && weight > 0 && !(scaled && isfinite(loss))) {
+      *bad = true;
+      if (t->session->compute == IG_F16 && isfinite(loss))
+        return ig_fail(IG_ERR_NUMERIC,
+                       "step %lld: gradients are not finite even at the least loss scale of 1; lower lr=, or use "
+                       "precision=bf16 or fp32",
+                       (long long)t->step);
+    } else if (isfinite(loss)) {
+      t->window_loss += loss;
+      t->window_weight += weight;
+    }
+  }
 }
 
 // Back to the last checkpoint, where there is one and it was not tried too often; else the end. why: "the loss was not
@@ -143,11 +125,12 @@ static ig_status fall_back(ig_trainer *t, const char *why) {
   return ig_loader_seek(t->loader, t->position);
 }
 
-// The first pictures of the batch that was just used.
+// The first pictures of the batch whose result was just looked at.
 static void name_batch(const ig_trainer *t, char *out, size_t n) {
+  const int64_t begin = t->position - t->o->batch * (1 + t->launched - t->taken);
   size_t at = 0;
   for (int64_t i = 0; i < t->o->batch && i < 4 && at < n; i++) {
-    uint64_t sample = ig_loader_sample_at(t->loader, t->position - t->o->batch + i);
+    uint64_t sample = ig_loader_sample_at(t->loader, begin + i);
     char quoted[IG_QUOTE_BYTES];
     at += (size_t)snprintf(out + at, n - at, "%s%s", i ? ", " : "", ig_quote(quoted, t->o->data->samples[sample].name));
   }
@@ -218,6 +201,8 @@ static int64_t epochs_per_evaluation(const ig_trainer *t) {
   return epochs > 40 ? epochs / 40 : 1;
 }
 
+static bool runs_ahead(const ig_trainer *t) { return t->session->device->ops->capture_begin != NULL; }
+
 static bool should_save(const ig_trainer *t) {
   const ig_train_options *o = t->o;
   if (t->retry_ns && ig_now_ns() >= t->retry_ns)
@@ -233,19 +218,21 @@ static ig_status loop(ig_trainer *t) {
   while (t->step < t->total_steps) {
     int64_t epoch = ig_trainer_epoch(t);
     bool bad, returned = false;
-    IG_TRY(step(t, &bad));
+    IG_TRY(step(t));
+    const int64_t now = ig_trainer_epoch(t);
+    const bool last = t->step >= t->total_steps, logged = t->step % log_every == 0 || last;
+    bool evaluated = t->evaluator && (last || now / every != epoch / every);
+    // A GPU computes on while the host prepares; what is to be logged, evaluated or saved is waited for.
+    IG_TRY(settle(t, logged || evaluated || should_save(t) || !runs_ahead(t) ? 0 : 1, &bad));
     if (bad)
       IG_TRY(handle_bad(t, &returned));
     else
       t->bad_in_a_row = 0;
     if (returned)
       continue;  // at an earlier step, which is logged and saved already
-    bool last = t->step >= t->total_steps;
-    if (t->step % log_every == 0 || last)
+    if (logged)
       IG_TRY(ig_trainer_log_step(t));
     ig_trainer_show(t, last);
-    int64_t now = ig_trainer_epoch(t);
-    bool evaluated = t->evaluator && (last || now / every != epoch / every);
     if (evaluated)
       IG_TRY(evaluate(t, &returned));
     if (returned)
@@ -254,6 +241,8 @@ static ig_status loop(ig_trainer *t) {
     bool out_of_time = o->time_limit > 0 && (double)(ig_now_ns() - t->started_ns) * 1e-9 >= o->time_limit;
     bool patient = !(evaluated && o->patience > 0 && t->evaluations_since_best >= o->patience);
     bool end = last || stop || out_of_time || !patient;
+    if (end)
+      IG_TRY(settle(t, 0, &bad));  // asked to stop: the step under way may be skipped, which harms nothing
     IG_TRY(ig_trainer_collect(t, false));
     if (end || (should_save(t) && !t->bad_in_a_row))  // weights that only give NaN are nothing to go back to
       IG_TRY(ig_trainer_save(t, end));
@@ -338,7 +327,7 @@ static ig_status start(ig_trainer *t, bool resume) {
   IG_TRY(refuse_folder(t, ig_ckpt_probe(t->checkpoints, bytes * (uint64_t)(keep + 1) + bytes)));
   if (o->weights && !resume) {
     ig_weights_report report = {0};
-    IG_TRY(ig_weights_load(o->weights, o->session.model, &s->params, s->buffers,
+    IG_TRY(ig_session_load(s, o->weights, o->session.model,
                            &(ig_weights_options){.size = sizeof(ig_weights_options),
                                                  .fresh_head = o->fresh_head,
                                                  .ema = true,

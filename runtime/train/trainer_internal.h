@@ -3,7 +3,9 @@
 #ifndef IG_TRAIN_TRAINER_INTERNAL_H
 #define IG_TRAIN_TRAINER_INTERNAL_H
 
+#include "kernels/optim_util/optim_util.h"
 #include "kernels/softmax_xent/softmax_xent.h"
+#include "kernels/train_step/train_step.h"
 #include "runtime/base/text.h"
 #include "runtime/ckpt/lock.h"
 #include "runtime/ckpt/writer.h"
@@ -18,6 +20,19 @@ typedef struct ig_best {
   double score;  // larger is better
   double loss;
 } ig_best;
+
+// The scalars of a step, as they lie in device memory and come back from it.
+typedef struct ig_step_words {
+  _Alignas(64) float hyper[IG_N_HYPER];
+  _Alignas(64) float totals[IG_N_TOTALS];
+  _Alignas(64) float scaler[IG_N_SCALER];
+  _Alignas(64) float gscale[IG_N_GSCALE];
+  _Alignas(64) float norm[1];
+} ig_step_words;
+
+// Inputs of the step plan: at most this many tensors; two sets, so that one is filled while the other is used.
+#define IG_MAX_INPUTS 10
+#define IG_IN_FLIGHT  2
 
 typedef struct ig_trainer {
   const ig_train_options *o;
@@ -36,15 +51,27 @@ typedef struct ig_trainer {
   ig_evaluator *evaluator;
   struct {
     ig_tensor *pictures, *aug, *partner, *labels, *second_labels, *lam, *targets, *weights, *class_weights, *loss,
-        *weight;
+        *weight, *totals, *scale;
   } io;
   ig_optimizer_io opt_io;
   int n_moments;
-  float *gradients, *accumulated, *moments[IG_MAX_MOMENTS];
-  int64_t *seg_start;
-  float *seg_attr;
-  float hyper[8], norm, gscale[2], loss_sum, loss_weight;
-  float *state_before;  // BatchNorm statistics before the step: put back when the step is skipped
+  ig_mirror gradients, accumulated, moments[IG_MAX_MOMENTS];
+  ig_mirror state_before;  // BatchNorm statistics before the step: put back when the step is skipped
+  ig_mirror seg_start, seg_attr, class_weights;
+  // train_step.c
+  ig_mirror words;                    // ig_step_words
+  ig_step_words *sent[IG_IN_FLIGHT];  // staging: hyper on its way in, all words on their way out
+  ig_event *came[IG_IN_FLIGHT];       // all words of a step are in its `sent`
+  int64_t launched, taken;            // steps started, and steps whose result was looked at
+  int64_t sizes[IG_IN_FLIGHT];        // samples of each
+  ig_mirror inputs[IG_MAX_INPUTS], staged[IG_MAX_INPUTS];
+  ig_stream *copies;        // of inputs to the device
+  ig_event *copied, *used;  // inputs are staged; the staged ones were taken over
+  void *captured;           // the whole step, replayable; NULL before the second step and where there is none
+  bool eager;               // never replays: for times of nodes
+  ig_step_words result;     // of the last step that was looked at
+  double lr;                // of the last step that was started
+  double loss_scale;        // of a checkpoint that is read
 
   // What a checkpoint holds.
   int64_t step;      // steps done, skipped ones included
@@ -87,8 +114,22 @@ ig_status ig_trainer_find_best(ig_trainer *t, const char *from);
 ig_status ig_trainer_set_task(ig_trainer *t);
 // The loss of logits: inputs of the step graph in t->io.
 ig_loss ig_trainer_add_loss(ig_trainer *t, ig_graph *g, ig_tensor *logits);
-ig_status ig_trainer_set_targets(ig_trainer *t, const ig_batch *b);
+// A batch's targets as the loss takes them; valid until the next call.
+ig_status ig_trainer_make_targets(ig_trainer *t, const ig_batch *b, const float **out);
 ig_status ig_trainer_write_predictions(ig_trainer *t, const ig_scores *scores);
+// train_step.c
+ig_status ig_trainer_step_create(ig_trainer *t);
+void ig_trainer_step_destroy(ig_trainer *t);
+ig_status ig_trainer_step_bind(ig_trainer *t);
+// Before the loader may reuse what it gave last.
+ig_status ig_trainer_unstage(ig_trainer *t);
+// Puts a step's first micro-batch on the way; then the others, then the update.
+ig_status ig_trainer_micro_batch(ig_trainer *t, const ig_batch *b, int index);
+ig_status ig_trainer_update(ig_trainer *t, double lr);
+// Results of started steps, oldest first, while more than `leave` are not looked at: in t->result. *one: there was one.
+ig_status ig_trainer_take(ig_trainer *t, int leave, bool *one);
+// Anew from t->updates: after a restore.
+ig_status ig_trainer_set_scaler(ig_trainer *t, double scale);
 // train_build.c
 ig_status ig_trainer_build(ig_trainer *t);
 void ig_trainer_release(ig_trainer *t);

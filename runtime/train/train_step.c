@@ -1,0 +1,211 @@
+// A step on the device: inputs there, forward and backward of the micro-batches, update, result back. Rule: the host
+// starts a step without waiting for the one before; what decides a step is in device memory (kernels/train_step).
+//
+// On a GPU a batch is copied to `staged` on a stream of its own while the step before computes, taken over into
+// `inputs` on the main stream, and the step itself is one captured graph from its second time on. On a CPU all copies
+// are nothing, and the loader's memory is the input.
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/train/trainer_internal.h"
+
+typedef struct input {
+  const ig_tensor *tensor;
+  const void *host;
+} input;
+
+static bool on_cpu(const ig_trainer *t) { return t->session->device->caps.kind == IG_DEVICE_CPU; }
+static ig_device *device_of(const ig_trainer *t) { return t->session->device; }
+
+static size_t bytes_of(const ig_tensor *t) { return (size_t)ig_shape_count(&t->shape) * ig_dtype_bytes(t->dtype); }
+
+ig_status ig_trainer_step_create(ig_trainer *t) {
+  ig_device *dev = device_of(t);
+  if (t->words.device)
+    return IG_OK;
+  IG_TRY(ig_mirror_create(dev, sizeof(ig_step_words), false, "scalars of a step", &t->words));
+  for (int i = 0; i < IG_IN_FLIGHT; i++) {
+    IG_TRY(dev->ops->host_alloc(dev, sizeof(ig_step_words), (void **)&t->sent[i]));
+    IG_TRY(dev->ops->event_create(dev, &t->came[i]));
+  }
+  IG_TRY(dev->ops->stream_create(dev, &t->copies));
+  IG_TRY(dev->ops->event_create(dev, &t->copied));
+  return dev->ops->event_create(dev, &t->used);
+}
+
+static void drop_capture(ig_trainer *t) {
+  if (t->captured)
+    device_of(t)->ops->capture_destroy(device_of(t), t->captured);
+  t->captured = NULL;
+}
+
+void ig_trainer_step_destroy(ig_trainer *t) {
+  ig_device *dev = device_of(t);
+  drop_capture(t);
+  ig_mirror_destroy(dev, &t->words);
+  ig_mirror_destroy(dev, &t->class_weights);
+  for (int i = 0; i < IG_IN_FLIGHT; i++) {
+    if (t->sent[i])
+      dev->ops->host_free(dev, t->sent[i], sizeof(ig_step_words));
+    if (t->came[i])
+      dev->ops->event_destroy(dev, t->came[i]);
+  }
+  for (int i = 0; i < IG_MAX_INPUTS; i++) {
+    ig_mirror_destroy(dev, &t->inputs[i]);
+    ig_mirror_destroy(dev, &t->staged[i]);
+  }
+  if (t->copied)
+    dev->ops->event_destroy(dev, t->copied);
+  if (t->used)
+    dev->ops->event_destroy(dev, t->used);
+  if (t->copies)
+    dev->ops->stream_destroy(dev, t->copies);
+}
+
+ig_status ig_trainer_set_scaler(ig_trainer *t, double scale) {
+  ig_device *dev = device_of(t);
+  float *scaler = t->result.scaler;
+  memset(&t->result, 0, sizeof t->result);
+  scaler[IG_SCALER_SCALE] = t->session->compute != IG_F16 ? 1 : scale > 0 ? (float)scale : 65536;
+  scaler[IG_SCALER_UPDATES] = (float)t->updates;
+  t->launched = t->taken = 0;
+  IG_TRY(dev->ops->copy_in(dev, (char *)t->words.device + offsetof(ig_step_words, scaler), scaler,
+                           sizeof t->result.scaler, NULL));
+  return dev->ops->stream_wait(dev, NULL);
+}
+
+ig_status ig_trainer_step_bind(ig_trainer *t) {
+  ig_device *dev = device_of(t);
+  ig_step_words *w = t->words.device;
+  const struct {
+    ig_plan *plan;
+    const ig_tensor *tensor;
+    void *address;
+  } io[] = {{t->step_plan, t->io.totals, w->totals},
+            {t->step_plan, t->io.scale, &w->scaler[IG_SCALER_SCALE]},
+            {t->update_plan, t->opt_io.hyper, w->hyper},
+            {t->update_plan, t->opt_io.totals, w->totals},
+            {t->update_plan, t->opt_io.scaler, w->scaler},
+            {t->update_plan, t->opt_io.state_before, t->state_before.device},
+            {t->update_plan, t->opt_io.seg_start, t->seg_start.device},
+            {t->update_plan, t->opt_io.seg_attr, t->seg_attr.device},
+            {t->update_plan, t->opt_io.norm, w->norm},
+            {t->update_plan, t->opt_io.gscale, w->gscale}};
+  drop_capture(t);
+  for (size_t i = 0; i < sizeof io / sizeof *io; i++)
+    if (io[i].tensor)
+      IG_TRY(ig_plan_set_io(io[i].plan, io[i].tensor, io[i].address));
+  if (t->io.class_weights) {
+    IG_TRY(ig_mirror_create(dev, bytes_of(t->io.class_weights), true, "class weights", &t->class_weights));
+    memcpy(t->class_weights.host, t->o->class_weights, t->class_weights.bytes);
+    IG_TRY(ig_mirror_push(dev, &t->class_weights));
+    IG_TRY(ig_plan_set_io(t->step_plan, t->io.class_weights, t->class_weights.device));
+  }
+  return ig_trainer_set_scaler(t, t->result.scaler[IG_SCALER_SCALE]);
+}
+
+ig_status ig_trainer_unstage(ig_trainer *t) {
+  return on_cpu(t) ? IG_OK : device_of(t)->ops->event_wait(device_of(t), t->copied);
+}
+
+// On a CPU the plan reads what the loader wrote; on a GPU it is sent ahead of the step.
+static ig_status stage(ig_trainer *t, const input *in, int n) {
+  ig_device *dev = device_of(t);
+  IG_TRY(dev->ops->event_order(dev, t->copies, t->used));
+  for (int i = 0; i < n; i++) {
+    if (!in[i].tensor)
+      continue;
+    if (on_cpu(t)) {
+      IG_TRY(ig_plan_set_io(t->step_plan, in[i].tensor, (void *)in[i].host));
+      continue;
+    }
+    if (!t->inputs[i].device) {
+      IG_TRY(ig_mirror_create(dev, bytes_of(in[i].tensor), false, in[i].tensor->name, &t->inputs[i]));
+      IG_TRY(ig_mirror_create(dev, bytes_of(in[i].tensor), false, in[i].tensor->name, &t->staged[i]));
+      IG_TRY(ig_plan_set_io(t->step_plan, in[i].tensor, t->inputs[i].device));
+    }
+    IG_TRY(dev->ops->copy_in(dev, t->staged[i].device, in[i].host, t->staged[i].bytes, t->copies));
+  }
+  if (on_cpu(t))
+    return IG_OK;
+  IG_TRY(dev->ops->event_record(dev, t->copied, t->copies));
+  IG_TRY(dev->ops->event_order(dev, NULL, t->copied));
+  for (int i = 0; i < n; i++)
+    if (in[i].tensor)
+      IG_TRY(dev->ops->copy(dev, t->inputs[i].device, t->staged[i].device, t->staged[i].bytes, NULL));
+  return dev->ops->event_record(dev, t->used, NULL);
+}
+
+// What goes before the first micro-batch.
+static ig_status open_step(ig_trainer *t) {
+  ig_device *dev = device_of(t);
+  ig_step_words *w = t->words.device;
+  const ig_mirror *state = &t->session->memory[IG_PARAM_STATE];
+  IG_TRY(dev->ops->fill(dev, w->totals, 0, sizeof w->totals, NULL));
+  if (t->accumulated.device)
+    IG_TRY(dev->ops->fill(dev, t->accumulated.device, 0, t->accumulated.bytes, NULL));
+  return dev->ops->copy(dev, t->state_before.device, state->device, state->bytes, NULL);
+}
+
+static ig_status run_micro_batch(ig_trainer *t, int index) {
+  if (index == 0)
+    IG_TRY(open_step(t));
+  IG_TRY(ig_plan_run(t->step_plan, NULL));
+  return t->sum_plan ? ig_plan_run(t->sum_plan, NULL) : IG_OK;
+}
+
+// From the second step on: the first is where lazy loading and stable weights have their place.
+static bool replays(const ig_trainer *t) {
+  return device_of(t)->ops->capture_begin && t->launched > 0 && !t->sum_plan && !t->eager;
+}
+
+ig_status ig_trainer_micro_batch(ig_trainer *t, const ig_batch *b, int index) {
+  const float *targets = NULL;
+  if (t->io.targets)
+    IG_TRY(ig_trainer_make_targets(t, b, &targets));
+  const input in[] = {{t->io.pictures, b->pictures}, {t->io.aug, b->aug}, {t->io.partner, b->partner},
+                      {t->io.labels, b->labels},     {t->io.lam, b->lam}, {t->io.second_labels, b->second_labels},
+                      {t->io.weights, b->weights},   {t->io.targets, targets}};
+  IG_TRY(stage(t, in, (int)(sizeof in / sizeof *in)));
+  return replays(t) ? IG_OK : run_micro_batch(t, index);  // the captured step holds it
+}
+
+// The step from its second time on, where nothing but memory changes between steps: recorded once, then replayed.
+static ig_status replay(ig_trainer *t) {
+  ig_device *dev = device_of(t);
+  if (!t->captured) {
+    IG_TRY(dev->ops->capture_begin(dev, NULL));
+    ig_status status = run_micro_batch(t, 0);
+    if (status == IG_OK)
+      status = ig_plan_run(t->update_plan, NULL);
+    ig_status ended = dev->ops->capture_end(dev, NULL, &t->captured);
+    IG_TRY(status);
+    IG_TRY(ended);
+  }
+  return dev->ops->capture_launch(dev, t->captured, NULL);
+}
+
+ig_status ig_trainer_update(ig_trainer *t, double lr) {
+  ig_device *dev = device_of(t);
+  ig_step_words *w = t->words.device, *sent = t->sent[t->launched % IG_IN_FLIGHT];
+  t->lr = lr;
+  ig_optimizer_fill_hyper(lr, 0, 0, 0, sent->hyper);
+  IG_TRY(dev->ops->copy_in(dev, w->hyper, sent->hyper, sizeof w->hyper, NULL));
+  IG_TRY(replays(t) ? replay(t) : ig_plan_run(t->update_plan, NULL));
+  IG_TRY(dev->ops->copy_out(dev, sent, w, sizeof *w, NULL));
+  IG_TRY(dev->ops->event_record(dev, t->came[t->launched % IG_IN_FLIGHT], NULL));
+  t->launched++;
+  return IG_OK;
+}
+
+ig_status ig_trainer_take(ig_trainer *t, int leave, bool *one) {
+  ig_device *dev = device_of(t);
+  *one = t->launched - t->taken > leave;
+  if (!*one)
+    return IG_OK;
+  const int slot = (int)(t->taken % IG_IN_FLIGHT);
+  IG_TRY(dev->ops->event_wait(dev, t->came[slot]));
+  t->result = *t->sent[slot];
+  t->taken++;
+  return IG_OK;
+}
