@@ -10,14 +10,15 @@
 //   image_size     the size of the weights where there are some; 32 for the models of 32 x 32; else the pictures' own
 //                  shorter side as a multiple of 32, 64 to 96 below 10,000 pictures, else to the model's size
 //   batch          16 below 500 pictures, 32 below 10,000, 64 below 40,000, else 128; at most a quarter of N
-//   epochs         fresh weights: as many as show 380 M pixels, 20 to 300; given weights: 30,000 pictures, 5 to 30
+//   epochs         fresh weights: as many as show 560 M pixels, 20 to 300; given weights: 30,000 pictures, 5 to 30
 //   optimizer      SGD with Nesterov momentum 0.9; lr 0.4 a 256 pictures (fresh), 0.02 (given), linear in batch;
 //                  regress: AdamW, lr 1e-3 a 256 pictures (given 2e-4), by its root (squares are too steep for SGD's
 //                  rate)
 //   weight decay   5e-4 (fresh), 1e-4 (given)
 //   schedule       cosine to 0 after a warm-up of 10 % of the steps
-//   augmentation   standard; light for given weights with fewer than 20 pictures a class; regress: nothing that moves
-//                  or scales the picture, as size and place may be what is measured
+//   augmentation   standard; light for given weights with fewer than 20 pictures a class; never turns or upside-down
+//                  flips, as direction may be the class; regress: nothing that moves or scales the picture, as size
+//                  and place may be what is measured
 //   label smoothing 0.1 (classify)
 //   ema            0.998 (it ramps up from the first step); off below 100 steps
 
@@ -43,15 +44,15 @@ static int image_size(const ig_facts *f) {
   return (int)between(64, (f->typical_side + 16) / 32 * 32, most);
 }
 
-static ig_status set_augment(ig_config *c, bool small_pictures, bool given, bool still) {
+static ig_status set_augment(ig_config *c, bool small_pictures, bool still) {
   static const struct {
     const char *crop, *crop_small, *jitter, *mixup, *cutmix, *erase;
     int flip;
   } levels[] = {
-      // none, light, standard, strong: the order of the key's words. Pictures of 32 x 32 lose more by a small crop.
+      // none, light, standard, strong: the order of the key's words.
       {"1,1", "1,1", "0", "0", "0", "0", 0},
-      {"0.7,1", "0.8,1", "0", "0", "0", "0", 1},
-      {"0.5,1", "0.6,1", "0.2", "0", "0", "0", 1},
+      {"0.8,1", "0.8,1", "0", "0", "0", "0", 1},
+      {"0.8,1", "0.6,1", "0.2", "0", "0", "0", 1},
       {"0.2,1", "0.5,1", "0.4", "0.2", "1", "0.25", 1},
   };
   int level = ig_config_choice(c, "augment");
@@ -66,12 +67,7 @@ static ig_status set_augment(ig_config *c, bool small_pictures, bool given, bool
   IG_TRY(set(c, "mixup", "%s", levels[level].mixup));
   IG_TRY(set(c, "cutmix", "%s", levels[level].cutmix));
   IG_TRY(set(c, "erase", "%s", levels[level].erase));
-  IG_TRY(set(c, "flip", "%d", levels[level].flip));
-  // Surfaces have no up and down; photographs do, and come with weights or in 32 x 32.
-  bool turns = level >= 2 && !small_pictures && !given && !still;
-  IG_TRY(set(c, "vflip", turns ? "1" : "0"));
-  IG_TRY(set(c, "transpose", turns ? "1" : "0"));
-  return set(c, "rotate", "0");
+  return set(c, "flip", "%d", levels[level].flip);
 }
 
 // Rate and decay of the optimizers, for fresh and for given weights, at a batch of `batch`.
@@ -110,7 +106,7 @@ ig_status ig_set_defaults(ig_config *c, const ig_facts *f) {
   int64_t pixels = ig_config_int(c, "image_size") * ig_config_int(c, "image_size");
   if (!ig_config_has_value(c, "steps"))
     IG_TRY(set(c, "epochs", "%lld",
-               (long long)(f->pretrained ? between(5, 30000 / n, 30) : between(20, 380000000 / pixels / n, 300))));
+               (long long)(f->pretrained ? between(5, 30000 / n, 30) : between(20, 560000000 / pixels / n, 300))));
   int64_t steps = ig_config_has_value(c, "steps") ? ig_config_int(c, "steps")
                                                   : (ig_config_int(c, "epochs") * n + batch - 1) / batch;
   IG_TRY(set_optimizer(c, f->pretrained, regress, batch));
@@ -119,7 +115,7 @@ ig_status ig_set_defaults(ig_config *c, const ig_facts *f) {
   IG_TRY(set(c, "clip", "0"));
   bool scarce = f->task == IG_TASK_CLASSIFY && f->n_classes > 0 && n / f->n_classes < 20;
   IG_TRY(set(c, "augment", f->pretrained && scarce ? "light" : "standard"));
-  IG_TRY(set_augment(c, ig_config_int(c, "image_size") <= 48, f->pretrained, regress));
+  IG_TRY(set_augment(c, ig_config_int(c, "image_size") <= 48, regress));
   IG_TRY(set(c, "label_smoothing", f->task == IG_TASK_CLASSIFY ? "0.1" : "0"));
   IG_TRY(set(c, "ema", steps >= 100 ? "0.998" : "0"));
   IG_TRY(set(c, "crop_ratio", "0"));

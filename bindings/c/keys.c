@@ -57,9 +57,9 @@ static const ig_key keys[] = {
     {"augment", IG_KEY_ENUM, "", NULL, RUN, "level of augmentation; each part is also a key of its own",
      "none|light|standard|strong"},
     {"flip", IG_KEY_BOOL, "", NULL, RUN, "left-right flips, every second picture"},
-    {"vflip", IG_KEY_BOOL, "", NULL, RUN, "upside-down flips, every second picture"},
-    {"transpose", IG_KEY_BOOL, "", NULL, RUN, "exchange of rows and columns, every second picture"},
-    {"rotate", IG_KEY_FLOAT, "degrees", NULL, RUN, "random rotation by up to", NULL, 0, 180},
+    {"vflip", IG_KEY_BOOL, "", "0", RUN, "upside-down flips, every second picture"},
+    {"transpose", IG_KEY_BOOL, "", "0", RUN, "exchange of rows and columns, every second picture"},
+    {"rotate", IG_KEY_FLOAT, "degrees", "0", RUN, "random rotation by up to", NULL, 0, 180},
     {"crop_scale", IG_KEY_FLOATS, "", NULL, RUN, "random crops of MIN,MAX of the area; 1: none", NULL, 0.01, 1},
     {"jitter", IG_KEY_FLOAT, "", NULL, RUN, "brightness, contrast and saturation change by up to this share", NULL, 0,
      1},
@@ -137,7 +137,7 @@ static const ig_key keys[] = {
      MAY},
     {"loader_threads", IG_KEY_INT, "", "auto", RUN, "threads that read pictures; auto: as many as threads", "auto", 1,
      1024, MAY},
-    {"samples", IG_KEY_INT, "pictures", "1200", V(DEMO), "pictures that the demo makes", NULL, 120, 1e6},
+    {"samples", IG_KEY_INT, "pictures", "1800", V(DEMO), "pictures that the demo makes", NULL, 120, 1e6},
 
     // predict, plan, keys.
     {"reject", IG_KEY_FLOAT, "", "0", V(PREDICT),

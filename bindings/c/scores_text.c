@@ -1,5 +1,5 @@
-// What train, eval and demo tell people at their end. Rule: it is read from the answer's JSON, so that both say the same;
-// figures of which a person needs none stay in the JSON.
+// What train, eval and demo tell people at their end. Rule: it is read from the answer's JSON, so that both say the
+// same; figures of which a person needs none stay in the JSON.
 #include <string.h>
 
 #include "bindings/c/call.h"
