@@ -572,7 +572,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t h) {
     end_capture(c);
   }
   wait_stream(s);
-  runtime().streams.erase(s);
+  auto &all = runtime().streams;
+  all.erase(std::find(all.begin(), all.end(), s));
   delete s;
   return sticky();
 }

@@ -80,10 +80,11 @@ struct Accessor {  // who touches words now: a lane, or a copy (w = nullptr)
 
 static void __attribute__((noinline)) conflict(const Accessor &x, u64 old, u64 word, bool old_write, Kind kind) {
   u32 op = op_of(old);
-  std::string me = x.w ? where(*x.w->b->f, x.w->pc) : x.what;
+  auto place_of = [&] { return x.w ? where(*x.w->b->f, x.w->pc) : std::string(x.what); };
   if (op != x.order.id) {
-    if (op <= x.order.floor || op_before(op, x.order.clock))
+    if (op_before(op, x.order.clock))
       return;
+    std::string me = place_of();
     report(x.wk, IG_SIM_STREAM, x.i ? (const void *)x.i : (const void *)x.what,
            "%s: %s of device memory that %s %s; nothing orders the two", me.c_str(), verb(kind), op_name(op).c_str(),
            old_write ? "writes" : "reads");
@@ -92,6 +93,7 @@ static void __attribute__((noinline)) conflict(const Accessor &x, u64 old, u64 w
   if (!x.w || (strong(old) && strong(x.stamp)) || acquired(*x.w->b, old))
     return;
   u32 pc = old & 0xffff;
+  std::string me = place_of();
   std::string place = pc < x.w->b->f->source.size() ? where(*x.w->b->f, pc) : "?";
   u32 other = block_of(old);
   auto *a = heap_find(HEAP + word * 4);
@@ -105,10 +107,13 @@ static inline void touch_word(const Accessor &x, u64 word, u32 bytes, Kind kind)
   Cell &c = g_heap.cells[word];
   u64 me = x.stamp | (u64)bytes << 16;
   bool write = kind != READ;
-  if (c.w && (c.w ^ me) >> 26 && (bytes_of(c.w) & bytes))
+  auto apart = [&](u64 s) {  // another operation that is not known to be over, or another block of this one
+    return s && (s ^ me) >> 26 && (op_of(s) > x.order.floor) && (bytes_of(s) & bytes);
+  };
+  if (apart(c.w))
     conflict(x, c.w, word, true, kind);
   if (write) {
-    if (c.r && (c.r ^ me) >> 26 && (bytes_of(c.r) & bytes))
+    if (apart(c.r))
       conflict(x, c.r, word, false, kind);
     c.w = (c.w ^ me) >> 26 ? me : me | (c.w & 15ull << 16);
     if (!(bytes_of(c.r) & ~bytes))
@@ -475,10 +480,11 @@ static void access_global(Warp &w, const Ins &i, u64 *a, u32 m, int n, Kind kind
 bool access(Warp &w, const Ins &i, Space sp, u64 *a, u32 m, int n, Kind kind) {
   Worker &k = *w.wk;
   if (sp == GENERIC) {
-    u32 shared = 0, local = 0;
+    u32 shared = 0, local = 0, param = 0;
     SIM_LANES(m, l) {
       shared |= (u32)(a[l] - SHARED_WINDOW < WINDOW_BYTES) << l;
       local |= (u32)(a[l] - LOCAL_WINDOW < WINDOW_BYTES) << l;
+      param |= (u32)(a[l] - PARAM_WINDOW < WINDOW_BYTES) << l;
     }
     SIM_LANES(shared, l) a[l] -= SHARED_WINDOW;
     SIM_LANES(local, l) a[l] -= LOCAL_WINDOW;
@@ -488,7 +494,10 @@ bool access(Warp &w, const Ins &i, Space sp, u64 *a, u32 m, int n, Kind kind) {
       access(w, i, SHARED, a, shared, n, kind);
     if (local)
       access(w, i, LOCAL, a, local, n, kind);
-    m &= ~(shared | local);
+    SIM_LANES(param, l) a[l] -= PARAM_WINDOW;
+    if (param)
+      access(w, i, PARAM, a, param, n, kind);
+    m &= ~(shared | local | param);
     if (m) {
       bool whole = access(w, i, GLOBAL, a, m, n, kind);
       return whole;
@@ -507,7 +516,7 @@ bool access(Warp &w, const Ins &i, Space sp, u64 *a, u32 m, int n, Kind kind) {
   } else {
     SIM_LANES(m, l) any |= a[l];
   }
-  if ((any & (n - 1)) && sp != PARAM) {
+  if (any & (n - 1)) {
     u32 bad = 0;
     SIM_LANES(m, l) bad |= (u32)((a[l] & (n - 1)) != 0) << l;
     u32 l0 = __builtin_ctz(bad);
@@ -557,9 +566,17 @@ bool access(Warp &w, const Ins &i, Space sp, u64 *a, u32 m, int n, Kind kind) {
         a[l] = (u64)k.sink;
       }
       return contiguous;
-    case PARAM:
-      SIM_LANES(m, l) a[l] += (u64)w.b->l->params;
+    case PARAM: {
+      u32 size = w.b->f->param_bytes;
+      SIM_LANES(m, l) if (a[l] + n > size || kind != READ) {
+        report(k, IG_SIM_BOUNDS, &i, "%s: %s of %d bytes at offset %llu of %u bytes of parameters; %s",
+               where(*w.b->f, w.pc).c_str(), verb(kind), n, (unsigned long long)a[l], size, thread_name(w, l).c_str());
+        set_fault(*w.b->l, FAULT_ADDRESS);
+        a[l] = (u64)k.sink;
+      }
+      else a[l] += (u64)w.b->l->params;
       return false;
+    }
     default:
       access_global(w, i, a, m, n, kind, contiguous);
       return contiguous;

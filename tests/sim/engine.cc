@@ -11,7 +11,7 @@ namespace sim {
 
 bool g_checks = false;
 int g_threads = 2;
-u64 g_limit = 200'000'000;
+u64 g_limit = DEFAULT_LIMIT;
 constexpr u64 WARP_SLICE = 200'000, BLOCK_SLICE = 4'000'000, SPIN = 50'000;
 
 void set_fault(Launch &l, Fault f) {

@@ -17,7 +17,8 @@ struct Dim {
 };
 
 // Generic addresses: device memory lies at its own (host) address; shared and local memory in windows.
-constexpr u64 SHARED_WINDOW = 0x100000000000, LOCAL_WINDOW = 0x110000000000, WINDOW_BYTES = 1 << 24;
+constexpr u64 SHARED_WINDOW = 0x100000000000, LOCAL_WINDOW = 0x110000000000, PARAM_WINDOW = 0x120000000000,
+              WINDOW_BYTES = 1 << 24;
 
 struct Report {
   ig_sim_kind kind;
@@ -155,6 +156,7 @@ struct Worker {
 
 extern bool g_checks;  // set between launches only
 extern int g_threads;
+constexpr u64 DEFAULT_LIMIT = 200'000'000;
 extern u64 g_limit;
 
 // engine.cc

@@ -474,7 +474,10 @@ bool decode_memory(Decoder &d, const Statement &s, Ins &i) {
     }
   } else if (n == "cvta") {
     bool to = s.has("to");
-    s64 window = s.has("shared") ? (s64)SHARED_WINDOW : s.has("local") ? (s64)LOCAL_WINDOW : 0;
+    s64 window = s.has("shared")  ? (s64)SHARED_WINDOW
+                 : s.has("local") ? (s64)LOCAL_WINDOW
+                 : s.has("param") ? (s64)PARAM_WINDOW
+                                  : 0;
     i.d = d.operand(o[0], 8);
     i.aux = 1;
     i.a = d.operand(o[1], 8);
@@ -482,7 +485,7 @@ bool decode_memory(Decoder &d, const Statement &s, Ins &i) {
     if (d.is_register(o[1], &w))
       i.aux = w == 8;
     i.disp = to ? -window : window;
-    i.fn = s.has("param") ? nullptr : op_cvta;
+    i.fn = op_cvta;
   } else if (n == "isspacep") {
     i.d = d.operand(o[0], 4);
     i.a = d.operand(o[1], 8);

@@ -348,6 +348,10 @@ bool Parser::symbol(std::string_view s, u64 *value) {
     *value = i->second.address;
     return true;
   }
+  if (auto i = params.find(s); i != params.end() && !depth) {
+    *value = i->second;
+    return true;
+  }
   return false;
 }
 

@@ -111,6 +111,7 @@ void ig_sim_checks(int on) {
   g_checks = on;
 }
 void ig_sim_threads(int n) { g_threads = n; }
+void ig_sim_limit(uint64_t n) { g_limit = n ? n : DEFAULT_LIMIT; }
 
 int ig_sim_reports(void) {
   std::lock_guard<std::mutex> hold(state().lock);

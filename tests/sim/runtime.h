@@ -30,7 +30,7 @@ struct Op {
   std::shared_ptr<const Work> work;
   std::vector<u8> staged;                  // copy of a pageable source
   std::vector<std::shared_ptr<Op>> after;  // what runs before
-  u32 id = 0;                              // for the checker
+  u32 id = 0, floor = 0, numbering = 0;    // for the checker
   Clock clock;
   bool done = false;
   u64 hash = 0;       // of a pinned source, when enqueued
@@ -85,7 +85,7 @@ struct Pinned {
 
 struct Runtime {
   std::recursive_mutex lock;
-  std::set<Stream *> streams;
+  std::vector<Stream *> streams;  // by number
   std::set<Event *> events;
   std::set<Graph *> graphs;
   std::set<GraphExec *> execs;

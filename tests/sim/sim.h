@@ -42,6 +42,7 @@ typedef struct ig_sim_counts {
 // Checks (off: bounds and alignment of global memory are always looked at, nothing else).
 void ig_sim_checks(int on);
 void ig_sim_threads(int n);
+void ig_sim_limit(uint64_t instructions);  // of a block, before it counts as hanging; 0 = the default
 // Reports since the last clear, in a fixed order. text lives until the next clear.
 int ig_sim_reports(void);
 ig_sim_kind ig_sim_report_kind(int k);

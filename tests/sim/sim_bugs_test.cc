@@ -186,6 +186,7 @@ TEST_F(Bugs, faults_stick) {
   const cudaError_t error[] = {
       cudaSuccess, cudaErrorLaunchFailure, cudaErrorAssert, cudaErrorIllegalAddress, cudaErrorLaunchTimeout,
       cudaSuccess, cudaErrorIllegalAddress};
+  ig_sim_limit(1'000'000);
   for (int bug = 0; bug <= 6; bug++) {
     std::string r = run([&] {
       Device<int> y(32), flag(std::vector<int>(1));

@@ -53,6 +53,7 @@ class SimTest : public testing::Test {
     ig_sim_fail(nullptr, 0, 0, 0);
     ig_sim_mutate(nullptr, 0);
     ig_sim_allow_clear();
+    ig_sim_limit(0);
     ig_sim_reset();
     ig_sim_clear();
   }

@@ -20,6 +20,7 @@ struct Entry16 {
 };
 static std::vector<Entry16> table(1);
 static u32 known_floor = 0;  // the host knows that all up to it are over
+static u32 numbering = 0;    // how often the numbers began anew
 
 bool op_before(u32 id, const Clock &now) {
   const Entry16 &e = table[id];
@@ -50,15 +51,18 @@ static void number(Op &o, u32 stream) {
   if (table.size() > 65000) {  // all numbers are used: everything runs, and they begin anew
     wait_all();
     check_forget();
-    table.resize(1);
-    known_floor = 0;
+    reset_operations();
   }
   o.id = table.size();
   table.push_back({stream, o.clock.at[stream], name_of(*o.work)});
 }
 
+// All operations up to this number were ordered before o when it was enqueued.
 static u32 floor_of(const Op &o) {
   u32 f = known_floor;
+  for (auto &a : o.after)
+    if (a->numbering == numbering)
+      f = std::max(f, a->floor);
   while (f + 1 < o.id && op_before(f + 1, o.clock))
     f++;
   return f;
@@ -113,7 +117,7 @@ static double run_kernel(Op &o) {
   l.block = w.block;
   l.dynamic = w.dynamic;
   l.params = w.params.data();
-  l.order = {o.id, floor_of(o), o.clock};
+  l.order = {o.id, o.floor, o.clock};
   ig_sim_counts n = run_launch(l);
   count_launch(w.kernel, n);
   if (l.fault && !runtime().sticky)
@@ -127,7 +131,7 @@ static double run_kernel(Op &o) {
 static double run_copy(Op &o) {
   const Work &w = *o.work;
   static Worker wk;
-  OpOrder order{o.id, floor_of(o), o.clock};
+  OpOrder order{o.id, o.floor, o.clock};
   const void *from = o.staged.empty() ? w.from : o.staged.data();
   bool to_device = on_device(w.to), from_device = on_device(w.from);
   if (g_checks) {
@@ -179,7 +183,7 @@ void run_op(const OpRef &o) {
         if (g_checks) {
           static Worker wk;
           wk.seen.clear();
-          check_range(wk, {o->id, floor_of(*o), o->clock}, (u64)w.to, w.n, true, "a memset of device memory");
+          check_range(wk, {o->id, o->floor, o->clock}, (u64)w.to, w.n, true, "a memset of device memory");
           take_reports(wk);
         }
         memset(w.to, w.value, w.n);
@@ -203,6 +207,17 @@ static void forget_done() {
     p.pop_front();
 }
 
+// Whether an operation that has not run reads these bytes of the host's (or writes them), or may.
+static bool waits_for_host(const void *p, size_t n, bool writes) {
+  for (auto &o : runtime().pending) {
+    const Work &w = *o->work;
+    const char *q = (const char *)(writes ? w.to : w.from);
+    if (!o->done && (w.kind == HOST || (w.kind == COPY && q < (const char *)p + n && q + w.n > (const char *)p)))
+      return true;
+  }
+  return false;
+}
+
 static OpRef add(u32 stream, Clock clock, std::vector<OpRef> after, std::shared_ptr<const Work> w) {
   Runtime &r = runtime();
   while (r.pending.size() > 1024) {  // the queue is full
@@ -219,6 +234,9 @@ static OpRef add(u32 stream, Clock clock, std::vector<OpRef> after, std::shared_
   o->clock.at[stream]++;
   if (o->work->kind != EMPTY)
     number(*o, stream);
+  o->numbering = numbering;
+  if (g_checks)
+    o->floor = floor_of(*o);
   if (o->work->kind == COPY) {
     const Work &c = *o->work;
     u64 start;
@@ -226,10 +244,10 @@ static OpRef add(u32 stream, Clock clock, std::vector<OpRef> after, std::shared_
     if (on_device(c.to) && !on_device(c.from)) {
       if (!pinned)
         o->staged.assign((const u8 *)c.from, (const u8 *)c.from + c.n);
-      else if (g_checks)
+      else if (g_checks && !waits_for_host(c.from, c.n, true))
         o->hash = hash(c.from, c.n);
     }
-    if (g_checks && !on_device(c.to))  // who reads it too early sees that
+    if (g_checks && !on_device(c.to) && !waits_for_host(c.to, c.n, false))  // who reads it too early sees that
       memset(c.to, 0xff, c.n);
   }
   r.pending.push_back(o);
@@ -302,7 +320,7 @@ Stream *new_stream(bool blocking) {
   Runtime &r = runtime();
   Stream *s = new Stream{r.n_streams++, blocking, nullptr, {}, nullptr, {}};
   s->clock = r.host;
-  r.streams.insert(s);
+  r.streams.push_back(s);
   return s;
 }
 
@@ -313,7 +331,7 @@ Stream *stream_of(cudaStream_t h) {
   if (!h || h == cudaStreamLegacy || h == cudaStreamPerThread)
     return r.legacy;
   auto *s = (Stream *)h;
-  return r.streams.count(s) ? s : nullptr;
+  return std::find(r.streams.begin(), r.streams.end(), s) != r.streams.end() ? s : nullptr;
 }
 
 // ---- graphs ----
@@ -412,6 +430,7 @@ const Pinned *find_pinned(const void *p, u64 *start) {
 void reset_operations() {
   table.resize(1);
   known_floor = 0;
+  numbering++;
 }
 
 }  // namespace sim

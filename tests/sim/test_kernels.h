@@ -29,6 +29,12 @@ void run_hand(int *y, int bug);
 void run_fault(int *y, int *flag, int bug);
 void run_add(int *y, const int *x, int n, int k, void *stream);
 
+void run_matrices(unsigned short *y, unsigned *registers, const unsigned short *x, int n, int trans_load,
+                  int trans_store);
+void run_movmatrix(unsigned *y, const unsigned *x);
+void run_copies(unsigned char *y, const unsigned char *x, int some);
+void run_gemm(float *C, const void *A, const void *B, int M, int N, int K);
+
 #ifdef __cplusplus
 }
 #endif
