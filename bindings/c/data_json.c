@@ -210,6 +210,7 @@ done:
 static ig_status text_groups(const ig_quality *q, size_t rows, ig_text *t) {
   if (q->n_groups == 0)
     return IG_OK;
+  char name[IG_QUOTE_BYTES];
   IG_TRY(ig_text_addf(t, "\nequal pictures\n"));
   for (size_t i = 0; i < q->n_groups && i < rows; i++) {
     const ig_quality_group *g = &q->groups[i];
@@ -219,9 +220,9 @@ static ig_status text_groups(const ig_quality *q, size_t rows, ig_text *t) {
     for (size_t k = 0; k < g->n && k < rows; k++) {
       const ig_quality_member *m = &q->members[g->first + k];
       const ig_sample *s = &q->data->samples[m->sample];
-      IG_TRY(ig_text_addf(t, "    %-5s  %s", ig_part_name(s->part), s->name));
+      IG_TRY(ig_text_addf(t, "    %-5s  %s", ig_part_name(s->part), ig_shown(name, s->name)));
       if (g->kind == IG_NEARLY_SAME && k > 0)
-        IG_TRY(ig_text_addf(t, "  (%s %s, difference %.2f)", q->data->samples[m->like].name,
+        IG_TRY(ig_text_addf(t, "  (%s %s, difference %.2f)", ig_shown(name, q->data->samples[m->like].name),
                             ig_quality_turn_name(m->turn), (double)m->difference));
       IG_TRY(ig_text_add(t, "\n", 1));
     }
@@ -235,34 +236,38 @@ static ig_status text_unreadable(const ig_quality *q, size_t rows, ig_text *t) {
   size_t n = q->n_skipped + q->data->n - q->n_readable, shown = 0;
   if (n == 0)
     return IG_OK;
+  char name[IG_QUOTE_BYTES];
   IG_TRY(ig_text_addf(t, "\nunreadable\n"));
   for (size_t i = 0; i < q->n_skipped && shown < rows; i++, shown++)
-    IG_TRY(ig_text_addf(t, "  %s: %s\n", q->skipped[i].name, q->skipped[i].reason));
+    IG_TRY(ig_text_addf(t, "  %s: %s\n", ig_shown(name, q->skipped[i].name), q->skipped[i].reason));
   for (size_t i = 0; i < q->data->n && shown < rows; i++)
     if (q->pictures[i].reason) {
-      IG_TRY(ig_text_addf(t, "  %s: %s\n", q->data->samples[i].name, q->pictures[i].reason));
+      IG_TRY(ig_text_addf(t, "  %s: %s\n", ig_shown(name, q->data->samples[i].name), q->pictures[i].reason));
       shown++;
     }
   return more(t, n, rows);
 }
 
 static ig_status text_odd(const ig_quality *q, size_t rows, ig_text *t) {
+  char name[IG_QUOTE_BYTES];
   if (q->n_odd)
     IG_TRY(ig_text_addf(t, "\nodd pictures\n"));
   for (size_t i = 0; i < q->n_odd && i < rows; i++)
-    IG_TRY(ig_text_addf(t, "  %-12s  %s\n", ig_oddity_name(q->odd[i].oddity), q->data->samples[q->odd[i].sample].name));
+    IG_TRY(ig_text_addf(t, "  %-12s  %s\n", ig_oddity_name(q->odd[i].oddity),
+                        ig_shown(name, q->data->samples[q->odd[i].sample].name)));
   return more(t, q->n_odd, rows);
 }
 
 static ig_status text_suspects(const ig_quality *q, size_t rows, ig_text *t) {
+  char name[IG_QUOTE_BYTES];
   if (q->n_suspects)
     IG_TRY(ig_text_addf(t, "\nsuspicious labels\n"));
   for (size_t i = 0; i < q->n_suspects && i < rows; i++) {
     const ig_quality_suspect *x = &q->suspects[i];
     const ig_sample *s = &q->data->samples[x->sample];
-    IG_TRY(ig_text_addf(t, "  %-5s  %s: labelled %s (%.3f), model says %s (%.3f)\n", ig_part_name(s->part), s->name,
-                        class_name(q->data, s->label), (double)x->p_label, class_name(q->data, x->said),
-                        (double)x->p_said));
+    IG_TRY(ig_text_addf(t, "  %-5s  %s: labelled %s (%.3f), model says %s (%.3f)\n", ig_part_name(s->part),
+                        ig_shown(name, s->name), class_name(q->data, s->label), (double)x->p_label,
+                        class_name(q->data, x->said), (double)x->p_said));
   }
   return more(t, q->n_suspects, rows);
 }

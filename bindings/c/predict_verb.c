@@ -57,6 +57,7 @@ typedef struct answers {
   ig_text csv, table;
   bool wants_csv;
   int width;  // of the table's first column
+  char shown[IG_QUOTE_BYTES];
 } answers;
 
 static ig_status give(answers *a, json_t *line) {
@@ -77,7 +78,7 @@ static ig_status answer_class(answers *a, const char *path, const float *logits)
     json_array_append_new(top, json_pack("{s:o, s:f}", "label", ig_json_text(a->use->names[r.top[i]]), "p", r.p[i]));
   IG_TRY(give(a, json_pack("{s:o, s:o, s:f, s:o}", "path", ig_json_text(path), "label", ig_json_text(label), "p",
                            r.p[0], "top", top)));
-  IG_TRY(ig_text_addf(&a->table, "%-*s  %6.4f  %s\n", a->width, path, r.p[0], label));
+  IG_TRY(ig_text_addf(&a->table, "%-*s  %6.4f  %s\n", a->width, ig_shown(a->shown, path), r.p[0], label));
   if (!a->wants_csv)
     return IG_OK;
   IG_TRY(add_cell(&a->csv, path, ','));
@@ -93,7 +94,7 @@ static ig_status answer_numbers(answers *a, const char *path, float *x) {
   for (int i = 0; i < h->n && h->n > 1; i++)
     json_object_set_new(label, h->names[i], json_real((double)x[i]));
   IG_TRY(give(a, json_pack("{s:o, s:o}", "path", ig_json_text(path), "label", label)));
-  IG_TRY(ig_text_addf(&a->table, "%-*s", a->width, path));
+  IG_TRY(ig_text_addf(&a->table, "%-*s", a->width, ig_shown(a->shown, path)));
   if (a->wants_csv)
     IG_TRY(add_cell(&a->csv, path, ','));
   for (int i = 0; i < h->n; i++) {
@@ -126,8 +127,8 @@ static ig_status answer_labels(answers *a, const char *path, const float *logits
     if (a->wants_csv && !rejected && p >= 0.5)
       IG_GOTO(ig_text_addf(&csv, "%s%s", csv.n ? ";" : "", h->names[i]));
   }
-  IG_GOTO(
-      ig_text_addf(&a->table, "%-*s%s%s\n", a->width, path, said.n ? said.data : "  none", doubt.n ? doubt.data : ""));
+  IG_GOTO(ig_text_addf(&a->table, "%-*s%s%s\n", a->width, ig_shown(a->shown, path), said.n ? said.data : "  none",
+                       doubt.n ? doubt.data : ""));
   IG_GOTO(give(
       a, json_pack("{s:o, s:O, s:O, s:O}", "path", ig_json_text(path), "label", label, "unsure", unsure, "top", top)));
   if (!a->wants_csv)
@@ -173,7 +174,7 @@ static ig_status csv_header(answers *a) {
 
 static ig_status answer_error(answers *a, const char *path, const char *reason) {
   IG_TRY(give(a, json_pack("{s:o, s:o}", "path", ig_json_text(path), "error", ig_json_text(reason))));
-  IG_TRY(ig_text_addf(&a->table, "%-*s  ------  error: %s\n", a->width, path, reason));
+  IG_TRY(ig_text_addf(&a->table, "%-*s  ------  error: %s\n", a->width, ig_shown(a->shown, path), reason));
   if (!a->wants_csv)
     return IG_OK;
   IG_TRY(add_cell(&a->csv, path, ','));

@@ -72,6 +72,13 @@ const char *ig_quote(char out[IG_QUOTE_BYTES], const char *text) {
   return out;
 }
 
+const char *ig_shown(char out[IG_QUOTE_BYTES], const char *text) {
+  const char *p = text;
+  for (size_t n; (uint8_t)*p >= 0x20 && *p != 0x7f && (n = ig_utf8_length(p)); p += n)
+    ;
+  return *p ? ig_quote(out, text) : text;
+}
+
 #define MAX_NAME 160
 
 // Edits (insert, delete, replace, swap of neighbours) from a to b, both cut to MAX_NAME bytes.

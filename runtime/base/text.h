@@ -21,6 +21,8 @@ ig_status ig_text_addf(ig_text *t, const char *format, ...) __attribute__((forma
 // `text` in double quotes, control characters and invalid UTF-8 as \xNN, cut with "..." to fit. Returns `out`.
 enum { IG_QUOTE_BYTES = 160 };
 const char *ig_quote(char out[IG_QUOTE_BYTES], const char *text);
+// `text` itself where it is printable UTF-8, else quoted.
+const char *ig_shown(char out[IG_QUOTE_BYTES], const char *text);
 
 // The at most three names nearest to `wanted` by edit distance as "; did you mean a, b or c?", or "" where none is
 // near. Returns `out`.

@@ -309,11 +309,8 @@ static ig_status open_folder(ig_trainer *t, bool *resume, bool *finished, json_t
 
 static ig_status measure_peak(ig_trainer *t) {
   char *path = NULL;
-  if (t->o->session.cache_dir) {
+  if (t->o->session.cache_dir)
     IG_TRY(ig_path_join(&path, t->o->session.cache_dir, "peak.json"));
-    if (ig_make_dirs(t->o->session.cache_dir) != IG_OK)
-      ig_error_clear();  // what cannot be remembered is measured again
-  }
   t->peak_flops = ig_device_peak_flops(&t->session->device->caps, t->session->compute == IG_BF16, path);
   ig_free(path);
   return IG_OK;

@@ -1,4 +1,5 @@
-// Weight files: what opens has every tensor inside of the file, found by its name, and converts to fp32 or says why not.
+// Weight files: what opens has every tensor inside of the file, found by its name, and converts to fp32 or says why
+// not.
 #include "runtime/ckpt/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -36,6 +36,7 @@ void images() {
   seed("jpeg", "cmyk", jpeg(rgba, W, H, 4));
   seed("jpeg", "ycck", jpeg(rgba, W, H, 4, {80, false, 1, true, 0, ""}));
   seed("jpeg", "scans", jpeg(draw(8, 8, 1), 8, 8, 1, {50, true, 1, false, 1, ""}));
+  seed("jpeg", "316-scans", jpeg(draw(8, 8, 1), 8, 8, 1, {50, true, 1, false, 5, ""}));
 
   seed("png", "rgb", png(rgb, W, H));
   seed("png", "grey16", png(wide, W, H, {PNG_COLOR_TYPE_RGB, 16, false, {}, {}, ""}).substr(0, 4096));
@@ -96,19 +97,23 @@ std::string safetensors(const std::string &header, const std::string &data) {
 }
 
 void weights() {
-  seed("safetensors", "one", safetensors(R"({"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})", std::string(24, '\x3f')));
-  seed("safetensors", "many",
-       safetensors(R"({"__metadata__":{"format":"pt","classes":"[\"a\",\"b\"]"},"n":{"dtype":"I64","shape":[],"data_offsets":[0,8]},)"
-                   R"("h":{"dtype":"F16","shape":[4],"data_offsets":[8,16]},"b":{"dtype":"BF16","shape":[2,2],"data_offsets":[16,24]},)"
-                   R"("d":{"dtype":"F64","shape":[1,1],"data_offsets":[24,32]},"u":{"dtype":"U8","shape":[5],"data_offsets":[32,37]},)"
-                   R"("t":{"dtype":"BOOL","shape":[3],"data_offsets":[37,40]},"f4":{"dtype":"F4","shape":[6],"data_offsets":[40,43]},)"
-                   R"("e":{"dtype":"F32","shape":[0,7],"data_offsets":[43,43]}}  )",
-                   std::string(43, '\1')));
+  seed("safetensors", "one",
+       safetensors(R"({"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})", std::string(24, '\x3f')));
+  seed(
+      "safetensors", "many",
+      safetensors(
+          R"({"__metadata__":{"format":"pt","classes":"[\"a\",\"b\"]"},"n":{"dtype":"I64","shape":[],"data_offsets":[0,8]},)"
+          R"("h":{"dtype":"F16","shape":[4],"data_offsets":[8,16]},"b":{"dtype":"BF16","shape":[2,2],"data_offsets":[16,24]},)"
+          R"("d":{"dtype":"F64","shape":[1,1],"data_offsets":[24,32]},"u":{"dtype":"U8","shape":[5],"data_offsets":[32,37]},)"
+          R"("t":{"dtype":"BOOL","shape":[3],"data_offsets":[37,40]},"f4":{"dtype":"F4","shape":[6],"data_offsets":[40,43]},)"
+          R"("e":{"dtype":"F32","shape":[0,7],"data_offsets":[43,43]}}  )",
+          std::string(43, '\1')));
   seed("safetensors", "empty", safetensors("{}", ""));
   seed("safetensors", "nested", safetensors(R"({"a":{"dtype":"F32","shape":[[[[1]]]],"data_offsets":[0,4]}})", "1234"));
   seed("safetensors", "overflow",
        safetensors(R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}})", ""));
-  seed("safetensors", "escapes", safetensors("{\"\\u00e9\\ud83d\\ude00\\n\":{\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[0,1]}}", "1"));
+  seed("safetensors", "escapes",
+       safetensors("{\"\\u00e9\\ud83d\\ude00\\n\":{\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[0,1]}}", "1"));
   seed("safetensors", "zip", "PK\3\4 something else");
   seed("safetensors", "pickle", "\x80\2}q\1.");
 }
@@ -157,8 +162,9 @@ void tables() {
   const char *const csv[][2] = {
       {"parts", "file,split,class\na/0.bmp,train,x\na/1.bmp,train,y\nb/4.bmp,val,x\nb/5.bmp,test,y\n"},
       {"folders", "path,part\na/0.bmp,train\nb/4.bmp,train\na/1.bmp,val\nb/5.bmp,val\n"},
-      {"quotes", "\xef\xbb\xbf\"file\";\"class\";\"group\"\r\n\"a/0.bmp\";\"x \"\"y\"\"\";g1\r\na/1.bmp;\"two\nlines\";g2\r\n"
-                 "a/2.bmp;\"x \"\"y\"\"\";g1\r\na/3.bmp;\"two\nlines\";g3\r\n"},
+      {"quotes",
+       "\xef\xbb\xbf\"file\";\"class\";\"group\"\r\n\"a/0.bmp\";\"x \"\"y\"\"\";g1\r\na/1.bmp;\"two\nlines\";g2\r\n"
+       "a/2.bmp;\"x \"\"y\"\"\";g1\r\na/3.bmp;\"two\nlines\";g3\r\n"},
       {"tabs", "file\tlabel\na/0.bmp\t0\na/1.bmp\t1\na/2.bmp\t0\na/3.bmp\t1\nb/4.bmp\t0\nb/5.bmp\t1\n"},
       {"numbers", "file,x,y\na/0.bmp,1,2e-3\na/1.bmp,-0.5,3\na/2.bmp,2,1\nb/4.bmp,3,7\nb/5.bmp,4,9\n"},
       {"labels", "file,x,y\na/0.bmp,1,0\na/1.bmp,0,1\na/2.bmp,1,1\nb/4.bmp,0,0\nb/5.bmp,1,0\n"},
@@ -183,14 +189,18 @@ void tables() {
 
 void configurations() {
   auto verb = [](int n, bool words) { return std::string(1, (char)(2 * n + words)); };
-  seed("config", "train-yaml", verb(0, false) +
-                                   "model: resnet18\ndata: pictures # where\nepochs: 3\nlr: 1e-3\nbetas: [0.9, 0.999]\n"
-                                   "save_every: 10m\ncache: 2GiB\nfreeze:\n  - layer1.*\n  - 'bn1'\nflip: true\n");
-  seed("config", "train-words", verb(0, true) + "model=resnet18\ndata=./a b\n--lr\n0.1\n--steps=100\nsave_every=7\nout=r\n"
-                                                "--flip\nfreeze=a,b*\nclass_weights=balanced\nmemory=1.5GiB\n");
+  seed("config", "train-yaml",
+       verb(0, false) +
+           "model: resnet18\ndata: pictures # where\nepochs: 3\nlr: 1e-3\nbetas: [0.9, 0.999]\n"
+           "save_every: 10m\ncache: 2GiB\nfreeze:\n  - layer1.*\n  - 'bn1'\nflip: true\n");
+  seed("config", "train-words",
+       verb(0, true) +
+           "model=resnet18\ndata=./a b\n--lr\n0.1\n--steps=100\nsave_every=7\nout=r\n"
+           "--flip\nfreeze=a,b*\nclass_weights=balanced\nmemory=1.5GiB\n");
   seed("config", "predict-words", verb(2, true) + "weights=run\n-\na.png\n--\n--json\nx=y\n");
   seed("config", "bench-words", verb(9, true) + "step\nmodel=resnet18,resnet50\nrivals=pytorch\n");
-  seed("config", "odd-yaml", verb(0, false) + "a: &x 1\nb: *x\n---\nc: !t {d: [1, {e: f}]}\n? g\n: h\n\"q\\x41\": 'it''s'\n");
+  seed("config", "odd-yaml",
+       verb(0, false) + "a: &x 1\nb: *x\n---\nc: !t {d: [1, {e: f}]}\n? g\n: h\n\"q\\x41\": 'it''s'\n");
   seed("config", "twice", verb(1, false) + "weights: \"a\\\"b\\n\"\nweights: c\n");
   seed("config", "block", verb(1, false) + "data: |\n  two\n  lines\nweights: >\n  folded\n  text\n");
   seed("config", "unknown", verb(3, true) + "modle=resnet18\nlr=nan\nepochs=-1\nbatch=99999999999999999999\n");
