@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -115,6 +116,9 @@ ig_status ig_ckpt_writer_create(const ig_ckpt_tensor *tensors, size_t n, ig_ckpt
   for (size_t i = 0; i < n; i++)
     w->reserved += room_of(&tensors[i]);
   IG_GOTO(ig_alloc_pages(w->reserved, "a checkpoint's snapshot", &w->copy));
+  // Given back after each save, huge pages come anew each time: the copy of 141 MB took 69 to 194 ms with them, 51 to
+  // 65 ms without.
+  madvise(w->copy, w->reserved, MADV_NOHUGEPAGE);
   pthread_mutex_init(&w->lock, NULL);
   pthread_cond_init(&w->changed, NULL);
   int failed = start_thread(w);

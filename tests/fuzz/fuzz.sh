@@ -15,7 +15,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/new"
 cd "$work" || exit 1
 export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
-"$program" -max_total_time="$2" -timeout=20 -rss_limit_mb=2048 -max_len="${FUZZ_MAX_LEN:-16384}" -print_final_stats=1 \
+"$program" -max_total_time="$2" -timeout="${FUZZ_TIMEOUT:-60}" -rss_limit_mb=2048 -max_len="${FUZZ_MAX_LEN:-16384}" -print_final_stats=1 \
   -artifact_prefix="$1/found-$3-" "${@:4}" new "$here/corpus/$3" > log 2>&1
 code=$?
 if [[ $code -ne 0 ]]; then
