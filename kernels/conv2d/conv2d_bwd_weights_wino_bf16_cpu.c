@@ -11,7 +11,7 @@
 #include "kernels/conv2d/conv2d_wino_bf16.h"
 
 enum {
-  CHUNK_BYTES = 6 << 20,  // of transformed x and dy: they stay in the last-level cache
+  CHUNK_BYTES = 3 << 20,  // of transformed x and dy: they stay in the last-level cache
   LEAST_PAIRS = 32,
 };
 
@@ -26,17 +26,16 @@ typedef struct state {
 } state;
 
 // Pairs [first, end) of tiles of one channel block into `to`.
-static void transform(const state *s, const uint16_t *from, int64_t sample, int64_t first, int64_t end, bool of_dy,
-                      uint32_t *to, int64_t point) {
+static inline __attribute__((always_inline)) void transform(const state *s, const uint16_t *from, int64_t sample,
+                                                            int64_t first, int64_t end, const bool of_dy, uint32_t *to,
+                                                            int64_t point) {
+  wino2_place at = wino2_place_of(&s->tiles, 2 * first);
   for (int64_t i = first; i < end; i++, to += BF16_VEC) {
     __m512 a[WINO2_POINTS], b[WINO2_POINTS];
-    if (of_dy) {
-      wino2_tile(&s->tiles, from, sample, 2 * i, true, a);
-      wino2_tile(&s->tiles, from, sample, 2 * i + 1, true, b);
-    } else {
-      wino2_tile(&s->tiles, from, sample, 2 * i, false, a);
-      wino2_tile(&s->tiles, from, sample, 2 * i + 1, false, b);
-    }
+    wino2_tile(&s->tiles, from, sample, &at, of_dy, a);
+    wino2_step(&s->tiles, &at);
+    wino2_tile(&s->tiles, from, sample, &at, of_dy, b);
+    wino2_step(&s->tiles, &at);
     for (int f = 0; f < WINO2_POINTS; f++)
       _mm512_storeu_si512(to + f * point, bf16_round_pairs(a[f], b[f]));
   }

@@ -75,34 +75,60 @@ BF16_INLINE wino2_tiles wino2_tiles_of(int64_t N, int64_t H, int64_t W, int64_t 
 }
 BF16_INLINE int64_t wino2_n_tiles(const wino2_tiles *t) { return t->N * t->rows * t->columns; }
 
-// side x side positions from (h, w) on of a plane of H x W vectors; zero outside.
-BF16_INLINE void wino2_load(const uint16_t *plane, int64_t H, int64_t W, int64_t h, int64_t w, int side, __m512 *tile) {
-  const bool inside = h >= 0 && w >= 0 && h + side <= H && w + side <= W;
-  for (int r = 0; r < side; r++)
-    for (int c = 0; c < side; c++)
-      tile[r * side + c] = inside || (h + r >= 0 && h + r < H && w + c >= 0 && w + c < W)
-                               ? bf16_widen(plane + ((h + r) * W + w + c) * BF16_VEC)
-                               : _mm512_setzero_ps();
+// Where a tile lies: y from (p, q) on of sample n. Stepping costs no division.
+typedef struct wino2_place {
+  int64_t n, p, q;
+} wino2_place;
+
+BF16_INLINE wino2_place wino2_place_of(const wino2_tiles *t, int64_t tile) {
+  const int64_t per_sample = t->rows * t->columns;
+  return (wino2_place){tile / per_sample, tile % per_sample / t->columns * WINO2_OUT, tile % t->columns * WINO2_OUT};
+}
+BF16_INLINE void wino2_step(const wino2_tiles *t, wino2_place *at) {
+  at->q += WINO2_OUT;
+  if (at->q >= t->Q) {
+    at->q = 0;
+    at->p += WINO2_OUT;
+  }
+  if (at->p >= t->P) {
+    at->p = 0;
+    at->n++;
+  }
 }
 
-// Tile i of one channel block of x or dy (its plane at `from`, samples `sample` elements apart), transformed; zero past
-// the last tile.
-BF16_INLINE void wino2_tile(const wino2_tiles *t, const uint16_t *from, int64_t sample, int64_t i, const bool of_dy,
-                            __m512 out[WINO2_POINTS]) {
+// side x side positions from (h, w) on of a plane of H x W vectors; zero outside.
+BF16_INLINE void wino2_load(const uint16_t *plane, int64_t H, int64_t W, int64_t h, int64_t w, int side, __m512 *tile) {
+  const uint16_t *from = plane + (h * W + w) * BF16_VEC;
+  if (h >= 0 && w >= 0 && h + side <= H && w + side <= W) {
+    for (int r = 0; r < side; r++)
+      for (int c = 0; c < side; c++)
+        tile[r * side + c] = bf16_widen(from + (r * W + c) * BF16_VEC);
+    return;
+  }
+  for (int r = 0; r < side; r++)
+    for (int c = 0; c < side; c++) {
+      const bool inside = h + r >= 0 && h + r < H && w + c >= 0 && w + c < W;
+      tile[r * side + c] =
+          bf16_as_f32(_mm256_maskz_loadu_epi16((__mmask16) - (int)inside, from + (r * W + c) * BF16_VEC));
+    }
+}
+
+// The tile at a place of one channel block of x or dy (its plane at `from`, samples `sample` elements apart),
+// transformed; zero past the last tile.
+BF16_INLINE void wino2_tile(const wino2_tiles *t, const uint16_t *from, int64_t sample, const wino2_place *at,
+                            const bool of_dy, __m512 out[WINO2_POINTS]) {
   __m512 in[WINO2_POINTS];
-  if (i >= wino2_n_tiles(t)) {
+  if (at->n >= t->N) {
     for (int f = 0; f < WINO2_POINTS; f++)
       out[f] = _mm512_setzero_ps();
     return;
   }
-  const int64_t per_sample = t->rows * t->columns, n = i / per_sample;
-  const int64_t row = i % per_sample / t->columns * WINO2_OUT, column = i % t->columns * WINO2_OUT;
-  const uint16_t *plane = from + n * sample;
+  const uint16_t *plane = from + at->n * sample;
   if (of_dy) {
-    wino2_load(plane, t->P, t->Q, row, column, WINO2_OUT, in);
+    wino2_load(plane, t->P, t->Q, at->p, at->q, WINO2_OUT, in);
     WINO2_PLANE(wino2_dy, in, WINO2_OUT, out, WINO2_IN);
   } else {
-    wino2_load(plane, t->H, t->W, row - t->pad_top, column - t->pad_left, WINO2_IN, in);
+    wino2_load(plane, t->H, t->W, at->p - t->pad_top, at->q - t->pad_left, WINO2_IN, in);
     WINO2_PLANE(wino2_in, in, WINO2_IN, out, WINO2_IN);
   }
 }

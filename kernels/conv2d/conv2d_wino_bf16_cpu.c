@@ -62,16 +62,18 @@ static void transform_weights(const state *s, const uint16_t *w, int64_t panel, 
     }
 }
 
-// Tiles [first, end) of one channel block of x into v.
+// Tiles [first, end), whole groups, of one channel block of x into v.
 static void transform_tiles(const state *s, const uint16_t *x, int64_t block, int64_t first, int64_t end, uint32_t *v) {
   const int64_t plane = s->tiles.H * s->tiles.W * BF16_VEC;
-  for (int64_t i = first; i < end; i++) {
-    __m512 points[WINO2_POINTS];
-    wino2_tile(&s->tiles, x + block * plane, s->n_in * plane, i, false, points);
-    uint32_t *to = v + (i - first) / ROWS * s->v_step + (block * ROWS + (i - first) % ROWS) * HALF;
-    for (int f = 0; f < WINO2_POINTS; f++)
-      _mm256_storeu_si256((void *)(to + f * s->v_point), (__m256i)_mm512_cvtneps_pbh(points[f]));
-  }
+  wino2_place at = wino2_place_of(&s->tiles, first);
+  v += block * ROWS * HALF;
+  for (int64_t i = first; i < end; i += ROWS, v += s->v_step)
+    for (int j = 0; j < ROWS; j++, wino2_step(&s->tiles, &at)) {
+      __m512 points[WINO2_POINTS];
+      wino2_tile(&s->tiles, x + block * plane, s->n_in * plane, &at, false, points);
+      for (int f = 0; f < WINO2_POINTS; f++)
+        _mm256_storeu_si256((void *)(v + f * s->v_point + j * HALF), (__m256i)_mm512_cvtneps_pbh(points[f]));
+    }
 }
 
 // ---- products ----
@@ -113,21 +115,20 @@ static void multiply_points(const state *s, const uint32_t *v, const uint32_t *u
 static void transform_back(const state *s, const float *m, int64_t panel, int64_t first, int64_t end, const float *bias,
                            uint16_t *y) {
   const wino2_tiles *t = &s->tiles;
-  const int64_t per_sample = t->rows * t->columns;
   for (int64_t block = panel * 2; block < panel * 2 + 2 && block < s->n_out; block++, m += s->per_task * BF16_VEC) {
     const int64_t left = least(s->out - block * BF16_VEC, BF16_VEC);
     const __m512 shift =
         bias ? _mm512_maskz_loadu_ps((__mmask16)((1u << left) - 1), bias + block * BF16_VEC) : _mm512_setzero_ps();
-    for (int64_t i = first; i < end; i++) {
+    wino2_place at = wino2_place_of(t, first);
+    for (int64_t i = 0; i < end - first; i++, wino2_step(t, &at)) {
       __m512 in[WINO2_POINTS], out[WINO2_OUT * WINO2_OUT];
       for (int f = 0; f < WINO2_POINTS; f++)
-        in[f] = _mm512_loadu_ps(m + f * s->m_point + (i - first) * BF16_VEC);
+        in[f] = _mm512_loadu_ps(m + f * s->m_point + i * BF16_VEC);
       WINO2_PLANE(wino2_out, in, WINO2_IN, out, WINO2_OUT);
-      const int64_t n = i / per_sample, p = i % per_sample / t->columns * WINO2_OUT, q = i % t->columns * WINO2_OUT;
-      uint16_t *to = y + (((n * s->n_out + block) * t->P + p) * t->Q + q) * BF16_VEC;
-      for (int r = 0; r < WINO2_OUT && p + r < t->P; r++, to += t->Q * BF16_VEC) {
+      uint16_t *to = y + (((at.n * s->n_out + block) * t->P + at.p) * t->Q + at.q) * BF16_VEC;
+      for (int r = 0; r < WINO2_OUT && at.p + r < t->P; r++, to += t->Q * BF16_VEC) {
         const __m512i two = (__m512i)_mm512_cvtne2ps_pbh(out[r * 2 + 1] + shift, out[r * 2] + shift);
-        if (q + 1 < t->Q)
+        if (at.q + 1 < t->Q)
           _mm512_storeu_si512(to, two);
         else
           _mm256_storeu_si256((void *)to, _mm512_castsi512_si256(two));
