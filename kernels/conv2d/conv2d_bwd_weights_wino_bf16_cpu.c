@@ -13,6 +13,8 @@
 enum {
   CHUNK_BYTES = 3 << 20,  // of transformed x and dy: they stay in the last-level cache
   LEAST_PAIRS = 32,
+  MOST_BLOCKS = 4,  // of x in a task: its sums stay in the second-level cache
+  TASKS_PER_THREAD = 2,
 };
 
 typedef struct state {
@@ -21,6 +23,7 @@ typedef struct state {
   int64_t n_c, n_k, n_groups;  // channel blocks of x and dy; groups of up to BF16_VECTORS blocks of dy
   int64_t n_pairs, per_chunk;  // of tiles
   int64_t v_point, z_point;    // transformed x and dy [16][block][pair][lane]: a cache line more a point
+  int64_t c_per_task;
   size_t task_floats;
   bool one_chunk;
 } state;
@@ -41,29 +44,44 @@ static inline __attribute__((always_inline)) void transform(const state *s, cons
   }
 }
 
-// Sums of one block of x by one group of dy over a chunk: [16][channel of the block][kv][lane].
-static void add_chunk(const state *s, const uint32_t *v, const uint32_t *z, int64_t c, int64_t g, bool add,
-                      float *sums) {
-  const int64_t k0 = bf16_group(s->n_k, s->n_groups, g), kv = bf16_group(s->n_k, s->n_groups, g + 1) - k0;
-  const int64_t block = s->per_chunk * BF16_VEC;
+// A task: one group of output channels by input blocks [c0, c1); its sums: [16][block][channel of it][kv][lane].
+typedef struct task {
+  int64_t g, k0, kv, c0, c1;
+} task;
+
+static task task_at(const state *s, int64_t i) {
+  const int64_t per_group = bf16_ceil(s->n_c, s->c_per_task), g = i / per_group, c = i % per_group * s->c_per_task;
+  const int64_t k0 = bf16_group(s->n_k, s->n_groups, g);
+  return (task){g, k0, bf16_group(s->n_k, s->n_groups, g + 1) - k0, c,
+                c + s->c_per_task < s->n_c ? c + s->c_per_task : s->n_c};
+}
+static int64_t n_tasks(const state *s) { return s->n_groups * bf16_ceil(s->n_c, s->c_per_task); }
+
+// Point by point, so that a chunk of dy is read once for all blocks of x.
+static void add_chunk(const state *s, const uint32_t *v, const uint32_t *z, const task *t, bool add, float *sums) {
+  const int64_t block = s->per_chunk * BF16_VEC, vectors = BF16_VEC * t->kv;
   const bf16_window w = {.rows = 1, .n = s->per_chunk, .x_step = BF16_VEC, .dy_block = block};
   if (!add)
-    memset(sums, 0, (size_t)(WINO2_POINTS * BF16_VEC * kv * BF16_VEC) * sizeof *sums);
+    memset(sums, 0, (size_t)(WINO2_POINTS * (t->c1 - t->c0) * vectors * BF16_VEC) * sizeof *sums);
   for (int f = 0; f < WINO2_POINTS; f++)
-    for (int i = 0; i < BF16_VEC; i += BF16_ROWS, sums += BF16_ROWS * kv * BF16_VEC)
-      bf16_add_window(&w, v + f * s->v_point + c * block + i, z + f * s->z_point + k0 * block, sums, (int)kv);
+    for (int64_t c = t->c0; c < t->c1; c++)
+      for (int i = 0; i < BF16_VEC; i += BF16_ROWS, sums += BF16_ROWS * t->kv * BF16_VEC)
+        bf16_add_window(&w, v + f * s->v_point + c * block + i, z + f * s->z_point + t->k0 * block, sums, (int)t->kv);
 }
 
-static void transform_back(const state *s, const float *sums, int64_t g, float *tile) {
-  const int64_t kv = bf16_group(s->n_k, s->n_groups, g + 1) - bf16_group(s->n_k, s->n_groups, g);
-  const int64_t vectors = BF16_VEC * kv;  // of a point or tap
-  for (int64_t i = 0; i < vectors; i++) {
-    __m512 in[WINO2_POINTS], out[WINO2_TAPS];
-    for (int f = 0; f < WINO2_POINTS; f++)
-      in[f] = _mm512_loadu_ps(sums + (f * vectors + i) * BF16_VEC);
-    WINO2_PLANE(wino2_dw, in, WINO2_IN, out, 3);
-    for (int t = 0; t < WINO2_TAPS; t++)
-      _mm512_storeu_ps(tile + (t * vectors + i) * BF16_VEC, out[t]);
+static void transform_back(const state *s, const float *sums, const task *t, float *dw) {
+  const int64_t vectors = BF16_VEC * t->kv, point = (t->c1 - t->c0) * vectors;
+  float tile[WINO2_TAPS * BF16_VEC * BF16_VECTORS * BF16_VEC];
+  for (int64_t c = t->c0; c < t->c1; c++, sums += vectors * BF16_VEC) {
+    for (int64_t i = 0; i < vectors; i++) {
+      __m512 in[WINO2_POINTS], out[WINO2_TAPS];
+      for (int f = 0; f < WINO2_POINTS; f++)
+        in[f] = _mm512_loadu_ps(sums + (f * point + i) * BF16_VEC);
+      WINO2_PLANE(wino2_dw, in, WINO2_IN, out, 3);
+      for (int j = 0; j < WINO2_TAPS; j++)
+        _mm512_storeu_ps(tile + (j * vectors + i) * BF16_VEC, out[j]);
+    }
+    bf16_write_tile(&s->d, tile, t->k0, (int)t->kv, c, dw);
   }
 }
 
@@ -71,7 +89,7 @@ static ig_status run(const ig_launch *l) {
   const state *s = l->state;
   const uint16_t *x = l->in[0], *dy = l->in[1];
   float *all_sums = l->workspace;
-  const size_t tasks = (size_t)(s->one_chunk ? l->device->caps.threads : s->n_groups * s->n_c);
+  const size_t tasks = (size_t)(s->one_chunk ? l->device->caps.threads : n_tasks(s));
   uint32_t *v = (uint32_t *)(all_sums + tasks * s->task_floats), *z = v + WINO2_POINTS * s->v_point;
   const int64_t x_plane = s->d.H * s->d.W * BF16_VEC, dy_plane = s->d.P * s->d.Q * BF16_VEC;
   const int64_t block = s->per_chunk * BF16_VEC;
@@ -87,19 +105,14 @@ static ig_status run(const ig_launch *l) {
         transform(s, dy + (b - s->n_c) * dy_plane, s->n_k * dy_plane, first, end, true, z + (b - s->n_c) * block,
                   s->z_point);
     }
-#pragma omp for collapse(2) schedule(dynamic, 1)
-    for (int64_t g = 0; g < s->n_groups; g++)
-      for (int64_t c = 0; c < s->n_c; c++) {
-        float *sums = all_sums + (size_t)(s->one_chunk ? omp_get_thread_num() : g * s->n_c + c) * s->task_floats;
-        add_chunk(s, v, z, c, g, first > 0, sums);
-        if (end >= s->n_pairs) {
-          float tile[WINO2_TAPS * BF16_VEC * BF16_VECTORS * BF16_VEC];
-          transform_back(s, sums, g, tile);
-          bf16_write_tile(&s->d, tile, bf16_group(s->n_k, s->n_groups, g),
-                          (int)(bf16_group(s->n_k, s->n_groups, g + 1) - bf16_group(s->n_k, s->n_groups, g)), c,
-                          l->out[0]);
-        }
-      }
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t i = 0; i < n_tasks(s); i++) {
+      const task t = task_at(s, i);
+      float *sums = all_sums + (size_t)(s->one_chunk ? omp_get_thread_num() : i) * s->task_floats;
+      add_chunk(s, v, z, &t, first > 0, sums);
+      if (end >= s->n_pairs)
+        transform_back(s, sums, &t, l->out[0]);
+    }
   }
   return IG_OK;
 }
@@ -120,8 +133,10 @@ static ig_status prepare(ig_prepare *p) {
   s->one_chunk = s->per_chunk >= s->n_pairs;
   s->v_point = s->n_c * s->per_chunk * BF16_VEC + BF16_VEC;
   s->z_point = s->n_k * s->per_chunk * BF16_VEC + BF16_VEC;
-  s->task_floats = (size_t)WINO2_POINTS * BF16_VEC * BF16_VECTORS * BF16_VEC;
-  const size_t tasks = (size_t)(s->one_chunk ? p->device->caps.threads : s->n_groups * s->n_c);
+  for (s->c_per_task = MOST_BLOCKS; s->c_per_task > 1 && n_tasks(s) < TASKS_PER_THREAD * p->device->caps.threads;)
+    s->c_per_task--;
+  s->task_floats = (size_t)(s->c_per_task * WINO2_POINTS * BF16_VEC * BF16_VECTORS * BF16_VEC);
+  const size_t tasks = (size_t)(s->one_chunk ? p->device->caps.threads : n_tasks(s));
   p->workspace_bytes =
       tasks * s->task_floats * sizeof(float) + (size_t)(WINO2_POINTS * (s->v_point + s->z_point)) * sizeof(uint32_t);
   p->in_layout[0] = p->in_layout[1] = IG_BLOCKED_C(BF16_VEC);
