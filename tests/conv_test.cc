@@ -345,6 +345,11 @@ TEST(Conv, Bf16WeightGradients) {
       {5, 6, 6, 300, 560, 1, 1, {1, 1, 0, 0, 0, 0, 1, 1, 1}},
       {3, 30, 32, 400, 400, 1, 1, {1, 1, 0, 0, 0, 0, 1, 1, 1}},
       {1, 63, 62, 128, 144, 3, 3, {1, 1, 1, 1, 1, 1, 1, 1, 1}},
+      {3, 21, 19, 3, 17, 7, 7, {2, 2, 3, 3, 3, 3, 1, 1, 1}},
+      {2, 90, 100, 3, 64, 7, 7, {2, 2, 3, 3, 3, 3, 1, 1, 1}},
+      {5, 9, 8, 5, 70, 3, 3, {1, 1, 1, 1, 1, 1, 2, 1, 1}},
+      {3, 1, 37, 4, 16, 1, 9, {1, 3, 0, 4, 0, 2, 1, 1, 1}},
+      {2, 4, 3, 1, 16, 1, 1, {1, 1, 0, 9, 0, 9, 1, 1, 1}},
   };
   if (!has_bf16())
     return;
@@ -369,6 +374,35 @@ TEST(Conv, Bf16WeightGradients) {
       s.threads = 3;
       expect_same_bits(one, run_case(op, c, IG_BF16, s));
     }
+  }
+}
+
+// A first convolution: rows of taps as runs of the plain picture.
+TEST(Conv, Bf16FewChannels) {
+  const Bf16Shape shapes[] = {
+      {3, 40, 45, 3, 64, 7, 7, {2, 2, 3, 3, 3, 3, 1, 1, 1}}, {2, 9, 8, 5, 90, 3, 3, {1, 1, 1, 2, 1, 1, 2, 1, 1}},
+      {1, 5, 31, 1, 33, 2, 4, {2, 1, 0, 1, 0, 0, 1, 1, 1}},  {2, 3, 3, 15, 16, 3, 3, {1, 1, 5, 9, 5, 9, 1, 1, 1}},
+      {2, 30, 8, 4, 8, 1, 1, {1, 3, 0, 0, 0, 0, 1, 1, 1}},
+  };
+  if (!has_bf16())
+    return;
+  const ig_op *op = find_row("conv2d");
+  for (const Bf16Shape &shape : shapes) {
+    ig_conv2d_bwd_attr attr;
+    const ig_op_case c = shape.case_of(op->name, &attr);
+    SCOPED_TRACE(testing::Message() << shape.N << "x" << shape.H << "x" << shape.W << " " << shape.C << "->"
+                                    << shape.K);
+    Setting s;
+    s.force = "*=ref";
+    const Result want = run_case(op, c, IG_BF16, s);
+    s.force = "conv2d=conv2d_few_bf16_cpu";
+    s.threads = 1;
+    const Result one = run_case(op, c, IG_BF16, s);
+    ASSERT_EQ(one.status, IG_OK) << one.message;
+    for (size_t i = 0; i < want.out[0].size(); i++)  // sums agree to fp32: the stored type's last bit may differ
+      ASSERT_NEAR(one.out[0][i], want.out[0][i], std::fabs(want.out[0][i]) / 128 + 1e-4) << i;
+    s.threads = 3;
+    expect_same_bits(one, run_case(op, c, IG_BF16, s));
   }
 }
 

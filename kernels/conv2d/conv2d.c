@@ -251,8 +251,8 @@ static const ig_op conv2d = {
     .cost = cost,
     .cases = cases,
     .n_cases = N_CASES,
-    .impls = {[IG_DEVICE_CPU] = {"conv2d_wino_cpu", "conv2d_wino_bf16_cpu", "conv2d_dnnl_wino", "conv2d_dnnl",
-                                 "conv2d_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"conv2d_wino_cpu", "conv2d_wino_bf16_cpu", "conv2d_dnnl_wino", "conv2d_few_bf16_cpu",
+                                 "conv2d_dnnl", "conv2d_ref"}},
 };
 
 static const ig_op conv2d_bwd_data = {

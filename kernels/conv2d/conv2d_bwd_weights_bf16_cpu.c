@@ -1,9 +1,10 @@
 // The weight gradient in bf16 by products of pairs (vdpbf16ps) with fp32 sums. A pair is the same pixel of two
 // neighbouring samples: both operands are packed so once a chunk of the batch, and every tap, stride and padding reads
-// them without a shift. Sums of a block of input channels by up to three vectors of output channels under all taps
-// belong to one task, which walks the chunk by blocks of rows and writes the gradient in the public layout. Rule: a
-// tile's sums are kept apart by shard of the batch, run over pairs and rows in their order, and are added in a binary
-// tree, whatever thread they fall to, so that neither threads nor ranks change a bit.
+// them without a shift. Few input channels (a network's first convolution) are taken together with the taps of a row,
+// as one kernel column of that many channels. Sums of a block of input channels by up to three vectors of output
+// channels under all taps belong to one task, which walks the chunk by blocks of rows and writes the gradient in the
+// public layout. Rule: a tile's sums are kept apart by shard of the batch, run over pairs and rows in their order, and
+// are added in a binary tree, whatever thread they fall to, so that neither threads nor ranks change a bit.
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,6 +32,9 @@ typedef struct pair {
 typedef struct state {
   ig_conv2d_dims d;            // of kernels with one tap: as if x had only the pixels that are read
   ig_conv2d_dims whole;        // as the node has them
+  bool few;                    // taps of a row as channels: x is plain
+  int rows;                    // input channels whose sums are in registers at once: 8, or 7 where that fits better
+  int64_t lanes;               // of a block of x that are used
   int64_t n_k, n_c, n_groups;  // channel blocks of dy and x; groups of up to BF16_VECTORS blocks of dy
   int64_t c_per_task, g_per_task;
   int64_t n_shards, n_pairs, strips_per_pair, n_strips, per_chunk;
@@ -95,8 +99,31 @@ static void strips_of_part(const state *s, int64_t part, int64_t *first, int64_t
   *end = from * s->strips_per_pair + (i + 1) * strips / per_shard;
 }
 
+// Block c of the channels of rows of taps: each is a run of a plain row of x, zero outside.
+static void pack_runs(const state *s, const strip *t, const uint16_t *x, int64_t c, uint32_t *to) {
+  const ig_conv2d_dims *e = &s->whole;
+  const int64_t row = e->W * e->C, next = t->of.both ? e->H * row : 0, step = e->stride_w * e->C;
+  const __m512i low = bf16_pair_index(0);
+  for (int64_t h = t->h0; h < t->h1; h++) {
+    const uint16_t *from = x + (t->of.sample * e->H + h) * row;
+    for (int64_t q = 0, at = c * s->lanes - e->pad_left * e->C; q < e->Q; q++, at += step, to += BF16_VEC) {
+      __mmask16 mask = 0xffff;
+      if (at < 0 || at + BF16_VEC > row)
+        mask = (__mmask16)(((1u << most(least(row - at, BF16_VEC), 0)) - 1) &
+                           ~((1u << least(most(-at, 0), BF16_VEC)) - 1));
+      const __m512i first = _mm512_castsi256_si512(_mm256_maskz_loadu_epi16(mask, from + at));
+      const __m512i second = _mm512_castsi256_si512(_mm256_maskz_loadu_epi16(t->of.both ? mask : 0, from + at + next));
+      _mm512_storeu_si512(to, _mm512_permutex2var_epi16(first, low, second));
+    }
+  }
+}
+
 static void pack_x(const state *s, const strip *t, const uint16_t *x, int64_t c, uint32_t *to) {
   const ig_conv2d_dims *d = &s->d, *e = &s->whole;
+  if (s->few) {
+    pack_runs(s, t, x, c, to);
+    return;
+  }
   const int64_t plane = e->H * e->W * BF16_VEC, next = s->n_c * plane;
   const uint16_t *a = x + t->of.sample * next + c * plane;
   if (d->R * d->S > 1) {
@@ -139,7 +166,7 @@ typedef struct segment {
 static const char *next_segment(const state *s, segment *g) {
   const ig_conv2d_dims *d = &s->whole;
   const int64_t i = g->n++, b = i / 2, sample = g->of->of.of.sample + i % 2;
-  if (!g->of->any || b >= s->n_c + s->n_k || (i % 2 && !g->of->of.of.both))
+  if (!g->of->any || b >= s->n_c + s->n_k || (s->few && b < s->n_c) || (i % 2 && !g->of->of.of.both))
     return NULL;
   if (b >= s->n_c)
     return (const char *)(g->of->dy +
@@ -151,7 +178,7 @@ static const char *next_segment(const state *s, segment *g) {
 
 // Rows [p_first, p_end) of a strip under all taps of one block of x, into its sums [R][S][BF16_VEC][kv][BF16_VEC].
 static void add_rows(const state *s, const strip *t, const uint32_t *x, const uint32_t *dy, size_t dy_block,
-                     int64_t p_first, int64_t p_end, int kv, segment *next, float *sums) {
+                     int64_t p_first, int64_t p_end, int64_t lanes, int kv, segment *next, float *sums) {
   const ig_conv2d_dims *d = &s->d;
   for (int64_t r = 0; r < d->R; r++) {
     int64_t p0, p1, h = r * d->dilation_h - d->pad_top;
@@ -175,9 +202,9 @@ static void add_rows(const state *s, const strip *t, const uint32_t *x, const ui
       }
       const uint32_t *from = x + ((p0 * d->stride_h + h - t->h0) * d->W + q0 * d->stride_w + at) * BF16_VEC;
       float *to = sums + (r * d->S + v) * BF16_VEC * kv * BF16_VEC;
-      for (int64_t c = 0; c < BF16_VEC; c += BF16_ROWS) {
+      for (int64_t c = 0; c < lanes; c += s->rows) {
         w.ahead = next_segment(s, next);
-        bf16_add_window(&w, from + c, dy + ((p0 - t->p0) * d->Q + q0) * BF16_VEC, to + c * kv * BF16_VEC, kv);
+        bf16_add_window(&w, from + c, dy + ((p0 - t->p0) * d->Q + q0) * BF16_VEC, to + c * kv * BF16_VEC, kv, s->rows);
       }
     }
   }
@@ -205,9 +232,20 @@ static void add_strip(const state *s, int64_t i, const raw *ahead, const uint32_
       const int64_t k0 = bf16_group(s->n_k, s->n_groups, g);
       for (int64_t c = of->c0; c < of->c1; c++, tile += s->tile_floats)
         add_rows(s, &t, x + (size_t)c * x_block, dy + (size_t)k0 * dy_block, dy_block, p, end,
-                 (int)(bf16_group(s->n_k, s->n_groups, g + 1) - k0), &next, tile);
+                 least(s->d.C - c * s->lanes, s->lanes), (int)(bf16_group(s->n_k, s->n_groups, g + 1) - k0), &next,
+                 tile);
     }
   }
+}
+
+// Blocks [k0, k0 + kv) by block c of the channels of rows of taps.
+static void write_runs(const state *s, const float *tile, int64_t k0, int kv, int64_t c, float *dw) {
+  const ig_conv2d_dims *e = &s->whole;
+  for (int64_t j = c * s->lanes; j < (c + 1) * s->lanes && j < s->d.C; j++)
+    for (int64_t r = 0; r < e->R; r++)
+      for (int64_t k = k0 * BF16_VEC; k < (k0 + kv) * BF16_VEC && k < e->K; k++)
+        dw[((k * e->C + j % e->C) * e->R + r) * e->S + j / e->C] =
+            tile[(r * BF16_VEC + j % s->lanes) * kv * BF16_VEC + k - k0 * BF16_VEC];
 }
 
 // The sums of n parts, `floats` apart, added and written.
@@ -217,10 +255,15 @@ static void finish(const state *s, const piece *of, float *tiles, size_t floats,
     for (int64_t i = 0; i + step < n; i += 2 * step)
       for (size_t j = 0; j < own; j++)
         tiles[(size_t)i * floats + j] += tiles[(size_t)(i + step) * floats + j];
-  for (int64_t g = of->g0; g < of->g1; g++)
+  for (int64_t g = of->g0; g < of->g1; g++) {
+    const int64_t k0 = bf16_group(s->n_k, s->n_groups, g);
+    const int kv = (int)(bf16_group(s->n_k, s->n_groups, g + 1) - k0);
     for (int64_t c = of->c0; c < of->c1; c++, tiles += s->tile_floats)
-      bf16_write_tile(&s->d, tiles, bf16_group(s->n_k, s->n_groups, g),
-                      (int)(bf16_group(s->n_k, s->n_groups, g + 1) - bf16_group(s->n_k, s->n_groups, g)), c, dw);
+      if (s->few)
+        write_runs(s, tiles, k0, kv, c, dw);
+      else
+        bf16_write_tile(&s->d, tiles, k0, kv, c, dw);
+  }
 }
 
 // Each part of the batch by one thread, packed strip by strip in its own cache, into sums of its own.
@@ -361,7 +404,14 @@ static ig_status prepare(ig_prepare *p) {
   const int64_t shards = least(p->deterministic ? p->shards : 1, d.N);
   IG_TRY(ig_alloc(sizeof *s + (size_t)d.N * sizeof *s->pairs, "weight gradient", &s));
   s->whole = s->d = d;
-  if (d.R * d.S == 1) {
+  s->few = d.C < BF16_VEC;
+  s->rows = s->few && bf16_ceil(d.S * d.C, 7) * 7 < bf16_ceil(d.S * d.C, 8) * 8 ? 7 : 8;
+  s->lanes = 2 * s->rows;
+  if (s->few) {
+    s->d.W = d.Q, s->d.C = d.S * d.C;
+    s->d.S = s->d.stride_w = 1;
+    s->d.pad_left = s->d.pad_right = 0;
+  } else if (d.R * d.S == 1) {
     s->d.H = d.P, s->d.W = d.Q;
     s->d.stride_h = s->d.stride_w = 1;
     s->d.pad_top = s->d.pad_left = s->d.pad_bottom = s->d.pad_right = 0;
@@ -371,9 +421,9 @@ static ig_status prepare(ig_prepare *p) {
     for (int64_t n = i * d.N / shards, end = (i + 1) * d.N / shards; n < end; n += 2)
       s->pairs[s->n_pairs++] = (pair){.sample = n, .shard = i, .both = n + 1 < end};
   s->n_k = bf16_ceil(d.K, BF16_VEC);
-  s->n_c = bf16_ceil(d.C, BF16_VEC);
+  s->n_c = bf16_ceil(s->d.C, s->lanes);
   s->n_groups = bf16_ceil(s->n_k, BF16_VECTORS);
-  s->tile_floats = (size_t)(d.R * d.S * BF16_VEC * least(s->n_k, BF16_VECTORS) * BF16_VEC);
+  s->tile_floats = (size_t)(d.R * s->d.S * BF16_VEC * least(s->n_k, BF16_VECTORS) * BF16_VEC);
   const size_t all_floats = (size_t)(s->n_groups * s->n_c) * s->tile_floats;
   const bool by_parts = all_floats * sizeof(float) <= PART_SUMS;
   choose_strips(s, by_parts ? PART_BYTES : CHUNK_BYTES);
@@ -387,7 +437,8 @@ static ig_status prepare(ig_prepare *p) {
     packed = threads * ((size_t)s->n_c * s->x_strip + (size_t)s->n_k * s->dy_strip);
   }
   p->workspace_bytes = sums * sizeof(float) + packed * sizeof(uint32_t);
-  p->in_layout[0] = p->in_layout[1] = IG_BLOCKED_C(BF16_VEC);
+  p->in_layout[0] = s->few ? IG_PLAIN : IG_BLOCKED_C(BF16_VEC);
+  p->in_layout[1] = IG_BLOCKED_C(BF16_VEC);
   p->out_layout[0] = p->out_layout[1] = IG_PLAIN;
   p->state = s;
   return IG_OK;
@@ -398,8 +449,9 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
   const char *reason = n->in[0]->dtype != IG_BF16                        ? "takes bf16"
                        : d.groups != 1                                   ? "takes one group"
                        : ((const ig_conv2d_bwd_attr *)n->attr)->has_bias ? "has no bias gradient"
-                       : d.C < BF16_VEC || d.K < BF16_VEC                ? "takes channels that fill a vector"
-                                                                         : NULL;
+                       : d.K < BF16_VEC                                  ? "takes output channels that fill a vector"
+                       : d.C < BF16_VEC && d.dilation_w != 1 ? "takes no dilation along a row of few channels"
+                                                             : NULL;
   if (reason)
     snprintf(why, why_bytes, "%s", reason);
   return !reason;

@@ -66,7 +66,8 @@ static void add_chunk(const state *s, const uint32_t *v, const uint32_t *z, cons
   for (int f = 0; f < WINO2_POINTS; f++)
     for (int64_t c = t->c0; c < t->c1; c++)
       for (int i = 0; i < BF16_VEC; i += BF16_ROWS, sums += BF16_ROWS * t->kv * BF16_VEC)
-        bf16_add_window(&w, v + f * s->v_point + c * block + i, z + f * s->z_point + t->k0 * block, sums, (int)t->kv);
+        bf16_add_window(&w, v + f * s->v_point + c * block + i, z + f * s->z_point + t->k0 * block, sums, (int)t->kv,
+                        BF16_ROWS);
 }
 
 static void transform_back(const state *s, const float *sums, const task *t, float *dw) {

@@ -21,12 +21,13 @@ typedef struct bf16_window {
   const char *ahead;  // NULL, or what is fetched into the second-level cache meanwhile
 } bf16_window;
 
-// sums[i][j] += x[., i] dy[j][.] over the window: BF16_ROWS x kv accumulators in registers.
+// sums[i][j] += x[., i] dy[j][.] over the window: rows x kv accumulators in registers.
 static inline __attribute__((always_inline)) void add_window(const bf16_window *w, const uint32_t *x,
-                                                             const uint32_t *dy, float *restrict sums, const int kv) {
+                                                             const uint32_t *dy, float *restrict sums, const int kv,
+                                                             const int rows) {
   __m512 acc[BF16_ROWS][BF16_VECTORS];
 #pragma GCC unroll 8
-  for (int i = 0; i < BF16_ROWS; i++)
+  for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
     for (int j = 0; j < kv; j++)
       acc[i][j] = _mm512_loadu_ps(sums + (i * kv + j) * BF16_VEC);
@@ -42,7 +43,7 @@ static inline __attribute__((always_inline)) void add_window(const bf16_window *
       for (int j = 0; j < kv; j++)
         d[j] = bf16_load(b + j * w->dy_block);
 #pragma GCC unroll 8
-      for (int i = 0; i < BF16_ROWS; i++) {
+      for (int i = 0; i < rows; i++) {
         __m512bh v = bf16_broadcast(a + i);
 #pragma GCC unroll 3
         for (int j = 0; j < kv; j++)
@@ -51,23 +52,28 @@ static inline __attribute__((always_inline)) void add_window(const bf16_window *
     }
   }
 #pragma GCC unroll 8
-  for (int i = 0; i < BF16_ROWS; i++)
+  for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
     for (int j = 0; j < kv; j++)
       _mm512_storeu_ps(sums + (i * kv + j) * BF16_VEC, acc[i][j]);
 }
-static inline void add_window_1(const bf16_window *w, const uint32_t *x, const uint32_t *dy, float *s) {
-  add_window(w, x, dy, s, 1);
-}
-static inline void add_window_2(const bf16_window *w, const uint32_t *x, const uint32_t *dy, float *s) {
-  add_window(w, x, dy, s, 2);
-}
-static inline void add_window_3(const bf16_window *w, const uint32_t *x, const uint32_t *dy, float *s) {
-  add_window(w, x, dy, s, 3);
-}
+#define BF16_WINDOW(kv, rows)                                                                                          \
+  static inline void add_window_##kv##_##rows(const bf16_window *w, const uint32_t *x, const uint32_t *dy, float *s) { \
+    add_window(w, x, dy, s, kv, rows);                                                                                 \
+  }
+BF16_WINDOW(1, 8)
+BF16_WINDOW(2, 8)
+BF16_WINDOW(3, 8)
+BF16_WINDOW(1, 7)
+BF16_WINDOW(2, 7)
+BF16_WINDOW(3, 7)
 
-BF16_INLINE void bf16_add_window(const bf16_window *w, const uint32_t *x, const uint32_t *dy, float *sums, int kv) {
-  (kv == 1 ? add_window_1 : kv == 2 ? add_window_2 : add_window_3)(w, x, dy, sums);
+// rows: 7 or 8.
+BF16_INLINE void bf16_add_window(const bf16_window *w, const uint32_t *x, const uint32_t *dy, float *sums, int kv,
+                                 int rows) {
+  static void (*const add[2][3])(const bf16_window *, const uint32_t *, const uint32_t *, float *) = {
+      {add_window_1_7, add_window_2_7, add_window_3_7}, {add_window_1_8, add_window_2_8, add_window_3_8}};
+  add[rows == 8][kv - 1](w, x, dy, sums);
 }
 
 // First of n_k blocks of dy in group g of n: groups differ by one block at most, so that none is left with a single

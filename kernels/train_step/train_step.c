@@ -62,12 +62,12 @@ static const ig_op_case restore_cases[] = {
   .impls = {[IG_DEVICE_CPU] = {op "_cpu", op "_ref"}, [IG_DEVICE_CUDA] = {op "_cuda"}}
 static const ig_op total = {ROW("step_total", "totals += {loss, weight}, in place", 3, 1, 0), .infer = infer_total,
                             CASES(total_cases)};
-static const ig_op begin = {ROW("step_begin", "hyper of this step's update: step, 1 / (weight scale), average's rate",
-                                3, 0, sizeof(double)),
-                            .infer = infer_begin, CASES(begin_cases)};
-static const ig_op end = {ROW("step_end", "counts the update or its skip and moves the loss scale, in place", 2, 1,
-                              sizeof(ig_step_end_attr)),
-                          .infer = infer_end, CASES(end_cases)};
+static const ig_op begin = {
+    ROW("step_begin", "hyper of this step's update: step, 1 / (weight scale), average's rate", 3, 0, sizeof(double)),
+    .infer = infer_begin, CASES(begin_cases)};
+static const ig_op end = {
+    ROW("step_end", "counts the update or its skip and moves the loss scale, in place", 2, 1, sizeof(ig_step_end_attr)),
+    .infer = infer_end, CASES(end_cases)};
 static const ig_op restore = {ROW("step_restore", "x = before where the step is skipped, in place", 3, 1, 0),
                               .infer = infer_restore, CASES(restore_cases)};
 IG_OPS(train_step) = {&total, &begin, &end, &restore, 0};

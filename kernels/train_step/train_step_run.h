@@ -30,12 +30,19 @@ static ig_status run_restore(const ig_launch *l) {
   return IG_OK;
 }
 
-#define IG_STEP_IMPLS(suffix, extra, level)                                                            \
-  {                                                                                                    \
+#define IG_STEP_IMPLS(suffix, extra, level)                                                                             \
+  {                                                                                                                     \
     {"step_total" suffix, IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | extra, level, NULL, NULL, run_total, NULL},     \
         {"step_begin" suffix, IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | extra, level, NULL, NULL, run_begin, NULL}, \
         {"step_end" suffix, IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | extra, level, NULL, NULL, run_end, NULL},     \
-        {"step_restore" suffix, IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | extra, level, NULL, NULL, run_restore, NULL}, {0}, \
+        {"step_restore" suffix,                                                                                         \
+         IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | extra,                                                           \
+         level,                                                                                                         \
+         NULL,                                                                                                          \
+         NULL,                                                                                                          \
+         run_restore,                                                                                                   \
+         NULL},                                                                                                         \
+        {0},                                                                                                            \
   }
 
 #endif

@@ -163,8 +163,8 @@ ig_status ig_trainer_micro_batch(ig_trainer *t, const ig_batch *b, int index) {
   const float *targets = NULL;
   if (t->io.targets)
     IG_TRY(ig_trainer_make_targets(t, b, &targets));
-  const input in[] = {{t->io.pictures, b->pictures}, {t->io.aug, b->aug}, {t->io.partner, b->partner},
-                      {t->io.labels, b->labels},     {t->io.lam, b->lam}, {t->io.second_labels, b->second_labels},
+  const input in[] = {{t->io.pictures, b->pictures}, {t->io.aug, b->aug},     {t->io.partner, b->partner},
+                      {t->io.labels, b->labels},     {t->io.lam, b->lam},     {t->io.second_labels, b->second_labels},
                       {t->io.weights, b->weights},   {t->io.targets, targets}};
   IG_TRY(stage(t, in, (int)(sizeof in / sizeof *in)));
   return replays(t) ? IG_OK : run_micro_batch(t, index);  // the captured step holds it
