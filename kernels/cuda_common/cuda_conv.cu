@@ -125,7 +125,7 @@ static int gcd(int a, int b) { return b ? gcd(b, a % b) : a; }
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 static ig_div divisor(int64_t d) {
-  ig_div out = {0, 0, (int)d};
+  ig_div out = {0, 0, d == 1 ? ~0u : 0, (int)d};
   int log = 0;
   while (((int64_t)1 << log) < d)
     log++;

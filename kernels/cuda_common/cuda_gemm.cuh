@@ -32,7 +32,7 @@
 #include "kernels/cuda_common/cuda_parts.cuh"
 
 static __device__ __forceinline__ int ig_divide(int n, const ig_div &by) {
-  return by.d == 1 ? n : (int)(__umulhi((unsigned)n, by.mul) >> by.shift);
+  return (int)((__umulhi((unsigned)n, by.mul) >> by.shift) + ((unsigned)n & by.whole));
 }
 
 // tap / count; exact below 2^20, and there are fewer taps.
@@ -141,7 +141,7 @@ static __global__ void __launch_bounds__(IG_GEMM_THREADS, 2) gemm_kernel(const i
           const bool valid =
               in && (unsigned)(row_h[i] + h) < (unsigned)p.height && (unsigned)(row_w[i] + w) < (unsigned)p.width;
           ig_copy_async<16 / PARTS>(to_a + ig_tile64(t / 4 + 32 * i, t % 4) + half * 8,
-                                    a + (valid ? row_at[i] + at : 0), valid);
+                                    a + (uint32_t)(valid ? row_at[i] + at : 0), valid);
         }
       }
     } else {
@@ -152,7 +152,7 @@ static __global__ void __launch_bounds__(IG_GEMM_THREADS, 2) gemm_kernel(const i
         const int row = t / A_CHUNKS + 128 / A_CHUNKS * i, k = k0 + row;
         const bool valid = in && k < k_end;
         ig_copy_async<16>(to_a + ig_tile_wide<A_CHUNKS * 16, FOUR>(row, t % A_CHUNKS),
-                          a + (valid ? k * p.dy_ld + block * p.dy_run + m : 0), valid);
+                          a + (uint32_t)(valid ? k * p.dy_ld + block * p.dy_run + m : 0), valid);
       }
     }
     if (PASS == IG_PASS_FORWARD) {
@@ -161,8 +161,8 @@ static __global__ void __launch_bounds__(IG_GEMM_THREADS, 2) gemm_kernel(const i
       for (int i = 0; i < B_ROWS; i++) {
         const int row = t / 4 + 32 * i, n = n0 + row;
         const bool valid = n < w_count && k < k_end;
-        ig_copy_async<16>(to_b + ig_tile64(row, t % 4), b + (valid ? (block * p.w_step + n) * p.w_pitch + k : 0),
-                          valid);
+        ig_copy_async<16>(to_b + ig_tile64(row, t % 4),
+                          b + (uint32_t)(valid ? (block * p.w_step + n) * p.w_pitch + k : 0), valid);
       }
     } else {
 #pragma unroll
@@ -173,7 +173,8 @@ static __global__ void __launch_bounds__(IG_GEMM_THREADS, 2) gemm_kernel(const i
           const int tap = ig_divide(k, p.run), ko = k - tap * p.run.d, r = tap_row(tap, inverse),
                     s = tap - r * pw.count, n = n0 + t % B_CHUNKS * V;
           const bool valid = k < k_end && ko < w_count && n < p.w_run;
-          ig_copy_async<16>(to, b + (valid ? w_first + ko * p.w_pitch + r * w_row + s * w_column + n : 0), valid);
+          ig_copy_async<16>(to, b + (uint32_t)(valid ? w_first + ko * p.w_pitch + r * w_row + s * w_column + n : 0),
+                            valid);
         } else {
           const int n = ig_divide(k, p.image), left = k - n * p.image.d, y = ig_divide(left, p.row), h = y * p.step_h,
                     w = (left - y * p.row.d) * p.step_w, at = ((n * p.height + h) * p.width + w) * p.ld;
@@ -181,7 +182,7 @@ static __global__ void __launch_bounds__(IG_GEMM_THREADS, 2) gemm_kernel(const i
           for (int half = 0; half < PARTS; half++) {
             const bool valid = k < k_end && column_in[half] && (unsigned)(h + column_h[half]) < (unsigned)p.height &&
                                (unsigned)(w + column_w[half]) < (unsigned)p.width;
-            ig_copy_async<16 / PARTS>(to + half * 8, b + (valid ? at + column_at[half] : 0), valid);
+            ig_copy_async<16 / PARTS>(to + half * 8, b + (uint32_t)(valid ? at + column_at[half] : 0), valid);
           }
         }
       }
@@ -276,12 +277,12 @@ static __global__ void __launch_bounds__(IG_GEMM_THREADS, 2) gemm_kernel(const i
           ig_copy_wait<STAGES - 2>();
           __syncthreads();
           if (tile + 1 < n_tiles)  // behind the last one what is loaded is not used
-            stage = (stage + 1) % STAGES;
+            stage = (stage + 1) & (STAGES - 1);
         }
         fragments_a(fa[step ^ 1], stage, step ^ 1);
         if (!step) {
           if (tile + STAGES - 1 < n_tiles)
-            load((stage + STAGES - 1) % STAGES, k_begin + (tile + STAGES - 1) * BK);
+            load((stage + STAGES - 1) & (STAGES - 1), k_begin + (tile + STAGES - 1) * BK);
           ig_copy_commit();
         }
 #pragma unroll
@@ -303,7 +304,7 @@ static __global__ void __launch_bounds__(IG_GEMM_THREADS, 2) gemm_kernel(const i
     const int x = lane % 8, y = warp * 4 + lane / 8;
     for (int tile = 0, stage = 0; tile < n_tiles; tile++) {
       if (tile + STAGES - 1 < n_tiles)
-        load((stage + STAGES - 1) % STAGES, k_begin + (tile + STAGES - 1) * BK);
+        load((stage + STAGES - 1) & (STAGES - 1), k_begin + (tile + STAGES - 1) * BK);
       ig_copy_commit();
       const unsigned char *from_a = shared + stage * STAGE_BYTES, *from_b = from_a + A_BYTES;
 #pragma unroll
@@ -332,7 +333,7 @@ static __global__ void __launch_bounds__(IG_GEMM_THREADS, 2) gemm_kernel(const i
       }
       ig_copy_wait<STAGES - 2>();
       __syncthreads();
-      stage = (stage + 1) % STAGES;
+      stage = (stage + 1) & (STAGES - 1);
     }
   }
 

@@ -10,9 +10,9 @@
 typedef enum ig_conv_pass { IG_PASS_FORWARD, IG_PASS_DATA, IG_PASS_WEIGHTS } ig_conv_pass;
 typedef enum ig_gemm_math { IG_MATH_FFMA, IG_MATH_TF32, IG_MATH_BF16, IG_MATH_F16 } ig_gemm_math;
 
-// Division by d of numbers in [0, 2^31): d == 1 ? n : (n * mul >> 32) >> shift.
+// Division by d of numbers in [0, 2^31): ((n * mul >> 32) >> shift) + (n & whole); whole: all bits where d is 1.
 typedef struct ig_div {
-  unsigned mul, shift;
+  unsigned mul, shift, whole;
   int d;
 } ig_div;
 
@@ -28,12 +28,12 @@ typedef struct ig_batch_parts {
 typedef struct ig_gemm_args {
   const void *a, *b;  // x, w; dy, w; dy, x
   void *out;
-  const float *bias;       // forward, or NULL
-  int wide_out, vector;    // results are fp32; rows of the result begin at multiples of 8 elements
-  int m, n;                // rows and columns of the result of a superblock (data: rows are each phase's own)
-  int tiles_n;             // tiles side by side
-  int out_ld, out_step;    // elements between rows of the result; its columns (weights: rows) of a superblock
-  int out_total;           // columns (weights: rows) of the result that there are, all superblocks
+  const float *bias;     // forward, or NULL
+  int wide_out, vector;  // results are fp32; rows of the result begin at multiples of 8 elements
+  int m, n;              // rows and columns of the result of a superblock (data: rows are each phase's own)
+  int tiles_n;           // tiles side by side
+  int out_ld, out_step;  // elements between rows of the result; its columns (weights: rows) of a superblock
+  int out_total;         // columns (weights: rows) of the result that there are, all superblocks
   // The gathered image (forward, weights: x; data: dy): its pixels, elements a pixel, channels of a superblock.
   int height, width, ld;
   ig_div run;
@@ -45,8 +45,8 @@ typedef struct ig_gemm_args {
   ig_div taps;  // taps_w
   // w: elements of an output channel, channels of a superblock that are stored (data: of a tap), all output channels
   int w_pitch, w_step, w_run, w_total;
-  int dy_ld, dy_run;    // weights: elements a pixel of dy, those of a superblock
-  ig_batch_parts parts;  // weights
+  int dy_ld, dy_run;        // weights: elements a pixel of dy, those of a superblock
+  ig_batch_parts parts;     // weights
   long long part_elements;  // weights: elements of one part's result
 } ig_gemm_args;
 
