@@ -352,8 +352,12 @@ static __global__ void __launch_bounds__(IG_GEMM_THREADS, 2) gemm_kernel(const i
           *(float2 *)(slab + (g + 8 * e) * PITCH + j * 8 + q * 2) = make_float2(c[i][j][2 * e], c[i][j][2 * e + 1]);
     } else {
 #pragma unroll
-      for (int j = 0; j < 8; j++)
-        slab[lane / 8 * PITCH + (B_ACROSS ? lane % 8 * 4 + j / 4 * 32 + j % 4 : lane % 8 + 8 * j)] = c[i][j][0];
+      for (int j = 0; j < 8; j += B_ACROSS ? 4 : 1)
+        if constexpr (B_ACROSS)
+          *(float4 *)(slab + lane / 8 * PITCH + lane % 8 * 4 + j * 8) =
+              make_float4(c[i][j][0], c[i][j + 1][0], c[i][j + 2][0], c[i][j + 3][0]);
+        else
+          slab[lane / 8 * PITCH + lane % 8 + 8 * j] = c[i][j][0];
     }
     __syncwarp();
 #pragma unroll 1
@@ -364,7 +368,14 @@ static __global__ void __launch_bounds__(IG_GEMM_THREADS, 2) gemm_kernel(const i
       if (n >= columns || m >= (PASS == IG_PASS_WEIGHTS ? out_count : M))
         continue;
       float v[8];
-      ig_load<8>(v, slab + r * PITCH + column);
+      // Half of the lanes read their upper four first: 32 bytes from lane to lane are every second group of banks.
+      const int upper = lane / 4 % 2;
+      float half[2][4];
+      ig_load<4>(half[0], slab + r * PITCH + column + 4 * upper);
+      ig_load<4>(half[1], slab + r * PITCH + column + 4 - 4 * upper);
+#pragma unroll
+      for (int e = 0; e < 8; e++)
+        v[e] = (e < 4) == upper ? half[1][e % 4] : half[0][e % 4];
       long long at;
       if (PASS == IG_PASS_FORWARD) {
         at = (long long)m * p.out_ld + block * p.out_step + n;
