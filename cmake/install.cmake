@@ -41,6 +41,9 @@ Cflags: -I\${includedir}
 " @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/ingot.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endif()
+if(TARGET ingot_cuda)
+  install(TARGETS ingot_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/ingot) # found by runtime/device/cuda.c
+endif()
 if(TARGET ingot)
   install(TARGETS ingot RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()

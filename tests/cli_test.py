@@ -46,9 +46,19 @@ def every_verb_refuses_usage_errors():
     assert not os.path.exists(WORK + "/never")
 
 
+def cuda_is_built():
+    return os.path.exists(os.path.join(os.path.dirname(BIN), "libingot_cuda.so"))
+
+
 @test
 def devices_and_precisions_that_are_not_there():
-    refused(2, ["cuda", "cpu"], "train", *SMALL, "device=cuda", "out=" + WORK + "/never")
+    if os.path.exists("/dev/nvidiactl"):
+        print("skipped: device=cuda where there is no GPU: here is one")
+    else:
+        refused(2, ["device=cuda: ", "no NVIDIA driver" if cuda_is_built() else "could not be loaded"], "train", *SMALL,
+                "device=cuda", "out=" + WORK + "/never")
+    refused(2, ["expected auto, cpu, cuda or cuda:N"], "train", *SMALL, "device=gpu", "out=" + WORK + "/never")
+    refused(2, ["precision=fp16", "fp32 or bf16"], "train", *SMALL, "precision=fp16", "out=" + WORK + "/never")
     refused(2, ["precision"], "train", *SMALL, "precision=fp8", "out=" + WORK + "/never")
 
 
@@ -76,7 +86,7 @@ def help_version_doctor_keys():
     doctor = answer(run("doctor", "--json"))
     for key in ["processor", "threads", "memory", "libraries", "folders", "missing", "instruction_sets", "bf16"]:
         assert key in doctor, key
-    assert "no CUDA back end" in doctor["gpu"]
+    assert doctor["gpu"].startswith("none: device=cuda: ") or "sm_" in doctor["gpu"], doctor["gpu"]
     assert "oneDNN" in run("doctor").out
     keys = answer(run("keys", "train", "--json"))["keys"]
     assert {"model", "data", "lr", "epochs", "resume"} <= {k["key"] for k in keys}

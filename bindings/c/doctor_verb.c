@@ -1,4 +1,5 @@
 // doctor: what this machine offers and what is missing. Rule: every complaint comes with what to do.
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -6,6 +7,7 @@
 #include "runtime/base/cpu.h"
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "runtime/device/device.h"
 
 // A folder that Ingot writes to: whether it can, and its free room.
 static json_t *folder_json(const char *purpose, const char *path, bool *writable) {
@@ -26,6 +28,18 @@ static json_t *folder_json(const char *purpose, const char *path, bool *writable
                    "free", (json_int_t)room);
 }
 
+// The first GPU with its libraries, or why there is none.
+static json_t *gpu_json(void) {
+  ig_device *gpu;
+  char text[256];
+  if (ig_device_create_cuda(&(ig_cuda_options){.size = sizeof(ig_cuda_options)}, &gpu) != IG_OK)
+    return json_sprintf("none: %s", ig_error_message());
+  snprintf(text, sizeof text, "%s, %.1f GiB, sm_%d, %s", gpu->caps.name, (double)gpu->caps.memory_bytes / (1 << 30),
+           gpu->caps.architecture, gpu->caps.libraries);
+  ig_device_destroy(gpu);
+  return json_string(text);
+}
+
 ig_status ig_verb_doctor(ig_call_state *c) {
   ig_status status = IG_OK;
   json_t *report = NULL;
@@ -34,7 +48,7 @@ ig_status ig_verb_doctor(ig_call_state *c) {
   IG_TRY(ig_want_paths(c, 0, 0));
   IG_GOTO(ig_environment_json(&report));
   json_t *folders = json_array(), *missing = json_array(), *sets = json_array();
-  json_object_set_new(report, "gpu", json_string("none: this build has no CUDA back end"));
+  json_object_set_new(report, "gpu", gpu_json());
   for (int isa = 0; isa <= (int)ig_isa_detect(); isa++)
     json_array_append_new(sets, json_string(ig_isa_name((ig_isa)isa)));
   json_object_set_new(report, "instruction_sets", sets);

@@ -131,8 +131,8 @@ static inline bool ig_cuda_supports(const ig_node *n, const ig_device_caps *caps
   }
 
 // A table of implementations in a .cu: IG_CUDA_IMPLS(eltwise_cuda) = {IG_CUDA_IMPL(relu, prepare, run), {0}};
-#define IG_CUDA_IMPLS(stem)                 \
-  extern "C" const ig_impl stem##_impls[];  \
+#define IG_CUDA_IMPLS(stem)                \
+  extern "C" const ig_impl stem##_impls[]; \
   extern "C" const ig_impl stem##_impls[]
 #define IG_CUDA_IMPL_FLAGS(name_, flags_, supports_, prepare_, run_) \
   { name_ "_cuda", flags_, IG_ISA_BASE, supports_, prepare_, run_, NULL }

@@ -45,21 +45,22 @@ static const ig_op_case cases[] = {
     {"bench", 2, {{.shape = {2, {256, 16384}}, .fill = IG_FILL_NORMAL}, STATE}, .attr = &tenth, .bench = true},
 };
 
-static const ig_op dropout_row = {.name = "dropout",
-                                  .summary = "y = x / (1 - p) where the draw keeps it, else 0",
-                                  .min_in = 2,
-                                  .max_in = 2,
-                                  .n_out = 1,
-                                  .attr_bytes = sizeof(float),
-                                  .infer = infer,
-                                  .grad = grad,
-                                  .keeps_in = 2,
-                                  .in_place = {1},
-                                  .cheap = true,
-                                  .cost = cost,
-                                  .cases = cases,
-                                  .n_cases = (int)(sizeof cases / sizeof *cases),
-                                  .impls = {[IG_DEVICE_CPU] = {"dropout_cpu", "dropout_ref"}}};
+static const ig_op dropout_row = {
+    .name = "dropout",
+    .summary = "y = x / (1 - p) where the draw keeps it, else 0",
+    .min_in = 2,
+    .max_in = 2,
+    .n_out = 1,
+    .attr_bytes = sizeof(float),
+    .infer = infer,
+    .grad = grad,
+    .keeps_in = 2,
+    .in_place = {1},
+    .cheap = true,
+    .cost = cost,
+    .cases = cases,
+    .n_cases = (int)(sizeof cases / sizeof *cases),
+    .impls = {[IG_DEVICE_CPU] = {"dropout_cpu", "dropout_ref"}, [IG_DEVICE_CUDA] = {"dropout_cuda"}}};
 
 IG_OPS(dropout) = {&dropout_row, NULL};
 

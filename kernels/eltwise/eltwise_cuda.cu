@@ -34,8 +34,9 @@ static __device__ __forceinline__ void load8(float (&x)[EACH], const operand &o,
     ig_load<EACH>(x, (const ig_f16 *)o.p + at);
 }
 static __device__ __forceinline__ float load1(const operand &o, int64_t at) {
-  return o.type == F32 ? ((const float *)o.p)[at]
-                       : o.type == BF16 ? ig_up(((const ig_bf16 *)o.p)[at]) : ig_up(((const ig_f16 *)o.p)[at]);
+  return o.type == F32    ? ((const float *)o.p)[at]
+         : o.type == BF16 ? ig_up(((const ig_bf16 *)o.p)[at])
+                          : ig_up(((const ig_f16 *)o.p)[at]);
 }
 static __device__ __forceinline__ void store8(const operand &o, int64_t at, const float (&x)[EACH]) {
   if (o.type == F32)
@@ -62,11 +63,9 @@ static __device__ __forceinline__ float gelu_tanh_slope(float x) {
   float t = tanhf(inner(x));
   return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.797884561f * (1.0f + 0.134145f * x * x);
 }
-#define FUNCTION(name, expression)                                           \
-  struct name {                                                              \
-    static __device__ __forceinline__ float f(float a, float b, float p) {   \
-      return expression;                                                     \
-    }                                                                        \
+#define FUNCTION(name, expression)                                                              \
+  struct name {                                                                                 \
+    static __device__ __forceinline__ float f(float a, float b, float p) { return expression; } \
   }
 FUNCTION(add_f, a + b);
 FUNCTION(mul_f, a *b);

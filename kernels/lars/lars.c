@@ -46,7 +46,7 @@ static const ig_op lars = {
     .cost = ig_update_cost,
     .cases = cases,
     .n_cases = (int)(sizeof cases / sizeof *cases),
-    .impls = {[IG_DEVICE_CPU] = {"lars_cpu", "lars_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"lars_cpu", "lars_ref"}, [IG_DEVICE_CUDA] = {"lars_cuda"}},
 };
 
 IG_OPS(lars) = {&lars, 0};

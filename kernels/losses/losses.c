@@ -161,35 +161,37 @@ static const ig_op_case focal_bwd_cases[] = {
     {.name = "weights", .n_in = 4, .in = {SEED, X(SMALL), BINARY(SMALL), SHARE(67)}, .attr = &focal},
 };
 
-#define ROWS(stem, text, formula, slope, operands, optional, keeps, attributes, check, price)                 \
-  static const ig_op stem##_loss = {.name = text,                                                             \
-                                    .summary = formula,                                                       \
-                                    .min_in = operands,                                                       \
-                                    .max_in = operands,                                                       \
-                                    .n_out = 2,                                                               \
-                                    .optional_in = optional,                                                  \
-                                    .attr_bytes = attributes,                                                 \
-                                    .infer = check,                                                           \
-                                    .grad = grad_loss,                                                        \
-                                    .keeps_in = keeps,                                                        \
-                                    .cost = price,                                                            \
-                                    .cases = stem##_cases,                                                    \
-                                    .n_cases = (int)(sizeof stem##_cases / sizeof *stem##_cases),             \
-                                    .impls = {[IG_DEVICE_CPU] = {text "_cpu", text "_ref"}}};                 \
-  static const ig_op stem##_loss_bwd = {.name = text "_bwd",                                                  \
-                                        .summary = "dx = seed s * " slope,                                    \
-                                        .min_in = operands + 1,                                               \
-                                        .max_in = operands + 1,                                               \
-                                        .n_out = 1,                                                           \
-                                        .optional_in = (optional) << 1,                                       \
-                                        .attr_bytes = attributes,                                             \
-                                        .infer = infer_loss_bwd,                                              \
-                                        .grad = ig_no_grad,                                                   \
-                                        .in_place = {2},                                                      \
-                                        .cost = price,                                                        \
-                                        .cases = stem##_bwd_cases,                                            \
-                                        .n_cases = (int)(sizeof stem##_bwd_cases / sizeof *stem##_bwd_cases), \
-                                        .impls = {[IG_DEVICE_CPU] = {text "_bwd_cpu", text "_bwd_ref"}}};
+#define ROWS(stem, text, formula, slope, operands, optional, keeps, attributes, check, price)      \
+  static const ig_op stem##_loss = {                                                               \
+      .name = text,                                                                                \
+      .summary = formula,                                                                          \
+      .min_in = operands,                                                                          \
+      .max_in = operands,                                                                          \
+      .n_out = 2,                                                                                  \
+      .optional_in = optional,                                                                     \
+      .attr_bytes = attributes,                                                                    \
+      .infer = check,                                                                              \
+      .grad = grad_loss,                                                                           \
+      .keeps_in = keeps,                                                                           \
+      .cost = price,                                                                               \
+      .cases = stem##_cases,                                                                       \
+      .n_cases = (int)(sizeof stem##_cases / sizeof *stem##_cases),                                \
+      .impls = {[IG_DEVICE_CPU] = {text "_cpu", text "_ref"}, [IG_DEVICE_CUDA] = {text "_cuda"}}}; \
+  static const ig_op stem##_loss_bwd = {                                                           \
+      .name = text "_bwd",                                                                         \
+      .summary = "dx = seed s * " slope,                                                           \
+      .min_in = operands + 1,                                                                      \
+      .max_in = operands + 1,                                                                      \
+      .n_out = 1,                                                                                  \
+      .optional_in = (optional) << 1,                                                              \
+      .attr_bytes = attributes,                                                                    \
+      .infer = infer_loss_bwd,                                                                     \
+      .grad = ig_no_grad,                                                                          \
+      .in_place = {2},                                                                             \
+      .cost = price,                                                                               \
+      .cases = stem##_bwd_cases,                                                                   \
+      .n_cases = (int)(sizeof stem##_bwd_cases / sizeof *stem##_bwd_cases),                        \
+      .impls = {[IG_DEVICE_CPU] = {text "_bwd_cpu", text "_bwd_ref"}, [IG_DEVICE_CUDA] = {text "_bwd_cuda"}}};
 
 #define ATTR sizeof(ig_loss_attr)
 ROWS(mse, "mse_loss", "sum s d^2, d = x - target, and sum s", "2 d", 3, 4, 7, 0, infer_loss, cost_loss)

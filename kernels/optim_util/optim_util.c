@@ -106,7 +106,7 @@ static const ig_op grad_scale = {
     .cost = cost_scale,
     .cases = scale_cases,
     .n_cases = (int)(sizeof scale_cases / sizeof *scale_cases),
-    .impls = {[IG_DEVICE_CPU] = {"grad_scale_cpu", "grad_scale_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"grad_scale_cpu", "grad_scale_ref"}, [IG_DEVICE_CUDA] = {"grad_scale_cuda"}},
 };
 static const ig_op ema = {
     .name = "ema",
@@ -121,7 +121,7 @@ static const ig_op ema = {
     .cost = ig_update_cost,
     .cases = ema_cases,
     .n_cases = (int)(sizeof ema_cases / sizeof *ema_cases),
-    .impls = {[IG_DEVICE_CPU] = {"ema_cpu", "ema_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"ema_cpu", "ema_ref"}, [IG_DEVICE_CUDA] = {"ema_cuda"}},
 };
 
 IG_OPS(optim_util) = {&grad_scale, &ema, 0};

@@ -68,7 +68,7 @@ static const ig_op picture = {
     .cost = cost_picture,
     .cases = cases,
     .n_cases = (int)(sizeof cases / sizeof *cases),
-    .impls = {[IG_DEVICE_CPU] = {"picture_cpu", "picture_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"picture_cpu", "picture_ref"}, [IG_DEVICE_CUDA] = {"picture_cuda"}},
 };
 
 IG_OPS(picture) = {&picture, 0};

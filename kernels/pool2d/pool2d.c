@@ -188,7 +188,7 @@ static const ig_op_case global_bwd_cases[] = {
 
 // ---- rows ----
 #define CASES(list) .cases = list, .n_cases = (int)(sizeof list / sizeof *list)
-#define IMPLS(stem) .impls = {[IG_DEVICE_CPU] = {stem "_cpu", stem "_ref"}}
+#define IMPLS(stem) .impls = {[IG_DEVICE_CPU] = {stem "_cpu", stem "_ref"}, [IG_DEVICE_CUDA] = {stem "_cuda"}}
 
 static const ig_op maxpool2d_row = {.name = "maxpool2d",
                                     .summary = "y = maximum of the window, place = its first winner (u8)",

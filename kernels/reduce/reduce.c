@@ -88,7 +88,7 @@ static const ig_op sum = {
     .cost = cost_sum,
     .cases = sum_cases,
     .n_cases = (int)(sizeof sum_cases / sizeof *sum_cases),
-    .impls = {[IG_DEVICE_CPU] = {"sum_cpu", "sum_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"sum_cpu", "sum_ref"}, [IG_DEVICE_CUDA] = {"sum_cuda"}},
 };
 static const ig_op sum_bwd = {
     .name = "sum_bwd",
@@ -102,7 +102,7 @@ static const ig_op sum_bwd = {
     .cost = cost_sum,
     .cases = sum_bwd_cases,
     .n_cases = (int)(sizeof sum_bwd_cases / sizeof *sum_bwd_cases),
-    .impls = {[IG_DEVICE_CPU] = {"sum_bwd_cpu", "sum_bwd_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"sum_bwd_cpu", "sum_bwd_ref"}, [IG_DEVICE_CUDA] = {"sum_bwd_cuda"}},
 };
 static const ig_op sum_squares = {
     .name = "sum_squares",
@@ -115,7 +115,7 @@ static const ig_op sum_squares = {
     .cost = cost_sum,
     .cases = squares_cases,
     .n_cases = (int)(sizeof squares_cases / sizeof *squares_cases),
-    .impls = {[IG_DEVICE_CPU] = {"sum_squares_cpu", "sum_squares_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"sum_squares_cpu", "sum_squares_ref"}, [IG_DEVICE_CUDA] = {"sum_squares_cuda"}},
 };
 
 IG_OPS(reduce) = {&sum, &sum_bwd, &sum_squares, 0};

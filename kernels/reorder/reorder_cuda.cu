@@ -41,32 +41,56 @@ static __global__ void __launch_bounds__(THREADS)
   __syncthreads();
   for (int i = threadIdx.x; i < n * taps; i += THREADS) {
     const int c = from_c ? i % n : i / taps, t = from_c ? i / n : i % taps;
-    y[base + (from_c ? (int64_t)t * channels + c0 + c : (int64_t)(c0 + c) * taps + t)] = ig_down<Y>(tile[c * pitch + t]);
+    y[base + (from_c ? (int64_t)t * channels + c0 + c : (int64_t)(c0 + c) * taps + t)] =
+        ig_down<Y>(tile[c * pitch + t]);
   }
 }
 
 static __device__ __forceinline__ double any_load(const void *p, int type, int64_t i) {
   switch (type) {
-    case IG_F64: return ((const double *)p)[i];
-    case IG_BF16: return ig_up(((const ig_bf16 *)p)[i]);
-    case IG_F16: return ig_up(((const ig_f16 *)p)[i]);
-    case IG_I32: return ((const int32_t *)p)[i];
-    case IG_I64: return (double)((const int64_t *)p)[i];
-    case IG_U8: return ((const uint8_t *)p)[i];
-    case IG_U64: return (double)((const uint64_t *)p)[i];
-    default: return ((const float *)p)[i];
+    case IG_F64:
+      return ((const double *)p)[i];
+    case IG_BF16:
+      return ig_up(((const ig_bf16 *)p)[i]);
+    case IG_F16:
+      return ig_up(((const ig_f16 *)p)[i]);
+    case IG_I32:
+      return ((const int32_t *)p)[i];
+    case IG_I64:
+      return (double)((const int64_t *)p)[i];
+    case IG_U8:
+      return ((const uint8_t *)p)[i];
+    case IG_U64:
+      return (double)((const uint64_t *)p)[i];
+    default:
+      return ((const float *)p)[i];
   }
 }
 static __device__ __forceinline__ void any_store(void *p, int type, int64_t i, double v) {
   switch (type) {
-    case IG_F64: ((double *)p)[i] = v; break;
-    case IG_BF16: ((ig_bf16 *)p)[i] = ig_down<ig_bf16>((float)v); break;
-    case IG_F16: ((ig_f16 *)p)[i] = ig_down<ig_f16>((float)v); break;
-    case IG_I32: ((int32_t *)p)[i] = (int32_t)rint(v); break;
-    case IG_I64: ((int64_t *)p)[i] = (int64_t)rint(v); break;
-    case IG_U8: ((uint8_t *)p)[i] = (uint8_t)rint(fmin(fmax(v, 0.0), 255.0)); break;
-    case IG_U64: ((uint64_t *)p)[i] = (uint64_t)rint(fmax(v, 0.0)); break;
-    default: ((float *)p)[i] = (float)v;
+    case IG_F64:
+      ((double *)p)[i] = v;
+      break;
+    case IG_BF16:
+      ((ig_bf16 *)p)[i] = ig_down<ig_bf16>((float)v);
+      break;
+    case IG_F16:
+      ((ig_f16 *)p)[i] = ig_down<ig_f16>((float)v);
+      break;
+    case IG_I32:
+      ((int32_t *)p)[i] = (int32_t)rint(v);
+      break;
+    case IG_I64:
+      ((int64_t *)p)[i] = (int64_t)rint(v);
+      break;
+    case IG_U8:
+      ((uint8_t *)p)[i] = (uint8_t)rint(fmin(fmax(v, 0.0), 255.0));
+      break;
+    case IG_U64:
+      ((uint64_t *)p)[i] = (uint64_t)rint(fmax(v, 0.0));
+      break;
+    default:
+      ((float *)p)[i] = (float)v;
   }
 }
 static __global__ void __launch_bounds__(THREADS)
@@ -85,7 +109,7 @@ static ig_status typed(const ig_launch *l, int64_t count) {
   const ig_shape *s = &l->node->in[0]->shape;
   if (ig_layout_equal(l->in_layout[0], l->out_layout[0])) {
     cast_kernel<Y, X><<<grid_of(l, count, THREADS * EACH), THREADS, 0, ig_stream_of(l)>>>((Y *)l->out[0],
-                                                                                       (const X *)l->in[0], count);
+                                                                                          (const X *)l->in[0], count);
   } else {
     const int taps = (int)(s->d[2] * s->d[3]), pitch = taps | 1;
     int each = TILE / pitch;
@@ -111,7 +135,7 @@ static ig_status run(const ig_launch *l) {
     return status;
   }
   integers_kernel<<<grid_of(l, count, THREADS), THREADS, 0, ig_stream_of(l)>>>(l->out[0], y->dtype, l->in[0], x->dtype,
-                                                                             count);
+                                                                               count);
   IG_CUDA_LAUNCHED();
   return IG_OK;
 }

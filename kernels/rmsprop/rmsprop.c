@@ -48,7 +48,7 @@ static const ig_op rmsprop = {
     .cost = ig_update_cost,
     .cases = cases,
     .n_cases = (int)(sizeof cases / sizeof *cases),
-    .impls = {[IG_DEVICE_CPU] = {"rmsprop_cpu", "rmsprop_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"rmsprop_cpu", "rmsprop_ref"}, [IG_DEVICE_CUDA] = {"rmsprop_cuda"}},
 };
 
 IG_OPS(rmsprop) = {&rmsprop, 0};

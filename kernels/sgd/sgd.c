@@ -42,7 +42,7 @@ static const ig_op sgd = {
     .cost = ig_update_cost,
     .cases = cases,
     .n_cases = (int)(sizeof cases / sizeof *cases),
-    .impls = {[IG_DEVICE_CPU] = {"sgd_cpu", "sgd_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"sgd_cpu", "sgd_ref"}, [IG_DEVICE_CUDA] = {"sgd_cuda"}},
 };
 
 IG_OPS(sgd) = {&sgd, 0};

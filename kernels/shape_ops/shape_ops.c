@@ -161,7 +161,7 @@ static const ig_op_case place_cases[] = {
 
 // ---- rows ----
 #define CASES(list) .cases = list, .n_cases = (int)(sizeof list / sizeof *list)
-#define IMPLS(stem) .impls = {[IG_DEVICE_CPU] = {stem "_cpu", stem "_ref"}}
+#define IMPLS(stem) .impls = {[IG_DEVICE_CPU] = {stem "_cpu", stem "_ref"}, [IG_DEVICE_CUDA] = {stem "_cuda"}}
 
 static const ig_op reshape_row = {.name = "reshape",
                                   .summary = "y = x in another shape, same row-major order",

@@ -250,7 +250,7 @@ static const ig_op softmax_xent = {
     .keeps_in = 0x3F,
     .cost = cost_rows,
     CASES(xent_cases),
-    .impls = {[IG_DEVICE_CPU] = {"softmax_xent_cpu", "softmax_xent_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"softmax_xent_cpu", "softmax_xent_ref"}, [IG_DEVICE_CUDA] = {"softmax_xent_cuda"}},
 };
 static const ig_op softmax_xent_bwd = {
     .name = "softmax_xent_bwd",
@@ -265,7 +265,8 @@ static const ig_op softmax_xent_bwd = {
     .in_place = {2},
     .cost = cost_rows,
     CASES(xent_bwd_cases),
-    .impls = {[IG_DEVICE_CPU] = {"softmax_xent_bwd_cpu", "softmax_xent_bwd_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"softmax_xent_bwd_cpu", "softmax_xent_bwd_ref"},
+              [IG_DEVICE_CUDA] = {"softmax_xent_bwd_cuda"}},
 };
 static const ig_op softmax_xent_soft = {
     .name = "softmax_xent_soft",
@@ -279,7 +280,8 @@ static const ig_op softmax_xent_soft = {
     .keeps_in = 7,
     .cost = cost_rows,
     CASES(soft_cases),
-    .impls = {[IG_DEVICE_CPU] = {"softmax_xent_soft_cpu", "softmax_xent_soft_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"softmax_xent_soft_cpu", "softmax_xent_soft_ref"},
+              [IG_DEVICE_CUDA] = {"softmax_xent_soft_cuda"}},
 };
 static const ig_op softmax_xent_soft_bwd = {
     .name = "softmax_xent_soft_bwd",
@@ -293,7 +295,8 @@ static const ig_op softmax_xent_soft_bwd = {
     .in_place = {2},
     .cost = cost_rows,
     CASES(soft_bwd_cases),
-    .impls = {[IG_DEVICE_CPU] = {"softmax_xent_soft_bwd_cpu", "softmax_xent_soft_bwd_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"softmax_xent_soft_bwd_cpu", "softmax_xent_soft_bwd_ref"},
+              [IG_DEVICE_CUDA] = {"softmax_xent_soft_bwd_cuda"}},
 };
 static const ig_op softmax = {
     .name = "softmax",
@@ -307,7 +310,7 @@ static const ig_op softmax = {
     .in_place = {1},
     .cost = cost_rows,
     CASES(softmax_cases),
-    .impls = {[IG_DEVICE_CPU] = {"softmax_cpu", "softmax_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"softmax_cpu", "softmax_ref"}, [IG_DEVICE_CUDA] = {"softmax_cuda"}},
 };
 static const ig_op softmax_bwd = {
     .name = "softmax_bwd",
@@ -320,7 +323,7 @@ static const ig_op softmax_bwd = {
     .in_place = {1},
     .cost = cost_rows,
     CASES(softmax_bwd_cases),
-    .impls = {[IG_DEVICE_CPU] = {"softmax_bwd_cpu", "softmax_bwd_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"softmax_bwd_cpu", "softmax_bwd_ref"}, [IG_DEVICE_CUDA] = {"softmax_bwd_cuda"}},
 };
 static const ig_op loss_mean = {
     .name = "loss_mean",
@@ -333,7 +336,7 @@ static const ig_op loss_mean = {
     .keeps_in = 3,
     .cost = cost_scalar,
     CASES(mean_cases),
-    .impls = {[IG_DEVICE_CPU] = {"loss_mean_cpu", "loss_mean_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"loss_mean_cpu", "loss_mean_ref"}, [IG_DEVICE_CUDA] = {"loss_mean_cuda"}},
 };
 static const ig_op loss_mean_bwd = {
     .name = "loss_mean_bwd",
@@ -345,7 +348,7 @@ static const ig_op loss_mean_bwd = {
     .grad = ig_no_grad,
     .cost = cost_scalar,
     CASES(mean_bwd_cases),
-    .impls = {[IG_DEVICE_CPU] = {"loss_mean_bwd_cpu", "loss_mean_bwd_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"loss_mean_bwd_cpu", "loss_mean_bwd_ref"}, [IG_DEVICE_CUDA] = {"loss_mean_bwd_cuda"}},
 };
 
 IG_OPS(softmax_xent) = {&softmax_xent,

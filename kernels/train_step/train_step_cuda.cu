@@ -49,11 +49,14 @@ static ig_status run_end(const ig_launch *l) {
 static ig_status run_restore(const ig_launch *l) {
   const int64_t count = ig_shape_count(&l->node->in[0]->shape);
   const unsigned blocks = ig_blocks(count, 4 * THREADS);
-  restore_kernel<<<blocks ? blocks : 1, THREADS, 0, ig_stream_of(l)>>>((float *)l->in[0], (const float *)l->in[1],
-                                                                    (const float *)l->in[2], count, (float *)l->out[0]);
+  restore_kernel<<<blocks ? blocks : 1, THREADS, 0, ig_stream_of(l)>>>(
+      (float *)l->in[0], (const float *)l->in[1], (const float *)l->in[2], count, (float *)l->out[0]);
   IG_CUDA_LAUNCHED();
   return IG_OK;
 }
 
-IG_CUDA_IMPLS(train_step_cuda) = {IG_CUDA_IMPL("step_total", run_total), IG_CUDA_IMPL("step_begin", run_begin),
-                                  IG_CUDA_IMPL("step_end", run_end), IG_CUDA_IMPL("step_restore", run_restore), {0}};
+IG_CUDA_IMPLS(train_step_cuda) = {IG_CUDA_IMPL("step_total", run_total),
+                                  IG_CUDA_IMPL("step_begin", run_begin),
+                                  IG_CUDA_IMPL("step_end", run_end),
+                                  IG_CUDA_IMPL("step_restore", run_restore),
+                                  {0}};

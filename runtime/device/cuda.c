@@ -25,17 +25,19 @@ static ig_status own_folder(char **out) {
   return ig_strdup(slash ? path : ".", out);
 }
 
-// INGOT_CUDA_LIBRARY, else beside the program, else ../lib/ingot of it, else where the system's linker looks.
+// INGOT_CUDA_LIBRARY, else beside the program, else installed (of bin/ingot: ../lib/ingot; of lib/libingot.so: ingot),
+// else where the system's linker looks.
 static ig_status open_library(void **handle) {
   const char *named = getenv("INGOT_CUDA_LIBRARY");
-  char *folder = NULL, *path[2] = {NULL, NULL};
+  char *folder = NULL, *path[3] = {NULL, NULL, NULL};
   const char *found = named;
   ig_status status = IG_OK;
   *handle = NULL;
   IG_GOTO(own_folder(&folder));
   IG_GOTO(ig_asprintf(&path[0], "%s/" LIBRARY, folder));
   IG_GOTO(ig_asprintf(&path[1], "%s/../lib/ingot/" LIBRARY, folder));
-  for (int i = 0; i < 2 && !found; i++)
+  IG_GOTO(ig_asprintf(&path[2], "%s/ingot/" LIBRARY, folder));
+  for (int i = 0; i < 3 && !found; i++)
     if (ig_path_exists(path[i]))
       found = path[i];
   if (!found)
@@ -48,8 +50,8 @@ static ig_status open_library(void **handle) {
                      found, dlerror());
 done:
   ig_free(folder);
-  ig_free(path[0]);
-  ig_free(path[1]);
+  for (int i = 0; i < 3; i++)
+    ig_free(path[i]);
   return status;
 }
 

@@ -14,7 +14,7 @@ extern "C" {
 
 typedef struct ig_session_options {
   size_t size;            // sizeof(ig_session_options)
-  const char *device;     // "auto" (a GPU where there is one), "cpu", "cuda", "cuda:N"
+  const char *device;     // "auto" (cpu), "cpu", "cuda", "cuda:N"
   const char *precision;  // "fp32", "tf32", "bf16", "fp16", "auto" (bf16 where the device has it)
   int threads;            // 0 = what affinity and cgroup allow
   ig_isa isa;             // cap; IG_ISA_AMX = none
