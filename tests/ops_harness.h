@@ -385,8 +385,10 @@ inline double tolerance(ig_dtype stored, double length, double want, double larg
   if (!ig_dtype_is_float(stored))
     return 0;
   double sums = unit_roundoff(stored == IG_F64 ? IG_F64 : IG_F32);
-  return 1.01 * unit_roundoff(stored) * std::fabs(want) + 8 * amplify * sums * std::sqrt(length) * largest +
-         rounded * largest;
+  double rounding = unit_roundoff(stored) * std::fabs(want);
+  if (stored == IG_F16)
+    rounding = std::max(rounding, std::ldexp(1, -25));  // half of what lies between two subnormal numbers
+  return 1.01 * rounding + 8 * amplify * sums * std::sqrt(length) * largest + rounded * largest;
 }
 
 // Empty when every element agrees, else what differs most.

@@ -182,16 +182,16 @@ static __global__ void __launch_bounds__(THREADS)
                : 0);
 }
 
-template <class T, class Y>
-static __global__ void __launch_bounds__(THREADS) softmax_kernel(Y *y, const T *x, int64_t c) {
+template <class T>
+static __global__ void __launch_bounds__(THREADS) softmax_kernel(T *y, const T *x, int64_t c) {
   const int64_t i = blockIdx.x;
   const row_stats r = stats_of(x + i * c, c);
   const float log_sum = (float)r.log_sum;
   for (int64_t j = threadIdx.x; j < c; j += THREADS)
-    y[i * c + j] = ig_down<Y>(expf(ig_up(x[i * c + j]) - r.most - log_sum));
+    y[i * c + j] = ig_down<T>(expf(ig_up(x[i * c + j]) - r.most - log_sum));
 }
-template <class DX, class T>
-static __global__ void __launch_bounds__(THREADS) softmax_bwd_kernel(DX *dx, const T *dy, const T *y, int64_t c) {
+template <class T>
+static __global__ void __launch_bounds__(THREADS) softmax_bwd_kernel(T *dx, const T *dy, const T *y, int64_t c) {
   __shared__ double scratch[IG_WARP];
   const int64_t row = (int64_t)blockIdx.x * c;
   double dot = 0;
@@ -199,7 +199,7 @@ static __global__ void __launch_bounds__(THREADS) softmax_bwd_kernel(DX *dx, con
     dot += (double)ig_up(dy[row + j]) * (double)ig_up(y[row + j]);
   dot = ig_block_sum<THREADS>(dot, scratch);
   for (int64_t j = threadIdx.x; j < c; j += THREADS)
-    dx[row + j] = ig_down<DX>(ig_up(y[row + j]) * (ig_up(dy[row + j]) - (float)dot));
+    dx[row + j] = ig_down<T>(ig_up(y[row + j]) * (ig_up(dy[row + j]) - (float)dot));
 }
 
 static __global__ void __launch_bounds__(THREADS)
@@ -283,16 +283,16 @@ static ig_status run_soft_bwd(const ig_launch *l) {
 static ig_status run_softmax(const ig_launch *l) {
   const ig_tensor *x = l->node->in[0];
   IG_BY_TYPE(x->dtype, T,
-             (softmax_kernel<T, float><<<rows_of(x), THREADS, 0, ig_stream_of(l)>>>(
-                 (float *)l->out[0], (const T *)l->in[0], x->shape.d[x->shape.n - 1])));
+             (softmax_kernel<T><<<rows_of(x), THREADS, 0, ig_stream_of(l)>>>((T *)l->out[0], (const T *)l->in[0],
+                                                                             x->shape.d[x->shape.n - 1])));
   IG_CUDA_LAUNCHED();
   return IG_OK;
 }
 static ig_status run_softmax_bwd(const ig_launch *l) {
   const ig_tensor *x = l->node->in[1];
-  IG_BY_TYPE(l->node->out[0]->dtype, DX,
-             (softmax_bwd_kernel<DX, float><<<rows_of(x), THREADS, 0, ig_stream_of(l)>>>(
-                 (DX *)l->out[0], (const float *)l->in[0], (const float *)l->in[1], x->shape.d[x->shape.n - 1])));
+  IG_BY_TYPE(x->dtype, T,
+             (softmax_bwd_kernel<T><<<rows_of(x), THREADS, 0, ig_stream_of(l)>>>(
+                 (T *)l->out[0], (const T *)l->in[0], (const T *)l->in[1], x->shape.d[x->shape.n - 1])));
   IG_CUDA_LAUNCHED();
   return IG_OK;
 }
@@ -311,8 +311,13 @@ static ig_status prepare(ig_prepare *p) {
   p->workspace_bytes = 2 * (size_t)p->node->in[0]->shape.d[0] * sizeof(double);
   return IG_OK;
 }
-// The losses' builders cast 16-bit logits, and softmax gives fp32: only softmax's own operand comes in any type.
+// The losses' builders cast 16-bit logits; softmax comes in any one type.
 static bool supports_any(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
+  if (n->n_in == 2 && n->in[0]->dtype != n->in[1]->dtype) {
+    snprintf(why, why_bytes, "operands are %s and %s, expected one type", ig_dtype_name(n->in[0]->dtype),
+             ig_dtype_name(n->in[1]->dtype));
+    return false;
+  }
   return ig_cuda_supports(n, caps, why, why_bytes);
 }
 static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
@@ -326,7 +331,7 @@ IG_CUDA_IMPLS(softmax_xent_cuda) = {XENT("softmax_xent", prepare, run_xent),
                                     XENT("softmax_xent_soft", prepare, run_soft),
                                     XENT("softmax_xent_soft_bwd", NULL, run_soft_bwd),
                                     IG_CUDA_IMPL_FLAGS("softmax", FLAGS, supports_any, NULL, run_softmax),
-                                    XENT("softmax_bwd", NULL, run_softmax_bwd),
+                                    IG_CUDA_IMPL_FLAGS("softmax_bwd", FLAGS, supports_any, NULL, run_softmax_bwd),
                                     XENT("loss_mean", NULL, run_mean),
                                     XENT("loss_mean_bwd", NULL, run_mean_bwd),
                                     {0}};

@@ -380,6 +380,9 @@ u32 Parser::operand(std::string_view s, int bytes) {
   u64 v;
   if (symbol(s, &v))
     return constant(bytes == 8 ? v : (u32)v, bytes == 8 ? 8 : 4);
+  u32 at;
+  if (parameter(s, &at))  // its address: ld.param with a register, of an array that is indexed
+    return constant(at, 8);
   F->unknown["operand " + z]++;
   return constant(0, bytes == 8 ? 8 : 4);
 }
