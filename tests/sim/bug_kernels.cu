@@ -201,6 +201,49 @@ __global__ void hand_kernel(int *y) {
 }
 extern "C" void run_hand(int *y, int bug) { LAUNCH(hand_kernel, 1, 128, 0, y) }
 
+// A ring of two stages: one thread copies tiles by cp.async.bulk, all wait for their arrival at an mbarrier and then
+// say that the stage is free at another. 1: nobody waits for the tile, 2: nobody waits for the stage to be free, 3: the
+// barrier is used before it is made, 4: too few bytes are expected.
+template <int BUG>
+__global__ void ring_kernel(float *y, const float *x, int tiles) {
+  __shared__ __align__(128) float s[2][256];
+  __shared__ uint64_t full[2], empty[2];
+  auto at = [](const void *p) { return (unsigned)__cvta_generic_to_shared(p); };
+  auto wait = [&](uint64_t *bar, int parity) {
+    asm volatile("{.reg .pred p; again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @!p bra again;}" ::"r"(at(bar)),
+                 "r"(parity)
+                 : "memory");
+  };
+  if (threadIdx.x == 0 && BUG != 3)
+    for (int k = 0; k < 2; k++) {
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(at(&full[k])) : "memory");
+      asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at(&empty[k])), "r"(blockDim.x) : "memory");
+    }
+  __syncthreads();
+  float sum = 0;
+  for (int k = 0; k < tiles; k++) {
+    const int stage = k & 1, round = k / 2;
+    if (threadIdx.x == 0) {
+      if (round > 0 && BUG != 2)
+        wait(&empty[stage], (round - 1) & 1);
+      asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(at(&full[stage])),
+                   "r"(BUG == 4 ? 512 : 1024)
+                   : "memory");
+      asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                       at(s[stage])),
+                   "l"(x + k * 256), "r"(1024), "r"(at(&full[stage]))
+                   : "memory");
+    }
+    __syncwarp();
+    if (BUG != 1)
+      wait(&full[stage], round & 1);
+    sum += s[stage][(threadIdx.x * 3 + k) & 255];
+    asm volatile("{.reg .b64 t; mbarrier.arrive.shared::cta.b64 t, [%0];}" ::"r"(at(&empty[stage])) : "memory");
+  }
+  y[threadIdx.x] = sum;
+}
+extern "C" void run_ring(float *y, const float *x, int tiles, int bug) { LAUNCH(ring_kernel, 1, 96, 0, y, x, tiles) }
+
 // 0: nothing, 1: trap, 2: a failed assertion, 3: a store to a wild address, 4: an endless loop, 5: threads that exit
 // before a barrier others wait at (allowed: the barrier counts the living), 6: a store to shared memory out of range.
 template <int BUG>

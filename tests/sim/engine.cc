@@ -197,6 +197,7 @@ static void begin(Block &b, u64 linear) {
   b.steps = b.count = 0;
   b.segment = b.fenced = 0;
   b.acquired.clear();
+  b.mbars.clear();
   for (Barrier &r : b.bar)
     r = {};
   memset(b.shared, 0xff, b.shared_bytes);

@@ -113,6 +113,17 @@ struct SharedCell {  // four bytes of shared memory
   u8 init, pending, atomic, mbar;
 };
 
+struct MBarrier {  // beside the 64 bits in shared memory
+  bool live = false;
+  std::vector<u32> now, done;  // what the arrived warps know: of this phase, of the one before
+  struct Bulk {
+    u8 *to;
+    u64 from;
+    u32 shared, bytes;
+  };
+  std::vector<Bulk> copies;  // under way
+};
+
 struct Barrier {
   u32 arrived = 0, expected = 0;  // expected 0: all live threads
   u32 n_true = 0;                 // bar.red
@@ -131,6 +142,7 @@ struct Block {
   std::vector<Warp> warps;
   std::vector<char> rf_store, local_store;
   Barrier bar[16];
+  std::map<u32, MBarrier> mbars;  // by offset
   // Order between warps: warp w knows accesses of warp v up to clock known[w][v].
   std::vector<u32> known;
   // Order between blocks: the segment grows with each fence; what was acquired.
@@ -286,6 +298,7 @@ bool decode_float(Decoder &d, const Statement &s, Ins &i);
 bool decode_convert(Decoder &d, const Statement &s, Ins &i);
 bool decode_memory(Decoder &d, const Statement &s, Ins &i);
 bool decode_matrix(Decoder &d, const Statement &s, Ins &i);
+bool decode_async(Decoder &d, const Statement &s, Ins &i);
 bool decode_warp(Decoder &d, const Statement &s, Ins &i);  // shuffles, votes, barriers, branches
 void unknown_instruction(Warp &w, const Ins &i);
 inline Space space_of(const Statement &s) {

@@ -66,87 +66,92 @@ static void op_movmatrix(Warp &w, const Ins &i) {
 enum Element : u8 { E_F16, E_BF16, E_TF32, E_E4M3, E_E5M2, E_S8, E_U8 };
 static int per_register(Element e) { return e <= E_BF16 ? 2 : e == E_TF32 ? 1 : 4; }
 
-static void unpack(Element e, u32 r, float *out) {
-  switch (e) {
-    case E_F16:
-      out[0] = f16_value(r & 0xffff);
-      out[1] = f16_value(r >> 16);
-      break;
-    case E_BF16:
-      out[0] = as_float(r << 16);
-      out[1] = as_float(r & 0xffff0000);
-      break;
-    case E_TF32:
-      out[0] = as_float(r & ~0x1fffu);
-      break;  // the lower bits are not looked at
-    default:
-      for (int k = 0; k < 4; k++) {
-        u32 b = r >> 8 * k & 255;
-        out[k] = e == E_E4M3 ? e4m3_value(b) : e == E_E5M2 ? e5m2_value(b) : e == E_S8 ? (float)(s8)b : (float)b;
-      }
+// The numbers of four neighbouring lanes' registers: 4 e neighbours of a row of A, or of a column of B.
+template <Element E>
+static inline void unpack(const u32 *r, float *out) {
+  if constexpr (E == E_F16) {
+    __m128i h;
+    memcpy(&h, r, 16);
+    _mm256_storeu_ps(out, _mm256_cvtph_ps(h));
+  } else if constexpr (E == E_BF16) {
+    __m128i h;
+    memcpy(&h, r, 16);
+    _mm256_storeu_si256((__m256i *)out, _mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+  } else if constexpr (E == E_TF32) {
+    for (int k = 0; k < 4; k++)
+      out[k] = as_float(r[k] & ~0x1fffu);  // the lower bits are not looked at
+  } else {
+    for (int k = 0; k < 16; k++) {
+      u32 x = r[k / 4] >> k % 4 * 8 & 255;
+      out[k] = E == E_E4M3 ? e4m3_value(x) : E == E_E5M2 ? e5m2_value(x) : E == E_S8 ? (float)(s8)x : (float)x;
+    }
   }
 }
+struct Tile {  // 16 x 8 x K
+  alignas(64) float A[16][32], B[32][8], D[16][8];
+};
+template <Element EA, Element EB>
+static inline void fill(Warp &w, const Ins &i, Tile &t) {
+  constexpr int n = 4 * (EA <= E_BF16 ? 2 : EA == E_TF32 ? 1 : 4);
+  const u32 *a = i.x + i.nd, *b = a + i.na;
+  for (int r = 0; r < i.na; r++)
+    for (int g = 0; g < 8; g++)
+      unpack<EA>(reg<u32>(w, a[r]) + 4 * g, &t.A[g + 8 * (r & 1)][n * (r / 2)]);
+  for (int r = 0; r < i.nb; r++)
+    for (int g = 0; g < 8; g++) {
+      float column[16];
+      unpack<EB>(reg<u32>(w, b[r]) + 4 * g, column);
+      for (int k = 0; k < n; k++)
+        t.B[n * r + k][g] = column[k];
+    }
+}
 
-// D = A B + C, 16 x 8 x K. aux: K | A's elements << 8 | B's << 12 | kind of C and D << 16 (0 f32, 1 f16, 2 s32).
-// x: d, a, b, c. Sums of products in float, C added last.
+// D = A B + C. aux: K | A's elements << 8 | B's << 12 | kind of C and D << 16 (0 f32, 1 f16, 2 s32). x: d, a, b, c.
+// Sums of products in float, C added last.
+template <Element EA, Element EB>
 static void op_mma(Warp &w, const Ins &i) {
   if (!gate(w, i, ~0u))
     return;
   u32 K = i.aux & 255, kind = i.aux >> 16;
-  Element ea = (Element)(i.aux >> 8 & 15), eb = (Element)(i.aux >> 12 & 15);
-  const u32 *xa = i.x + i.nd, *xb = xa + i.na, *xc = xb + i.nb;
-  alignas(64) float A[16][32], B[32][8], D[16][8];
-  int n = per_register(ea);
-  for (int r = 0; r < i.na; r++) {
-    u32 *v = reg<u32>(w, xa[r]);
-    for (int l = 0; l < 32; l++)
-      unpack(ea, v[l], &A[l / 4 + 8 * (r & 1)][l % 4 * n + 4 * n * (r / 2)]);
-  }
-  for (int r = 0; r < i.nb; r++) {
-    u32 *v = reg<u32>(w, xb[r]);
-    for (int l = 0; l < 32; l++) {
-      float t[4];
-      unpack(eb, v[l], t);
-      for (int k = 0; k < n; k++)
-        B[l % 4 * n + 4 * n * r + k][l / 4] = t[k];
-    }
-  }
+  const u32 *xc = i.x + i.nd + i.na + i.nb;
+  Tile t;
+  fill<EA, EB>(w, i, t);
   if (kind == 2) {  // exact: int32 sums
     for (int m = 0; m < 16; m++)
       for (int c = 0; c < 8; c++) {
-        s64 s = 0;
+        s64 s = reg<s32>(w, xc[m / 8 * 2 + c % 2])[m % 8 * 4 + c / 2];
         for (u32 k = 0; k < K; k++)
-          s += (s32)A[m][k] * (s32)B[k][c];
-        int l = m % 8 * 4 + c / 2, r = m / 8 * 2 + c % 2;
-        s += reg<s32>(w, xc[r])[l];
+          s += (s32)t.A[m][k] * (s32)t.B[k][c];
         if (i.flags & SIGNED)  // .satfinite
           s = std::min<s64>(std::max<s64>(s, INT32_MIN), INT32_MAX);
-        D[m][c] = as_float((u32)s);
+        t.D[m][c] = as_float((u32)s);
       }
-    for (int r = 0; r < 4; r++)
-      for (int l = 0; l < 32; l++)
-        reg<float>(w, i.x[r])[l] = D[l / 4 + r / 2 * 8][l % 4 * 2 + r % 2];
   } else {
-    for (int m = 0; m < 16; m++) {
-      float s[8] = {};
-      for (u32 k = 0; k < K; k++)
-        for (int c = 0; c < 8; c++)
-          s[c] = __builtin_fmaf(A[m][k], B[k][c], s[c]);
-      memcpy(D[m], s, sizeof s);
-    }
-    if (kind == 0) {
-      for (int r = 0; r < 4; r++) {
-        float *c = reg<float>(w, xc[r]), *d = reg<float>(w, i.x[r]);
-        for (int l = 0; l < 32; l++)
-          d[l] = c[l] + D[l / 4 + r / 2 * 8][l % 4 * 2 + r % 2];
+    for (int half = 0; half < 16; half += 8) {
+      __m256 s[8] = {};
+      for (u32 k = 0; k < K; k++) {
+        __m256 b = _mm256_load_ps(t.B[k]);
+        for (int m = 0; m < 8; m++)
+          s[m] = _mm256_fmadd_ps(_mm256_broadcast_ss(&t.A[half + m][k]), b, s[m]);
       }
-    } else {
-      for (int r = 0; r < 2; r++) {
-        u32 *c = reg<u32>(w, xc[r]), *d = reg<u32>(w, i.x[r]);
-        for (int l = 0; l < 32; l++) {
-          float *s = &D[l / 4 + r * 8][l % 4 * 2];
-          d[l] = f16_round(f16_value(c[l] & 0xffff) + s[0]) | f16_round(f16_value(c[l] >> 16) + s[1]) << 16;
-        }
+      for (int m = 0; m < 8; m++)
+        _mm256_store_ps(t.D[half + m], s[m]);
+    }
+  }
+  if (kind == 1) {
+    for (int r = 0; r < 2; r++) {
+      u32 *c = reg<u32>(w, xc[r]), *d = reg<u32>(w, i.x[r]);
+      for (int l = 0; l < 32; l++) {
+        float *s = &t.D[l / 4 + r * 8][l % 4 * 2];
+        d[l] = f16_round(f16_value(c[l] & 0xffff) + s[0]) | f16_round(f16_value(c[l] >> 16) + s[1]) << 16;
+      }
+    }
+  } else {
+    for (int r = 0; r < 4; r++) {
+      float *c = reg<float>(w, xc[r]), *d = reg<float>(w, i.x[r]);
+      for (int l = 0; l < 32; l++) {
+        float s = t.D[l / 4 + r / 2 * 8][l % 4 * 2 + r % 2];
+        d[l] = kind == 2 ? s : c[l] + s;
       }
     }
   }
@@ -170,6 +175,35 @@ static void op_mma_f64(Warp &w, const Ins &i) {  // m8n8k4
     memcpy(reg<double>(w, i.x[r]), D[r], sizeof D[r]);
   w.wk->n.mma++;
   w.wk->n.mma_flops += 2 * 8 * 8 * 4;
+}
+
+static Fn mma_fn(Element a, Element b) {
+  switch (a * 8 + b) {
+    case E_F16 * 9:
+      return op_mma<E_F16, E_F16>;
+    case E_BF16 * 9:
+      return op_mma<E_BF16, E_BF16>;
+    case E_TF32 * 9:
+      return op_mma<E_TF32, E_TF32>;
+    case E_E4M3 * 9:
+      return op_mma<E_E4M3, E_E4M3>;
+    case E_E5M2 * 9:
+      return op_mma<E_E5M2, E_E5M2>;
+    case E_E4M3 * 8 + E_E5M2:
+      return op_mma<E_E4M3, E_E5M2>;
+    case E_E5M2 * 8 + E_E4M3:
+      return op_mma<E_E5M2, E_E4M3>;
+    case E_S8 * 9:
+      return op_mma<E_S8, E_S8>;
+    case E_U8 * 9:
+      return op_mma<E_U8, E_U8>;
+    case E_S8 * 8 + E_U8:
+      return op_mma<E_S8, E_U8>;
+    case E_U8 * 8 + E_S8:
+      return op_mma<E_U8, E_S8>;
+    default:
+      return nullptr;
+  }
 }
 
 bool decode_matrix(Decoder &d, const Statement &s, Ins &i) {
@@ -237,7 +271,7 @@ bool decode_matrix(Decoder &d, const Statement &s, Ins &i) {
       return false;
     i.aux = K | a->second << 8 | b->second << 12 | kind << 16;
     i.flags |= s.has("satfinite") ? SIGNED : 0;
-    i.fn = op_mma;
+    i.fn = mma_fn(a->second, b->second);
   } else {
     return false;
   }

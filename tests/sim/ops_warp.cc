@@ -112,6 +112,13 @@ static void op_shuffle(Warp &w, const Ins &i) {
   u32 src[32], valid = 0;
   u32 *d = reg<u32>(w, i.d), *a = reg<u32>(w, i.a), *b = reg<u32>(w, i.b), *c = reg<u32>(w, i.c);
   memcpy(src, a, sizeof src);
+  if (w.m == ~0u && i.aux == 2 && b[0] < 32 && !memcmp(b, b + 1, 31 * 4) && c[0] == 31 && !memcmp(c, c + 1, 31 * 4)) {
+    for (int l = 0; l < 32; l++)  // the usual butterfly
+      d[l] = src[l ^ b[0]];
+    if (i.x[1] != NONE)
+      pred(w, i.x[1]) = ~0u;
+    return;
+  }
   SIM_LANES(w.m, l) {
     s32 clamp = c[l] & 31, segment = c[l] >> 8 & 31, delta = b[l] & 31;
     s32 top = (l & segment) | (clamp & ~segment), bottom = l & segment, j;

@@ -380,9 +380,6 @@ u32 Parser::operand(std::string_view s, int bytes) {
   u64 v;
   if (symbol(s, &v))
     return constant(bytes == 8 ? v : (u32)v, bytes == 8 ? 8 : 4);
-  u32 at;
-  if (parameter(s, &at))  // its address: ld.param with a register, of an array that is indexed
-    return constant(at, 8);
   F->unknown["operand " + z]++;
   return constant(0, bytes == 8 ? 8 : 4);
 }
@@ -695,8 +692,9 @@ void Parser::decode(const std::string &text, bool mutated) {
     }
     fixes.push_back(f);
   }
-  bool known = decode_warp(*this, st, i) || decode_memory(*this, st, i) || decode_matrix(*this, st, i) ||
-               decode_convert(*this, st, i) || decode_float(*this, st, i) || decode_integer(*this, st, i);
+  bool known = decode_warp(*this, st, i) || decode_memory(*this, st, i) || decode_async(*this, st, i) ||
+               decode_matrix(*this, st, i) || decode_convert(*this, st, i) || decode_float(*this, st, i) ||
+               decode_integer(*this, st, i);
   if (!known || !i.fn) {
     F->unknown[std::string(op)]++;
     Ins u{};

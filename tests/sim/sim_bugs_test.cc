@@ -181,6 +181,37 @@ TEST_F(Bugs, named_barriers) {
   }
 }
 
+TEST_F(Bugs, rings_of_bulk_copies) {
+  const char *const want[] = {"", "race", "hang", "sync", "hang"};
+  for (int bug = 0; bug <= 4; bug++)
+    for (int checks : {1, 0}) {
+      if (bug && !checks)
+        continue;
+      ig_sim_checks(checks);
+      ig_sim_limit(bug ? 200'000 : 0);
+      std::string r = run([&] {
+        std::vector<float> x(7 * 256);
+        std::iota(x.begin(), x.end(), 0.f);
+        Device<float> dx(x), dy(96);
+        run_ring(dy, dx, 7, bug);
+        auto y = dy.get();
+        if (!bug) {
+          for (int t = 0; t < 96; t++) {
+            float s = 0;
+            for (int k = 0; k < 7; k++)
+              s += x[k * 256 + ((t * 3 + k) & 255)];
+            ASSERT_EQ(y[t], s);
+          }
+        }
+      });
+      if (bug) {
+        expect(r, want[bug], "ring");
+      } else {
+        EXPECT_EQ(r, "");
+      }
+    }
+}
+
 TEST_F(Bugs, faults_stick) {
   const char *const want[] = {"", "fault", "fault", "bounds", "hang", "", "bounds"};
   const cudaError_t error[] = {

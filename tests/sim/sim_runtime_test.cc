@@ -366,6 +366,50 @@ TEST_F(Runtime, bytes_are_counted) {
   EXPECT_EQ(ig_sim_launched(1), nullptr);
 }
 
+// What a program that knows nothing of the simulator is told at its end: run by the next test, in a process of its own.
+TEST(Child, DISABLED_ends_with_a_race_and_a_leak) {
+  int *x, *y;
+  cudaMalloc((void **)&x, BYTES);
+  cudaMalloc((void **)&y, BYTES);
+  cudaMemset(x, 0, BYTES);
+  cudaStream_t s;
+  cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking);
+  cudaDeviceSynchronize();
+  run_add(y, x, N, 1, s);
+  cudaMemcpy(x, y, BYTES, cudaMemcpyDeviceToDevice);
+  cudaDeviceSynchronize();
+  printf("malloc: %d\n", (int)cudaMalloc((void **)&x, 8));
+}
+
+TEST_F(Runtime, reports_and_leaks_end_a_program) {
+  auto run = [](const char *environment) {
+    std::string command = std::string(environment) + " /proc/" + std::to_string(getpid()) +
+                          "/exe --gtest_also_run_disabled_tests --gtest_filter=Child.* 2>&1";
+    FILE *f = popen(command.c_str(), "r");
+    std::string out;
+    char buffer[1000];
+    while (size_t n = fread(buffer, 1, sizeof buffer, f))
+      out.append(buffer, n);
+    int status = pclose(f);
+    return std::pair(WEXITSTATUS(status), out);
+  };
+  auto [plain, nothing] = run("");
+  EXPECT_EQ(plain, 0) << nothing;
+  EXPECT_EQ(nothing.find("sim:"), std::string::npos) << nothing;
+  auto [checked, races] = run("INGOT_SIM_CHECKS=1");
+  EXPECT_EQ(checked, 86) << races;
+  EXPECT_NE(races.find("sim: [stream]"), std::string::npos) << races;
+  auto [leaking, leaks] = run("INGOT_SIM_LEAKS=1");
+  EXPECT_EQ(leaking, 86) << leaks;
+  EXPECT_NE(leaks.find("device memory: 4000 bytes"), std::string::npos) << leaks;
+  auto [failing, failed] = run("INGOT_SIM_FAIL=cudaMalloc:3:2");
+  EXPECT_EQ(failing, 0);
+  EXPECT_NE(failed.find("malloc: 2"), std::string::npos) << failed;
+  auto [counting, counts] = run("INGOT_SIM_COUNT=-");
+  EXPECT_EQ(counting, 0);
+  EXPECT_NE(counts.find("add_kernel"), std::string::npos) << counts;
+}
+
 TEST_F(Runtime, the_device_says_what_it_is) {
   cudaDeviceProp p;
   ASSERT_EQ(cudaGetDeviceProperties(&p, 0), cudaSuccess);
