@@ -175,6 +175,8 @@ class Net {
     o.size = sizeof o;
     o.device = device;
     o.force = force_.c_str();
+    o.deterministic = shards > 0;
+    o.shards = shards;
     ig_status status = ig_plan_create(g, &o, &plan_);
     if (status == IG_ERR_UNSUPPORTED) {
       *why = ig_error_message();
@@ -217,6 +219,7 @@ class Net {
   ig_plan *planned() const { return plan_; }
 
   ig_graph *g = nullptr;
+  int shards = 0;  // > 0: a plan in deterministic mode
 
  private:
   static const size_t guard = 64;
