@@ -253,7 +253,7 @@ static const ig_op conv2d = {
     .n_cases = N_CASES,
     .impls = {[IG_DEVICE_CPU] = {"conv2d_wino_cpu", "conv2d_wino_bf16_cpu", "conv2d_dnnl_wino", "conv2d_few_bf16_cpu",
                                  "conv2d_dnnl", "conv2d_ref"},
-              [IG_DEVICE_CUDA] = {"conv2d_cuda"}},
+              [IG_DEVICE_CUDA] = {"conv2d_cudnn", "conv2d_cuda"}},
 };
 
 static const ig_op conv2d_bwd_data = {
@@ -270,7 +270,7 @@ static const ig_op conv2d_bwd_data = {
     .n_cases = N_CASES,
     .impls = {[IG_DEVICE_CPU] = {"conv2d_bwd_data_wino_cpu", "conv2d_bwd_data_wino_bf16_cpu",
                                  "conv2d_bwd_data_dnnl_wino", "conv2d_bwd_data_dnnl", "conv2d_bwd_data_ref"},
-              [IG_DEVICE_CUDA] = {"conv2d_bwd_data_cuda"}},
+              [IG_DEVICE_CUDA] = {"conv2d_bwd_data_cudnn", "conv2d_bwd_data_cuda"}},
 };
 
 static const ig_op conv2d_bwd_weights = {
@@ -288,7 +288,7 @@ static const ig_op conv2d_bwd_weights = {
     .impls = {[IG_DEVICE_CPU] = {"conv2d_bwd_weights_wino_cpu", "conv2d_bwd_weights_wino_bf16_cpu",
                                  "conv2d_bwd_weights_dnnl_wino", "conv2d_bwd_weights_cpu",
                                  "conv2d_bwd_weights_bf16_cpu", "conv2d_bwd_weights_dnnl", "conv2d_bwd_weights_ref"},
-              [IG_DEVICE_CUDA] = {"conv2d_bwd_weights_cuda"}},
+              [IG_DEVICE_CUDA] = {"conv2d_bwd_weights_cudnn", "conv2d_bwd_weights_cuda"}},
 };
 
 IG_OPS(conv2d) = {&conv2d, &conv2d_bwd_data, &conv2d_bwd_weights, 0};

@@ -221,11 +221,12 @@ static ig_status fail_no_device(cudaError_t error) {
 
 // A kernel of this library is asked for, so that a GPU it was not compiled for is known before the first launch.
 extern ig_status ig_cuda_probe_kernel(void);
+extern void ig_cuda_libraries(char *text, size_t bytes);  // kernels/cuda_common/cuda_libraries.h
 
 static ig_status open_device(const ig_cuda_options *options, ig_device *dev) {
   struct cudaDeviceProp prop;
   int count = 0, runtime = 0;
-  char version[16];
+  char version[16], libraries[64];
   cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0)
     return fail_no_device(error);
@@ -246,7 +247,9 @@ static ig_status open_device(const ig_cuda_options *options, ig_device *dev) {
   dev->caps.memory_bytes = prop.totalGlobalMem;
   snprintf(dev->caps.name, sizeof dev->caps.name, "%.95s", prop.name);
   IG_CUDA(cudaRuntimeGetVersion(&runtime));
-  snprintf(dev->caps.libraries, sizeof dev->caps.libraries, "CUDA %s", version_text(runtime, version));
+  ig_cuda_libraries(libraries, sizeof libraries);
+  snprintf(dev->caps.libraries, sizeof dev->caps.libraries, "CUDA %s%s%s", version_text(runtime, version),
+           *libraries ? ", " : "", libraries);
   if (dev->caps.architecture < 75)
     return ig_fail(IG_ERR_UNSUPPORTED, "device=cuda:%d: %s has compute capability %d.%d, 7.5 or newer is needed",
                    options->index, prop.name, prop.major, prop.minor);

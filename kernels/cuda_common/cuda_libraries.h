@@ -1,0 +1,59 @@
+// NVIDIA's libraries by tables of functions, opened at run time. Rule: nothing is linked; a library that is not there
+// is a reason why an implementation does not take a node, never an error.
+#ifndef IG_KERNELS_CUDA_LIBRARIES_H
+#define IG_KERNELS_CUDA_LIBRARIES_H
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+#if __has_include(<cudnn_graph.h>)
+#include <cudnn_graph.h>
+#define IG_HAS_CUDNN 1
+#endif
+
+#include "runtime/base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define IG_LIBRARY_FUNCTION(name) __typeof__(name) *name;
+
+#define IG_CUBLASLT_FUNCTIONS(X)                                                                              \
+  X(cublasLtCreate)                                                                                           \
+  X(cublasLtGetVersion) X(cublasLtGetStatusString) X(cublasLtMatmul) X(cublasLtMatmulDescCreate)              \
+      X(cublasLtMatmulDescDestroy) X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate)            \
+          X(cublasLtMatrixLayoutDestroy) X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy) \
+              X(cublasLtMatmulPreferenceSetAttribute) X(cublasLtMatmulAlgoGetHeuristic)
+typedef struct ig_cublaslt {
+  IG_CUBLASLT_FUNCTIONS(IG_LIBRARY_FUNCTION)
+} ig_cublaslt;
+// IG_ERR_UNSUPPORTED says what is missing. handle: the calling thread's device's; both live as long as the process.
+ig_status ig_cublaslt_open(const ig_cublaslt **out, cublasLtHandle_t *handle);
+
+#ifdef IG_HAS_CUDNN
+#define IG_CUDNN_FUNCTIONS(X)                                                                                          \
+  X(cudnnCreate)                                                                                                       \
+  X(cudnnGetVersion) X(cudnnGetErrorString) X(cudnnSetStream) X(cudnnBackendCreateDescriptor)                          \
+      X(cudnnBackendDestroyDescriptor) X(cudnnBackendFinalize) X(cudnnBackendSetAttribute) X(cudnnBackendGetAttribute) \
+          X(cudnnBackendExecute)
+typedef struct ig_cudnn {
+  IG_CUDNN_FUNCTIONS(IG_LIBRARY_FUNCTION)
+} ig_cudnn;
+ig_status ig_cudnn_open(const ig_cudnn **out, cudnnHandle_t *handle);
+#endif
+
+// Times launch(user, which, places) for which = 0 .. n - 1 and gives the fastest: places are device memory of these
+// sizes (at most IG_TIMED_PLACES), filled with small numbers that are not zero, then `workspace` bytes more. While
+// planning only: it allocates and waits.
+#define IG_TIMED_PLACES 4
+typedef ig_status (*ig_timed_fn)(void *user, int which, void *const *places);
+ig_status ig_cuda_fastest(int n, ig_timed_fn launch, void *user, const size_t *sizes, int n_sizes, size_t workspace,
+                          cudaStream_t stream, int *chosen);
+
+// "cuBLASLt 13.1.0, cuDNN 9.15.0", or what there is of them: part of the key of a timed choice.
+void ig_cuda_libraries(char *text, size_t bytes);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

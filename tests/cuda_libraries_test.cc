@@ -1,0 +1,77 @@
+// The rows that NVIDIA's libraries serve, against the fp64 reference: on a GPU with the real libraries, on the
+// simulator with the stand-ins of tests/sim/fakes (INGOT_CUDA_LIBRARIES). Rule: where stand-ins are named every
+// implementation must run; elsewhere a library that is not there is skipped with its reason.
+#include <gtest/gtest.h>
+
+#include "tests/ops_harness.h"
+
+namespace {
+
+using namespace ops;
+
+ig_device *cuda = nullptr;
+
+bool is_library(const std::string &name) {
+  return name.find("_cublaslt") != std::string::npos || name.find("_cudnn") != std::string::npos;
+}
+
+class Library : public testing::TestWithParam<std::pair<const ig_op *, std::string>> {};
+
+TEST_P(Library, AgreesWithTheReference) {
+  const ig_op *op = GetParam().first;
+  const std::string name = GetParam().second;
+  const ig_impl *impl = ig_device_find_impl(cuda, name.c_str());
+  ASSERT_TRUE(impl) << name << " is not in this build";
+  EXPECT_FALSE(impl->flags & IG_IMPL_DETERMINISTIC) << "its algorithm is chosen by time";
+  static Device host(IG_ISA_AMX, 1);
+  std::string refusal;
+  int ran = 0;
+  for (int i = 0; i < op->n_cases; i++)
+    for (ig_dtype type : {IG_F32, IG_BF16, IG_F16}) {
+      if (op->cases[i].bench)
+        continue;
+      const Job job = job_of(op, op->cases[i], type);
+      Result got;
+      std::string why;
+      if (!run_job(job, cuda, name, false, &got, &why)) {
+        refusal = why;
+        continue;
+      }
+      const std::string text = compare(job, impl, got, oracle(job, host.get()));
+      EXPECT_TRUE(text.empty()) << op->cases[i].name << " " << ig_dtype_name(type) << ": " << text;
+      ran++;
+    }
+  printf("%s: %d nodes; last refusal: %s\n", name.c_str(), ran, refusal.empty() ? "none" : refusal.c_str());
+  if (!ran && !getenv("INGOT_CUDA_LIBRARIES"))
+    GTEST_SKIP() << "skipped: " << refusal;
+  EXPECT_GT(ran, 8) << refusal;
+}
+
+std::vector<std::pair<const ig_op *, std::string>> all() {
+  std::vector<std::pair<const ig_op *, std::string>> found;
+  for (const ig_op *op : all_rows())
+    for (int i = 0; i < IG_MAX_IMPLS && op->impls[IG_DEVICE_CUDA][i]; i++)
+      if (is_library(op->impls[IG_DEVICE_CUDA][i]))
+        found.push_back({op, op->impls[IG_DEVICE_CUDA][i]});
+  return found;
+}
+INSTANTIATE_TEST_SUITE_P(Table, Library, testing::ValuesIn(all()),
+                         [](const testing::TestParamInfo<std::pair<const ig_op *, std::string>> &i) {
+                           return i.param.second;
+                         });
+
+}  // namespace
+
+int main(int argc, char **argv) {
+  testing::InitGoogleTest(&argc, argv);
+  ig_cuda_options o = {};
+  o.size = sizeof o;
+  if (ig_device_create_cuda(&o, &cuda) != IG_OK) {
+    printf("skipped: %s\n", ig_error_message());
+    return 77;
+  }
+  printf("%s, %s\n", cuda->caps.name, cuda->caps.libraries);
+  const int failed = RUN_ALL_TESTS();
+  ig_device_destroy(cuda);
+  return failed;
+}

@@ -1,0 +1,188 @@
+// A stand-in for libcublasLt on the simulator: products by plain loops, as cuBLASLt's manual defines them (matrices by
+// columns, epilogues BIAS and BGRADB). Rule: it takes what kernels/linear/linear_cublaslt.c may ask for, and refuses
+// the rest as the library does. It proves descriptors, not speed, and not what the real library supports.
+#include <cublasLt.h>
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+typedef struct product {
+  cublasOperation_t a, b;
+  cublasLtEpilogue_t epilogue;
+  void *bias;
+  int32_t bias_type;
+} product;
+typedef struct matrix {
+  cudaDataType_t type;
+  uint64_t rows, columns;
+  int64_t ld;
+} matrix;
+_Static_assert(sizeof(struct cublasLtMatmulDescOpaque_t *) == sizeof(void *), "handles are pointers");
+
+static size_t bytes_of(cudaDataType_t t) { return t == CUDA_R_32F ? 4 : 2; }
+
+static double load(const void *p, cudaDataType_t t, size_t i) {
+  uint32_t bits = 0;
+  float f;
+  if (t == CUDA_R_16F) {
+    _Float16 h;
+    memcpy(&h, (const char *)p + 2 * i, 2);
+    return (double)h;
+  }
+  if (t == CUDA_R_16BF)
+    memcpy((char *)&bits + 2, (const char *)p + 2 * i, 2);
+  else
+    memcpy(&bits, (const char *)p + 4 * i, 4);
+  memcpy(&f, &bits, 4);
+  return f;
+}
+static void store(void *p, cudaDataType_t t, size_t i, double v) {
+  float f = (float)v;
+  uint32_t bits;
+  memcpy(&bits, &f, 4);
+  if (t == CUDA_R_16F) {
+    _Float16 h = (_Float16)v;
+    memcpy((char *)p + 2 * i, &h, 2);
+  } else if (t == CUDA_R_16BF) {
+    bits += 0x7fff + (bits >> 16 & 1);
+    memcpy((char *)p + 2 * i, (char *)&bits + 2, 2);
+  } else {
+    memcpy((char *)p + 4 * i, &bits, 4);
+  }
+}
+
+EXPORT cublasStatus_t cublasLtCreate(cublasLtHandle_t *h) {
+  *h = (cublasLtHandle_t)(void *)h;
+  return CUBLAS_STATUS_SUCCESS;
+}
+EXPORT size_t cublasLtGetVersion(void) { return 130100; }
+EXPORT const char *cublasLtGetStatusString(cublasStatus_t s) {
+  return s == CUBLAS_STATUS_SUCCESS         ? "CUBLAS_STATUS_SUCCESS"
+         : s == CUBLAS_STATUS_NOT_SUPPORTED ? "CUBLAS_STATUS_NOT_SUPPORTED"
+                                            : "CUBLAS_STATUS_INVALID_VALUE";
+}
+EXPORT cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t compute,
+                                               cudaDataType_t scale) {
+  product *p = calloc(1, sizeof *p);
+  p->a = p->b = CUBLAS_OP_N;
+  p->epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+  p->bias_type = -1;
+  *d = (cublasLtMatmulDesc_t)(void *)p;
+  return scale == CUDA_R_32F && (compute == CUBLAS_COMPUTE_32F || compute == CUBLAS_COMPUTE_32F_FAST_TF32)
+             ? CUBLAS_STATUS_SUCCESS
+             : CUBLAS_STATUS_INVALID_VALUE;
+}
+EXPORT cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) {
+  free((void *)d);
+  return CUBLAS_STATUS_SUCCESS;
+}
+EXPORT cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t what,
+                                                     const void *value, size_t bytes) {
+  product *p = (product *)(void *)d;
+  void *to = what == CUBLASLT_MATMUL_DESC_TRANSA           ? (void *)&p->a
+             : what == CUBLASLT_MATMUL_DESC_TRANSB         ? (void *)&p->b
+             : what == CUBLASLT_MATMUL_DESC_EPILOGUE       ? (void *)&p->epilogue
+             : what == CUBLASLT_MATMUL_DESC_BIAS_POINTER   ? (void *)&p->bias
+             : what == CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE ? (void *)&p->bias_type
+                                                           : NULL;
+  if (!to || bytes != (what == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? sizeof(void *) : 4))
+    return CUBLAS_STATUS_INVALID_VALUE;
+  memcpy(to, value, bytes);
+  return CUBLAS_STATUS_SUCCESS;
+}
+EXPORT cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType type, uint64_t rows,
+                                                 uint64_t columns, int64_t ld) {
+  matrix *m = calloc(1, sizeof *m);
+  *m = (matrix){type, rows, columns, ld};
+  *l = (cublasLtMatrixLayout_t)(void *)m;
+  return ld >= (int64_t)rows ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+}
+EXPORT cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l) {
+  free((void *)l);
+  return CUBLAS_STATUS_SUCCESS;
+}
+EXPORT cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p) {
+  *p = (cublasLtMatmulPreference_t)calloc(1, 8);
+  return CUBLAS_STATUS_SUCCESS;
+}
+EXPORT cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) {
+  free((void *)p);
+  return CUBLAS_STATUS_SUCCESS;
+}
+EXPORT cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
+                                                           cublasLtMatmulPreferenceAttributes_t what, const void *value,
+                                                           size_t bytes) {
+  (void)p, (void)value;
+  return bytes == (what == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? 8 : 4) ? CUBLAS_STATUS_SUCCESS
+                                                                             : CUBLAS_STATUS_INVALID_VALUE;
+}
+static bool fits(const product *p, const matrix *a, const matrix *b, const matrix *d) {
+  const uint64_t m = p->a == CUBLAS_OP_N ? a->rows : a->columns, k = p->a == CUBLAS_OP_N ? a->columns : a->rows,
+                 k2 = p->b == CUBLAS_OP_N ? b->rows : b->columns, n = p->b == CUBLAS_OP_N ? b->columns : b->rows;
+  return m == d->rows && n == d->columns && k == k2 && a->type == b->type;
+}
+// Three answers with different workspaces. A bias takes the result's type only, as the manual's tables have it.
+EXPORT cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t desc,
+                                                     cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                                     cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                                     cublasLtMatmulPreference_t preference, int wanted,
+                                                     cublasLtMatmulHeuristicResult_t *out, int *n) {
+  const product *p = (const product *)(void *)desc;
+  (void)h, (void)preference;
+  *n = 0;
+  if (!fits(p, (matrix *)(void *)a, (matrix *)(void *)b, (matrix *)(void *)d) || c != d)
+    return CUBLAS_STATUS_INVALID_VALUE;
+  if (p->epilogue != CUBLASLT_EPILOGUE_DEFAULT && p->bias_type != (int32_t)((matrix *)(void *)d)->type)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  for (; *n < 3 && *n < wanted; ++*n) {
+    memset(&out[*n], 0, sizeof *out);
+    out[*n].workspaceSize = (size_t)*n * 4096;
+  }
+  return CUBLAS_STATUS_SUCCESS;
+}
+EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, const void *alpha, const void *A,
+                                     cublasLtMatrixLayout_t la, const void *B, cublasLtMatrixLayout_t lb,
+                                     const void *beta, const void *C, cublasLtMatrixLayout_t lc, void *D,
+                                     cublasLtMatrixLayout_t ld, const cublasLtMatmulAlgo_t *algo, void *workspace,
+                                     size_t bytes, cudaStream_t stream) {
+  const product *p = (const product *)(void *)desc;
+  const matrix *a = (const matrix *)(void *)la, *b = (const matrix *)(void *)lb, *d = (const matrix *)(void *)ld;
+  const uint64_t depth = p->a == CUBLAS_OP_N ? a->columns : a->rows;
+  const char *name = getenv("INGOT_CUDA_LIBRARY");
+  void *runtime = name ? dlopen(name, RTLD_NOW) : NULL;
+  cudaError_t (*copy)(void *, const void *, size_t, enum cudaMemcpyKind, cudaStream_t) = NULL;
+  cudaError_t (*wait)(cudaStream_t) = NULL;
+  if (runtime) {
+    *(void **)&copy = dlsym(runtime, "cudaMemcpyAsync");
+    *(void **)&wait = dlsym(runtime, "cudaStreamSynchronize");
+  }
+  (void)h, (void)lc, (void)algo;
+  if (!copy || !wait || *(const float *)alpha != 1 || *(const float *)beta != 0 || C != D || !fits(p, a, b, d) ||
+      (bytes && !workspace))
+    return CUBLAS_STATUS_INVALID_VALUE;
+  wait(stream);
+  char *out = malloc((size_t)d->ld * d->columns * bytes_of(d->type)), *sums = malloc(d->columns * 4);
+  for (uint64_t j = 0; j < d->columns; j++) {
+    double column = 0;
+    for (uint64_t k = 0; k < depth; k++)
+      column += load(B, b->type, p->b == CUBLAS_OP_N ? j * (uint64_t)b->ld + k : k * (uint64_t)b->ld + j);
+    store(sums, CUDA_R_32F, j, column);
+    for (uint64_t i = 0; i < d->rows; i++) {
+      double sum = p->epilogue == CUBLASLT_EPILOGUE_BIAS ? load(p->bias, (cudaDataType_t)p->bias_type, i) : 0;
+      for (uint64_t k = 0; k < depth; k++)
+        sum += load(A, a->type, p->a == CUBLAS_OP_N ? k * (uint64_t)a->ld + i : i * (uint64_t)a->ld + k) *
+               load(B, b->type, p->b == CUBLAS_OP_N ? j * (uint64_t)b->ld + k : k * (uint64_t)b->ld + j);
+      store(out, d->type, j * (uint64_t)d->ld + i, sum);
+    }
+  }
+  copy(D, out, (size_t)d->ld * d->columns * bytes_of(d->type), cudaMemcpyHostToDevice, stream);
+  if (p->epilogue == CUBLASLT_EPILOGUE_BGRADB)
+    copy(p->bias, sums, d->columns * 4, cudaMemcpyHostToDevice, stream);
+  wait(stream);
+  free(out);
+  free(sums);
+  return CUBLAS_STATUS_SUCCESS;
+}

@@ -1,0 +1,293 @@
+// A stand-in for libcudnn on the simulator: descriptors as bags of attributes, and the three convolutions by plain
+// loops over the tensors' own strides. Rule: it takes what kernels/conv2d/conv2d_cudnn.c may ask for and refuses the
+// rest, also descriptors that are set after they are final or used before. It proves descriptors, not what the real
+// library supports.
+#include <cudnn_graph.h>
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORT         __attribute__((visibility("default")))
+#define MAX_ATTRIBUTES 16
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+typedef struct attribute {
+  cudnnBackendAttributeName_t name;
+  int64_t n;
+  char value[64];
+} attribute;
+typedef struct object {
+  cudnnBackendDescriptorType_t type;
+  bool final;
+  int n, engine;
+  attribute at[MAX_ATTRIBUTES];
+} object;
+static cudaStream_t stream;
+static int handle;
+
+static size_t bytes_of(cudnnBackendAttributeType_t t) {
+  switch (t) {
+    case CUDNN_TYPE_FLOAT:
+    case CUDNN_TYPE_DATA_TYPE:
+    case CUDNN_TYPE_CONVOLUTION_MODE:
+    case CUDNN_TYPE_HEUR_MODE:
+      return 4;
+    default:
+      return 8;
+  }
+}
+static const attribute *find(const object *o, cudnnBackendAttributeName_t name) {
+  for (int i = 0; o && i < o->n; i++)
+    if (o->at[i].name == name)
+      return &o->at[i];
+  return NULL;
+}
+static const int64_t *integers(const object *o, cudnnBackendAttributeName_t name) {
+  const attribute *a = find(o, name);
+  return a ? (const int64_t *)(const void *)a->value : NULL;
+}
+static object *child(const object *o, cudnnBackendAttributeName_t name) {
+  const attribute *a = find(o, name);
+  object *c = NULL;
+  if (a)
+    memcpy(&c, a->value, sizeof c);
+  return c && c->final ? c : NULL;
+}
+
+EXPORT cudnnStatus_t cudnnCreate(cudnnHandle_t *h) {
+  *h = (cudnnHandle_t)(void *)&handle;
+  return CUDNN_STATUS_SUCCESS;
+}
+EXPORT size_t cudnnGetVersion(void) { return 91500; }
+EXPORT const char *cudnnGetErrorString(cudnnStatus_t s) {
+  return s == CUDNN_STATUS_SUCCESS ? "CUDNN_STATUS_SUCCESS" : "CUDNN_STATUS_BAD_PARAM";
+}
+EXPORT cudnnStatus_t cudnnSetStream(cudnnHandle_t h, cudaStream_t s) {
+  stream = s;
+  return (void *)h == &handle ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
+}
+EXPORT cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *out) {
+  object *o = calloc(1, sizeof *o);
+  o->type = type;
+  *out = o;
+  return CUDNN_STATUS_SUCCESS;
+}
+EXPORT cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t d) {
+  free(d);
+  return CUDNN_STATUS_SUCCESS;
+}
+EXPORT cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
+                                              cudnnBackendAttributeType_t type, int64_t n, const void *values) {
+  object *o = d;
+  if (o->final || o->n == MAX_ATTRIBUTES || n < 1 || (size_t)n * bytes_of(type) > sizeof o->at->value)
+    return CUDNN_STATUS_BAD_PARAM;
+  o->at[o->n].name = name;
+  o->at[o->n].n = n;
+  memcpy(o->at[o->n++].value, values, (size_t)n * bytes_of(type));
+  return CUDNN_STATUS_SUCCESS;
+}
+
+// X, W, Y and the convolution of an operation, by its pass (0 forward, 1 data, 2 weights); false: it is not whole.
+static bool parts_of(const object *op, int *pass, object *parts[4]) {
+  static const cudnnBackendAttributeName_t names[3][4] = {
+      {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+       CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC},
+      {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+       CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC},
+      {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+       CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC}};
+  *pass = op->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR         ? 0
+          : op->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR ? 1
+                                                                                     : 2;
+  for (int i = 0; i < 4; i++)
+    if (!(parts[i] = child(op, names[*pass][i])))
+      return false;
+  return true;
+}
+// Whether y's size follows from x, w and the convolution.
+static bool consistent(object *const parts[4]) {
+  const int64_t *x = integers(parts[0], CUDNN_ATTR_TENSOR_DIMENSIONS),
+                *w = integers(parts[1], CUDNN_ATTR_TENSOR_DIMENSIONS),
+                *y = integers(parts[2], CUDNN_ATTR_TENSOR_DIMENSIONS),
+                *pre = integers(parts[3], CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS),
+                *post = integers(parts[3], CUDNN_ATTR_CONVOLUTION_POST_PADDINGS),
+                *stride = integers(parts[3], CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES),
+                *dilation = integers(parts[3], CUDNN_ATTR_CONVOLUTION_DILATIONS);
+  if (!x || !w || !y || !pre || !post || !stride || !dilation || x[0] != y[0] || y[1] != w[0] || x[1] % w[1])
+    return false;
+  for (int i = 0; i < 2; i++)
+    if (y[2 + i] != (x[2 + i] + pre[i] + post[i] - dilation[i] * (w[2 + i] - 1) - 1) / stride[i] + 1)
+      return false;
+  return true;
+}
+
+EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d) {
+  object *o = d, *parts[4];
+  int pass;
+  bool fine = true;
+  switch (o->type) {
+    case CUDNN_BACKEND_TENSOR_DESCRIPTOR:
+      fine = integers(o, CUDNN_ATTR_TENSOR_DIMENSIONS) && integers(o, CUDNN_ATTR_TENSOR_STRIDES) &&
+             integers(o, CUDNN_ATTR_TENSOR_UNIQUE_ID) && integers(o, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT) &&
+             find(o, CUDNN_ATTR_TENSOR_DATA_TYPE);
+      break;
+    case CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR:
+      fine = integers(o, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) &&
+             *integers(o, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) == 2 && find(o, CUDNN_ATTR_CONVOLUTION_COMP_TYPE) &&
+             find(o, CUDNN_ATTR_CONVOLUTION_CONV_MODE) &&
+             *(const int *)(const void *)find(o, CUDNN_ATTR_CONVOLUTION_CONV_MODE)->value == CUDNN_CROSS_CORRELATION;
+      break;
+    case CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR:
+    case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR:
+    case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR:
+      fine = parts_of(o, &pass, parts) && consistent(parts);
+      break;
+    case CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR:
+      fine = child(o, CUDNN_ATTR_OPERATIONGRAPH_OPS);
+      break;
+    case CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR:
+      fine = child(o, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH) && find(o, CUDNN_ATTR_ENGINEHEUR_MODE);
+      break;
+    case CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR:  // the second engine is one that the chip does not have
+      fine = child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG) &&
+             child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine != 1;
+      break;
+    case CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR:
+      fine = find(o, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS) && find(o, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS) &&
+             find(o, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS)->n == 3 &&
+             find(o, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS)->n == 3;
+      break;
+    default:
+      fine = false;
+  }
+  o->final = fine;
+  return fine ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
+}
+
+// Three engines of the heuristics; workspaces of plans.
+EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const d, cudnnBackendAttributeName_t name,
+                                              cudnnBackendAttributeType_t type, int64_t wanted, int64_t *n,
+                                              void *values) {
+  object *o = d;
+  (void)type;
+  if (!o->final)
+    return CUDNN_STATUS_BAD_PARAM;
+  if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS) {
+    object **configs = values;
+    for (*n = 0; *n < 3 && *n < wanted; ++*n) {
+      object *graph = child(o, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH),
+             *op = child(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
+      configs[*n]->engine = (int)*n;
+      configs[*n]->n = 1;
+      configs[*n]->at[0].name = CUDNN_ATTR_ENGINECFG_ENGINE;
+      memcpy(configs[*n]->at[0].value, &op, sizeof op);
+      configs[*n]->final = true;
+    }
+    return CUDNN_STATUS_SUCCESS;
+  }
+  if (name != CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)
+    return CUDNN_STATUS_BAD_PARAM;
+  *n = 1;
+  *(int64_t *)values = 512 * child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine;
+  return CUDNN_STATUS_SUCCESS;
+}
+
+static int type_of(const object *t) { return *(const int *)(const void *)find(t, CUDNN_ATTR_TENSOR_DATA_TYPE)->value; }
+static double load(const void *p, int t, int64_t i) {
+  uint32_t bits = 0;
+  float f;
+  if (t == CUDNN_DATA_HALF) {
+    _Float16 h;
+    memcpy(&h, (const char *)p + 2 * i, 2);
+    return (double)h;
+  }
+  if (t == CUDNN_DATA_BFLOAT16)
+    memcpy((char *)&bits + 2, (const char *)p + 2 * i, 2);
+  else
+    memcpy(&bits, (const char *)p + 4 * i, 4);
+  memcpy(&f, &bits, 4);
+  return f;
+}
+static void store(void *p, int t, int64_t i, double v) {
+  float f = (float)v;
+  uint32_t bits;
+  memcpy(&bits, &f, 4);
+  if (t == CUDNN_DATA_HALF) {
+    _Float16 h = (_Float16)v;
+    memcpy((char *)p + 2 * i, &h, 2);
+  } else if (t == CUDNN_DATA_BFLOAT16) {
+    bits += 0x7fff + (bits >> 16 & 1);
+    memcpy((char *)p + 2 * i, (char *)&bits + 2, 2);
+  } else {
+    memcpy((char *)p + 4 * i, &bits, 4);
+  }
+}
+
+EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan,
+                                         cudnnBackendDescriptor_t pack) {
+  const object *config = child(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG), *v = pack;
+  object *op = NULL, *parts[4];
+  int pass;
+  const char *name = getenv("INGOT_CUDA_LIBRARY");
+  void *runtime = name ? dlopen(name, RTLD_NOW) : NULL, *at[3], *workspace;
+  cudaError_t (*copy)(void *, const void *, size_t, enum cudaMemcpyKind, cudaStream_t) = NULL;
+  cudaError_t (*wait)(cudaStream_t) = NULL;
+  if (runtime) {
+    *(void **)&copy = dlsym(runtime, "cudaMemcpyAsync");
+    *(void **)&wait = dlsym(runtime, "cudaStreamSynchronize");
+  }
+  if ((void *)h != &handle || !config || !v->final || !copy || !wait)
+    return CUDNN_STATUS_BAD_PARAM;
+  memcpy(&op, config->at[0].value, sizeof op);
+  memcpy(&workspace, find(v, CUDNN_ATTR_VARIANT_PACK_WORKSPACE)->value, sizeof workspace);
+  if (!parts_of(op, &pass, parts) || (config->engine && !workspace))
+    return CUDNN_STATUS_BAD_PARAM;
+  const int64_t *dims[3], *strides[3], *ids = integers(v, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
+  for (int i = 0; i < 3; i++) {
+    dims[i] = integers(parts[i], CUDNN_ATTR_TENSOR_DIMENSIONS);
+    strides[i] = integers(parts[i], CUDNN_ATTR_TENSOR_STRIDES);
+    at[i] = NULL;
+    for (int k = 0; k < 3; k++)
+      if (ids[k] == *integers(parts[i], CUDNN_ATTR_TENSOR_UNIQUE_ID))
+        memcpy(&at[i], find(v, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS)->value + 8 * k, 8);
+    if (!at[i] || (uintptr_t)at[i] % (uintptr_t)*integers(parts[i], CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT))
+      return CUDNN_STATUS_BAD_PARAM;
+  }
+  const int64_t *pre = integers(parts[3], CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS),
+                *stride = integers(parts[3], CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES),
+                *dilation = integers(parts[3], CUDNN_ATTR_CONVOLUTION_DILATIONS);
+  const int result = pass == 0 ? 2 : pass == 1 ? 0 : 1, a = result == 0 ? 1 : 0, b = result == 2 ? 1 : 2;
+  const int64_t *x = dims[0], *w = dims[1], *y = dims[2],
+                count = dims[result][0] * dims[result][1] * dims[result][2] * dims[result][3], groups = x[1] / w[1],
+                kg = w[0] / groups;
+  double *sums = calloc((size_t)count, sizeof *sums);
+  char *out = malloc((size_t)count * 4);
+  wait(stream);
+  for (int64_t n = 0; n < y[0]; n++)
+    for (int64_t k = 0; k < y[1]; k++)
+      for (int64_t p = 0; p < y[2]; p++)
+        for (int64_t q = 0; q < y[3]; q++)
+          for (int64_t c = 0; c < w[1]; c++)
+            for (int64_t r = 0; r < w[2]; r++)
+              for (int64_t s = 0; s < w[3]; s++) {
+                const int64_t i = p * stride[0] + r * dilation[0] - pre[0],
+                              j = q * stride[1] + s * dilation[1] - pre[1];
+                if (i < 0 || i >= x[2] || j < 0 || j >= x[3])
+                  continue;
+                const int64_t where[3] = {
+                    n * strides[0][0] + (k / kg * w[1] + c) * strides[0][1] + i * strides[0][2] + j * strides[0][3],
+                    k * strides[1][0] + c * strides[1][1] + r * strides[1][2] + s * strides[1][3],
+                    n * strides[2][0] + k * strides[2][1] + p * strides[2][2] + q * strides[2][3]};
+                sums[where[result]] +=
+                    load(at[a], type_of(parts[a]), where[a]) * load(at[b], type_of(parts[b]), where[b]);
+              }
+  for (int64_t i = 0; i < count; i++)
+    store(out, type_of(parts[result]), i, sums[i]);
+  copy(at[result], out, (size_t)count * (type_of(parts[result]) == CUDNN_DATA_FLOAT ? 4 : 2), cudaMemcpyHostToDevice,
+       stream);
+  wait(stream);
+  free(sums);
+  free(out);
+  return CUDNN_STATUS_SUCCESS;
+}
