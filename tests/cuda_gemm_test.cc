@@ -207,6 +207,26 @@ TEST(Shards, RanksChangeNoBit) {
           << whole.items[k].name << " " << i;
 }
 
+// Any number of shards gives the sum.
+TEST(Shards, AnyNumberOfThem) {
+  const ig_linear_attr attr = {0, 1};
+  ig_op_case c = {};
+  c.name = "dw";
+  c.n_in = 2;
+  c.in[0] = numbers({2, {700, 24}}), c.in[1] = numbers({2, {700, 8}});
+  c.attr = &attr;
+  const Job job = job_of(row_named("linear_bwd_weights"), c, IG_F32);
+  const Result want = oracle(job, host());
+  for (int shards : {1, 2, 3, 5, 6, 7, 11, 700}) {
+    Result got = weight_gradient(job, 0, 700, shards);
+    for (size_t k = 0; k < got.items.size(); k++)
+      got.items[k].length = want.items[k].length;
+    const ig_impl plain = {};
+    const std::string text = compare(job, &plain, got, want);
+    EXPECT_TRUE(text.empty()) << shards << " shards: " << text;
+  }
+}
+
 // Under the simulator: the bytes of the kernels' headers, tensor cores, no bank conflicts.
 TEST(Traffic, IsWhatTheHeaderSays) {
   auto count = (int (*)(const char *, ig_sim_counts *))dlsym(RTLD_DEFAULT, "ig_sim_count");

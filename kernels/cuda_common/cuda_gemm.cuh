@@ -16,7 +16,7 @@
 // each operand once and the result once while what runs at a time fits into L2 (tiles side by side share their rows).
 // FLOPs: 2 x rows x columns x terms, tiles whole. Shared memory (bytes, all dynamic) and registers (ptxas, sm_90a):
 //   tile 128x128: 65,536, 242 to 254; 128x64: 49,152, 186 to 232 (FFMA 161 to 255); 64x64: 32,768, 109 to 128; no
-//   spills.
+//   spills (sm_75: 4 bytes in the data gradient's 128x128).
 // Blocks an SM of an H200 holds: 2 (registers), 2, 4. Bank conflicts: none in the main loop. Rows of 64 bytes change
 // the places of their chunks with row / 2 % 4, wider ones with row % 8 (32-bit: 2 (row % 4), for loads of single words
 // of 4 rows x 8 columns), so that 8 lanes of a copy, the 8 rows of a matrix of ldmatrix, and a warp's words each touch
