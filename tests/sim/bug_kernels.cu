@@ -244,6 +244,45 @@ __global__ void ring_kernel(float *y, const float *x, int tiles) {
 }
 extern "C" void run_ring(float *y, const float *x, int tiles, int bug) { LAUNCH(ring_kernel, 1, 96, 0, y, x, tiles) }
 
+// Blocks hand on a sum in a chain: block b waits for the flag of b - 1, the last one reads what all have written. In a
+// block the second warp waits for the first by a flag in shared memory. 1: no fence before the global flag, 2: none
+// before the shared one, 3: the chain does not wait.
+template <int BUG>
+__global__ void chain_kernel(int *y, int *parts, volatile int *flags) {
+  __shared__ int value;
+  __shared__ volatile int ready;
+  const int b = blockIdx.x;
+  if (threadIdx.x == 0)
+    ready = 0;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    if (BUG != 3 && b > 0)
+      while (!flags[b - 1]) {
+      }
+    value = b * b;
+    if (BUG != 2)
+      __threadfence_block();
+    ready = 1;
+  }
+  if (threadIdx.x == 32) {
+    while (!ready) {
+    }
+    parts[b] = value;
+    if (b + 1 == gridDim.x) {
+      int sum = 0;
+      for (int k = 0; k <= b; k++)
+        sum += parts[k];
+      *y = sum;
+    }
+    if (BUG != 1)
+      __threadfence();
+    flags[b] = 1;
+  }
+}
+extern "C" void run_chain(int *y, int *parts, int *flags, int blocks, int bug) {
+  LAUNCH(chain_kernel, blocks, 64, 0, y, parts, flags)
+}
+
 // 0: nothing, 1: trap, 2: a failed assertion, 3: a store to a wild address, 4: an endless loop, 5: threads that exit
 // before a barrier others wait at (allowed: the barrier counts the living), 6: a store to shared memory out of range.
 template <int BUG>

@@ -51,21 +51,28 @@ static u32 segment_of(u64 s) { return s >> 21 & 31; }
 static u32 bytes_of(u64 s) { return s >> 16 & 15; }
 static bool strong(u64 s) { return s >> 20 & 1; }
 
-static bool acquired(const Block &b, u64 s) {
-  u32 other = block_of(s), segment = segment_of(s);
-  if (other == SEVERAL)
-    return !b.acquired.empty();
-  std::lock_guard<std::mutex> hold(sync_lock);
-  for (auto &[object, seen] : b.acquired) {
-    auto i = object->first.find(other);
-    if (i == object->first.end())
-      continue;
-    for (u32 k = i->second; k < seen; k++)
-      if (object->releases[k].first == other &&
-          (object->releases[k].second > segment || object->releases[k].second >= 31))
+// Whether these acquisitions cover the segment of a block, directly or by what the releasing blocks had acquired.
+static bool covers(const Acquired &list, u32 block, u32 segment, int depth) {
+  for (auto &[object, seen] : list) {
+    auto i = object->first.find(block);
+    for (u32 k = i == object->first.end() ? seen : i->second; k < seen; k++) {
+      auto &r = object->releases[k];
+      if (r.block == block && (r.segment > segment || r.segment >= 31))
         return true;
+    }
+    for (u32 k = 0; k < seen; k++)
+      if (!object->releases[k].before.empty() &&
+          (depth == 4 || covers(object->releases[k].before, block, segment, depth + 1)))
+        return true;  // chains of more than four are taken to be right
   }
   return false;
+}
+
+static bool acquired(const Block &b, u64 s) {
+  if (block_of(s) == SEVERAL)
+    return !b.acquired.empty();
+  std::lock_guard<std::mutex> hold(sync_lock);
+  return covers(b.acquired, block_of(s), segment_of(s), 0);
 }
 
 struct Accessor {  // who touches words now: a lane, or a copy (w = nullptr)
@@ -158,32 +165,67 @@ void check_begin() {
   any_sync = false;
 }
 
-void fence(Warp &w) { w.b->fenced = std::min(++w.b->segment, 31u); }
+void fence(Warp &w, bool device) {
+  w.fenced = w.clock++;
+  if (device)
+    w.b->fenced = std::min(++w.b->segment, 31u);
+}
 
-void acquire(Warp &w, u64 address) {
-  if (!g_checks || !__atomic_load_n(&any_sync, __ATOMIC_ACQUIRE))
+// The address in its own space; a generic one may be shared memory's.
+static bool is_shared(Space sp, u64 *address) {
+  if (sp == GENERIC && *address - SHARED_WINDOW < WINDOW_BYTES) {
+    *address -= SHARED_WINDOW;
+    return true;
+  }
+  return sp == SHARED;
+}
+
+void acquire(Warp &w, Space sp, u64 address) {
+  if (!g_checks)
+    return;
+  Block &b = *w.b;
+  if (is_shared(sp, &address)) {
+    auto i = b.flags.find(address);
+    for (u32 v = 0; i != b.flags.end() && v < b.n_warps; v++)
+      b.knows(w.index)[v] = std::max(b.knows(w.index)[v], i->second[v]);
+    return;
+  }
+  if (!__atomic_load_n(&any_sync, __ATOMIC_ACQUIRE))
     return;
   std::lock_guard<std::mutex> hold(sync_lock);
   auto i = sync_objects.find(address);
   if (i == sync_objects.end())
     return;
   u32 n = i->second.releases.size();
-  for (auto &a : w.b->acquired)
+  for (auto &a : b.acquired)
     if (a.first == &i->second) {
       a.second = n;
       return;
     }
-  w.b->acquired.push_back({&i->second, n});
+  b.acquired.push_back({&i->second, n});
 }
 
-void release(Warp &w, u64 address) {
-  if (!g_checks || !w.b->fenced)
+void release(Warp &w, Space sp, u64 address) {
+  if (!g_checks)
+    return;
+  Block &b = *w.b;
+  if (is_shared(sp, &address)) {
+    if (!w.fenced)
+      return;
+    auto &f = b.flags[address];
+    f.resize(b.n_warps);
+    for (u32 v = 0; v < b.n_warps; v++)
+      f[v] = std::max(f[v], b.knows(w.index)[v]);
+    f[w.index] = w.fenced;
+    return;
+  }
+  if (!b.fenced)
     return;
   std::lock_guard<std::mutex> hold(sync_lock);
   SyncObject &s = sync_objects[address];
   __atomic_store_n(&any_sync, true, __ATOMIC_RELEASE);
-  s.first.insert({w.b->linear, (u32)s.releases.size()});
-  s.releases.push_back({w.b->linear, w.b->fenced});
+  s.first.insert({b.linear, (u32)s.releases.size()});
+  s.releases.push_back({b.linear, b.fenced, b.acquired});
 }
 
 // ---- bounds ----
@@ -324,7 +366,7 @@ shared_race(Warp &w, const Ins &i, u32 lane, u64 at, Kind kind, u32 stamp, const
 static inline void touch_shared(Warp &w, const Ins &i, u32 lane, u64 word, u32 bytes, Kind kind) {
   SharedCell &c = w.b->cells[word];
   u32 me = (w.index * 32 + lane) << 22 | std::min(w.clock, CLOCK);
-  bool write = kind != READ;
+  bool write = kind != READ, strong = kind == ATOMIC || (i.flags & STRONG);
   if (kind != WRITE && (bytes & ~c.init)) {
     report(*w.wk, IG_SIM_UNINIT, &i, "%s: read of shared memory that nothing has written (byte %llu), %s",
            where(*w.b->f, w.pc).c_str(), (unsigned long long)word * 4, thread_name(w, lane).c_str());
@@ -334,11 +376,11 @@ static inline void touch_shared(Warp &w, const Ins &i, u32 lane, u64 word, u32 b
     report(*w.wk, IG_SIM_RACE, &i, "%s: shared %s while cp.async writes there (byte %llu), %s",
            where(*w.b->f, w.pc).c_str(), verb(kind), (unsigned long long)word * 4, thread_name(w, lane).c_str());
   for (int k = 0; k < 2; k++)
-    if ((c.wm[k] & bytes) && c.w[k] != me && !(kind == ATOMIC && c.atomic >> k & 1) && !ordered(w, lane, c.w[k]))
+    if ((c.wm[k] & bytes) && c.w[k] != me && !(strong && c.strong >> k & 1) && !ordered(w, lane, c.w[k]))
       shared_race(w, i, lane, word * 4, kind, c.w[k], "write");
   if (write) {
     for (int k = 0; k < 2; k++) {
-      if ((c.rm[k] & bytes) && c.r[k] != me && !ordered(w, lane, c.r[k]))
+      if ((c.rm[k] & bytes) && c.r[k] != me && !(strong && c.strong >> (k + 2) & 1) && !ordered(w, lane, c.r[k]))
         shared_race(w, i, lane, word * 4, kind, c.r[k], "read");
       c.rm[k] &= ~bytes;
       c.wm[k] &= ~bytes;
@@ -346,11 +388,13 @@ static inline void touch_shared(Warp &w, const Ins &i, u32 lane, u64 word, u32 b
     int k = c.w[0] == me || !c.wm[0] ? 0 : c.w[1] == me || !c.wm[1] ? 1 : 0;
     c.wm[k] = c.w[k] == me ? c.wm[k] | bytes : bytes;
     c.w[k] = me;
-    c.atomic = (c.atomic & ~(1 << k)) | (kind == ATOMIC) << k;
+    c.strong = (c.strong & ~(1 << k)) | strong << k;
     c.init |= bytes;
   } else {
     int k = c.r[0] == me || !c.rm[0] ? 0 : c.r[1] == me || !c.rm[1] ? 1 : c.r[0] >> 27 == w.index ? 0 : 1;
-    c.rm[k] = c.r[k] == me ? c.rm[k] | bytes : bytes;
+    bool again = c.r[k] == me && c.rm[k];
+    c.rm[k] = again ? c.rm[k] | bytes : bytes;
+    c.strong = (c.strong & ~(4 << k)) | (strong && (!again || c.strong >> (k + 2) & 1)) << (k + 2);
     c.r[k] = me;
   }
 }

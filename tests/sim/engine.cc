@@ -198,6 +198,7 @@ static void begin(Block &b, u64 linear) {
   b.segment = b.fenced = 0;
   b.acquired.clear();
   b.mbars.clear();
+  b.flags.clear();
   for (Barrier &r : b.bar)
     r = {};
   memset(b.shared, 0xff, b.shared_bytes);
@@ -212,7 +213,7 @@ static void begin(Block &b, u64 linear) {
     w.n = 1;
     w.e[0] = {0, w.live, RUN, 0};
     w.clock = 1;
-    w.all = 0;
+    w.all = w.fenced = 0;
     w.partial = false;
     w.copying = 0;
     w.count = 0;
@@ -319,7 +320,7 @@ static void run_blocks(Worker &wk, Launch &l, u64 from, u64 to, std::deque<std::
 }
 
 ig_sim_counts run_launch(Launch &l) {
-  static Worker workers[2];
+  static Worker *const workers = new Worker[2];
   static u32 stamp;
   l.stamp = ++stamp;
   check_begin();
@@ -352,8 +353,8 @@ ig_sim_counts run_launch(Launch &l) {
   for (size_t k = 0; k < sizeof sum / 8; k++)
     a[k] += b[k];
   sum.launches = 1;
-  for (Worker &wk : workers)
-    take_reports(wk);
+  for (int k = 0; k < 2; k++)
+    take_reports(workers[k]);
   return sum;
 }
 

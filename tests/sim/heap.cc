@@ -6,7 +6,8 @@
 
 namespace sim {
 
-Heap g_heap;
+Heap &g_heap = *new Heap;  // outlives every destructor that calls in
+u64 g_capacity = 16ull << 30;
 static u64 top = HEAP + 4096;
 
 static void *reserve(void *at, u64 n) {
@@ -28,7 +29,7 @@ bool heap_open() {
 
 u64 heap_alloc(u64 bytes, const char *what) {
   u64 room = ((bytes + 511) & ~511ull) + 512;  // a gap behind every allocation
-  if (!heap_open() || bytes > g_heap.capacity - g_heap.used || top + room > HEAP + HEAP_BYTES)
+  if (!heap_open() || bytes > g_capacity - g_heap.used || top + room > HEAP + HEAP_BYTES)
     return 0;
   u64 p = top;
   top += room;

@@ -32,10 +32,15 @@ struct Cell {
   u64 w, r;
 };
 
-struct SyncObject {  // releases at one address, in order
-  u32 op = 0;
-  std::vector<std::pair<u32, u32>> releases;  // block, segment
-  std::unordered_map<u32, u32> first;         // block -> its place in releases
+struct SyncObject;
+using Acquired = std::vector<std::pair<SyncObject *, u32>>;  // the first so many releases at an address
+struct SyncObject {                                          // releases at one address, in order
+  struct Release {
+    u32 block, segment;
+    Acquired before;  // what the block had acquired itself
+  };
+  std::vector<Release> releases;
+  std::unordered_map<u32, u32> first;  // block -> its place in releases
 };
 
 struct Clock {  // happens-before between operations: the last known operation of every stream
@@ -95,7 +100,7 @@ struct Warp {
   Entry e[34];
   int n;  // entries, the lowest place last
   // Order inside of the warp: accesses of lane t up to clock known[l][t] are seen by lane l; all by all up to `all`.
-  u32 clock, all;
+  u32 clock, all, fenced;  // fenced: clock at the last fence, 0 = none
   bool partial;
   u32 known[32][32];
   bool yield;  // waits for others: let them run
@@ -107,10 +112,10 @@ struct Warp {
   u32 carry;  // of add.cc
 };
 
-struct SharedCell {  // four bytes of shared memory
-  u32 w[2], r[2];    // thread 10 bits, clock of its warp 22
-  u8 wm[2], rm[2];   // bytes
-  u8 init, pending, atomic, mbar;
+struct SharedCell {                  // four bytes of shared memory
+  u32 w[2], r[2];                    // thread 10 bits, clock of its warp 22
+  u8 wm[2], rm[2];                   // bytes
+  u8 init, pending, strong, unused;  // strong: writes 0, 1, reads 2, 3
 };
 
 struct MBarrier {  // beside the 64 bits in shared memory
@@ -147,7 +152,8 @@ struct Block {
   std::vector<u32> known;
   // Order between blocks: the segment grows with each fence; what was acquired.
   u32 segment, fenced;
-  std::vector<std::pair<SyncObject *, u32>> acquired;
+  Acquired acquired;
+  std::map<u64, std::vector<u32>> flags;  // what strong stores to shared memory release: clocks of warps
   u64 steps, count;
   const Function *f = nullptr;
   u32 *knows(u32 w) { return &known[(size_t)w * n_warps]; }
@@ -192,7 +198,7 @@ struct Allocation {
 };
 struct Heap {
   std::map<u64, Allocation> blocks;
-  u64 used = 0, capacity = 16ull << 30;
+  u64 used = 0;
   u8 *init = nullptr;                                 // a byte a byte: written?
   Cell *cells = nullptr;                              // one a word
   u32 *read_stamp = nullptr, *write_stamp = nullptr;  // one a 32-byte sector: the launch that touched it last
@@ -201,7 +207,8 @@ struct Heap {
   };
   std::vector<Range> allowed[2];  // reads, writes
 };
-extern Heap g_heap;
+extern Heap &g_heap;
+extern u64 g_capacity;
 bool heap_open();
 u64 heap_alloc(u64 bytes, const char *what);  // 0: no memory
 bool heap_free(u64 address);
@@ -217,9 +224,9 @@ enum Kind : u8 { READ, WRITE, ATOMIC };
 bool access(Warp &w, const Ins &i, Space sp, u64 *a, u32 m, int n, Kind kind);
 void barrier_joined(Block &b, const u32 *warps, int n);  // these warps know of one another's accesses
 void warp_synced(Warp &w, u32 lanes);
-void fence(Warp &w);
-void acquire(Warp &w, u64 address);
-void release(Warp &w, u64 address);
+void fence(Warp &w, bool device);
+void acquire(Warp &w, Space sp, u64 address);  // strong loads, atomics
+void release(Warp &w, Space sp, u64 address);  // strong stores, atomics
 void check_range(Worker &wk, const OpOrder &o, u64 address, u64 n, bool write, const char *what);
 void check_forget();  // all operations so far are ordered before all later ones, and their numbers are free
 void check_begin();   // a launch begins
@@ -262,7 +269,7 @@ inline void addresses(Warp &w, const Ins &i, u64 *a) {
       a[l] = (u32)(reg<u32>(w, i.a)[l] + (u32)i.disp);
 }
 
-// Whether all live lanes of `mask` are here; otherwise the lanes wait for them. warp.cc
+// Whether all live lanes of `mask` are here; otherwise the lanes wait for them. ops_warp.cc
 bool gate(Warp &w, const Ins &i, u32 mask);
 
 // ---- decoding: parse.cc cuts, ops_*.cc recognise ----

@@ -5,18 +5,18 @@
 
 namespace sim {
 
-SIM_F2(Add, a + b)
-SIM_F2(Sub, a - b)
+SIM_F2(Add, (std::make_unsigned_t<T>)a + (std::make_unsigned_t<T>)b)
+SIM_F2(Sub, (std::make_unsigned_t<T>)a - (std::make_unsigned_t<T>)b)
 SIM_F2(And, a &b)
 SIM_F2(Or, a | b)
 SIM_F2(Xor, a ^ b)
 SIM_F2(Min, a < b ? a : b)
 SIM_F2(Max, a > b ? a : b)
-SIM_F2(Div, b ? (b == T(-1) && T(-1) < 0 ? T(0) - a : a / b) : T(-1))
+SIM_F2(Div, b ? (b == T(-1) && T(-1) < 0 ? T(std::make_unsigned_t<T>(0) - (std::make_unsigned_t<T>)a) : a / b) : T(-1))
 SIM_F2(Rem, b ? (b == T(-1) && T(-1) < 0 ? T(0) : a % b) : a)
-SIM_F1(Neg, T(0) - a)
+SIM_F1(Neg, std::make_unsigned_t<T>(0) - (std::make_unsigned_t<T>)a)
 SIM_F1(Not, ~a)
-SIM_F1(Abs, a < 0 ? T(0) - a : a)
+SIM_F1(Abs, a < 0 ? std::make_unsigned_t<T>(0) - (std::make_unsigned_t<T>)a : a)
 SIM_F1(Cnot, a == 0)
 SIM_CMP(Eq, a == b)
 SIM_CMP(Ne, a != b)

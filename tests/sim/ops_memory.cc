@@ -12,7 +12,7 @@ static void op_load(Warp &w, const Ins &i) {
   u64 a[32];
   addresses(w, i, a);
   if (i.flags & STRONG) {
-    SIM_LANES(w.m, l) acquire(w, a[l]);
+    SIM_LANES(w.m, l) acquire(w, i.space, a[l]);
     w.b->steps += 64;  // who polls comes to the end of its turn sooner
   }
   bool whole = access(w, i, i.space, a, w.m, sizeof(S) * i.nd, READ);
@@ -59,8 +59,10 @@ template <class S, class D>
 static void op_store(Warp &w, const Ins &i) {
   u64 a[32];
   addresses(w, i, a);
+  if (i.flags & SIGNED)  // st.release
+    fence(w, true);
   if (i.flags & STRONG)
-    SIM_LANES(w.m, l) release(w, a[l]);
+    SIM_LANES(w.m, l) release(w, i.space, a[l]);
   bool whole = access(w, i, i.space, a, w.m, sizeof(S) * i.nb, WRITE);
   if (i.nb == 1) {
     const D *d = reg<D>(w, i.b);
@@ -154,11 +156,11 @@ static void op_atomic(Warp &w, const Ins &i) {
   u64 a[32];
   addresses(w, i, a);
   if (i.flags & SIGNED)  // here: .acq_rel or .release, a fence of its own
-    fence(w);
+    fence(w, true);
   if (g_checks)
     SIM_LANES(w.m, l) {
-      acquire(w, a[l]);
-      release(w, a[l]);
+      acquire(w, i.space, a[l]);
+      release(w, i.space, a[l]);
     }
   access(w, i, i.space, a, w.m, sizeof(T) * i.nb, ATOMIC);
   w.wk->n.atomics += __builtin_popcount(w.m);
@@ -411,7 +413,7 @@ bool decode_memory(Decoder &d, const Statement &s, Ins &i) {
     if (o[1][0] != '{' && !d.is_register(o[1], &w))
       wide = bytes == 8;
     if (strong && i.space != LOCAL)
-      i.flags |= STRONG;
+      i.flags |= STRONG | (s.has("release") ? SIGNED : 0);
     if (s.has("async"))
       return false;
     i.fn = store_fn(t, wide || bytes == 8);

@@ -68,7 +68,7 @@ static void op_barrier(Warp &w, const Ins &i) {
   Barrier &b = w.b->bar[id];
   u32 n = i.b == NONE ? 0 : first_lane(w, i.b);
   w.wk->n.barriers++;
-  if (b.arrived && b.pc != w.pc && i.aux != 1) {
+  if (b.arrived && b.pc >= 0 && b.pc != w.pc && i.aux != 1) {
     const Source &x = w.b->f->source[b.pc], &y = w.b->f->source[w.pc];
     if (g_checks && (x.line != y.line || x.file != y.file) && !n)
       report(*w.wk, IG_SIM_DIVERGE, &i, "%s: divergent barrier: other threads of block %u wait at %s:%d",
@@ -219,7 +219,8 @@ static void op_elect(Warp &w, const Ins &i) {  // elect.sync d|p, mask
   set_pred(w, i.x[1], 1u << leader);
 }
 
-static void op_fence(Warp &w, const Ins &) { fence(w); }
+static void op_fence(Warp &w, const Ins &i) { fence(w, i.aux); }
+static void op_policy(Warp &w, const Ins &i) { SIM_LANES(w.m, l) reg<u64>(w, i.d)[l] = 0; }
 static void op_nothing(Warp &, const Ins &) {}
 
 static void op_yield(Warp &w, const Ins &) {  // nanosleep: others first
@@ -401,10 +402,14 @@ bool decode_warp(Decoder &d, const Statement &s, Ins &i) {
     d.list(i, {i.d, p});
     i.fn = op_elect;
   } else if (n == "membar" || (n == "fence" && !s.has("proxy") && !s.has("mbarrier_init"))) {
-    i.fn = s.has("cta") ? op_nothing : op_fence;
+    i.fn = op_fence;
+    i.aux = !s.has("cta");
   } else if (n == "fence" || n == "griddepcontrol" || n == "pragma" || n == "setmaxnreg" || n == "prefetch" ||
              n == "prefetchu" || n == "discard" || n == "applypriority") {
     i.fn = op_nothing;
+  } else if (n == "createpolicy") {
+    i.d = d.operand(o[0], 8);
+    i.fn = op_policy;
   } else if (n == "nanosleep") {
     i.fn = op_yield;
   } else if (n == "trap" || n == "brkpt") {

@@ -1,222 +1,18 @@
-// PTX text to instructions: finds the functions of a module, cuts a body into statements, builds calls in where they
-// stand and gives every register a place. Rule: a register's place is used by another one only where its value is dead
-// on every path, loops included.
+// PTX text to instructions: cuts a kernel's body into statements, has them decoded (ops_*.cc) and builds called
+// functions in where they stand. Rule: what is not understood becomes an instruction that reports itself when it is
+// executed.
+#include "tests/sim/parse.h"
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cxxabi.h>
 
-#include "tests/sim/interp.h"
 #include "tests/sim/mutate.h"
 
 namespace sim {
 
-Type type_of(std::string_view s) {
-  static const std::map<std::string_view, Type> names = {
-      {"s8", S8},     {"u8", U8},     {"b8", U8},   {"s16", S16},   {"u16", U16},     {"b16", U16},
-      {"s32", S32},   {"u32", U32},   {"b32", U32}, {"s64", S64},   {"u64", U64},     {"b64", U64},
-      {"f16", F16},   {"f32", F32},   {"f64", F64}, {"bf16", BF16}, {"f16x2", F16X2}, {"bf16x2", BF16X2},
-      {"b128", B128}, {"pred", PRED}, {"tf32", U32}};
-  auto i = names.find(s);
-  return i == names.end() ? NO_TYPE : i->second;
-}
-
-static std::string_view trim(std::string_view s) {
-  while (!s.empty() && isspace((unsigned char)s.front()))
-    s.remove_prefix(1);
-  while (!s.empty() && isspace((unsigned char)s.back()))
-    s.remove_suffix(1);
-  return s;
-}
-
-std::vector<std::string_view> split(std::string_view s) {
-  std::vector<std::string_view> r;
-  int depth = 0;
-  size_t from = 0;
-  for (size_t k = 0; k <= s.size(); k++) {
-    char c = k < s.size() ? s[k] : ',';
-    depth += c == '{' || c == '[' || c == '(';
-    depth -= c == '}' || c == ']' || c == ')';
-    if (c == ',' && (!depth || k == s.size())) {
-      if (auto x = trim(s.substr(from, k - from)); !x.empty())
-        r.push_back(x);
-      from = k + 1;
-    }
-  }
-  return r;
-}
-
-static bool is_name(char c) { return isalnum((unsigned char)c) || c == '$' || c == '_' || c == '%' || c == '.'; }
-
-// Text without comments; lines stay.
-static std::string without_comments(std::string_view t) {
-  std::string r;
-  r.reserve(t.size());
-  for (size_t k = 0; k < t.size(); k++) {
-    if (t[k] == '/' && k + 1 < t.size() && t[k + 1] == '/') {
-      while (k < t.size() && t[k] != '\n')
-        k++;
-      r += '\n';
-    } else if (t[k] == '/' && k + 1 < t.size() && t[k + 1] == '*') {
-      k = std::min(t.find("*/", k), t.size() - 2) + 1;
-    } else {
-      r += t[k];
-    }
-  }
-  return r;
-}
-
-// ".align 4 .b8 name[16]", ".u64 name": size, alignment and name of a declaration.
-struct Declaration {
-  std::string name;
-  u64 bytes = 0, align = 1;
-};
-static Declaration declaration(std::string_view s) {
-  Declaration d;
-  u64 unit = 1;
-  const char *p = s.data(), *end = p + s.size();
-  while (p < end) {
-    while (p < end && isspace((unsigned char)*p))
-      p++;
-    const char *w = p;
-    while (p < end && is_name(*p))
-      p++;
-    std::string_view word(w, p - w);
-    if (word == ".align") {
-      d.align = strtoull(p, const_cast<char **>(&p), 10);
-    } else if (word.empty()) {
-      break;
-    } else if (word[0] == '.') {
-      if (Type t = type_of(word.substr(1)); t != NO_TYPE)
-        unit = type_size(t);
-    } else {
-      d.name = word;
-      u64 count = 1;
-      while (p < end && (*p == '[' || isspace((unsigned char)*p))) {
-        if (*p == '[')
-          count *= strtoull(p + 1, nullptr, 10);
-        p = *p == '[' ? std::find(p, end, ']') + 1 : p + 1;
-      }
-      d.bytes = count * unit;
-      break;
-    }
-  }
-  d.align = std::max(d.align, unit);
-  return d;
-}
-
-// A module's variable with its initial value ("= {1, 2}", "= 5"); addresses as initial values are not understood.
-static void define_global(Module &m, std::string_view s) {
-  size_t eq = s.find('=');
-  Declaration d = declaration(s.substr(0, eq));
-  u64 a = heap_alloc(std::max<u64>(d.bytes, 16), "module");
-  if (!a)
-    return;
-  memset((void *)a, 0, d.bytes);
-  heap_define(a, d.bytes);
-  m.globals[d.name] = {d.bytes, d.align, a};
-  if (eq == std::string_view::npos)
-    return;
-  u64 unit = 1;
-  for (auto t : {".b16", ".u16", ".s16", ".f16"})
-    unit = s.substr(0, eq).find(t) != std::string_view::npos ? 2 : unit;
-  for (auto t : {".b32", ".u32", ".s32", ".f32"})
-    unit = s.substr(0, eq).find(t) != std::string_view::npos ? 4 : unit;
-  for (auto t : {".b64", ".u64", ".s64", ".f64"})
-    unit = s.substr(0, eq).find(t) != std::string_view::npos ? 8 : unit;
-  u64 k = 0;
-  for (const char *p = s.data() + eq + 1, *end = s.data() + s.size(); p < end && k + unit <= d.bytes;) {
-    if (isdigit((unsigned char)*p) || *p == '-') {
-      char *after;
-      u64 v = p[0] == '0' && (p[1] == 'f' || p[1] == 'd') ? strtoull(p + 2, &after, 16)
-              : *p == '-'                                 ? (u64)strtoll(p, &after, 0)
-                                                          : strtoull(p, &after, 0);
-      memcpy((void *)(a + k), &v, unit);
-      k += unit;
-      p = after;
-    } else {
-      p++;
-    }
-  }
-}
-
-void index_module(Module &m) {
-  m.text = without_comments(m.text);
-  const std::string &t = m.text;
-  size_t p = 0;
-  auto line_end = [&] { return std::min(t.find('\n', p), t.size()); };
-  while (p < t.size()) {
-    if (isspace((unsigned char)t[p]) || t[p] == ';') {
-      p++;
-      continue;
-    }
-    std::string_view rest(t.data() + p, t.size() - p);
-    auto starts = [&](std::string_view x) { return rest.substr(0, x.size()) == x; };
-    if (starts(".version") || starts(".target") || starts(".address_size") || starts(".file")) {
-      int id;
-      char name[600];
-      if (starts(".file") && sscanf(t.c_str() + p, ".file %d \"%599[^\"]\"", &id, name) == 2) {
-        const char *slash = strrchr(name, '/');
-        m.files[id] = slash ? slash + 1 : name;
-      }
-      if (starts(".target"))
-        m.target = atoi(t.c_str() + t.find('_', p) + 1);
-      p = line_end();
-    } else if (starts(".section")) {
-      p = t.find('}', p);
-      p = p == std::string::npos ? t.size() : p + 1;
-    } else {
-      size_t e = t.find_first_of(";{(=", p);
-      std::string_view head(t.data() + p, std::min(e, t.size()) - p);
-      bool entry = head.find(".entry") != std::string_view::npos;
-      if (entry || head.find(".func") != std::string_view::npos) {
-        size_t semicolon = t.find(';', p), brace = t.find('{', p);
-        if (semicolon < brace) {  // a declaration
-          p = semicolon + 1;
-          continue;
-        }
-        size_t q = p + head.find(entry ? ".entry" : ".func") + (entry ? 6 : 5);
-        Extent x{q, brace + 1, 0, entry};
-        while (isspace((unsigned char)t[q]))
-          q++;
-        if (t[q] == '(')  // what the function returns
-          q = t.find(')', q) + 1;
-        while (isspace((unsigned char)t[q]))
-          q++;
-        size_t n = q;
-        while (is_name(t[n]))
-          n++;
-        int depth = 1;
-        for (p = brace + 1; p < t.size() && depth; p++)
-          depth += (t[p] == '{') - (t[p] == '}');
-        x.end = p - 1;
-        m.functions[t.substr(q, n - q)] = x;
-      } else {
-        size_t semicolon = std::min(t.find(';', p), t.size());
-        std::string_view s(t.data() + p, semicolon - p);
-        if (head.find(".shared") != std::string_view::npos) {
-          Declaration d = declaration(s);
-          (head.find(".extern") != std::string_view::npos || !d.bytes ? m.dynamic_shared : m.shared)[d.name] = {
-              d.bytes, d.align, 0};
-        } else if (head.find(".global") != std::string_view::npos || head.find(".const") != std::string_view::npos) {
-          define_global(m, s);
-        }
-        p = semicolon + 1;
-      }
-    }
-  }
-}
-
 namespace {
-
-struct Virtual {  // a register before it has a place
-  u8 size;        // 0 predicate, 4, 8
-  bool fixed;     // constant or special: never dies
-  u64 value;
-  s32 first = -1, last = -1;
-  bool first_is_def = false;
-  u32 offset = 0;
-};
 
 struct Range {  // ".reg .b32 %r<60>"
   u32 start, count;
@@ -304,7 +100,6 @@ class Parser : public Decoder {
   void decode(const std::string &s, bool mutated);
   void call(const Statement &s, Ins &i);
   void emit(const Ins &i, const std::string &text);
-  void allocate();
 };
 
 u32 Parser::find_register(std::string_view s) {
@@ -539,7 +334,7 @@ std::unique_ptr<Function> Parser::run(const std::string &name) {
   }
   F->mutants = mutations_seen;
   F->local_bytes = (F->local_bytes + 15) / 16 * 16;
-  allocate();
+  place_registers(*F, V);
   return std::move(F);
 }
 
@@ -761,134 +556,6 @@ void Parser::call(const Statement &s, Ins &i) {
   stack.pop_back();
   scopes.pop_back();
   labels[{scope, "$end$"}] = F->code.size();
-}
-
-// Linear scan over live intervals. An interval that enters a loop, or is carried around one, spans the whole loop.
-void Parser::allocate() {
-  auto &code = F->code;
-  s32 n = code.size();
-  auto touch = [&](u32 v, s32 at, bool def) {
-    if (v == NONE)
-      return;
-    Virtual &r = V[v];
-    if (r.first < 0) {
-      r.first = at;
-      r.first_is_def = def;
-    } else if (r.first == at && !def) {
-      r.first_is_def = false;
-    }
-    r.last = at;
-  };
-  struct Jump {
-    s32 from, to;
-  };
-  std::vector<Jump> forward, back;
-  for (s32 k = 0; k < n; k++) {
-    const Ins &i = code[k];
-    touch(i.guard, k, false);
-    touch(i.a, k, false);
-    touch(i.b, k, false);
-    touch(i.c, k, false);
-    int all = i.x ? i.nd + i.na + i.nb + i.nc : 0;
-    for (int q = i.nd; q < all; q++)
-      touch(i.x[q], k, false);
-    bool kills = i.guard == NONE;
-    touch(i.d, k, kills);
-    for (int q = 0; q < (i.x ? i.nd : 0); q++)
-      touch(i.x[q], k, kills);
-    if (i.flags & BRANCH)
-      (i.target > k ? forward : back).push_back({k, i.target});
-  }
-  std::sort(back.begin(), back.end(), [](Jump a, Jump b) { return a.from - a.to < b.from - b.to; });
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (Virtual &v : V) {
-      if (v.fixed || v.first < 0)
-        continue;
-      for (const Jump &j : back) {
-        s32 lo = j.to, hi = j.from;
-        if (v.last < lo || v.first > hi || (v.first <= lo && v.last >= hi))
-          continue;
-        bool spans = v.first < lo || !v.first_is_def;
-        if (!spans)  // born inside: is it born in every round before it is read?
-          for (const Jump &f : forward)
-            spans |= f.from >= lo && f.from < v.first && f.to > v.first && f.to <= v.last;
-        if (!spans)
-          continue;
-        s32 first = std::min(v.first, lo), last = std::max(v.last, hi);
-        if (first != v.first) {
-          v.first = first;
-          v.first_is_def = false;
-        }
-        changed |= last != v.last || first < lo;
-        v.last = last;
-      }
-    }
-    if (back.empty())
-      break;
-  }
-  u32 top = 0;
-  auto align = [&](u32 a) { top = (top + a - 1) / a * a; };
-  for (Virtual &v : V)
-    if (v.fixed) {
-      v.offset = top;
-      top += v.size == 8 ? 256 : 128;
-    }
-  F->constants.resize(top);
-  for (Virtual &v : V)
-    if (v.fixed)
-      for (int l = 0; l < 32; l++) {
-        char *at = F->constants.data() + v.offset;
-        if (v.size == 8)
-          memcpy(at + l * 8, &v.value, 8);
-        else
-          memcpy(at + l * 4, &v.value, 4);
-      }
-  std::vector<u32> order;
-  for (u32 k = 0; k < V.size(); k++)
-    if (!V[k].fixed && V[k].first >= 0)
-      order.push_back(k);
-  std::sort(order.begin(), order.end(), [&](u32 a, u32 b) { return V[a].first < V[b].first; });
-  std::vector<u32> spare[3];
-  std::multimap<s32, u32> active;  // end -> register
-  auto kind = [&](u32 v) { return V[v].size == 0 ? 0 : V[v].size == 4 ? 1 : 2; };
-  static const u32 bytes[] = {4, 128, 256};
-  for (u32 v : order) {
-    while (!active.empty() && active.begin()->first < V[v].first) {
-      u32 old = active.begin()->second;
-      spare[kind(old)].push_back(V[old].offset);
-      active.erase(active.begin());
-    }
-    auto &s = spare[kind(v)];
-    if (s.empty()) {
-      if (kind(v) == 0) {  // predicates by the cache line
-        align(64);
-        for (u32 k = 16; k-- > 0;)
-          s.push_back(top + 4 * k);
-        top += 64;
-      } else {
-        align(64);
-        s.push_back(top);
-        top += bytes[kind(v)];
-        F->n_registers += kind(v);
-      }
-    }
-    V[v].offset = s.back();
-    s.pop_back();
-    active.insert({V[v].last, v});
-  }
-  align(64);
-  F->file_bytes = top;
-  auto place = [&](u32 &x) { x = x == NONE ? NONE : V[x].offset; };
-  for (Ins &i : code) {
-    for (u32 *x : {&i.d, &i.a, &i.b, &i.c, &i.guard})
-      place(*x);
-    for (int q = 0; q < (i.x ? i.nd + i.na + i.nb + i.nc : 0); q++)
-      place(i.x[q]);
-  }
-  u32 *places = (u32 *)&F->sp;
-  for (size_t k = 0; k < sizeof(Special) / 4; k++)
-    place(places[k]);
 }
 
 }  // namespace

@@ -97,7 +97,7 @@ struct Module {
   int target = 0;  // sm version
 };
 
-// parse.cc. mutant: the number of the change to build in, -1 = none.
+// module.cc, parse.cc. mutant: the number of the change to build in, -1 = none.
 void index_module(Module &m);
 std::unique_ptr<Function> parse_function(Module &m, const std::string &name, int mutant);
 

@@ -256,7 +256,7 @@ __attribute__((constructor)) static void read_environment() {
   if (auto v = text("INGOT_SIM_THREADS"))
     g_threads = atoi(v);
   if (auto v = text("INGOT_SIM_MEMORY"))
-    g_heap.capacity = strtoull(v, nullptr, 0);
+    g_capacity = strtoull(v, nullptr, 0);
   if (auto v = text("INGOT_SIM_LIMIT"))
     g_limit = strtoull(v, nullptr, 0);
   if (auto v = text("INGOT_SIM_COUNT"))

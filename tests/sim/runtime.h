@@ -117,13 +117,13 @@ const Pinned *find_pinned(const void *p, u64 *start);
 cudaError_t cuda_error(int fault);
 void reset_operations();
 
-// modules.cc
+// images.cc
 const std::string *kernel_name(const void *host, Module **m);
 Function *find_function(Module *m, const std::string &name);
 u64 variable_address(const void *host, size_t *bytes);
 void parse_all(std::map<std::string, int> &unknown);
 
-// inject.cc
+// report.cc
 cudaError_t begin_call(const char *name);
 
 // report.cc

@@ -181,6 +181,24 @@ TEST_F(Bugs, named_barriers) {
   }
 }
 
+TEST_F(Bugs, chains_of_flags) {
+  for (int bug = 0; bug <= 3; bug++) {
+    std::string r = run([&] {
+      Device<int> y(1), parts(20), flags(std::vector<int>(20));
+      run_chain(y, parts, flags, 20, bug);
+      int sum = y.get()[0];
+      if (!bug) {
+        ASSERT_EQ(sum, 19 * 20 * 39 / 6);
+      }
+    });
+    if (bug) {
+      expect(r, "race", "chain");
+    } else {
+      EXPECT_EQ(r, "");
+    }
+  }
+}
+
 TEST_F(Bugs, rings_of_bulk_copies) {
   const char *const want[] = {"", "race", "hang", "sync", "hang"};
   for (int bug = 0; bug <= 4; bug++)

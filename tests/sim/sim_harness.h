@@ -43,7 +43,8 @@ class SimTest : public testing::Test {
   void SetUp() override {
     int n = 0;
     if (cudaGetDeviceCount(&n) != cudaSuccess)
-      GTEST_SKIP() << "skipped: the simulator needs a processor with AVX2";
+      GTEST_SKIP()
+          << "skipped: the simulator needs a processor with AVX2, and its addresses (not under the thread sanitizer)";
     ig_sim_reset();
     ig_sim_clear();
     ig_sim_count_reset();

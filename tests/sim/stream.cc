@@ -18,7 +18,7 @@ struct Entry16 {
   u32 stream, seq;
   std::string name;
 };
-static std::vector<Entry16> table(1);
+static std::vector<Entry16> &table = *new std::vector<Entry16>(1);
 static u32 known_floor = 0;  // the host knows that all up to it are over
 static u32 numbering = 0;    // how often the numbers began anew
 
@@ -49,7 +49,10 @@ static std::string name_of(const Work &w) {
 
 static void number(Op &o, u32 stream) {
   if (table.size() > 65000) {  // all numbers are used: everything runs, and they begin anew
-    wait_all();
+    while (!runtime().pending.empty()) {
+      run_op(runtime().pending.front());
+      runtime().pending.pop_front();
+    }
     check_forget();
     reset_operations();
   }

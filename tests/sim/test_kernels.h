@@ -27,6 +27,7 @@ void run_bins(unsigned *h, const unsigned *x, int n, int bug);
 void run_halves(unsigned short *y, int each, int bug);
 void run_hand(int *y, int bug);
 void run_ring(float *y, const float *x, int tiles, int bug);
+void run_chain(int *y, int *parts, int *flags, int blocks, int bug);
 void run_fault(int *y, int *flag, int bug);
 void run_add(int *y, const int *x, int n, int k, void *stream);
 
