@@ -1,5 +1,6 @@
 // floor: ig_base
 // Floor 0: numbers, memory, files, limits. Rule: every case states its expectation independently of the code.
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>

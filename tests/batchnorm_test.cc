@@ -3,6 +3,7 @@
 // do not count, running statistics, evaluation, masks that agree, threads that change no bit.
 #include "kernels/batchnorm/batchnorm.h"
 
+#include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <limits>

@@ -1,6 +1,7 @@
 // floor: ig_kernels
 // Convolution, linear and reorder beyond what ops_test walks: every implementation against the reference on all cases,
 // layouts there and back, thread counts and batch shards that change no bit, refusals.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <gtest/gtest.h>

@@ -3,6 +3,7 @@
 // and written once with the same bytes.
 #include "runtime/data/defects.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <gtest/gtest.h>

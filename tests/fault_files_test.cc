@@ -1,6 +1,7 @@
 // Every file operation of a whole run failed in turn: start, steps, save, prune, finish, and going on from a
 // checkpoint. Rule: after each failure the old checkpoints are whole, the message says what and where, nothing leaks,
 // and the same command with resume=auto then gives the very weights of an undisturbed run.
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <set>

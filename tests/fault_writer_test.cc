@@ -1,6 +1,7 @@
 // floor: ig_ckpt
 // The thread that writes checkpoints: the caller waits for the copy only, failures surface with their reason, and
 // neither a stopped nor a killed writer leaves anything but whole checkpoints.
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>

@@ -2,6 +2,7 @@
 // The graph: errors that stick and name the layer, differentiation, recomputation, the plan's memory and layouts,
 // static parts, dumps, the tuner's cache, failing allocations. Rule: small nets of real ops, checked by values or by
 // walking the plan's inside (plan_internal.h), never by the text of a dump alone.
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>

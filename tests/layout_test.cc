@@ -2,6 +2,7 @@
 // The CPU implementations that take activations in several layouts, launched directly: every case of the rows, in every
 // layout, instruction set, both dtypes, 1 to 3 threads and in place, against the reference in fp64. Padding lanes of
 // the results must be zero, nothing may be written behind a result or the workspace, threads may change no bit.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <gtest/gtest.h>

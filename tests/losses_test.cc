@@ -3,6 +3,7 @@
 // that are wrong, 16-bit logits, sizes around the vector width, and that threads change no bit.
 #include "kernels/losses/losses.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <gtest/gtest.h>

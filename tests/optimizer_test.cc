@@ -3,6 +3,7 @@
 // accumulated gradients, and that threads change no bit. The formulas themselves are held by golden_optim.cc.
 #include "runtime/train/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <omp.h>

@@ -3,6 +3,7 @@
 // threads change nothing.
 #include "kernels/picture/picture.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 #include <omp.h>
 #include <random>
