@@ -13,6 +13,8 @@ typedef struct ig_model_config {
   size_t size;              // sizeof(ig_model_config)
   int classes;              // outputs of the head (classes, or regression targets)
   bool zero_init_residual;  // the last BatchNorm weight of each block starts at 0 (He et al. 2019, "bag of tricks")
+  float dropout;            // training: probability that a feature does not reach the classifier
+  ig_tensor *step_state;    // training with dropout: input u64 [IG_N_STEP_STATE] of the graph, else NULL
 } ig_model_config;
 
 // How a foreign file stores a tensor.
@@ -43,6 +45,9 @@ typedef struct ig_model {
 extern const ig_model *const ig_models[];  // all, terminated by NULL
 // The model of that name. IG_ERR_USAGE with the nearest names where there is none.
 ig_status ig_model_find(const char *name, const ig_model **out);
+
+// The end of a classifier: global average, dropout, linear layer NAME (parameters NAME.weight, NAME.bias), fp32.
+ig_tensor *ig_model_head(ig_graph *g, const char *name, const ig_model_config *c, ig_tensor *x);
 
 // ---- the ResNet family, open for other widths and depths (tests, small devices) ----
 typedef struct ig_resnet_spec {

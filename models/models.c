@@ -28,6 +28,6 @@ ig_status ig_model_find(const char *name, const ig_model **out) {
     }
   }
   char quoted[IG_QUOTE_BYTES], nearest[IG_NEAREST_BYTES];
-  return ig_fail(IG_ERR_USAGE, "model=%s: there is no such model%s", ig_quote(quoted, name),
+  return ig_fail(IG_ERR_USAGE, "model=%s: there is no such model%s (all models: ingot help)", ig_quote(quoted, name),
                  ig_nearest(nearest, name, names, n));
 }

@@ -5,9 +5,7 @@
 
 #include "kernels/batchnorm/batchnorm.h"
 #include "kernels/conv2d/conv2d.h"
-#include "kernels/linear/linear.h"
 #include "kernels/pool2d/pool2d.h"
-#include "kernels/reorder/reorder.h"
 #include "models/model.h"
 
 // Weights of a k x k convolution start as N(0, 2 / fan_out); there is no bias, BatchNorm follows.
@@ -78,14 +76,7 @@ ig_tensor *ig_resnet_build(ig_graph *g, const ig_resnet_spec *s, const ig_model_
                         : basic_block(g, x, s->widths[stage], stride, sw);
     }
   ig_graph_scope(g, "%s", "");
-  x = ig_global_avgpool(g, "avgpool", x);
-  if (!x)
-    return NULL;
-  int64_t features = x->shape.d[1];
-  ig_init init = {IG_INIT_LINEAR, (double)features};
-  ig_tensor *w = ig_graph_param(g, "fc.weight", IG_SHAPE2(c->classes, features), IG_PARAM_TRAINABLE, init);
-  ig_tensor *b = ig_graph_param(g, "fc.bias", IG_SHAPE1(c->classes), IG_PARAM_TRAINABLE, init);
-  x = ig_linear(g, "fc", x, w, b);
+  x = ig_model_head(g, "fc", c, x);
   if (c->zero_init_residual && x)
     for (size_t i = 0; i < g->options.params->n; i++) {
       ig_param *p = g->options.params->items[i];
@@ -94,7 +85,7 @@ ig_tensor *ig_resnet_build(ig_graph *g, const ig_resnet_spec *s, const ig_model_
       if (n > m && !strncmp(p->name, "layer", 5) && !strcmp(p->name + n - m, last))
         p->init = (ig_init){IG_INIT_ZERO, 0};
     }
-  return x && x->dtype == IG_BF16 ? ig_reorder(g, "logits", x, IG_F32) : x;
+  return x;
 }
 
 static const struct {

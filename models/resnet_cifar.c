@@ -6,9 +6,6 @@
 #include "kernels/batchnorm/batchnorm.h"
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/eltwise/eltwise.h"
-#include "kernels/linear/linear.h"
-#include "kernels/pool2d/pool2d.h"
-#include "kernels/reorder/reorder.h"
 #include "kernels/shape_ops/shape_ops.h"
 #include "models/model.h"
 
@@ -27,20 +24,6 @@ static ig_tensor *conv(ig_graph *g, const char *name, ig_tensor *x, int out, int
   return ig_conv2d(g, name, x, w, add, &attr);
 }
 
-static ig_tensor *head(ig_graph *g, const char *name, const ig_model_config *c, ig_tensor *x) {
-  x = ig_global_avgpool(g, "avgpool", x);
-  if (!x)
-    return NULL;
-  char weight[64], bias[64];
-  snprintf(weight, sizeof weight, "%s.weight", name);
-  snprintf(bias, sizeof bias, "%s.bias", name);
-  ig_init init = {IG_INIT_LINEAR, (double)x->shape.d[1]};
-  ig_tensor *w = ig_graph_param(g, weight, IG_SHAPE2(c->classes, x->shape.d[1]), IG_PARAM_TRAINABLE, init);
-  ig_tensor *b = ig_graph_param(g, bias, IG_SHAPE1(c->classes), IG_PARAM_TRAINABLE, init);
-  x = ig_linear(g, name, x, w, b);
-  return x && x->dtype == IG_BF16 ? ig_reorder(g, "logits", x, IG_F32) : x;
-}
-
 // ---- ResNet-20 ... 110 ----
 static const ig_conv2d_attr same3 = {.pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1};
 
@@ -57,7 +40,7 @@ static ig_tensor *build_cifar(const ig_model *m, ig_graph *g, const ig_model_con
       x = ig_batchnorm(g, "bn2", conv(g, "conv2", y, width, 3, 1, false, &same3), s, sw, &bn);
     }
   ig_graph_scope(g, "%s", "");
-  return head(g, "linear", c, x);
+  return ig_model_head(g, "linear", c, x);
 }
 
 // ---- MLPerf Tiny ResNet-8 ----
@@ -91,7 +74,7 @@ static ig_tensor *build_tiny(const ig_model *m, ig_graph *g, const ig_model_conf
     x = ig_batchnorm(g, "bn2", y, s, sw, &bn);
   }
   ig_graph_scope(g, "%s", "");
-  return head(g, "fc", c, x);
+  return ig_model_head(g, "fc", c, x);
 }
 
 // Keras numbers layers in the order of their making: within a block conv1, conv2, then the shortcut.

@@ -4,8 +4,13 @@
 Rule and helpers: ingot_cli.py. Prints `N passed, N failed`; exit code 1 where one failed.
 """
 import os
+import pty
+import re
+import select
 import shutil
+import signal
 import subprocess
+import time
 
 from ingot_cli import *  # noqa: F403 - the tests' own words
 
@@ -15,7 +20,7 @@ from ingot_cli import *  # noqa: F403 - the tests' own words
 def unknown_words_have_nearest_names():
     refused(2, ["unknown verb", "train"], "trian")
     refused(2, ["unknown key", "lr"], "train", "lrr=3")
-    refused(2, ["resnet18"], "train", "model=resnet81", "data=" + DATA)
+    refused(2, ["resnet18", "ingot help"], "train", "model=resnet81", "data=" + DATA)
     refused(2, ["list, verify or show", "verify"], "checkpoint", "verfy", DATA)
     refused(2, ["unknown verb", "train"], "keys", "trai")
     refused(2, ["bash and zsh"], "completion", "fish")
@@ -115,9 +120,96 @@ def completion_is_a_script():
     assert offered[0] == "label_smoothing=", offered
     assert offered[1] == "train", offered
     assert offered[2].split() == ["adam", "adamw"], offered
-    assert "compdef" in run("completion", "zsh").out
-    if shutil.which("zsh"):
-        assert subprocess.run(["zsh", "-n"], input=run("completion", "zsh").stdout).returncode == 0
+
+
+def on_terminal(words, folder, **env):
+    """Process and terminal of a program that runs on a terminal of its own."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        try:
+            os.chdir(folder)
+            os.environ.update(ENV, **env)
+            os.execvp(words[0], words)
+        finally:
+            os._exit(127)
+    return pid, terminal
+
+
+def typed(shell, setup, lines):
+    """What a shell shows on a terminal of its own after each line and a press of the tabulator key."""
+    pid, terminal = on_terminal(shell, os.path.join(WORK, "nothing"), PS1="$ ", TERM="dumb",
+                                PATH=os.path.dirname(os.path.abspath(BIN)) + ":" + os.environ["PATH"])
+    shown = []
+
+    def read(until, seconds=20):
+        text, end = "", time.monotonic() + seconds
+        while until not in text and time.monotonic() < end:
+            if select.select([terminal], [], [], 0.05)[0]:
+                text += os.read(terminal, 65536).decode("utf-8", "replace").replace("\a", "")
+        return text
+    os.write(terminal, (setup + "; echo rea''dy\n").encode())
+    assert "ready" in read("ready"), shell
+    for line, wanted in lines:
+        os.write(terminal, (line + "\t\t").encode())
+        shown.append((line, wanted, read(wanted)))
+        os.write(terminal, b"\x15")
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(terminal)
+    for line, wanted, text in shown:
+        assert wanted in text, f"{shell[0]}: {line!r} + TAB shows {text!r}, not {wanted!r}"
+
+
+COMPLETIONS = [("ingot tr", "ingot train"), ("ingot train label_s", "label_smoothing="),
+               ("ingot train optimizer=rm", "rmsprop"), ("ingot train model=resnext", "resnext50_32x4d"),
+               ("ingot eval --wei", "--weights"), ("ingot train --optimizer rm", "rmsprop"),
+               ("ingot train --json monit", "monitor="), ("ingot bench ke", "kernels"), ("ingot checkpoint ver", "verify")]
+
+
+@test
+def completion_in_bash():
+    typed(["bash", "--norc", "--noprofile", "-i"], "source <(ingot completion bash)", COMPLETIONS)
+
+
+@test
+def completion_in_zsh():
+    if not shutil.which("zsh"):
+        print("     skipped: no zsh here")
+        return
+    typed(["zsh", "-f", "-i"], "autoload -Uz compinit; compinit -u -D; source <(ingot completion zsh)", COMPLETIONS)
+
+
+@test
+def progress_on_a_terminal_and_without():
+    """One line that rewrites itself and fits 80 columns, with what must be seen in it; plain lines elsewhere."""
+    words = ["train", *SMALL, "steps=8", "out=" + WORK]
+    plain = run(*words[:-1], "out=" + os.path.join(WORK, "plain"))
+    assert "\r" not in plain.err and re.search(r"^epoch 0  step 1/8  loss ", plain.err, re.M), plain.err
+    pid, terminal = on_terminal([os.path.abspath(BIN), *words[:-1], "out=" + os.path.join(WORK, "seen")], WORK, TERM="xterm")
+    text = b""
+    try:
+        while True:
+            text += os.read(terminal, 65536)
+    except OSError:  # the program has ended
+        pass
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, text[-800:]
+    lines = [line.rstrip() for line in re.split(r"[\r\n]", text.decode()) if line.startswith("epoch")]
+    running = [line for line in lines if " step 1/8 " in line]
+    assert running and all(len(line) < 80 for line in lines if "/8" in line), lines
+    for word in ["loss ", " left", "img/s", "data wait ", " MiB"]:
+        assert word in running[0], running[0]
+    assert run(*words[:-1], "--quiet", "out=" + os.path.join(WORK, "mute")).err == ""
+
+
+@test
+def dropout_is_a_key_of_training():
+    def last_loss(name, *words):
+        answer(run("train", *SMALL, "steps=4", "out=" + os.path.join(WORK, name), *words, "--json"))
+        return content(name, "model.safetensors")
+    dropped = last_loss("half", "dropout=0.5", "threads=2")
+    assert dropped == last_loss("half1", "dropout=0.5", "threads=1")
+    assert dropped != last_loss("none", "dropout=0")
+    refused(2, ["dropout", "below 1"], "train", *SMALL, "dropout=1", "out=" + WORK + "/never")
 
 
 @test

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <set>
 
+#include "kernels/dnnl_common/dnnl_common.h"
 #include "tests/ops_harness.h"
 
 namespace {
@@ -203,6 +204,8 @@ TEST(Ops, RowsAreComplete) {
     const char *last = nullptr;
     for (int i = 0; i < IG_MAX_IMPLS && op->impls[IG_DEVICE_CPU][i]; i++) {
       last = op->impls[IG_DEVICE_CPU][i];
+      if (std::string(last).find("_dnnl_wino") != std::string::npos && !IG_DNNL_HAS_WINOGRAD)
+        continue;  // of oneDNN up to 3.1
       EXPECT_NE(ig_device_find_impl(plain(), last), nullptr) << op->name << " names " << last << ", which is nowhere";
     }
     ASSERT_NE(last, nullptr) << op->name;

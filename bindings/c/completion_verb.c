@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "bindings/c/call.h"
+#include "models/model.h"
 #include "runtime/base/mem.h"
 
 // The keys of a verb as "name=" words.
@@ -12,17 +13,32 @@ static ig_status add_keys(ig_text *t, size_t verb) {
   return IG_OK;
 }
 
-// Values of a key that is one of a few words.
+// Values of keys that are one of a few words, of switches and of model=; bare words of a shell's `case`.
 static ig_status add_choices(ig_text *t, const char *indent) {
   for (size_t i = 0; i < ig_keys.n_keys; i++) {
     const ig_key *key = &ig_keys.keys[i];
-    if (key->type != IG_KEY_ENUM)
+    bool model = !strcmp(key->name, "model");
+    const char *words = key->type == IG_KEY_ENUM ? key->choices : key->type == IG_KEY_BOOL ? "0|1" : "";
+    if (!*words && !model)
       continue;
     IG_TRY(ig_text_addf(t, "%s%s) list=\"", indent, key->name));
-    for (const char *p = key->choices; *p; p++)
-      IG_TRY(ig_text_addf(t, "%c", *p == '|' ? ' ' : *p));
+    for (; *words; words++)
+      IG_TRY(ig_text_addf(t, "%c", *words == '|' ? ' ' : *words));
+    for (size_t m = 0; model && ig_models[m]; m++)
+      IG_TRY(ig_text_addf(t, "%s%s", m ? " " : "", ig_models[m]->name));
     IG_TRY(ig_text_addf(t, "\" ;;\n"));
   }
+  return IG_OK;
+}
+
+// "a|b|c": switches, which need no value after --name.
+static ig_status add_switches(ig_text *t) {
+  bool some = false;
+  for (size_t i = 0; i < ig_keys.n_keys; i++)
+    if (ig_keys.keys[i].type == IG_KEY_BOOL) {
+      IG_TRY(ig_text_addf(t, "%s%s", some ? "|" : "", ig_keys.keys[i].name));
+      some = true;
+    }
   return IG_OK;
 }
 
@@ -37,6 +53,8 @@ static ig_status add_verb_words(ig_text *t, const char *indent) {
     IG_TRY(ig_text_addf(t, "%s%s) list=\"", indent, ig_keys.verbs[v]));
     if (v == IG_VERB_CHECKPOINT)
       IG_TRY(ig_text_addf(t, "list verify show"));
+    if (v == IG_VERB_BENCH)
+      IG_TRY(ig_text_addf(t, "kernels step loader"));
     if (v == IG_VERB_COMPLETION)
       IG_TRY(ig_text_addf(t, "bash zsh"));
     if (v == IG_VERB_KEYS || v == IG_VERB_HELP)
@@ -61,7 +79,15 @@ static ig_status write_bash(ig_text *t) {
                       "  fi\n"
                       "  # bash splits key=value at the sign\n"
                       "  if [[ $cur == '=' ]]; then key=${COMP_WORDS[COMP_CWORD-1]}; cur=\n"
-                      "  elif [[ ${COMP_WORDS[COMP_CWORD-1]} == '=' ]]; then key=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
+                      "  elif [[ ${COMP_WORDS[COMP_CWORD-1]} == '=' ]]; then key=${COMP_WORDS[COMP_CWORD-2]}\n"
+                      "  elif [[ ${COMP_WORDS[COMP_CWORD-1]} == --* ]]; then\n"
+                      "    key=${COMP_WORDS[COMP_CWORD-1]}\n"
+                      "    case ${key#--} in "));
+  IG_TRY(add_switches(t));
+  IG_TRY(ig_text_addf(t,
+                      ") key= ;; esac\n"
+                      "  fi\n"
+                      "  key=${key#--}\n"
                       "  if [[ -n $key ]]; then\n"
                       "    case $key in\n"));
   IG_TRY(add_choices(t, "      "));
@@ -75,6 +101,12 @@ static ig_status write_bash(ig_text *t) {
   IG_TRY(add_verb_words(t, "    "));
   return ig_text_addf(t,
                       "  esac\n"
+                      "  if [[ $cur == --* ]]; then\n"
+                      "    local word options=\n"
+                      "    for word in $list; do [[ $word != *= ]] || options+=\" --${word%%=}\"; done\n"
+                      "    COMPREPLY=($(compgen -W \"$options\" -- \"$cur\"))\n"
+                      "    return\n"
+                      "  fi\n"
                       "  compopt -o nospace\n"
                       "  COMPREPLY=($(compgen -W \"$list\" -- \"$cur\") $(compgen -f -- \"$cur\"))\n"
                       "}\n"
@@ -94,10 +126,18 @@ static ig_status write_zsh(ig_text *t) {
                       "\n"
                       "    return\n"
                       "  fi\n"
-                      "  local verb=$words[2] current=$words[CURRENT]\n"
+                      "  local verb=$words[2] current=$words[CURRENT] before=$words[CURRENT-1] word\n"
                       "  if [[ $current == *=* ]]; then\n"
-                      "    key=${current%%%%=*}\n"
+                      "    key=${${current%%%%=*}#--}\n"
                       "    compset -P '*='\n"
+                      "  elif [[ $before == --* && $before != *=* ]]; then\n"
+                      "    key=${before#--}\n"
+                      "    case $key in "));
+  IG_TRY(add_switches(t));
+  IG_TRY(ig_text_addf(t,
+                      ") key= ;; esac\n"
+                      "  fi\n"
+                      "  if [[ -n $key ]]; then\n"
                       "    case $key in\n"));
   IG_TRY(add_choices(t, "      "));
   IG_TRY(ig_text_addf(t,
@@ -110,6 +150,10 @@ static ig_status write_zsh(ig_text *t) {
   IG_TRY(add_verb_words(t, "    "));
   return ig_text_addf(t,
                       "  esac\n"
+                      "  if [[ $current == --* ]]; then\n"
+                      "    for word in ${=list}; do [[ $word != *= ]] || compadd -- --${word%%=}; done\n"
+                      "    return\n"
+                      "  fi\n"
                       "  compadd -S '' -- ${=list}\n"
                       "  _files\n"
                       "}\n"

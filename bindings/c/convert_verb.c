@@ -1,59 +1,148 @@
-// convert: weights of any file into .safetensors with public names. Rule: every tensor is accounted for in the answer.
+// convert: weights of any file under public names. Rule: every tensor is accounted for in the answer; what OUT becomes
+// is decided by its name, and nothing that is there is overwritten but a .safetensors file.
 #include <string.h>
 
 #include "bindings/c/options.h"
+#include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 
-ig_status ig_verb_convert(ig_call_state *c) {
-  ig_status status = IG_OK;
-  ig_use use = {0};
-  ig_weights_report report = {0};
-  json_t *result = NULL;
-  IG_TRY(ig_want_paths(c, 2, 2));
-  const char *in = ig_config_path(c->config, 0), *out = ig_config_path(c->config, 1);
-  const char *model = ig_config_str(c->config, "model"), *ending = strrchr(out, '.');
-  if (!ending || strcmp(ending, ".safetensors") != 0)
-    return ig_fail(IG_ERR_USAGE, "convert writes FILE.safetensors; %s has another ending", out);
-  IG_GOTO(ig_weights_info_read(in, &use.info));
-  if (!model && !use.info.model)
-    IG_GOTO(ig_fail(IG_ERR_USAGE, "%s does not say which model it is of: add model=NAME (names: ingot help)", in));
-  IG_GOTO(ig_model_find(model ? model : use.info.model, &use.model));
-  if (use.info.n_classes < 1)
-    IG_GOTO(ig_fail(IG_ERR_MISMATCH, "%s has no classifier of model=%s (%s...): is it another model's file?", in,
-                    use.model->name, use.model->head));
+typedef struct account {
+  json_t *renamed, *missing, *extra;
+} account;
+
+static void each(void *user, const char *in_file, const char *parameter) {
+  account *a = user;
+  if (!parameter)
+    json_array_append_new(a->extra, ig_json_text(in_file));
+  else if (!in_file)
+    json_array_append_new(a->missing, json_string(parameter));
+  else if (strcmp(in_file, parameter) != 0)
+    json_array_append_new(a->renamed, json_pack("{s:o, s:s}", "from", ig_json_text(in_file), "to", parameter));
+}
+
+static ig_status read_weights(ig_call_state *c, const char *in, ig_use *use, ig_weights_report *report, account *a) {
+  const char *model = ig_config_str(c->config, "model");
+  IG_TRY(ig_weights_info_read(in, &use->info));
+  if (!model && !use->info.model)
+    return ig_fail(IG_ERR_USAGE, "%s does not say which model it is of: add model=NAME (names: ingot help)", in);
+  if (model && use->info.model && strcmp(model, use->info.model) != 0)
+    return ig_fail(IG_ERR_MISMATCH, "%s holds weights of model=%s, not of model=%s", in, use->info.model, model);
+  IG_TRY(ig_model_find(model ? model : use->info.model, &use->model));
+  if (use->info.n_classes < 1)
+    return ig_fail(IG_ERR_MISMATCH, "%s has no classifier of model=%s (%s...): is it another model's file?", in,
+                   use->model->name, use->model->head);
   ig_session_options options = {.size = sizeof options,
                                 .device = ig_config_str(c->config, "device"),
                                 .precision = "fp32",
                                 .threads = ig_thread_count(c),
                                 .isa = IG_ISA_AMX,
-                                .model = use.model,
-                                .classes = use.info.n_classes};
-  IG_GOTO(ig_session_create(&options, &use.session));
-  IG_GOTO(ig_session_load(use.session, in, use.model,
-                          &(ig_weights_options){.size = sizeof(ig_weights_options),
-                                                .ema = ig_config_bool(c->config, "ema"),
-                                                .warn = ig_note_text,
-                                                .warn_user = c},
-                          &report));
-  if (!use.info.model)
-    IG_GOTO(ig_strdup(use.model->name, &use.info.model));
-  if (!use.info.task)
-    IG_GOTO(ig_strdup("classify", &use.info.task));
-  if (!use.info.has_preprocessing) {
-    memcpy(use.info.mean, use.model->mean, sizeof use.info.mean);
-    memcpy(use.info.std, use.model->std, sizeof use.info.std);
-    use.info.image_size = use.model->default_size;
-    use.info.eval_crop_ratio = use.model->default_size > 32 ? 0.875 : 0;
-    use.info.has_preprocessing = true;
+                                .model = use->model,
+                                .classes = use->info.n_classes};
+  IG_TRY(ig_session_create(&options, &use->session));
+  IG_TRY(ig_session_load(use->session, in, use->model,
+                         &(ig_weights_options){.size = sizeof(ig_weights_options),
+                                               .ema = ig_config_bool(c->config, "ema"),
+                                               .warn = ig_note_text,
+                                               .warn_user = c,
+                                               .each = each,
+                                               .each_user = a},
+                         report));
+  if (!use->info.model)
+    IG_TRY(ig_strdup(use->model->name, &use->info.model));
+  if (!use->info.task)
+    IG_TRY(ig_strdup("classify", &use->info.task));
+  if (!use->info.has_preprocessing) {
+    memcpy(use->info.mean, use->model->mean, sizeof use->info.mean);
+    memcpy(use->info.std, use->model->std, sizeof use->info.std);
+    use->info.image_size = use->model->default_size;
+    use->info.eval_crop_ratio = use->model->default_size > 32 ? 0.875 : 0;
+    use->info.has_preprocessing = true;
   }
-  IG_GOTO(
-      ig_weights_save(out, &use.session->params, (const float *const *)use.session->buffers, &use.info, use.info.step));
-  result = json_pack("{s:o, s:o, s:s, s:i, s:i, s:i, s:i, s:i}", "in", ig_json_text(in), "out", ig_json_text(out),
+  return IG_OK;
+}
+
+// FILE.safetensors; a checkpoint FOLDER/step-N; else a new folder that holds model.safetensors, as a run's does.
+typedef enum kind { OUT_FILE, OUT_CHECKPOINT, OUT_FOLDER } kind;
+
+static ig_status kind_of(const char *out, kind *what) {
+  const char *slash = strrchr(out, '/'), *name = slash ? slash + 1 : out, *ending = strrchr(name, '.');
+  *what = !strncmp(name, "step-", 5)                            ? OUT_CHECKPOINT
+          : ending && strcmp(ending, ".safetensors") == 0       ? OUT_FILE
+          : !ending || !*name || !strcmp(name, ".") || !name[1] ? OUT_FOLDER
+                                                                : OUT_FILE;
+  if (*what == OUT_FILE && strcmp(ending, ".safetensors") != 0)
+    return ig_fail(IG_ERR_USAGE,
+                   "convert writes FILE.safetensors, a checkpoint FOLDER/step-N or a folder; %s has another ending",
+                   out);
+  if (*what != OUT_FILE && ig_path_exists(out))
+    return ig_fail(IG_ERR_USAGE, "%s is there already: name a new folder", out);
+  return IG_OK;
+}
+
+static ig_status write_weights(const char *out, kind what, const ig_use *use) {
+  const ig_params *params = &use->session->params;
+  const float *const *buffers = (const float *const *)use->session->buffers;
+  char *file = NULL;
+  ig_status status = IG_OK;
+  if (what == OUT_CHECKPOINT)
+    return ig_weights_save_checkpoint(out, params, buffers, &use->info);
+  if (what == OUT_FILE)
+    return ig_weights_save(out, params, buffers, &use->info, use->info.step);
+  IG_GOTO(ig_make_dirs(out));
+  IG_GOTO(ig_path_join(&file, out, "model.safetensors"));
+  status = ig_weights_save(file, params, buffers, &use->info, use->info.step);
+done:
+  ig_free(file);
+  return status;
+}
+
+// The answer for people: numbers, then what changed its name or was not used.
+static ig_status describe(const json_t *result, const account *a, ig_text *out) {
+  json_t *counts = json_copy((json_t *)result), *row;
+  ig_status status = IG_OK;
+  size_t i;
+  static const char *const lists[] = {"renamed", "missing", "extra"};
+  for (size_t k = 0; k < sizeof lists / sizeof *lists; k++)
+    if (json_object_set_new(counts, lists[k],
+                            json_integer((json_int_t)json_array_size(json_object_get(result, lists[k])))))
+      IG_GOTO(ig_no_json());
+  IG_GOTO(ig_json_table(counts, out));
+  json_array_foreach(a->renamed, i, row)
+      IG_GOTO(ig_text_addf(out, "%s%s -> %s\n", i ? "" : "\n", json_string_value(json_object_get(row, "from")),
+                           json_string_value(json_object_get(row, "to"))));
+  json_array_foreach(a->extra, i, row)
+      IG_GOTO(ig_text_addf(out, "%s%s is not used\n", i ? "" : "\n", json_string_value(row)));
+done:
+  json_decref(counts);
+  return status;
+}
+
+ig_status ig_verb_convert(ig_call_state *c) {
+  ig_status status = IG_OK;
+  ig_use use = {0};
+  ig_weights_report report = {0};
+  account a = {json_array(), json_array(), json_array()};
+  json_t *result = NULL;
+  ig_text table = {0};
+  kind what;
+  IG_GOTO(ig_want_paths(c, 2, 2));
+  const char *in = ig_config_path(c->config, 0), *out = ig_config_path(c->config, 1);
+  IG_GOTO(kind_of(out, &what));
+  IG_GOTO(read_weights(c, in, &use, &report, &a));
+  IG_GOTO(write_weights(out, what, &use));
+  result = json_pack("{s:o, s:o, s:s, s:i, s:i, s:i, s:O, s:O, s:O}", "in", ig_json_text(in), "out", ig_json_text(out),
                      "model", use.model->name, "classes", use.info.n_classes, "mapped", report.loaded, "converted",
-                     report.converted, "missing", 0, "extra", report.extra);
-  status = ig_answer(c, result, NULL);
+                     report.converted, "renamed", a.renamed, "missing", a.missing, "extra", a.extra);
+  if (!result)
+    IG_GOTO(ig_no_json());
+  IG_GOTO(describe(result, &a, &table));
+  status = ig_answer(c, result, table.data);
 done:
   json_decref(result);
+  json_decref(a.renamed);
+  json_decref(a.missing);
+  json_decref(a.extra);
+  ig_free(table.data);
   ig_use_fini(&use);
   return status;
 }

@@ -105,6 +105,8 @@ static const ig_key keys[] = {
     {"class_weights", IG_KEY_STRING, "", "none", RUN,
      "none, balanced (n / (classes x n of the class); multilabel: samples without / with the label), or a CSV file: "
      "class,weight"},
+    {"dropout", IG_KEY_FLOAT, "", "0", RUN, "share of the features that are dropped before the classifier, in training",
+     NULL, 0, 1, IG_KEY_MAX_OPEN},
     {"ema", IG_KEY_FLOAT, "", NULL, RUN, "decay of the averaged weights; 0: off", NULL, 0, 1, IG_KEY_MAX_OPEN},
     {"ema", IG_KEY_BOOL, "", "1", USE | V(CONVERT), "checkpoints: take the averaged weights where there are some"},
     {"zero_init_residual", IG_KEY_BOOL, "", "1", RUN, "fresh weights: every residual block starts as the identity"},
@@ -197,7 +199,7 @@ const char *const ig_verb_usage[IG_N_VERBS] = {
     "ingot eval weights=PATH data=PATH [part=test] [logits=FILE.npy] [key=value]...",
     "ingot predict weights=PATH PATH... [reject=P] [out=FILE.csv] [key=value]...",
     "ingot plan model=NAME data=PATH [key=value]...",
-    "ingot convert IN OUT.safetensors [model=NAME]",
+    "ingot convert IN OUT.safetensors|FOLDER/step-N|FOLDER [model=NAME]",
     "ingot checkpoint list|verify|show RUN",
     "ingot data PATH [split=FILE.csv] [weights=RUN] [out=FILE.html] [key=value]...",
     "ingot report RUN... [out=FILE.html]",
@@ -215,7 +217,9 @@ const char *const ig_verb_meaning[IG_N_VERBS] = {
     "measures weights on labelled data",
     "classifies pictures: files, folders, or - for one path a line of standard input",
     "what a train would take, without running it: parameters, bytes, time a step, a table of layers",
-    "writes the weights of a run folder, checkpoint or .safetensors file as .safetensors with public names",
+    "writes the weights of a run folder, checkpoint, .safetensors or Keras file under public names: a file, a "
+    "checkpoint "
+    "or a folder",
     "lists the checkpoints of a run, checks every hash of them, or shows the newest one's tensors",
     "quality of a data set: unreadable files, copies, leaks between the parts, balance, odd pictures, doubtful labels",
     "one HTML file of a run, or a comparison of several",

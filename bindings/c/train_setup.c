@@ -216,6 +216,7 @@ static ig_status fill_options(ig_call_state *c, ig_train_setup *s) {
   o->recompute = ig_config_bool(k, "recompute");
   o->memory = ig_config_size(k, "memory");
   o->session.freeze = ig_config_list(k, "freeze", &o->session.n_freeze);
+  o->session.dropout = ig_config_float(k, "dropout");
   o->session.zero_init_residual = ig_config_bool(k, "zero_init_residual");
   o->session.shards = (int)ig_config_int(k, "shards");
   o->loader_threads = (int)ig_config_int(k, "loader_threads");

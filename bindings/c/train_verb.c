@@ -84,7 +84,13 @@ static ig_status resume_from(const char *path, ig_train_setup *s) {
     *strrchr(real, '/') = 0;
   ig_status status = ig_strdup(real, &s->out);
   free(real);
-  return status;
+  IG_TRY(status);
+  IG_TRY(has_file(s->out, "args.yaml", &is_run));
+  return is_run ? IG_OK
+                : ig_fail(IG_ERR_USAGE,
+                          "resume=%s: this checkpoint lies in no run folder (RUN/checkpoints/step-N beside "
+                          "RUN/args.yaml); start a new run from it with weights=%s",
+                          path, path);
 }
 
 static ig_status find_run(ig_call_state *c, ig_train_setup *s, int *resume) {

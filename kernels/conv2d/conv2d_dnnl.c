@@ -184,21 +184,34 @@ static ig_status create_parts(ig_prepare *p, ig_conv2d_request *r, int n, const 
   return status;
 }
 
+// Layouts and primitive as oneDNN prefers them for `threads`.
+static ig_status choose(ig_prepare *p, dnnl_engine_t engine, int threads, ig_conv2d_request *r,
+                        dnnl_primitive_desc_t *pd) {
+  bool forward = r->pass == IG_DNNL_FORWARD;
+  int64_t w_dims[5];
+  int n_w = ig_conv2d_w_dims(&r->d, w_dims), saved = ig_dnnl_enter(threads);
+  ig_status status = IG_OK;
+  r->x_tag = r->y_tag = dnnl_format_tag_any;
+  IG_GOTO(ig_conv2d_choose_layouts(p, engine, r, forward ? &p->in_layout[0] : &p->out_layout[0],
+                                   forward ? &p->out_layout[0] : &p->in_layout[0]));
+  IG_GOTO(ig_conv2d_pd(engine, r, pd));
+  status = ig_dnnl_layout_of(p->layouts, dnnl_primitive_desc_query_md(*pd, dnnl_query_exec_arg_md, DNNL_ARG_WEIGHTS),
+                             IG_DNNL_WEIGHTS, n_w, w_dims, r->type, &p->in_layout[1]);
+done:
+  ig_dnnl_leave(saved);
+  return status;
+}
+
 static ig_status create(ig_prepare *p, ig_dnnl_pass pass, dnnl_alg_kind_t algorithm, state *s) {
   const ig_device_caps *caps = &p->device->caps;
   ig_conv2d_request r = ig_conv2d_request_of(p->node, pass, algorithm);
   dnnl_engine_t engine;
   dnnl_primitive_desc_t pd = NULL;
-  int64_t w_dims[5];
-  int n_w = ig_conv2d_w_dims(&r.d, w_dims), n = 0, ids[4];
+  int n = 0, ids[4];
   bool forward = pass == IG_DNNL_FORWARD;
   ig_status status = IG_OK;
   IG_GOTO(ig_dnnl_engine(caps, &engine));
-  IG_GOTO(ig_conv2d_choose_layouts(p, engine, &r, forward ? &p->in_layout[0] : &p->out_layout[0],
-                                   forward ? &p->out_layout[0] : &p->in_layout[0]));
-  IG_GOTO(ig_conv2d_pd(engine, &r, &pd));
-  IG_GOTO(ig_dnnl_layout_of(p->layouts, dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, DNNL_ARG_WEIGHTS),
-                            IG_DNNL_WEIGHTS, n_w, w_dims, r.type, &p->in_layout[1]));
+  IG_GOTO(choose(p, engine, caps->threads, &r, &pd));
   ids[n++] = forward ? DNNL_ARG_SRC : DNNL_ARG_DIFF_DST;
   ids[n++] = DNNL_ARG_WEIGHTS;
   if (r.has_bias) {
@@ -207,6 +220,10 @@ static ig_status create(ig_prepare *p, ig_dnnl_pass pass, dnnl_alg_kind_t algori
   }
   ids[n++] = forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_SRC;
   if (algorithm == dnnl_convolution_direct && threads_matter(pd)) {
+    // A part is one thread's. oneDNN 3 prefers other layouts for one than for many, and refuses these to one.
+    dnnl_primitive_desc_destroy(pd);
+    pd = NULL;
+    IG_GOTO(choose(p, engine, 1, &r, &pd));
     IG_GOTO(create_parts(p, &r, n, ids, s));
   } else {
     IG_GOTO(ig_dnnl_task_init(caps, pd, n, ids, &s->task));

@@ -135,8 +135,10 @@ ig_status ig_session_create(const ig_session_options *options, ig_session **out)
   IG_TRY(ig_alloc(sizeof *s, "session", &s));
   ig_status status = IG_OK;
   s->options = *options;
-  s->config = (ig_model_config){
-      .size = sizeof(ig_model_config), .classes = options->classes, .zero_init_residual = options->zero_init_residual};
+  s->config = (ig_model_config){.size = sizeof(ig_model_config),
+                                .classes = options->classes,
+                                .zero_init_residual = options->zero_init_residual,
+                                .dropout = (float)options->dropout};
   IG_GOTO(make_device(s));
   IG_GOTO(choose_precision(s));
   if (options->cache_dir)

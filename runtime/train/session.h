@@ -25,6 +25,7 @@ typedef struct ig_session_options {
   const ig_model *model;
   int classes;  // outputs of the head
   bool zero_init_residual;
+  double dropout;             // before the classifier, in training
   const char *const *freeze;  // patterns of public names, * allowed
   size_t n_freeze;
   uint64_t seed;  // initial weights

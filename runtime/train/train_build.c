@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/dropout/dropout.h"
 #include "kernels/eltwise/eltwise.h"
 #include "kernels/kernels.h"
 #include "kernels/picture/picture.h"
@@ -45,7 +46,10 @@ static ig_status build_step(ig_trainer *t, bool recompute) {
   t->io.partner = ig_graph_input(g, "partner", IG_I32, IG_SHAPE1(n));
   t->io.weights = ig_graph_input(g, "weights", IG_F32, IG_SHAPE1(n));
   ig_tensor *x = ig_picture(g, "normalise", t->io.pictures, t->io.aug, t->io.partner, &attr);
-  ig_tensor *logits = o->session.model->build(o->session.model, g, &t->session->config, x, t->io.weights);
+  ig_model_config config = t->session->config;
+  if (config.dropout > 0)
+    config.step_state = t->io.step_state = ig_graph_input(g, "step_state", IG_U64, IG_SHAPE1(IG_N_STEP_STATE));
+  ig_tensor *logits = o->session.model->build(o->session.model, g, &config, x, t->io.weights);
   ig_loss loss = ig_trainer_add_loss(t, g, logits);
   IG_TRY(ig_graph_status(g));
   t->io.totals = ig_graph_input(g, "totals", IG_F32, IG_SHAPE1(IG_N_TOTALS));

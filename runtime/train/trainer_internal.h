@@ -51,8 +51,9 @@ typedef struct ig_trainer {
   ig_evaluator *evaluator;
   struct {
     ig_tensor *pictures, *aug, *partner, *labels, *second_labels, *lam, *targets, *weights, *class_weights, *loss,
-        *weight, *totals, *scale;
+        *weight, *totals, *scale, *step_state;
   } io;
+  uint64_t step_state[4];  // dropout: what its masks are drawn by (kernels/dropout/dropout.h)
   ig_optimizer_io opt_io;
   int n_moments;
   ig_mirror gradients, accumulated, moments[IG_MAX_MOMENTS];

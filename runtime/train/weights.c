@@ -246,6 +246,8 @@ static ig_status report_extra(const loading *l, int *n_extra) {
         (l->head_replaced && !strncmp(name, l->model->head, strlen(l->model->head))))
       continue;
     char q[IG_QUOTE_BYTES];
+    if (l->options->each)
+      l->options->each(l->options->each_user, e->name, NULL);
     if (++*n_extra <= 5)
       IG_GOTO(ig_text_addf(&names, "%s%s", names.n ? ", " : "", ig_quote(q, e->name)));
   }
@@ -289,6 +291,8 @@ ig_status ig_weights_load(const char *path, const ig_model *model, const ig_para
   for (size_t i = 0; i < params->n; i++) {
     const ig_param *p = params->items[i];
     const match *m = &l.matches[i];
+    if (l.options->each)
+      l.options->each(l.options->each_user, m->entry ? m->entry->name : NULL, p->name);
     if (!m->entry)
       continue;
     IG_GOTO(read_one(&l, p, m, buffers[p->kind] + p->offset));

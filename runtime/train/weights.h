@@ -39,6 +39,10 @@ typedef struct ig_weights_options {
   bool ema;         // checkpoints: take the EMA weights where they exist
   void (*warn)(void *user, const char *text);  // extra keys (11), EMA absent
   void *warn_user;
+  // Every tensor: its name in the file (NULL: the parameter keeps its initial value) and the parameter's (NULL: not
+  // used). May be NULL.
+  void (*each)(void *user, const char *in_file, const char *parameter);
+  void *each_user;
 } ig_weights_options;
 
 typedef struct ig_weights_report {
@@ -58,6 +62,11 @@ ig_status ig_weights_load(const char *path, const ig_model *model, const ig_para
 // ingot.targets (regress: JSON with loss, mean, std), ingot.preprocessing (JSON), ingot.step.
 ig_status ig_weights_save(const char *path, const ig_params *params, const float *const buffers[IG_N_PARAM_KINDS],
                           const ig_weights_info *info, int64_t batches_tracked);
+
+// Writes them as a checkpoint instead: step_folder is .../step-N, which must not exist. It has weights to use and to
+// start from, but no optimizer state to resume.
+ig_status ig_weights_save_checkpoint(const char *step_folder, const ig_params *params,
+                                     const float *const buffers[IG_N_PARAM_KINDS], const ig_weights_info *info);
 
 #ifdef __cplusplus
 }

@@ -1,12 +1,14 @@
 // What a file of weights says of itself, and writing it. Rule: metadata is a stranger's text: every field is checked,
 // and a wrong one is refused by name; an absent one stays empty.
 #include <jansson.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/base/fileop.h"
+#include "runtime/base/mem.h"
 #include "runtime/base/text.h"
 #include "runtime/train/weights.h"
 #include "runtime/train/weights_source.h"
@@ -364,5 +366,51 @@ done:
   ig_free(counters);
   ig_free(rows);
   free_pairs(&p);
+  return status;
+}
+
+ig_status ig_weights_save_checkpoint(const char *step_folder, const ig_params *params,
+                                     const float *const buffers[IG_N_PARAM_KINDS], const ig_weights_info *info) {
+  ig_ckpt_tensor *rows = NULL;
+  char *folder = NULL, *text = NULL, *state_json = NULL, *slash, *end = NULL;
+  json_t *state = NULL;
+  ig_status status = IG_OK;
+  IG_GOTO(ig_asprintf(&folder, "./%s", step_folder));
+  if (*step_folder == '/')
+    memmove(folder, folder + 2, strlen(folder) - 1);
+  slash = strrchr(folder, '/');
+  const long long step = strncmp(slash, "/step-", 6) ? -1 : strtoll(slash + 6, &end, 10);
+  if (step < 0 || *end)
+    IG_GOTO(ig_fail(IG_ERR_USAGE, "%s: a checkpoint's folder is called step-N", step_folder));
+  if (ig_path_exists(step_folder))
+    IG_GOTO(ig_fail(IG_ERR_USAGE, "%s is there already: name another step", step_folder));
+  *slash = 0;
+  IG_GOTO(ig_alloc_array(params->n, sizeof *rows, "table of weights", &rows));
+  for (size_t i = 0; i < params->n; i++) {
+    const ig_param *p = params->items[i];
+    rows[i] = (ig_ckpt_tensor){.name = p->name,
+                               .dtype = IG_F32,
+                               .n_dims = p->shape.n,
+                               .group = p->kind == IG_PARAM_STATE ? "state" : "weights",
+                               .data = buffers[p->kind] + p->offset};
+    memcpy(rows[i].dims, p->shape.d, sizeof *rows[i].dims * (size_t)p->shape.n);
+  }
+  IG_GOTO(ig_weights_info_json(info, &text));
+  state = json_pack("{s:s?, s:o}", "model", info->model, "info", json_loads(text, 0, NULL));
+  IG_GOTO(dump(json_incref(state), &state_json));
+  IG_GOTO(ig_ckpt_save(&(ig_ckpt_save_options){.folder = *folder ? folder : "/",
+                                               .step = step,
+                                               .run_uuid = "",
+                                               .config_hash = "",
+                                               .state_json = state_json,
+                                               .keep = INT_MAX,
+                                               .protect = -1},
+                       rows, params->n));
+done:
+  json_decref(state);
+  free(state_json);
+  ig_free(text);
+  ig_free(folder);
+  ig_free(rows);
   return status;
 }
