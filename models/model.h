@@ -21,6 +21,7 @@ typedef struct ig_model_config {
 typedef enum ig_weight_form {
   IG_FORM_SAME = 0,
   IG_FORM_HWIO,        // convolution kernel [R,S,C,K]: becomes [K,C,R,S]
+  IG_FORM_HWIO_BGR,    // the same of a network that takes blue first: it takes red first afterwards
   IG_FORM_TRANSPOSED,  // matrix [in,out]: becomes [out,in]
 } ig_weight_form;
 
@@ -40,6 +41,8 @@ typedef struct ig_model {
   // convention or no such name in it. NULL where only the public names exist.
   bool (*foreign_name)(const struct ig_model *m, int convention, const char *param, char name[256],
                        ig_weight_form *form);
+  // Foreign names that files without metadata are known by: the first is there, the second is not. NULL: none.
+  const char *sign, *no_sign;
 } ig_model;
 
 extern const ig_model *const ig_models[];  // all, terminated by NULL
@@ -57,9 +60,13 @@ typedef struct ig_resnet_spec {
   bool bottleneck;      // expansion 4
   int groups;           // of the 3x3 in a bottleneck
   int width_per_group;  // 64, or 128 (wide), 4 (resnext 32x4d)
+  bool keras;           // as keras.applications has it: stride on the first 1x1, biases, its BatchNorm's constants
 } ig_resnet_spec;
 ig_tensor *ig_resnet_build(ig_graph *g, const ig_resnet_spec *spec, const ig_model_config *c, ig_tensor *x,
                            ig_tensor *sample_weight);
+// foreign_name of keras.applications' ResNets with these stages: 1 to 3 today's names with the classifier
+// `predictions`, `probs` or `dense`; 4 those of before 2019 (res2a_branch2a); 5 counted by class (conv2d_7).
+bool ig_resnet_keras_name(const int blocks[4], int convention, const char *param, char name[256], ig_weight_form *form);
 
 #ifdef __cplusplus
 }

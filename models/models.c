@@ -10,7 +10,11 @@
   X(resnet50)         \
   X(resnet101)        \
   X(resnet152)        \
-  X(wide_resnet50_2) X(resnext50_32x4d) X(resnet20) X(resnet32) X(resnet44) X(resnet56) X(resnet110) X(resnet8_mlperf)
+  X(wide_resnet50_2)  \
+  X(resnext50_32x4d)  \
+  X(resnet20)         \
+  X(resnet32)         \
+  X(resnet44) X(resnet56) X(resnet110) X(resnet8_mlperf) X(resnet50_keras) X(resnet101_keras) X(resnet152_keras)
 
 #define DECLARE(id) extern const ig_model ig_model_##id;
 EACH_MODEL(DECLARE)

@@ -35,10 +35,12 @@ std::vector<float> nhwc(const float *nchw, const Shape &s) {
   return v;
 }
 
-// Winograd's error is 10 to 100 times that of direct convolution, and within it a ReLU may fall the other way, which
-// changes single gradients by per cents: factors on the tolerances of one pass and of five steps; gradients themselves
-// are then not compared value by value.
-const double winograd_pass = 10, winograd_steps = 50;
+// Winograd's error is 10 to 100 times that of direct convolution: factors on the tolerances of one pass of large and of
+// small networks. Within it a ReLU may fall the other way, which changes single gradients by per cents: they are not
+// compared, and what five steps lead to is compared by the norm of the difference, in shares of the norm. (Of 26 cases
+// of other seeds and sizes, one had such a ReLU: weights 1.5e-3, logits 8e-3.)
+const double winograd_pass = 10, winograd_small = 50;
+const double winograd_weights = 1e-2, winograd_logits = 5e-2, winograd_losses = 5e-3;
 
 // A network in one mode; in TRAIN with its loss and gradients, and with updates where an optimizer is given.
 class Run {
@@ -293,7 +295,19 @@ ig_optimizer_options optimizer_of(json_t *o) {
   return options;
 }
 
-void compare_state(Run &run, const st::File &expect, bool gradients, double rel, const std::string &tag,
+// ||found - expected|| / ||expected|| against the tolerance: what single values that fell the other way leave small.
+void compare_norm(const std::string &name, const std::vector<float> &found, const std::vector<float> &expected,
+                  double rel, golden::Report &r) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < expected.size() && i < found.size(); i++) {
+    difference += ((double)found[i] - expected[i]) * ((double)found[i] - expected[i]);
+    norm += (double)expected[i] * expected[i];
+  }
+  r.check(name + " size", found.size() == expected.size());
+  r.compare(name + " (norm)", std::sqrt(difference / norm), 0, {rel, 0});
+}
+
+void compare_state(Run &run, const st::File &expect, bool gradients, bool winograd, double rel, const std::string &tag,
                    golden::Report &r) {
   size_t n = 0;
   for (const auto &t : expect.tensors()) {
@@ -302,7 +316,11 @@ void compare_state(Run &run, const st::File &expect, bool gradients, double rel,
     const ig_param *p = ig_params_find(&run.g.params, t.first.c_str());
     if (!p)
       throw std::runtime_error("the model has no parameter " + t.first);
-    r.compare(tag + t.first, gradients ? run.gradient(p) : run.param(p), expect.f32(t.first), {0, rel});
+    const std::vector<float> found = gradients ? run.gradient(p) : run.param(p);
+    if (winograd)
+      compare_norm(tag + t.first, found, expect.f32(t.first), rel, r);
+    else
+      r.compare(tag + t.first, found, expect.f32(t.first), {0, rel});
     n++;
   }
   size_t want = 0;
@@ -324,7 +342,7 @@ void run_stored(const std::string &path, const run_graph::Way &way, bool winogra
   Run eval(net, s, IG_MODE_EVAL, way, winograd), train(net, s, IG_MODE_TRAIN, way, winograd, &optimizer);
   if (winograd && !eval.uses_winograd() && !train.uses_winograd())
     return;
-  const double loose = winograd ? winograd_steps : 1;
+  const double loose = winograd ? winograd_small : 1;
   const std::string tag = std::string(way.name) + (winograd ? ", winograd: " : ": ");
   const std::vector<uint8_t> bytes = inputs.u8("x_u8");
   const std::vector<int32_t> labels = inputs.i32("labels");
@@ -353,17 +371,22 @@ void run_stored(const std::string &path, const run_graph::Way &way, bool winogra
     train.g.set(train.io.hyper, hyper);
     set_step(train, step);
     train.g.run();
-    r.compare(tag + "loss " + std::to_string(step), train.g.scalar(train.loss), losses[step], {1e-5 * loose, 0});
+    r.compare(tag + "loss " + std::to_string(step), train.g.scalar(train.loss), losses[step],
+              {winograd && step ? winograd_losses : 1e-5 * loose, 0});
     if (step == 0) {
       r.compare(tag + "logits_train", train.g.get<float>(train.logits), results.f32("logits_train"), {0, 2e-5 * loose});
       if (!winograd)
-        compare_state(train, grads, true, 5e-5, tag + "d ", r);
+        compare_state(train, grads, true, false, 5e-5, tag + "d ", r);
     }
   }
-  compare_state(train, after, false, 1e-5 * loose, tag + "after ", r);
+  compare_state(train, after, false, winograd, winograd ? winograd_weights : 1e-5, tag + "after ", r);
   eval.load(train.all());
   eval.g.run();
-  r.compare(tag + "logits_after", eval.g.get<float>(eval.logits), results.f32("logits_after"), {0, 2e-5 * loose});
+  const std::vector<float> last = eval.g.get<float>(eval.logits);
+  if (winograd)
+    compare_norm(tag + "logits_after", last, results.f32("logits_after"), winograd_logits, r);
+  else
+    r.compare(tag + "logits_after", last, results.f32("logits_after"), {0, 2e-5});
 }
 
 void run_resnet(const std::string &path, golden::Report &r) {

@@ -33,7 +33,7 @@ static const ig_key keys[] = {
     {"part", IG_KEY_ENUM, "", "auto", V(EVAL), "part that is evaluated; auto: test, else val, else all",
      "auto|train|val|test|all"},
     {"weights", IG_KEY_STRING, "path", NULL, MODEL,
-     "train: start from; else what is used: a run folder, a checkpoint or a .safetensors file"},
+     "train: start from; else what is used: a run folder, a checkpoint, a .safetensors file or Keras's .h5 or .keras"},
     {"head", IG_KEY_ENUM, "", "keep", RUN,
      "new: a classifier of another number of classes starts afresh; keep: such weights are refused", "keep|new"},
     {"freeze", IG_KEY_LIST, "", NULL, RUN, "tensors that are not trained, by public name; * stands for any text"},

@@ -128,18 +128,27 @@ void ig_free(void *p) {
   free(p);
 }
 
-ig_status ig_alloc_pages(size_t bytes, const char *what, void *out) {
+static ig_status map_pages(size_t bytes, int flags, const char *what, void *out) {
   void *p = MAP_FAILED;
   if (!take())
-    p = mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    p = mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
   *(void **)out = p == MAP_FAILED ? NULL : p;
   if (p == MAP_FAILED)
     return fail_memory(bytes, what);
-#ifdef MADV_HUGEPAGE
-  madvise(p, bytes ? bytes : 1, MADV_HUGEPAGE);  // advice only: a kernel without huge pages refuses harmlessly
-#endif
   atomic_fetch_add_explicit(&counts->live, 1, memory_order_relaxed);
   return IG_OK;
+}
+
+ig_status ig_alloc_pages(size_t bytes, const char *what, void *out) {
+  IG_TRY(map_pages(bytes, MAP_PRIVATE, what, out));
+#ifdef MADV_HUGEPAGE
+  madvise(*(void **)out, bytes ? bytes : 1, MADV_HUGEPAGE);  // advice: a kernel without huge pages refuses harmlessly
+#endif
+  return IG_OK;
+}
+
+ig_status ig_alloc_shared(size_t bytes, const char *what, void *out) {
+  return map_pages(bytes, MAP_SHARED | MAP_NORESERVE, what, out);
 }
 
 void ig_free_pages(void *p, size_t bytes) {

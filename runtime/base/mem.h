@@ -25,6 +25,8 @@ void ig_free(void *p);
 // Large buffers (arena, parameters): page-aligned mmap with huge pages advised, zeroed. `bytes` must be passed back.
 ig_status ig_alloc_pages(size_t bytes, const char *what, void *out);
 void ig_free_pages(void *p, size_t bytes);
+// The same, and what a forked child writes there is seen here. Pages are taken as they are written.
+ig_status ig_alloc_shared(size_t bytes, const char *what, void *out);
 // Gives the memory of all pages that lie whole in [p, p + bytes) back to the system. The range stays allocated and
 // reads as zero. Only inside of ig_alloc_pages.
 void ig_drop_pages(void *p, size_t bytes);

@@ -71,7 +71,7 @@ static void choose_naming(loading *l) {
 
 // The public shape as the file stores it.
 static ig_shape stored_shape(const ig_shape *s, ig_weight_form form) {
-  if (form == IG_FORM_HWIO && s->n == 4)
+  if ((form == IG_FORM_HWIO || form == IG_FORM_HWIO_BGR) && s->n == 4)
     return IG_SHAPE4(s->d[2], s->d[3], s->d[1], s->d[0]);
   if (form == IG_FORM_TRANSPOSED && s->n == 2)
     return IG_SHAPE2(s->d[1], s->d[0]);
@@ -177,7 +177,7 @@ static void to_public(const ig_shape *s, ig_weight_form form, const float *src, 
   for (int64_t k = 0; k < K; k++)
     for (int64_t c = 0; c < C; c++)
       for (int64_t t = 0; t < taps; t++)
-        dst[(k * C + c) * taps + t] = src[(t * C + c) * K + k];
+        dst[(k * C + c) * taps + t] = src[(t * C + (form == IG_FORM_HWIO_BGR ? C - 1 - c : c)) * K + k];
 }
 
 static bool ends_with(const char *text, const char *end) {
@@ -205,8 +205,7 @@ static ig_status check_values(const loading *l, const ig_param *p, const ig_weig
 static ig_status read_one(const loading *l, const ig_param *p, const match *m, float *dst) {
   float *turned = NULL;
   ig_status status = IG_OK;
-  const bool plain = m->form == IG_FORM_SAME || (m->form == IG_FORM_HWIO && p->shape.n != 4) ||
-                     (m->form == IG_FORM_TRANSPOSED && p->shape.n != 2);
+  const bool plain = m->form == IG_FORM_SAME || p->shape.n != (m->form == IG_FORM_TRANSPOSED ? 2 : 4);
   if (!plain)
     IG_GOTO(ig_alloc_array((size_t)m->entry->n, sizeof *turned, "tensor to turn", &turned));
   IG_GOTO(ig_weight_source_read(&l->source, m->entry, plain ? dst : turned));

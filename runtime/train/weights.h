@@ -26,7 +26,7 @@ typedef struct ig_weights_info {
   int64_t step;
 } ig_weights_info;
 
-// path: a run folder (its model.safetensors), a step-N checkpoint folder, or a .safetensors file.
+// path: a run folder (its model.safetensors), a step-N checkpoint folder, a .safetensors file or one that Keras wrote.
 ig_status ig_weights_info_read(const char *path, ig_weights_info *out);
 void ig_weights_info_fini(ig_weights_info *info);
 // The info as a JSON object of texts (ig_free): what ig_weights_save writes as metadata. Put into a checkpoint's

@@ -215,6 +215,16 @@ static ig_status check_head(const ig_weight_source *s, ig_weights_info *info) {
   return IG_OK;
 }
 
+// Keras's files say nothing but names: the model whose sign is there.
+static ig_status recognise(const ig_weight_source *s, ig_weights_info *info) {
+  for (size_t i = 0; ig_models[i] && !info->model; i++) {
+    const ig_model *m = ig_models[i];
+    if (m->sign && ig_weight_source_find(s, m->sign) && !ig_weight_source_find(s, m->no_sign))
+      IG_TRY(ig_strdup(m->name, &info->model));
+  }
+  return IG_OK;
+}
+
 ig_status ig_weights_info_read(const char *path, ig_weights_info *out) {
   ig_weight_source s;
   memset(out, 0, sizeof *out);
@@ -225,8 +235,10 @@ ig_status ig_weights_info_read(const char *path, ig_weights_info *out) {
   if (s.st) {
     const texts t = {.st = s.st, .path = s.path};
     IG_GOTO(read_texts(&t, out));
-  } else {
+  } else if (s.ckpt) {
     IG_GOTO(read_checkpoint(&s, out));
+  } else {
+    IG_GOTO(recognise(&s, out));
   }
   IG_GOTO(check_head(&s, out));
 done:

@@ -1,5 +1,5 @@
-// Opening what holds weights: run folder, checkpoint folder, .safetensors file. Rule: a foreign format is named for
-// what it is, with the way to convert it.
+// Opening what holds weights: run folder, checkpoint folder, .safetensors or Keras file. Rule: a foreign format is
+// named for what it is, with the way to convert it.
 #include "runtime/train/weights_source.h"
 
 #include <stdio.h>
@@ -94,30 +94,49 @@ static ig_status list_ckpt(ig_weight_source *s, bool ema) {
   return IG_OK;
 }
 
+static ig_status list_keras(ig_weight_source *s) {
+  const size_t n = ig_keras_count(s->keras);
+  IG_TRY(reserve(s, n));
+  for (; s->n < n; s->n++) {
+    const ig_keras_tensor *t = ig_keras_get(s->keras, s->n);
+    const ig_h5_foreign_item *item = t->item;
+    s->items[s->n] = (ig_weight_entry){.name = t->name,
+                                       .dtype = item->is_float ? ig_dtype_name(item->dtype) : "no floating-point type",
+                                       .is_float = item->is_float,
+                                       .is_f32 = item->is_float && item->dtype == IG_F32,
+                                       .type = item->dtype,
+                                       .n_dims = item->n_dims,
+                                       .dims = item->dims,
+                                       .n = item->n,
+                                       .data = item->data};
+  }
+  finish(s);
+  return IG_OK;
+}
+
 // Refuses files of formats that are known but not read. What calls itself .safetensors is left to ig_st_open.
-static ig_status refuse_foreign(const char *path) {
+static ig_status refuse_foreign(const char *path, bool *is_keras) {
   static const struct {
     const char *magic;
     size_t n;
     const char *what, *how;
   } known[] = {
 #define TORCH "in Python: safetensors.torch.save_file(torch.load(FILE, weights_only=True), \"out.safetensors\")"
-      {"PK\3\4", 4, "a zip archive: a PyTorch .pt/.pth/.bin file, or a Keras .keras file", TORCH},
+      {"PK\3\4", 4, "a zip archive: a PyTorch .pt/.pth/.bin file", TORCH},
       {"\x80\2", 2, "a Python pickle: an old PyTorch .pt/.pth/.bin file", TORCH},
       {"\x80\3", 2, "a Python pickle", TORCH},
       {"\x80\4", 2, "a Python pickle", TORCH},
       {"\x80\5", 2, "a Python pickle", TORCH},
-      {"\x89HDF\r\n\x1a\n", 8, "an HDF5 file: Keras weights, or one shard of a checkpoint",
-       "in Python with h5py and safetensors.numpy.save_file under the same names (of a checkpoint give the step-N "
-       "folder)"},
 #undef TORCH
   };
+  *is_keras = false;
   if (ends_with(path, ".safetensors"))
     return IG_OK;
   ig_mapped map;
   IG_TRY(ig_file_map(path, &map));
   ig_status status = IG_OK;
-  for (size_t i = 0; i < sizeof known / sizeof *known && status == IG_OK; i++)
+  *is_keras = ig_keras_is(map.data, map.n);
+  for (size_t i = 0; i < sizeof known / sizeof *known && status == IG_OK && !*is_keras; i++)
     if (map.n >= known[i].n && !memcmp(map.data, known[i].magic, known[i].n))
       status = ig_fail(IG_ERR_UNSUPPORTED,
                        "%s is %s, which is not supported yet; convert it to .safetensors, for example %s", path,
@@ -128,8 +147,12 @@ static ig_status refuse_foreign(const char *path) {
 
 static ig_status find_file(const char *path, bool *is_checkpoint, char **found) {
   *is_checkpoint = false;
-  if (!ig_path_is_dir(path))
-    return ig_strdup(path, found);
+  if (!ig_path_is_dir(path)) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    return strncmp(name, "shard-", 6)
+               ? ig_strdup(path, found)
+               : ig_fail(IG_ERR_USAGE, "%s: one file of a checkpoint; give its folder, step-N", path);
+  }
   char *inner = NULL;
   ig_status status = IG_OK;
   IG_GOTO(ig_path_join(&inner, path, "MANIFEST"));
@@ -144,7 +167,7 @@ static ig_status find_file(const char *path, bool *is_checkpoint, char **found) 
     *found = NULL;
     status = ig_fail(IG_ERR_NOT_FOUND,
                      "%s: the folder holds neither model.safetensors (a run folder) nor MANIFEST (a checkpoint); give "
-                     "a run folder, RUN/checkpoints/step-N or a .safetensors file",
+                     "a run folder, RUN/checkpoints/step-N, a .safetensors or a Keras .h5 file",
                      path);
   }
 done:
@@ -153,7 +176,7 @@ done:
 }
 
 ig_status ig_weight_source_open(const char *path, bool ema, ig_weight_source *out) {
-  bool is_checkpoint;
+  bool is_checkpoint, is_keras;
   ig_status status = IG_OK;
   memset(out, 0, sizeof *out);
   IG_GOTO(find_file(path, &is_checkpoint, &out->path));
@@ -161,9 +184,9 @@ ig_status ig_weight_source_open(const char *path, bool ema, ig_weight_source *ou
     IG_GOTO(ig_ckpt_open(out->path, &out->ckpt));
     IG_GOTO(list_ckpt(out, ema));
   } else {
-    IG_GOTO(refuse_foreign(out->path));
-    IG_GOTO(ig_st_open(out->path, &out->st));
-    IG_GOTO(list_st(out));
+    IG_GOTO(refuse_foreign(out->path, &is_keras));
+    IG_GOTO(is_keras ? ig_keras_open(out->path, &out->keras) : ig_st_open(out->path, &out->st));
+    IG_GOTO(is_keras ? list_keras(out) : list_st(out));
   }
   return IG_OK;
 done:
@@ -176,6 +199,7 @@ void ig_weight_source_close(ig_weight_source *s) {
   ig_free(s->names);
   ig_st_close(s->st);
   ig_ckpt_close(s->ckpt);
+  ig_keras_close(s->keras);
   ig_free(s->path);
   memset(s, 0, sizeof *s);
 }
@@ -184,6 +208,10 @@ ig_status ig_weight_source_read(const ig_weight_source *s, const ig_weight_entry
   if (e->tensor)
     return ig_st_convert(e->tensor, dst, IG_F32);
   const size_t n = (size_t)e->n, bytes = n * ig_dtype_bytes(e->type);
+  if (e->data) {
+    ig_convert(dst, IG_F32, e->data, e->type, n);
+    return IG_OK;
+  }
   if (e->is_f32)
     return ig_ckpt_read(s->ckpt, e->group, e->name, dst, bytes);
   void *raw = NULL;

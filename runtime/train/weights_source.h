@@ -5,6 +5,7 @@
 
 #include "models/model.h"
 #include "runtime/ckpt/checkpoint.h"
+#include "runtime/ckpt/keras.h"
 #include "runtime/ckpt/safetensors.h"
 
 typedef struct ig_weight_entry {
@@ -18,12 +19,14 @@ typedef struct ig_weight_entry {
   const int64_t *dims;
   int64_t n;                   // elements
   const ig_st_tensor *tensor;  // of a .safetensors file, else NULL
+  const void *data;            // of a Keras file, else NULL
 } ig_weight_entry;
 
 typedef struct ig_weight_source {
   char *path;  // of the file or step-N folder that was found
-  ig_st *st;   // one of the two
+  ig_st *st;   // one of the three
   ig_ckpt_reader *ckpt;
+  ig_keras *keras;
   ig_weight_entry *items;  // sorted by name
   const char **names;      // [n]: theirs
   size_t n;

@@ -1,0 +1,391 @@
+// The two sides of reading a stranger's HDF5 file. Rule: see h5_foreign.h. The child writes records into shared memory
+// in the order in which it finds things; the parent believes none of their numbers.
+#include "runtime/ckpt/h5_foreign.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "runtime/base/mem.h"
+#include "runtime/base/text.h"
+#include "runtime/ckpt/h5_internal.h"
+
+enum {
+  MAX_DEPTH = 16,      // Keras nests 6 deep
+  MAX_OBJECTS = 1 << 17,
+  MAX_TEXT = 64 << 20,  // a model's configuration
+  CPU_SECONDS = 20,
+  SLACK = 64 << 20  // of shared memory for records and texts
+};
+#define HEAP_BYTES (512ull << 20)  // what libhdf5 may allocate beside
+
+// At the start of the shared memory.
+typedef struct head {
+  uint64_t used;  // records end here
+  int32_t status;
+  char message[1024];
+} head;
+
+// Followed by path, attribute name (NUL-terminated both) and at a multiple of 64 by the data or text.
+typedef struct record {
+  uint64_t bytes;  // to the next record
+  uint64_t data_at, data_bytes;
+  uint32_t path_bytes, attribute_bytes;  // with their NUL; 0: none
+  int32_t dtype, n_dims;                 // dtype -1: no floating-point numbers
+  int64_t dims[IG_CKPT_MAX_DIMS];
+} record;
+
+static uint64_t round_up(uint64_t n) { return (n + 63) & ~(uint64_t)63; }
+
+// ---- the child ----
+
+typedef struct child {
+  const char *file;
+  const char *const *attributes;
+  head *head;
+  uint64_t capacity;
+  uint64_t file_bytes, promised;  // bytes of all numbers so far
+  int objects;
+} child;
+
+static ig_status add_record(child *c, const char *path, const char *attribute, uint64_t data_bytes, record **out) {
+  uint64_t path_bytes = strlen(path) + 1, attribute_bytes = attribute ? strlen(attribute) + 1 : 0;
+  uint64_t data_at = round_up(sizeof **out + path_bytes + attribute_bytes);
+  if (data_bytes > c->capacity || c->head->used + data_at + round_up(data_bytes) > c->capacity)
+    return ig_fail(IG_ERR_FORMAT, "%s: names and texts take more than %d MiB", c->file, SLACK >> 20);
+  record *r = (record *)((char *)c->head + c->head->used);
+  *r = (record){.bytes = data_at + round_up(data_bytes),
+                .data_at = data_at,
+                .data_bytes = data_bytes,
+                .path_bytes = (uint32_t)path_bytes,
+                .attribute_bytes = (uint32_t)attribute_bytes,
+                .dtype = -1};
+  memcpy(r + 1, path, path_bytes);
+  if (attribute)
+    memcpy((char *)(r + 1) + path_bytes, attribute, attribute_bytes);
+  c->head->used += r->bytes;
+  *out = r;
+  return IG_OK;
+}
+
+// A scalar text of fixed or variable length; anything else of that name is passed over.
+static ig_status read_attribute(child *c, hid_t object, const char *path, const char *name) {
+  ig_status status = IG_OK;
+  hid_t attribute = -1, type = -1, space = -1;
+  char *text = NULL, *theirs = NULL;
+  record *r;
+  if (H5Aexists(object, name) <= 0)
+    return IG_OK;
+  IG_H5_GOTO(attribute = H5Aopen(object, name, H5P_DEFAULT), IG_ERR_FORMAT, c->file, "open an attribute");
+  IG_H5_GOTO(type = H5Aget_type(attribute), IG_ERR_FORMAT, c->file, "read an attribute's type");
+  IG_H5_GOTO(space = H5Aget_space(attribute), IG_ERR_FORMAT, c->file, "read an attribute's shape");
+  if (H5Tget_class(type) != H5T_STRING || H5Sget_simple_extent_npoints(space) != 1)
+    goto done;
+  if (H5Tis_variable_str(type) > 0) {
+    IG_H5_GOTO(H5Aread(attribute, type, &theirs), IG_ERR_FORMAT, c->file, "read an attribute");
+    text = theirs;
+  } else {
+    size_t n = H5Tget_size(type);
+    if (n > MAX_TEXT)
+      IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: attribute %s of %s has %zu bytes", c->file, name, path, n));
+    IG_GOTO(ig_alloc(n + 1, "an attribute", &text));
+    IG_H5_GOTO(H5Aread(attribute, type, text), IG_ERR_FORMAT, c->file, "read an attribute");
+  }
+  if (!text)
+    goto done;
+  size_t n = strlen(text) + 1;
+  if (n > MAX_TEXT)
+    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: attribute %s of %s has %zu bytes", c->file, name, path, n));
+  IG_GOTO(add_record(c, path, name, n, &r));
+  memcpy((char *)r + r->data_at, text, n);
+done:
+  if (theirs)
+    H5free_memory(theirs);
+  else
+    ig_free(text);
+  ig_h5_close_id(attribute, H5Aclose);
+  ig_h5_close_id(type, H5Tclose);
+  ig_h5_close_id(space, H5Sclose);
+  return status;
+}
+
+// Where the numbers lie: in this file, unfiltered.
+static ig_status check_storage(const child *c, hid_t dataset, const char *path) {
+  ig_status status = IG_OK;
+  hid_t dcpl;
+  char q[IG_QUOTE_BYTES];
+  IG_H5_GOTO(dcpl = H5Dget_create_plist(dataset), IG_ERR_FORMAT, c->file, "read a dataset's storage");
+  H5D_layout_t layout = H5Pget_layout(dcpl);
+  if (layout != H5D_COMPACT && layout != H5D_CONTIGUOUS && layout != H5D_CHUNKED)
+    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: %s is a virtual dataset; only data inside the file is read", c->file,
+                    ig_quote(q, path)));
+  if (H5Pget_external_count(dcpl) != 0)
+    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: %s is stored in other files; only data inside the file is read", c->file,
+                    ig_quote(q, path)));
+  int n_filters = H5Pget_nfilters(dcpl);
+  for (int i = 0; i < n_filters; i++) {
+    unsigned flags, config;
+    size_t n_values = 0;
+    H5Z_filter_t filter = H5Pget_filter2(dcpl, (unsigned)i, &flags, &n_values, NULL, 0, NULL, &config);
+    if (filter != H5Z_FILTER_FLETCHER32)
+      IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: %s is compressed (filter %d); write it anew without compression", c->file,
+                      ig_quote(q, path), (int)filter));
+  }
+done:
+  ig_h5_close_id(dcpl, H5Pclose);
+  return status;
+}
+
+static ig_status read_dataset(child *c, hid_t dataset, const char *path) {
+  ig_status status = IG_OK;
+  hid_t type = -1, space = -1;
+  hsize_t dims[H5S_MAX_RANK];
+  char q[IG_QUOTE_BYTES];
+  record *r;
+  IG_GOTO(check_storage(c, dataset, path));
+  IG_H5_GOTO(type = H5Dget_type(dataset), IG_ERR_FORMAT, c->file, "read a dataset's type");
+  IG_H5_GOTO(space = H5Dget_space(dataset), IG_ERR_FORMAT, c->file, "read a dataset's shape");
+  int n_dims = H5Sget_simple_extent_ndims(space);
+  if (H5Sget_simple_extent_type(space) == H5S_NULL || n_dims < 0 || n_dims > IG_CKPT_MAX_DIMS)
+    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: %s has %d dimensions; 0 to %d are possible", c->file, ig_quote(q, path), n_dims,
+                    IG_CKPT_MAX_DIMS));
+  IG_H5_GOTO(H5Sget_simple_extent_dims(space, dims, NULL), IG_ERR_FORMAT, c->file, "read a dataset's shape");
+  const size_t element = H5Tget_size(type);
+  const bool is_float = H5Tget_class(type) == H5T_FLOAT && (element == 2 || element == 4 || element == 8);
+  uint64_t stored = element;
+  bool over = false;
+  for (int i = 0; i < n_dims; i++)
+    over = over || __builtin_mul_overflow(stored, (uint64_t)dims[i], &stored);
+  if (over || stored > H5Dget_storage_size(dataset) || (c->promised += stored) > c->file_bytes)
+    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: %s promises more numbers than the file has bytes for", c->file,
+                    ig_quote(q, path)));
+  const size_t ours = element == 8 ? 8 : 4;
+  IG_GOTO(add_record(c, path, NULL, is_float ? stored / element * ours : 0, &r));
+  r->n_dims = n_dims;
+  for (int i = 0; i < n_dims; i++)
+    r->dims[i] = (int64_t)dims[i];
+  if (!is_float)
+    goto done;
+  r->dtype = ours == 8 ? IG_F64 : IG_F32;
+  if (stored && H5Dread(dataset, ours == 8 ? H5T_IEEE_F64LE : H5T_IEEE_F32LE, H5S_ALL, H5S_ALL, H5P_DEFAULT,
+                        (char *)r + r->data_at) < 0) {
+    status = ig_h5_fail(IG_ERR_FORMAT, c->file, "read a dataset");
+    ig_fail_prefix(status, "%s", ig_quote(q, path));
+  }
+done:
+  ig_h5_close_id(type, H5Tclose);
+  ig_h5_close_id(space, H5Sclose);
+  return status;
+}
+
+static ig_status read_group(child *c, hid_t group, const char *path, int depth);
+
+typedef struct visit {
+  child *c;
+  const char *path;
+  int depth;
+  ig_status status;
+} visit;
+
+static ig_status read_link(visit *v, hid_t group, const char *name) {
+  child *c = v->c;
+  ig_status status = IG_OK;
+  hid_t object = -1;
+  char *path = NULL, q[IG_QUOTE_BYTES];
+  H5L_info_t link;
+  IG_TRY(ig_asprintf(&path, "%s%s%s", v->path, *v->path ? "/" : "", name));
+  IG_H5_GOTO(H5Lget_info(group, name, &link, H5P_DEFAULT), IG_ERR_FORMAT, c->file, "read a link");
+  if (link.type != H5L_TYPE_HARD)
+    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: %s is %s link; only data inside the file is read", c->file, ig_quote(q, path),
+                    link.type == H5L_TYPE_SOFT ? "a soft" : "an external"));
+  if (++c->objects > MAX_OBJECTS)
+    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: more than %d objects", c->file, MAX_OBJECTS));
+  IG_H5_GOTO(object = H5Oopen(group, name, H5P_DEFAULT), IG_ERR_FORMAT, c->file, "open an object");
+  H5I_type_t kind = H5Iget_type(object);
+  if (kind == H5I_GROUP)
+    status = read_group(c, object, path, v->depth + 1);
+  else if (kind == H5I_DATASET)
+    status = read_dataset(c, object, path);
+done:
+  ig_h5_close_id(object, H5Oclose);
+  ig_free(path);
+  return status;
+}
+
+static herr_t each_link(hid_t group, const char *name, const H5L_info_t *info, void *user) {
+  visit *v = user;
+  v->status = read_link(v, group, name);
+  return v->status != IG_OK;
+}
+
+static ig_status read_group(child *c, hid_t group, const char *path, int depth) {
+  visit v = {c, path, depth, IG_OK};
+  char q[IG_QUOTE_BYTES];
+  if (depth > MAX_DEPTH)
+    return ig_fail(IG_ERR_FORMAT, "%s: groups are nested more than %d deep, as in a cycle: %s", c->file, MAX_DEPTH,
+                   ig_quote(q, path));
+  for (const char *const *name = c->attributes; *name; name++)
+    IG_TRY(read_attribute(c, group, path, *name));
+  if (H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, NULL, each_link, &v) < 0 && v.status == IG_OK)
+    v.status = ig_h5_fail(IG_ERR_FORMAT, c->file, "list a group");
+  return v.status;
+}
+
+static ig_status read_file(child *c, const void *data, size_t bytes) {
+  ig_status status = IG_OK;
+  ig_h5_image image = {(uint8_t *)data, bytes, bytes};
+  hid_t fapl = -1, file = -1, root = -1;
+  char name[64];
+  H5PLset_loading_state(0);
+  ig_h5_image_name(c, name);
+  IG_GOTO(ig_h5_access(&image, c->file, &fapl));
+  IG_H5_GOTO(file = H5Fopen(name, H5F_ACC_RDONLY, fapl), IG_ERR_FORMAT, c->file, "open the file");
+  IG_H5_GOTO(root = H5Gopen2(file, "/", H5P_DEFAULT), IG_ERR_FORMAT, c->file, "open the root");
+  status = read_group(c, root, "", 0);
+done:
+  ig_h5_close_id(root, H5Gclose);
+  ig_h5_close_id(file, H5Fclose);
+  ig_h5_close_id(fapl, H5Pclose);
+  return status;
+}
+
+static void limit(int what, rlim_t value) {
+  struct rlimit now;
+  if (getrlimit(what, &now) == 0 && value < now.rlim_max)
+    setrlimit(what, &(struct rlimit){value, value});
+}
+
+// Pages that are mapped already, as the limit on memory counts them too. A sanitizer maps terabytes.
+static uint64_t mapped_bytes(void) {
+  unsigned long long pages = 0;
+  FILE *f = fopen("/proc/self/statm", "r");
+  if (f && fscanf(f, "%llu", &pages) != 1)
+    pages = 0;
+  if (f)
+    fclose(f);
+  return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static _Noreturn void be_child(child *c, const void *data, size_t bytes) {
+  uint64_t mapped = mapped_bytes();
+  if (mapped)
+    limit(RLIMIT_AS, mapped + HEAP_BYTES);
+  limit(RLIMIT_CPU, CPU_SECONDS + bytes / (16 << 20));
+  limit(RLIMIT_CORE, 0);
+  limit(RLIMIT_FSIZE, 0);
+  for (int fd = 0; fd < 3; fd++)
+    close(fd);
+  limit(RLIMIT_NOFILE, 0);  // nothing can be opened any more, whatever the file asks for
+  ig_status status = read_file(c, data, bytes);
+  c->head->status = (int32_t)status;
+  if (status != IG_OK)
+    snprintf(c->head->message, sizeof c->head->message, "%s", ig_error_message());
+  _exit(status == IG_OK ? 0 : 1);
+}
+
+// ---- the parent ----
+
+static ig_status broken(const char *path) {
+  return ig_fail(IG_ERR_FORMAT, "%s: the process that read it broke its own rules: the file attacks its reader", path);
+}
+
+static ig_status add_item(const char *path, const record *r, uint64_t room, ig_h5_foreign *f) {
+  const char *name = (const char *)(r + 1), *attribute = name + r->path_bytes, *data = (const char *)r + r->data_at;
+  uint64_t names = (uint64_t)r->path_bytes + r->attribute_bytes, element = r->dtype == IG_F64 ? 8 : 4, n = 1;
+  if (r->bytes > room || r->bytes % 64 || r->data_at % 64 || r->data_at > r->bytes ||
+      r->data_bytes > r->bytes - r->data_at || sizeof *r + names > r->data_at || !r->path_bytes ||
+      name[r->path_bytes - 1] || (r->attribute_bytes && attribute[r->attribute_bytes - 1]) || r->n_dims < 0 ||
+      r->n_dims > IG_CKPT_MAX_DIMS || (r->dtype != -1 && r->dtype != IG_F32 && r->dtype != IG_F64))
+    return broken(path);
+  ig_h5_foreign_item *item = &f->items[f->n];
+  *item = (ig_h5_foreign_item){.path = name, .n_dims = r->n_dims, .is_float = r->dtype != -1};
+  for (int i = 0; i < r->n_dims; i++) {
+    item->dims[i] = r->dims[i];
+    if (r->dims[i] < 0 || __builtin_mul_overflow(n, (uint64_t)r->dims[i], &n) || n > INT64_MAX / 8)
+      return broken(path);
+  }
+  item->n = (int64_t)n;
+  if (r->attribute_bytes) {
+    if (!r->data_bytes || data[r->data_bytes - 1])
+      return broken(path);
+    item->attribute = attribute;
+    item->text = data;
+  } else if (item->is_float) {
+    if (r->data_bytes != n * element)
+      return broken(path);
+    item->dtype = (ig_dtype)r->dtype;
+    item->data = data;
+  }
+  f->n++;
+  return IG_OK;
+}
+
+static ig_status take_records(const char *path, ig_h5_foreign *f) {
+  const head *h = f->memory;
+  uint64_t at = round_up(sizeof *h), end = h->used;
+  size_t capacity = 0;
+  if (end > f->memory_bytes)
+    return broken(path);
+  while (at < end) {
+    if (end - at < sizeof(record))
+      return broken(path);
+    const record *r = (const record *)((const char *)f->memory + at);
+    IG_TRY(ig_grow(&f->items, &capacity, f->n, f->n + 1, sizeof *f->items, "table of tensors"));
+    IG_TRY(add_item(path, r, end - at, f));
+    at += r->bytes;
+  }
+  return IG_OK;
+}
+
+// How the child ended, in words.
+static ig_status outcome(const char *path, const head *h, int how) {
+  if (WIFEXITED(how) && WEXITSTATUS(how) == 0 && h->status == IG_OK)
+    return IG_OK;
+  if (WIFEXITED(how) && WEXITSTATUS(how) == 1 && h->status != IG_OK && h->message[sizeof h->message - 1] == 0)
+    return ig_fail(IG_ERR_FORMAT, "%s", h->message);
+  if (WIFSIGNALED(how) && (WTERMSIG(how) == SIGXCPU || WTERMSIG(how) == SIGKILL))
+    return ig_fail(IG_ERR_FORMAT, "%s: reading it takes too long; the file is damaged, or made to do so", path);
+  return ig_fail(IG_ERR_FORMAT, "%s: libhdf5 crashed on it (%s); the file is damaged, or made to do so", path,
+                 WIFSIGNALED(how) ? strsignal(WTERMSIG(how)) : "it ended");
+}
+
+ig_status ig_h5_foreign_read(const char *path, const void *data, size_t bytes, const char *const *attributes,
+                             ig_h5_foreign *out) {
+  ig_status status = IG_OK;
+  ig_h5_section s;
+  memset(out, 0, sizeof *out);
+  // Narrow floats double, and every object rounds up to 64 bytes.
+  out->memory_bytes = 2 * bytes + SLACK;
+  IG_TRY(ig_alloc_shared(out->memory_bytes, "what a child process reads", &out->memory));
+  head *h = out->memory;
+  *h = (head){.used = round_up(sizeof *h), .status = -1};
+  child c = {.file = path, .attributes = attributes, .head = h, .capacity = out->memory_bytes, .file_bytes = bytes};
+  ig_h5_begin(&s);  // so that no other thread is inside of libhdf5 when it is copied
+  pid_t pid = fork();
+  if (pid == 0)
+    be_child(&c, data, bytes);
+  ig_h5_end(&s);
+  int how = 0;
+  if (pid < 0)
+    IG_GOTO(ig_fail(IG_ERR_IO, "%s: no process to read it in: %s", path, strerror(errno)));
+  while (waitpid(pid, &how, 0) < 0)
+    if (errno != EINTR)
+      IG_GOTO(ig_fail(IG_ERR_IO, "%s: the process that read it is lost: %s", path, strerror(errno)));
+  IG_GOTO(outcome(path, h, how));
+  IG_GOTO(take_records(path, out));
+  return IG_OK;
+done:
+  ig_h5_foreign_fini(out);
+  return status;
+}
+
+void ig_h5_foreign_fini(ig_h5_foreign *f) {
+  ig_free(f->items);
+  ig_free_pages(f->memory, f->memory_bytes);
+  memset(f, 0, sizeof *f);
+}
