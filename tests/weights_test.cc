@@ -388,8 +388,8 @@ TEST_F(Weights, OtherFormats) {
                  {"a.pth", "zip", "not supported yet", "convert"});
   expect_refused(a.load(write("a.bin", "\x80\2}q...............")), IG_ERR_UNSUPPORTED,
                  {"pickle", "not supported yet", "convert"});
-  expect_refused(a.load(write("a.h5", "\x89HDF\r\n\x1a\n........")), IG_ERR_UNSUPPORTED,
-                 {"HDF5", "not supported yet", "convert"});
+  expect_refused(a.load(write("a.h5", "\x89HDF\r\n\x1a\n........")), IG_ERR_FORMAT, {"a.h5", "HDF5", "open"});
+  expect_refused(a.load(write("shard-00000.h5", "\x89HDF\r\n\x1a\n........")), IG_ERR_USAGE, {"step-N"});
   expect_refused(a.load(write("b.safetensors", "\x80\2}q...............")), IG_ERR_FORMAT, {"pickle"});
   expect_refused(a.load(write("empty.pt", "")), IG_ERR_FORMAT, {"empty"});
   expect_refused(a.load(folder + "/none.safetensors"), IG_ERR_NOT_FOUND, {"none.safetensors"});
