@@ -43,7 +43,7 @@ ig_tensor *weight(ig_graph *g, const char *name, ig_shape shape) {
 }
 
 // A ResNet small enough for a second: one basic block a stage.
-const ig_resnet_spec small_resnet = {{1, 1, 1, 1}, {8, 8, 16, 16}, 8, false, 1, 64};
+const ig_resnet_spec small_resnet = {{1, 1, 1, 1}, {8, 8, 16, 16}, 8, false, 1, 64, false};
 
 struct Resnet {
   Graph graph;
