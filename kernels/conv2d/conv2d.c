@@ -251,8 +251,8 @@ static const ig_op conv2d = {
     .cost = cost,
     .cases = cases,
     .n_cases = N_CASES,
-    .impls = {[IG_DEVICE_CPU] = {"conv2d_wino_cpu", "conv2d_wino_bf16_cpu", "conv2d_dnnl_wino", "conv2d_few_bf16_cpu",
-                                 "conv2d_dnnl", "conv2d_ref"},
+    .impls = {[IG_DEVICE_CPU] = {"conv2d_wino_cpu", "conv2d_wino_bf16_cpu", "conv2d_dnnl_wino", "conv2d_gemm_cpu",
+                                 "conv2d_few_bf16_cpu", "conv2d_dnnl", "conv2d_ref"},
               [IG_DEVICE_CUDA] = {"conv2d_cudnn", "conv2d_cuda"}},
 };
 
@@ -269,7 +269,8 @@ static const ig_op conv2d_bwd_data = {
     .cases = cases_bwd_data,
     .n_cases = N_CASES,
     .impls = {[IG_DEVICE_CPU] = {"conv2d_bwd_data_wino_cpu", "conv2d_bwd_data_wino_bf16_cpu",
-                                 "conv2d_bwd_data_dnnl_wino", "conv2d_bwd_data_dnnl", "conv2d_bwd_data_ref"},
+                                 "conv2d_bwd_data_dnnl_wino", "conv2d_bwd_data_gemm_cpu", "conv2d_bwd_data_dnnl",
+                                 "conv2d_bwd_data_ref"},
               [IG_DEVICE_CUDA] = {"conv2d_bwd_data_cudnn", "conv2d_bwd_data_cuda"}},
 };
 
@@ -286,7 +287,7 @@ static const ig_op conv2d_bwd_weights = {
     .cases = cases_bwd_weights,
     .n_cases = N_CASES,
     .impls = {[IG_DEVICE_CPU] = {"conv2d_bwd_weights_wino_cpu", "conv2d_bwd_weights_wino_bf16_cpu",
-                                 "conv2d_bwd_weights_dnnl_wino", "conv2d_bwd_weights_cpu",
+                                 "conv2d_bwd_weights_dnnl_wino", "conv2d_bwd_weights_gemm_cpu",
                                  "conv2d_bwd_weights_bf16_cpu", "conv2d_bwd_weights_dnnl", "conv2d_bwd_weights_ref"},
               [IG_DEVICE_CUDA] = {"conv2d_bwd_weights_cudnn", "conv2d_bwd_weights_cuda"}},
 };

@@ -16,6 +16,7 @@ enum { ROWS = 4 };
 #endif
 enum {
   VECTORS = 3,            // of output channels, likewise
+  MOST_BLOCKS = 4,        // of input channels in a task: its sums stay in the second-level cache
   CHUNK_BYTES = 6 << 20,  // of transformed x and dy: they stay in the last-level cache
 };
 
@@ -23,6 +24,7 @@ typedef struct state {
   ig_conv2d_dims d;
   wino_tiles tiles;
   int64_t n_c, n_k, n_groups;  // channel blocks of x and dy; groups of up to VECTORS blocks of dy
+  int64_t c_per_task;
   int64_t n_tiles, per_chunk;
   wino_groups v, z;  // of transformed x and dy: a chunk is one group
   size_t v_floats, z_floats, task_floats;
@@ -72,26 +74,37 @@ static void multiply_3(const float *v, const float *z, int64_t b, int64_t n, flo
   multiply(v, z, b, n, s, a, 3);
 }
 
-// Sums of one block of x by one group of dy over a chunk: [36][channel of the block][kv][lane].
-static void add_chunk(const state *s, const float *v, const float *z, int64_t c, int64_t g, bool add, float *sums) {
+// Sums of blocks [c0, c1) of x by one group of dy over a chunk: [36][channel][kv][lane]. A point's dy stays in the
+// cache over the blocks of x.
+static void add_chunk(const state *s, const float *v, const float *z, int64_t c0, int64_t c1, int64_t g, bool add,
+                      float *sums) {
   static multiply_fn *const of[] = {multiply_1, multiply_2, multiply_3};
   const int64_t k0 = group_start(s, g), kv = group_start(s, g + 1) - k0, block = s->per_chunk * WINO_VEC;
   for (int f = 0; f < WINO_POINTS; f++)
-    for (int i = 0; i < WINO_VEC; i += ROWS, sums += ROWS * kv * WINO_VEC)
-      of[kv - 1](v + f * s->v.point + c * block + i, z + f * s->z.point + k0 * block, block, s->per_chunk, sums, add);
+    for (int64_t i = c0 * WINO_VEC; i < c1 * WINO_VEC; i += ROWS, sums += ROWS * kv * WINO_VEC)
+      of[kv - 1](v + f * s->v.point + i / WINO_VEC * block + i % WINO_VEC, z + f * s->z.point + k0 * block, block,
+                 s->per_chunk, sums, add);
 }
 
-static void transform_back(const state *s, const float *sums, int64_t c, int64_t g, float *dw) {
-  const int64_t k0 = group_start(s, g), kv = group_start(s, g + 1) - k0;
-  for (int64_t i = 0; i < WINO_VEC && c * WINO_VEC + i < s->d.C; i++)
+// VEC input channels by VEC output channels at a time, so that dw is written in vectors.
+static void transform_back(const state *s, const float *sums, int64_t c0, int64_t c1, int64_t g, float *dw) {
+  const int64_t k0 = group_start(s, g), kv = group_start(s, g + 1) - k0, point = (c1 - c0) * WINO_VEC * kv * WINO_VEC;
+  for (int64_t c = c0; c < c1; c++, sums += WINO_VEC * kv * WINO_VEC)
     for (int64_t j = 0; j < kv; j++) {
-      wino_vec in[WINO_POINTS], out[WINO_TAPS];
-      for (int f = 0; f < WINO_POINTS; f++)
-        in[f] = *(const wino_vec *)(sums + ((f * WINO_VEC + i) * kv + j) * WINO_VEC);
-      WINO_PLANE(wino_dw, in, WINO_IN, out, 3);
-      for (int64_t l = 0, k = (k0 + j) * WINO_VEC; l < WINO_VEC && k < s->d.K; l++, k++)
-        for (int t = 0; t < WINO_TAPS; t++)
-          dw[(k * s->d.C + c * WINO_VEC + i) * WINO_TAPS + t] = out[t][l];
+      wino_vec square[WINO_TAPS * WINO_VEC];  // [channel][tap][lane of dy], then [16 of these][lane of dy][16]
+      for (int i = 0; i < WINO_VEC; i++) {
+        wino_vec in[WINO_POINTS];
+        for (int f = 0; f < WINO_POINTS; f++)
+          in[f] = *(const wino_vec *)(sums + f * point + (i * kv + j) * WINO_VEC);
+        WINO_PLANE(wino_dw, in, WINO_IN, square + i * WINO_TAPS, 3);
+      }
+      for (int i = 0; i < WINO_TAPS; i++)
+        wino_transpose(square + i * WINO_VEC);
+      const int64_t k = (k0 + j) * WINO_VEC, n_k = s->d.K - k, n = (s->d.C - c * WINO_VEC) * WINO_TAPS;
+      for (int l = 0; l < WINO_VEC && l < n_k; l++)
+        for (int i = 0; i < WINO_TAPS && i * WINO_VEC < n; i++)
+          memcpy(dw + ((k + l) * s->d.C + c * WINO_VEC) * WINO_TAPS + i * WINO_VEC, &square[i * WINO_VEC + l],
+                 (size_t)(n - i * WINO_VEC < WINO_VEC ? n - i * WINO_VEC : WINO_VEC) * sizeof *dw);
     }
 }
 
@@ -115,11 +128,13 @@ static ig_status run(const ig_launch *l) {
     }
 #pragma omp for collapse(2) schedule(dynamic, 1)
     for (int64_t g = 0; g < s->n_groups; g++)
-      for (int64_t c = 0; c < s->n_c; c++) {
-        float *sums = all_sums + (size_t)(s->one_chunk ? omp_get_thread_num() : g * s->n_c + c) * s->task_floats;
-        add_chunk(s, v, z, c, g, first > 0, sums);
+      for (int64_t c = 0; c < s->n_c; c += s->c_per_task) {
+        const int64_t c1 = c + s->c_per_task < s->n_c ? c + s->c_per_task : s->n_c;
+        const int64_t task = g * wino_ceil(s->n_c, s->c_per_task) + c / s->c_per_task;
+        float *sums = all_sums + (size_t)(s->one_chunk ? omp_get_thread_num() : task) * s->task_floats;
+        add_chunk(s, v, z, c, c1, g, first > 0, sums);
         if (end >= s->n_tiles)
-          transform_back(s, sums, c, g, dw);
+          transform_back(s, sums, c, c1, g, dw);
       }
   }
   return IG_OK;
@@ -143,8 +158,12 @@ static ig_status prepare(ig_prepare *p) {
   s->z = wino_groups_of(s->per_chunk, s->n_k, 1);
   s->v_floats = (size_t)(WINO_POINTS * s->v.point);
   s->z_floats = (size_t)(WINO_POINTS * s->z.point);
-  s->task_floats = (size_t)WINO_POINTS * WINO_VEC * VECTORS * WINO_VEC;
-  size_t tasks = (size_t)(s->one_chunk ? p->device->caps.threads : s->n_groups * s->n_c);
+  const int threads = p->device->caps.threads;
+  for (s->c_per_task = MOST_BLOCKS; s->c_per_task > 1; s->c_per_task /= 2)
+    if (wino_ceil(s->n_c, s->c_per_task) * s->n_groups >= threads)
+      break;
+  s->task_floats = (size_t)(WINO_POINTS * s->c_per_task * WINO_VEC * VECTORS * WINO_VEC);
+  size_t tasks = (size_t)(s->one_chunk ? threads : s->n_groups * wino_ceil(s->n_c, s->c_per_task));
   p->workspace_bytes = sizeof(float) * (s->v_floats + s->z_floats + tasks * s->task_floats);
   p->in_layout[0] = p->in_layout[1] = IG_BLOCKED_C(WINO_VEC);
   p->out_layout[0] = p->out_layout[1] = IG_PLAIN;

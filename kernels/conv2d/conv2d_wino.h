@@ -160,8 +160,30 @@ WINO_INLINE void wino_planes(const wino_tiles *t, const float *x, int64_t sample
       wino_load(plane, t->H, t->W, row * WINO_OUT - t->pad_top, column * WINO_OUT - t->pad_left, WINO_IN, in);
       WINO_PLANE(wino_in, in, WINO_IN, out, WINO_IN);
     }
-    for (int f = 0; f < WINO_POINTS; f++)
+    for (int f = 0; f < WINO_POINTS; f++) {
       *(wino_vec *)(to + f * g->point) = out[f];
+      __builtin_prefetch(to + f * g->point + 2 * WINO_VEC, 1);  // 36 streams are more than the processor follows
+    }
+  }
+}
+
+// A square of vectors by rows becomes one by columns: blocks of 1, 2, 4.. lanes change places.
+WINO_INLINE void wino_transpose(wino_vec *row) {
+  typedef int32_t lanes __attribute__((vector_size(WINO_VEC * sizeof(int32_t))));
+#pragma GCC unroll 4
+  for (int s = 1; s < WINO_VEC; s *= 2) {
+    lanes low, high;
+    for (int i = 0; i < WINO_VEC; i++) {
+      low[i] = i & s ? WINO_VEC + i - s : i;
+      high[i] = i & s ? WINO_VEC + i : i + s;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < WINO_VEC; i++)
+      if (!(i & s)) {
+        wino_vec a = row[i], b = row[i + s];
+        row[i] = __builtin_shuffle(a, b, low);
+        row[i + s] = __builtin_shuffle(a, b, high);
+      }
   }
 }
 

@@ -1,8 +1,8 @@
 // The 3x3 convolution of stride 1 and its data gradient (the same convolution of dy with turned weights) by Winograd's
 // F(4x4,3x3) in own vector code. Many tiles: a task owns a few, transforms them, multiplies and transforms back within
 // its cache, over weights transformed once. Few tiles and many channels: all tiles are transformed once and a task owns
-// a panel of output channels with its weights, which never leave the cache. Rule: every sum runs over channels in their
-// order, so that neither threads nor the cut into tasks change a bit.
+// a panel of output channels, whose weights it transforms piece by piece, just before they are multiplied. Rule: every
+// sum runs over channels in their order, so that neither threads nor the cut into tasks change a bit.
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,15 +10,14 @@
 #include "kernels/conv2d/conv2d_wino.h"
 
 #if defined(IG_ISA_avx512)
-enum { ROWS = 12 };  // tiles whose sums are in registers at once
+enum { ROWS = 14 };  // tiles whose sums are in registers at once
 #else
 enum { ROWS = 6 };
 #endif
 enum {
   PANEL = 2 * WINO_VEC,     // output channels whose sums are in registers at once
-  DEPTH = 256,              // channels of a panel's weights that stay in the first-level cache
-  TASK_BYTES = 320 * 1024,  // of transformed x and sums of a task: they stay in the second-level cache
-  SHARED_BYTES = 12 << 20,  // of transformed x that all tasks share
+  DEPTH = 64,               // channels of a panel's weights that are transformed at once, where tiles are few
+  TASK_BYTES = 640 * 1024,  // of transformed x and sums of a task: they stay in the second-level cache
   LEAST_WEIGHTS = 1 << 20,  // bytes of transformed weights from which on they are worth cutting
 };
 
@@ -30,37 +29,44 @@ typedef struct state {
   int64_t n_tiles, per_task;            // tiles of a task: a multiple of ROWS
   bool shared;                          // the second of the two ways
   wino_groups v;                        // of transformed x: groups of ROWS tiles
+  int64_t u_blocks;                     // channel blocks of weights transformed at once
   int64_t u_point, m_point;             // floats from one transformed point to the next
-  size_t v_floats, u_floats, m_floats;  // one task's (or the shared) x, a panel's weights, a task's sums
+  size_t v_floats, u_floats, m_floats;  // one task's (or the shared) x, weights transformed at once, a task's sums
 } state;
 
 // ---- weights ----
-// Input channels [first, end) of one panel into u [36][in][PANEL].
-static void transform_weights(const state *s, const float *w, int64_t panel, int64_t first, int64_t end, float *u) {
+// Blocks [b0, b1) of input channels of one panel into u [36][channel from b0 on][PANEL].
+static void transform_weights(const state *s, const float *w, int64_t panel, int64_t b0, int64_t b1, float *u) {
   const int64_t out_step = s->turned ? WINO_TAPS : s->C * WINO_TAPS, in_step = s->turned ? s->C * WINO_TAPS : WINO_TAPS;
   const int64_t o0 = panel * PANEL, n_o = s->out - o0 < PANEL ? s->out - o0 : PANEL;
-  float taps[2][WINO_TAPS][WINO_VEC];
-  memset(taps, 0, sizeof taps);
-  for (int64_t i = first; i < end; i++) {
-    for (int64_t o = 0; o < n_o; o++) {
-      const float *from = w + (o0 + o) * out_step + i * in_step;
-      for (int t = 0; t < WINO_TAPS; t++)
-        taps[o / WINO_VEC][t][o % WINO_VEC] = i < s->in ? from[s->turned ? WINO_TAPS - 1 - t : t] : 0;
-    }
+  const float *end = w + s->in * s->out * WINO_TAPS;
+  for (int64_t i = b0 * WINO_VEC; i < b1 * WINO_VEC; i++, u += PANEL)
     for (int j = 0; j < 2; j++) {
-      wino_vec plane[WINO_POINTS];
-      WINO_PLANE(wino_w, (const wino_vec *)taps[j], 3, plane, WINO_IN);
+      wino_vec rows[WINO_VEC + WINO_TAPS] = {{0}}, taps[WINO_TAPS], plane[WINO_POINTS];
+      for (int o = 0; o < WINO_VEC && j * WINO_VEC + o < n_o && i < s->in; o++) {
+        const float *from = w + (o0 + j * WINO_VEC + o) * out_step + i * in_step;
+        if (end - from >= WINO_VEC)
+          rows[o] = *(const wino_vec *)from;
+        else
+          memcpy(&rows[o], from, WINO_TAPS * sizeof *from);
+      }
+      wino_transpose(rows);
+      for (int t = WINO_VEC; t < WINO_TAPS; t++)
+        for (int o = 0; o < WINO_VEC && j * WINO_VEC + o < n_o && i < s->in; o++)
+          rows[t][o] = w[(o0 + j * WINO_VEC + o) * out_step + i * in_step + t];
+      for (int t = 0; t < WINO_TAPS; t++)
+        taps[t] = rows[s->turned ? WINO_TAPS - 1 - t : t];
+      WINO_PLANE(wino_w, taps, 3, plane, WINO_IN);
       for (int f = 0; f < WINO_POINTS; f++)
-        *(wino_vec *)(u + f * s->u_point + i * PANEL + j * WINO_VEC) = plane[f];
+        *(wino_vec *)(u + f * s->u_point + j * WINO_VEC) = plane[f];
     }
-  }
 }
 
 // ---- products ----
 // m[j][i] (+)= sum over channels of v[i] u[j]: ROWS tiles by two vectors.
 static inline void multiply(const float *v, int64_t blocks, const float *u, float *m, int64_t m_block, bool add) {
   wino_vec acc[ROWS][2];
-#pragma GCC unroll 12
+#pragma GCC unroll 14
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 2
     for (int j = 0; j < 2; j++)
@@ -68,28 +74,26 @@ static inline void multiply(const float *v, int64_t blocks, const float *u, floa
   for (int64_t b = 0; b < blocks; b++, v += ROWS * WINO_VEC)
     for (int c = 0; c < WINO_VEC; c++, u += PANEL) {
       wino_vec u0 = *(const wino_vec *)u, u1 = *(const wino_vec *)(u + WINO_VEC);
-#pragma GCC unroll 12
+#pragma GCC unroll 14
       for (int i = 0; i < ROWS; i++) {
         acc[i][0] += u0 * v[i * WINO_VEC + c];
         acc[i][1] += u1 * v[i * WINO_VEC + c];
       }
     }
-#pragma GCC unroll 12
+#pragma GCC unroll 14
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 2
     for (int j = 0; j < 2; j++)
       *(wino_vec *)(m + j * m_block + i * WINO_VEC) = acc[i][j];
 }
 
-// All 36 products of `n` tiles (a multiple of ROWS) with one panel.
-static void multiply_points(const state *s, const float *v, const float *u, int64_t n, float *m) {
+// All 36 products of `n` tiles (a multiple of ROWS) with blocks [b0, b1) of one panel.
+static void multiply_points(const state *s, const float *v, const float *u, int64_t b0, int64_t b1, int64_t n,
+                            float *m) {
   for (int f = 0; f < WINO_POINTS; f++, v += s->v.point, u += s->u_point, m += s->m_point)
-    for (int64_t b = 0; b < s->n_in; b += DEPTH / WINO_VEC) {
-      int64_t blocks = s->n_in - b < DEPTH / WINO_VEC ? s->n_in - b : DEPTH / WINO_VEC;
-      for (int64_t i = 0; i < n; i += ROWS)
-        multiply(v + i / ROWS * s->v.step + b * ROWS * WINO_VEC, blocks, u + b * WINO_VEC * PANEL, m + i * WINO_VEC,
-                 s->per_task * WINO_VEC, b > 0);
-    }
+    for (int64_t i = 0; i < n; i += ROWS)
+      multiply(v + i / ROWS * s->v.step + b0 * ROWS * WINO_VEC, b1 - b0, u, m + i * WINO_VEC, s->per_task * WINO_VEC,
+               b0 > 0);
 }
 
 // ---- results ----
@@ -129,14 +133,14 @@ static void run_by_tiles(const state *s, const float *x, const float *w, const f
 #pragma omp for collapse(2) schedule(static)
     for (int64_t panel = 0; panel < s->n_panels; panel++)
       for (int64_t b = 0; b < s->n_in; b++)
-        transform_weights(s, w, panel, b * WINO_VEC, (b + 1) * WINO_VEC, all_u + (size_t)panel * s->u_floats);
+        transform_weights(s, w, panel, b, b + 1, all_u + (size_t)panel * s->u_floats + b * WINO_VEC * PANEL);
 #pragma omp for schedule(dynamic, 1)
     for (int64_t first = 0; first < s->n_tiles; first += s->per_task) {
       int64_t end = least(first + s->per_task, s->n_tiles), n = up_to_rows(end - first);
       for (int64_t b = 0; b < s->n_in; b++)
         wino_planes(&s->tiles, x + b * plane, s->n_in * plane, first, first + n, &s->v, v + b * ROWS * WINO_VEC, false);
       for (int64_t panel = 0; panel < s->n_panels; panel++) {
-        multiply_points(s, v, all_u + (size_t)panel * s->u_floats, n, m);
+        multiply_points(s, v, all_u + (size_t)panel * s->u_floats, 0, s->n_in, n, m);
         transform_back(s, m, panel, first, end, bias, y);
       }
     }
@@ -156,12 +160,12 @@ static void run_by_panels(const state *s, const float *x, const float *w, const 
                   false);
 #pragma omp for schedule(dynamic, 1)
     for (int64_t panel = 0; panel < s->n_panels; panel++) {
-      transform_weights(s, w, panel, 0, s->n_in * WINO_VEC, u);
-      for (int64_t first = 0; first < s->n_tiles; first += s->per_task) {
-        int64_t end = least(first + s->per_task, s->n_tiles);
-        multiply_points(s, v + first / ROWS * s->v.step, u, up_to_rows(end - first), m);
-        transform_back(s, m, panel, first, end, bias, y);
+      for (int64_t b = 0; b < s->n_in; b += s->u_blocks) {
+        const int64_t end = least(b + s->u_blocks, s->n_in);
+        transform_weights(s, w, panel, b, end, u);
+        multiply_points(s, v, u, b, end, s->per_task, m);
       }
+      transform_back(s, m, panel, 0, s->n_tiles, bias, y);
     }
   }
 }
@@ -189,17 +193,18 @@ static ig_status prepare_turned(ig_prepare *p, bool turned) {
   s->n_out = wino_ceil(s->out, WINO_VEC);
   s->n_panels = wino_ceil(s->n_out, 2);
   s->n_tiles = wino_n_tiles(&s->tiles);
-  s->u_point = s->n_in * WINO_VEC * PANEL + 16;
-  s->u_floats = (size_t)(WINO_POINTS * s->u_point);
-  size_t shared = (size_t)(WINO_POINTS * s->n_in * WINO_VEC * up_to_rows(s->n_tiles));
-  s->shared = shared * sizeof(float) <= SHARED_BYTES && s->n_panels >= 2 * (int64_t)threads &&
-              (size_t)s->n_panels * s->u_floats * sizeof(float) >= LEAST_WEIGHTS;
-  int64_t tile_bytes = WINO_POINTS * (int64_t)sizeof(float) * (PANEL + (s->shared ? 0 : s->n_in * WINO_VEC));
-  s->per_task = least(TASK_BYTES / tile_bytes / ROWS * ROWS, up_to_rows(s->n_tiles));
+  const size_t w_bytes = (size_t)(WINO_POINTS * s->n_in * WINO_VEC * s->n_out * WINO_VEC) * sizeof(float);
+  const int64_t few = up_to_rows(s->n_tiles), m_tile = WINO_POINTS * PANEL * (int64_t)sizeof(float);
+  s->shared = few * m_tile <= TASK_BYTES / 2 && s->n_panels >= 2 * (int64_t)threads && w_bytes >= LEAST_WEIGHTS;
+  const int64_t v_tile = WINO_POINTS * s->n_in * WINO_VEC * (int64_t)sizeof(float);
+  s->per_task = s->shared ? few : least(TASK_BYTES / (m_tile + v_tile) / ROWS * ROWS, few);
   s->per_task = s->per_task < 2 * ROWS ? 2 * ROWS : s->per_task;
+  s->u_blocks = s->shared ? DEPTH / WINO_VEC : s->n_in;
+  s->u_point = s->u_blocks * WINO_VEC * PANEL + 16;
+  s->u_floats = (size_t)(WINO_POINTS * s->u_point);
   s->m_point = 2 * s->per_task * WINO_VEC + 16;
   s->m_floats = (size_t)(WINO_POINTS * s->m_point);
-  s->v = wino_groups_of(ROWS, s->n_in, (s->shared ? up_to_rows(s->n_tiles) : s->per_task) / ROWS);
+  s->v = wino_groups_of(ROWS, s->n_in, s->per_task / ROWS);
   s->v_floats = (size_t)(WINO_POINTS * s->v.point);
   p->workspace_bytes =
       sizeof(float) * (s->shared ? s->v_floats + threads * (s->u_floats + s->m_floats)
