@@ -17,16 +17,19 @@ enum { VEC = 16, CHANNELS = 8 };  // lanes of a vector; input channels whose sum
 enum { VEC = 8, CHANNELS = 4 };
 #endif
 enum {
-  VECTORS = 3,              // of output channels, likewise
-  CHUNK = 128,              // positions
-  TASK_BYTES = 512 * 1024,  // of a tile and a chunk: they stay in the second-level cache
-  COPY_CYCLES = 3           // of a vector that is packed; a product of two vectors takes half a cycle
+  VECTORS = 3,                // of output channels, likewise
+  CHUNK = 128,                // positions
+  TASK_BYTES = 512 * 1024,    // of a tile and a chunk: they stay in the second-level cache
+  UNFOLDED_BYTES = 16 << 20,  // that are worth writing x out as all taps read it, once for all tasks
+  COPY_CYCLES = 3             // of a vector that is packed; a product of two vectors takes half a cycle
 };
 typedef float vec __attribute__((vector_size(VEC * sizeof(float)), aligned(4), may_alias));
 
 typedef struct state {
   ig_conv2d_dims d;
-  bool direct;                     // a pointwise kernel of stride 1: x and dy are read where they lie
+  bool direct, unfolded;      // x and dy are read where they lie; x as all taps read it, written out beforehand
+  int64_t x_plane, x_sample;  // of what tasks read, in floats: from one block of rows, one sample to the next
+  size_t unfolded_floats;
   int64_t n_c, n_k, taps;          // channel blocks of x and dy
   int64_t n_groups;                // of up to VECTORS blocks of dy
   int64_t c_per_task, g_per_task;  // tiles of a task
@@ -145,7 +148,7 @@ typedef struct task {
 static void add_chunk(const state *s, const task *t, const chunk *of, const float *next_x, const float *next_dy,
                       float *tile) {
   static multiply_fn *const with[] = {multiply_1, multiply_2, multiply_3};
-  const int64_t x_plane = s->d.H * s->d.W * VEC, dy_plane = s->d.P * s->d.Q * VEC;
+  const int64_t dy_plane = s->d.P * s->d.Q * VEC, per_block = s->direct ? 1 : s->taps;
   const int64_t rows = (t->c1 - t->c0) * s->taps, k0 = group_start(s, t->g0), k1 = group_start(s, t->g1);
   int64_t call = 0;
   for (int64_t g = t->g0; g < t->g1; g++) {
@@ -154,7 +157,7 @@ static void add_chunk(const state *s, const task *t, const chunk *of, const floa
       const float *x = of->x + i / VEC * of->x_block + i % VEC;
       later next = {x, 0};
       if (call < rows)
-        next = (later){next_x + call / s->taps * x_plane + call % s->taps * CHUNK * VEC, s->n_c * x_plane};
+        next = (later){next_x + call / per_block * s->x_plane + call % per_block * CHUNK * VEC, s->x_sample};
       else if (call - rows < k1 - k0)
         next = (later){next_dy + (call - rows) * dy_plane, s->n_k * dy_plane};
       with[kv - 1](of, x, of->dy + k * of->dy_block, &next, tile);
@@ -166,23 +169,22 @@ static void add_chunk(const state *s, const task *t, const chunk *of, const floa
 static void add_samples(const state *s, const task *t, const float *x, const float *dy, int64_t n0, int64_t n1,
                         float *packed, float *tile) {
   const ig_conv2d_dims *d = &s->d;
-  const int64_t x_plane = d->H * d->W * VEC, dy_plane = d->P * d->Q * VEC, area = d->P * d->Q;
+  const int64_t dy_plane = d->P * d->Q * VEC, dy_sample = s->n_k * dy_plane, area = d->P * d->Q;
   const int64_t rows = (t->c1 - t->c0) * s->taps, k0 = group_start(s, t->g0), n_k = group_start(s, t->g1) - k0;
-  const int64_t x_sample = s->n_c * x_plane, dy_sample = s->n_k * dy_plane;
-  x += t->c0 * x_plane;
+  x += t->c0 * (s->direct ? s->taps : 1) * s->x_plane;
   dy += k0 * dy_plane;
   if (s->direct) {
     const int64_t cuts = ceil_div(area, CHUNK), samples = most(CHUNK / area, 1);
-    chunk c = {.x_block = x_plane, .x_row = x_sample, .dy_block = dy_plane, .dy_row = dy_sample};
+    chunk c = {.x_block = s->x_plane, .x_row = s->x_sample, .dy_block = dy_plane, .dy_row = dy_sample};
     for (int64_t n = n0; n < n1; n += samples)
       for (int64_t i = 0; i < cuts; i++) {
         const int64_t first = i * area / cuts, end = (i + 1) * area / cuts;
         const int64_t next = i + 1 < cuts ? n : n + samples, at = i + 1 < cuts ? end : 0;
-        c.x = x + n * x_sample + first * VEC;
+        c.x = x + n * s->x_sample + first * VEC;
         c.dy = dy + n * dy_sample + first * VEC;
         c.rows = least(samples, n1 - n);
         c.n = end - first;
-        add_chunk(s, t, &c, x + next * x_sample + at * VEC, dy + next * dy_sample + at * VEC, tile);
+        add_chunk(s, t, &c, x + next * s->x_sample + at * VEC, dy + next * dy_sample + at * VEC, tile);
       }
     return;
   }
@@ -191,12 +193,12 @@ static void add_samples(const state *s, const task *t, const float *x, const flo
   for (int64_t first = n0 * area, end = n1 * area; first < end; first += CHUNK) {
     c.n = least(CHUNK, end - first);
     for (int64_t i = 0; i < rows; i++)
-      pack_x(s, x + i / s->taps * x_plane, x_sample, i % s->taps / d->S, i % d->S, first, c.n,
+      pack_x(s, x + i / s->taps * s->x_plane, s->x_sample, i % s->taps / d->S, i % d->S, first, c.n,
              packed + i * CHUNK * VEC);
     for (int64_t k = 0; k < n_k; k++)
       pack_dy(s, dy + k * dy_plane, dy_sample, first, c.n, packed + (rows + k) * CHUNK * VEC);
     const int64_t n = (first + CHUNK) / area, p = (first + CHUNK) % area / d->Q, q = (first + CHUNK) % d->Q;
-    add_chunk(s, t, &c, x + n * x_sample + (p * d->stride_h * d->W + q * d->stride_w) * VEC,
+    add_chunk(s, t, &c, x + n * s->x_sample + (p * d->stride_h * d->W + q * d->stride_w) * VEC,
               dy + n * dy_sample + (p * d->Q + q) * VEC, tile);
   }
 }
@@ -241,13 +243,24 @@ static void run_task(const state *s, const task *t, const float *x, const float 
 
 static ig_status run(const ig_launch *l) {
   const state *s = l->state;
-  float *workspace = l->workspace;
+  const ig_conv2d_dims *d = &s->d;
+  const float *x = l->in[0];
+  float *unfolded = l->workspace, *workspace = unfolded + s->unfolded_floats;
   *(float *)l->out[1] = 0;
+  if (s->unfolded) {
+    const int64_t plane = d->H * d->W * VEC, area = d->P * d->Q;
+#pragma omp parallel for collapse(2) schedule(static) num_threads(l->device->caps.threads)
+    for (int64_t n = 0; n < d->N; n++)
+      for (int64_t i = 0; i < s->n_c * s->taps; i++)
+        pack_x(s, x + i / s->taps * plane, s->n_c * plane, i % s->taps / d->S, i % d->S, n * area, area,
+               unfolded + n * s->x_sample + i * s->x_plane);
+    x = unfolded;
+  }
 #pragma omp parallel for collapse(2) schedule(dynamic, 1) num_threads(l->device->caps.threads)
   for (int64_t g = 0; g < s->n_groups; g += s->g_per_task)
     for (int64_t c = 0; c < s->n_c; c += s->c_per_task) {
       const task t = {g, least(g + s->g_per_task, s->n_groups), c, least(c + s->c_per_task, s->n_c)};
-      run_task(s, &t, l->in[0], l->in[1], l->out[0], workspace + (size_t)omp_get_thread_num() * s->task_floats);
+      run_task(s, &t, x, l->in[1], l->out[0], workspace + (size_t)omp_get_thread_num() * s->task_floats);
     }
   return IG_OK;
 }
@@ -278,9 +291,15 @@ static ig_status prepare(ig_prepare *p) {
   IG_TRY(ig_alloc(sizeof *s, "weight gradient", &s));
   const ig_conv2d_dims d = ig_conv2d_dims_of(p->node);
   s->taps = d.R * d.S;
-  s->direct = s->taps == 1 && d.P == d.H && d.Q == d.W && !d.pad_top && !d.pad_left;
   s->d = d;
   s->n_c = ceil_div(d.C, VEC);
+  const bool pointwise = s->taps == 1 && d.P == d.H && d.Q == d.W && !d.pad_top && !d.pad_left;
+  const int64_t rows = s->n_c * s->taps, area = d.P * d.Q;
+  s->unfolded = !pointwise && d.N * rows * area * VEC * (int64_t)sizeof(float) <= UNFOLDED_BYTES;
+  s->unfolded_floats = s->unfolded ? (size_t)(d.N * rows * area * VEC) : 0;
+  s->direct = pointwise || s->unfolded;
+  s->x_plane = (s->unfolded ? area : d.H * d.W) * VEC;
+  s->x_sample = (s->unfolded ? rows : s->n_c) * s->x_plane;
   s->n_k = ceil_div(d.K, VEC);
   s->n_groups = ceil_div(s->n_k, VECTORS);
   s->n_shards = p->deterministic ? least(p->shards, d.N) : 1;
@@ -289,7 +308,7 @@ static ig_status prepare(ig_prepare *p) {
   p->in_layout[0] = p->in_layout[1] = IG_BLOCKED_C(VEC);
   p->out_layout[0] = p->out_layout[1] = IG_PLAIN;
   choose_tasks(s, p->device->caps.threads);
-  p->workspace_bytes = (size_t)p->device->caps.threads * s->task_floats * sizeof(float);
+  p->workspace_bytes = (s->unfolded_floats + (size_t)p->device->caps.threads * s->task_floats) * sizeof(float);
   p->state = s;
   return IG_OK;
 }

@@ -162,7 +162,6 @@ WINO_INLINE void wino_planes(const wino_tiles *t, const float *x, int64_t sample
     }
     for (int f = 0; f < WINO_POINTS; f++) {
       *(wino_vec *)(to + f * g->point) = out[f];
-      __builtin_prefetch(to + f * g->point + 2 * WINO_VEC, 1);  // 36 streams are more than the processor follows
     }
   }
 }

@@ -18,6 +18,7 @@ enum {
   PANEL = 2 * WINO_VEC,     // output channels whose sums are in registers at once
   DEPTH = 64,               // channels of a panel's weights that are transformed at once, where tiles are few
   TASK_BYTES = 640 * 1024,  // of transformed x and sums of a task: they stay in the second-level cache
+  SHARED_BYTES = 12 << 20,  // of transformed x that all tasks share
   LEAST_WEIGHTS = 1 << 20,  // bytes of transformed weights from which on they are worth cutting
 };
 
@@ -34,32 +35,43 @@ typedef struct state {
   size_t v_floats, u_floats, m_floats;  // one task's (or the shared) x, weights transformed at once, a task's sums
 } state;
 
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
 // ---- weights ----
 // Blocks [b0, b1) of input channels of one panel into u [36][channel from b0 on][PANEL].
 static void transform_weights(const state *s, const float *w, int64_t panel, int64_t b0, int64_t b1, float *u) {
-  const int64_t out_step = s->turned ? WINO_TAPS : s->C * WINO_TAPS, in_step = s->turned ? s->C * WINO_TAPS : WINO_TAPS;
-  const int64_t o0 = panel * PANEL, n_o = s->out - o0 < PANEL ? s->out - o0 : PANEL;
-  const float *end = w + s->in * s->out * WINO_TAPS;
-  for (int64_t i = b0 * WINO_VEC; i < b1 * WINO_VEC; i++, u += PANEL)
-    for (int j = 0; j < 2; j++) {
-      wino_vec rows[WINO_VEC + WINO_TAPS] = {{0}}, taps[WINO_TAPS], plane[WINO_POINTS];
-      for (int o = 0; o < WINO_VEC && j * WINO_VEC + o < n_o && i < s->in; o++) {
-        const float *from = w + (o0 + j * WINO_VEC + o) * out_step + i * in_step;
-        if (end - from >= WINO_VEC)
-          rows[o] = *(const wino_vec *)from;
-        else
-          memcpy(&rows[o], from, WINO_TAPS * sizeof *from);
+  // A block of channels by a panel, from where it lies in rows of the public weights. Rows of vectors are read beyond.
+  enum { PAD = 16, NEAR = PANEL * (WINO_VEC * WINO_TAPS + PAD) };
+  float near[NEAR + WINO_VEC];
+  const int64_t o0 = panel * PANEL, n_o = least(s->out - o0, PANEL);
+  const int64_t o_step = s->turned ? WINO_TAPS : WINO_VEC * WINO_TAPS + PAD;
+  const int64_t i_step = s->turned ? PANEL * WINO_TAPS + PAD : WINO_TAPS;
+  memset(near, 0, sizeof near);
+  for (int64_t i0 = b0 * WINO_VEC; i0 < b1 * WINO_VEC; i0 += WINO_VEC) {
+    const int64_t n_i = least(s->in - i0, WINO_VEC), rows = s->turned ? n_i : n_o, row = s->turned ? n_o : n_i;
+    const float *from = w + (s->turned ? i0 * s->C + o0 : o0 * s->C + i0) * WINO_TAPS;
+    if (n_i < WINO_VEC)
+      memset(near, 0, sizeof near);
+    for (int64_t r = 0; r < rows; r++)
+      memcpy(near + r * (s->turned ? i_step : o_step), from + r * s->C * WINO_TAPS,
+             (size_t)(row * WINO_TAPS) * sizeof *w);
+    for (int i = 0; i < WINO_VEC; i++, u += PANEL)
+      for (int j = 0; j < 2; j++) {
+        const float *at = near + i * i_step + j * WINO_VEC * o_step;
+        wino_vec square[WINO_VEC + WINO_TAPS], taps[WINO_TAPS], plane[WINO_POINTS];
+        for (int o = 0; o < WINO_VEC; o++)
+          square[o] = *(const wino_vec *)(at + o * o_step);
+        wino_transpose(square);
+        for (int t = WINO_VEC; t < WINO_TAPS; t++)
+          for (int o = 0; o < WINO_VEC; o++)
+            square[t][o] = at[o * o_step + t];
+        for (int t = 0; t < WINO_TAPS; t++)
+          taps[t] = square[s->turned ? WINO_TAPS - 1 - t : t];
+        WINO_PLANE(wino_w, taps, 3, plane, WINO_IN);
+        for (int f = 0; f < WINO_POINTS; f++)
+          *(wino_vec *)(u + f * s->u_point + j * WINO_VEC) = plane[f];
       }
-      wino_transpose(rows);
-      for (int t = WINO_VEC; t < WINO_TAPS; t++)
-        for (int o = 0; o < WINO_VEC && j * WINO_VEC + o < n_o && i < s->in; o++)
-          rows[t][o] = w[(o0 + j * WINO_VEC + o) * out_step + i * in_step + t];
-      for (int t = 0; t < WINO_TAPS; t++)
-        taps[t] = rows[s->turned ? WINO_TAPS - 1 - t : t];
-      WINO_PLANE(wino_w, taps, 3, plane, WINO_IN);
-      for (int f = 0; f < WINO_POINTS; f++)
-        *(wino_vec *)(u + f * s->u_point + j * WINO_VEC) = plane[f];
-    }
+  }
 }
 
 // ---- products ----
@@ -120,7 +132,6 @@ static void transform_back(const state *s, const float *m, int64_t panel, int64_
 }
 
 // ---- the two ways ----
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t up_to_rows(int64_t tiles) { return wino_ceil(tiles, ROWS) * ROWS; }
 
 static void run_by_tiles(const state *s, const float *x, const float *w, const float *bias, float *y, float *workspace,
@@ -160,12 +171,17 @@ static void run_by_panels(const state *s, const float *x, const float *w, const 
                   false);
 #pragma omp for schedule(dynamic, 1)
     for (int64_t panel = 0; panel < s->n_panels; panel++) {
-      for (int64_t b = 0; b < s->n_in; b += s->u_blocks) {
-        const int64_t end = least(b + s->u_blocks, s->n_in);
-        transform_weights(s, w, panel, b, end, u);
-        multiply_points(s, v, u, b, end, s->per_task, m);
+      for (int64_t first = 0; first < s->n_tiles; first += s->per_task) {
+        const int64_t end = least(first + s->per_task, s->n_tiles);
+        for (int64_t b = 0; b < s->n_in; b += s->u_blocks) {
+          const int64_t b1 = least(b + s->u_blocks, s->n_in);
+          float *piece = u + (s->n_tiles > s->per_task ? b / s->u_blocks * WINO_POINTS * s->u_point : 0);
+          if (first == 0)
+            transform_weights(s, w, panel, b, b1, piece);
+          multiply_points(s, v + first / ROWS * s->v.step, piece, b, b1, up_to_rows(end - first), m);
+        }
+        transform_back(s, m, panel, first, end, bias, y);
       }
-      transform_back(s, m, panel, 0, s->n_tiles, bias, y);
     }
   }
 }
@@ -193,18 +209,21 @@ static ig_status prepare_turned(ig_prepare *p, bool turned) {
   s->n_out = wino_ceil(s->out, WINO_VEC);
   s->n_panels = wino_ceil(s->n_out, 2);
   s->n_tiles = wino_n_tiles(&s->tiles);
-  const size_t w_bytes = (size_t)(WINO_POINTS * s->n_in * WINO_VEC * s->n_out * WINO_VEC) * sizeof(float);
-  const int64_t few = up_to_rows(s->n_tiles), m_tile = WINO_POINTS * PANEL * (int64_t)sizeof(float);
-  s->shared = few * m_tile <= TASK_BYTES / 2 && s->n_panels >= 2 * (int64_t)threads && w_bytes >= LEAST_WEIGHTS;
+  const int64_t all = up_to_rows(s->n_tiles), m_tile = WINO_POINTS * PANEL * (int64_t)sizeof(float);
   const int64_t v_tile = WINO_POINTS * s->n_in * WINO_VEC * (int64_t)sizeof(float);
-  s->per_task = s->shared ? few : least(TASK_BYTES / (m_tile + v_tile) / ROWS * ROWS, few);
-  s->per_task = s->per_task < 2 * ROWS ? 2 * ROWS : s->per_task;
-  s->u_blocks = s->shared ? DEPTH / WINO_VEC : s->n_in;
+  s->shared = all * v_tile <= SHARED_BYTES && s->n_panels >= 2 * (int64_t)threads &&
+              v_tile * s->n_out * WINO_VEC >= LEAST_WEIGHTS;
+  const int64_t fit = s->shared ? TASK_BYTES / 2 / m_tile : TASK_BYTES / (m_tile + v_tile);
+  const int64_t tasks = wino_ceil(all, fit < 2 * ROWS ? 2 * ROWS : fit / ROWS * ROWS);
+  s->per_task = up_to_rows(wino_ceil(all, tasks));
+  s->u_blocks = s->shared ? least(DEPTH / WINO_VEC, s->n_in) : s->n_in;
   s->u_point = s->u_blocks * WINO_VEC * PANEL + 16;
   s->u_floats = (size_t)(WINO_POINTS * s->u_point);
+  if (s->shared && tasks > 1)
+    s->u_floats *= (size_t)wino_ceil(s->n_in, s->u_blocks);
   s->m_point = 2 * s->per_task * WINO_VEC + 16;
   s->m_floats = (size_t)(WINO_POINTS * s->m_point);
-  s->v = wino_groups_of(ROWS, s->n_in, s->per_task / ROWS);
+  s->v = wino_groups_of(ROWS, s->n_in, (s->shared ? all : s->per_task) / ROWS);
   s->v_floats = (size_t)(WINO_POINTS * s->v.point);
   p->workspace_bytes =
       sizeof(float) * (s->shared ? s->v_floats + threads * (s->u_floats + s->m_floats)
