@@ -1,9 +1,10 @@
 // The weight gradient as matrix products in own vector code, for fp32 in channel blocks as wide as a vector. A tile is
 // some blocks of input channels under all taps by some groups of output channels. A task owns a tile and walks the
 // batch in chunks of positions, whose x (as each tap reads it) and dy it packs, or finds lying side by side, so that
-// both stay in the second-level cache while their products are added to the tile. Rule: chunks are cut by the shape
-// alone and a tile's sums are kept apart by shard of the batch and added in a binary tree, so that neither threads nor
-// ranks change a bit.
+// both stay in the second-level cache while their products are added to the tile. Strided pointwise kernels and small
+// pictures have x written out beforehand, as the taps read it: packed once for all tasks. Rule: chunks are cut by the
+// shape alone and a tile's sums are kept apart by shard of the batch and added in a binary tree, so that neither
+// threads nor ranks change a bit.
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,11 +18,10 @@ enum { VEC = 16, CHANNELS = 8 };  // lanes of a vector; input channels whose sum
 enum { VEC = 8, CHANNELS = 4 };
 #endif
 enum {
-  VECTORS = 3,                // of output channels, likewise
-  CHUNK = 128,                // positions
-  TASK_BYTES = 512 * 1024,    // of a tile and a chunk: they stay in the second-level cache
-  UNFOLDED_BYTES = 16 << 20,  // that are worth writing x out as all taps read it, once for all tasks
-  COPY_CYCLES = 3             // of a vector that is packed; a product of two vectors takes half a cycle
+  VECTORS = 3,              // of output channels, likewise
+  CHUNK = 128,              // positions
+  TASK_BYTES = 512 * 1024,  // of a tile and a chunk: they stay in the second-level cache
+  COPY_CYCLES = 3           // of a vector that is packed; a product of two vectors takes half a cycle
 };
 typedef float vec __attribute__((vector_size(VEC * sizeof(float)), aligned(4), may_alias));
 
@@ -295,7 +295,7 @@ static ig_status prepare(ig_prepare *p) {
   s->n_c = ceil_div(d.C, VEC);
   const bool pointwise = s->taps == 1 && d.P == d.H && d.Q == d.W && !d.pad_top && !d.pad_left;
   const int64_t rows = s->n_c * s->taps, area = d.P * d.Q;
-  s->unfolded = !pointwise && d.N * rows * area * VEC * (int64_t)sizeof(float) <= UNFOLDED_BYTES;
+  s->unfolded = !pointwise && (s->taps == 1 || area <= CHUNK);
   s->unfolded_floats = s->unfolded ? (size_t)(d.N * rows * area * VEC) : 0;
   s->direct = pointwise || s->unfolded;
   s->x_plane = (s->unfolded ? area : d.H * d.W) * VEC;
