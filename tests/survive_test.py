@@ -312,12 +312,49 @@ def full_disk_in_the_middle():
         unmounted(disk)
 
 
+def memory_group(limit):
+    """A memory cgroup of our own (version 1 or 2), or None where this user may not make one."""
+    for base, name in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+        group = os.path.join(base, f"ingot-test-{os.getpid()}")
+        try:
+            os.mkdir(group)
+            with open(os.path.join(group, name), "w") as f:
+                f.write(str(limit))
+            return group
+        except OSError:
+            if os.path.isdir(group):
+                os.rmdir(group)
+    return None
+
+
+def too_little_memory_is_refused_while_planning():
+    if float(os.environ.get("INGOT_SLOWER", "0")) > 4:
+        return "a sanitizer takes memory of its own"
+    for limit, texts in ((60, ["weights alone take"]), (150, ["training takes", "use a smaller batch"])):
+        group = memory_group(limit << 20)
+        if not group:
+            return "no memory cgroup is permitted here"
+        words = ["train", "model=resnet50", "image_size=224", "batch=16", f"data={DATA}", f"out=small{limit}", "steps=1"]
+        p = subprocess.run(["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh", BIN, *words], cwd=WORK,
+                           env=ENV, capture_output=True, text=True, timeout=300)
+        for _ in range(100):  # a group empties a moment after its last process
+            try:
+                os.rmdir(group)
+                break
+            except OSError:
+                time.sleep(0.05)
+        assert p.returncode == 1, f"{limit} MiB: exit {p.returncode}: {p.stderr[-800:]}"
+        for text in [*texts, f"this machine allows {limit} MiB"]:
+            assert text in p.stderr, p.stderr[-800:]
+
+
 def main():
     tests = [kill_9_and_resume_is_bitwise, accumulation_sees_every_picture, recomputation_changes_no_bit,
              losses_that_are_not_finite_stop_the_run, changed_data_are_refused_on_resume, vanished_files_stop_the_run,
              sigterm_writes_a_checkpoint, second_ctrl_c_exits_at_once, stopped_and_continued_process,
              two_runs_in_one_folder, too_little_room_is_refused_before_the_start,
-             read_only_folder_is_refused_before_the_start, full_disk_in_the_middle]
+             read_only_folder_is_refused_before_the_start, full_disk_in_the_middle,
+             too_little_memory_is_refused_while_planning]
     wanted = sys.argv[1:]
     tests = [t for t in tests if not wanted or t.__name__ in wanted]
     code, _, err = run("demo", "out=demo", "samples=150", "epochs=1")

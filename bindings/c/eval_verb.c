@@ -17,8 +17,9 @@ static ig_status write_npy(const char *path, const float *values, size_t rows, s
   int used =
       snprintf(dict, sizeof dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", rows, columns);
   memset(bytes, ' ', HEADER);
-  memcpy(bytes, "\x93NUMPY\x01\x00\x76\x00", 10);  // 0x76: HEADER - 10
-  memcpy(bytes + 10, dict, (size_t)used);
+  static const char magic[] = {'\x93', 'N', 'U', 'M', 'P', 'Y', 1, 0, HEADER - 10, 0};
+  memcpy(bytes, magic, sizeof magic);
+  memcpy(bytes + sizeof magic, dict, (size_t)used);
   bytes[HEADER - 1] = '\n';
   memcpy(bytes + HEADER, values, n);
   ig_status status = ig_file_write_atomic(path, bytes, HEADER + n);

@@ -164,7 +164,13 @@ static ig_status time_once(ig_plan *p, const ig_node *n, trial *t, char *memory)
   return IG_OK;
 }
 
+// On the host memory is promised first and missed later, by a killed process.
+static bool has_room(const ig_device *device, size_t bytes) {
+  return device->caps.kind != IG_DEVICE_CPU || bytes + ig_memory_resident() < ig_memory_limit() / 10 * 9;
+}
+
 // Best of a few runs of each candidate, in turns, so that what else the machine does at a moment hits all of them.
+// Where memory is too short for that all stay as they are: the plan's size will be refused, or the first one holds.
 static ig_status time_all(ig_plan *p, const ig_node *n, const ig_layout *offered, trial *trials, int count) {
   ig_layout layouts[count][n->n_in + 1 + IG_MAX_OUT];
   ig_status status = IG_OK;
@@ -180,6 +186,8 @@ static ig_status time_all(ig_plan *p, const ig_node *n, const ig_layout *offered
     t->bytes = place(p, n, t, NULL, NULL, NULL) + round_up(t->workspace);
     bytes = t->bytes > bytes ? t->bytes : bytes;
   }
+  if (!has_room(p->device, bytes))
+    goto done;
   IG_GOTO(p->device->ops->alloc(p->device, bytes, "timing of implementations", &memory));
   for (int run = 0; run <= TIMED_RUNS; run++)
     for (int i = 0; i < count; i++) {
@@ -220,6 +228,8 @@ ig_status ig_tuner_choose(ig_tuner *t, ig_plan *p, const ig_node *n, const ig_la
     if (trials[i].best_ns < trials[best].best_ns)
       best = i;
   *chosen = candidates[best];
+  if (trials[best].best_ns == UINT64_MAX)
+    return IG_OK;  // not timed
   t->changed = true;
   return json_object_set_new(t->choices, key, json_string((*chosen)->name)) ? out_of_memory() : IG_OK;
 }
