@@ -162,5 +162,5 @@ void ig_drop_pages(void *p, size_t bytes) {
   uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
   uintptr_t begin = ((uintptr_t)p + page - 1) & ~(page - 1), end = ((uintptr_t)p + bytes) & ~(page - 1);
   if (begin < end)
-    madvise((void *)begin, end - begin, MADV_DONTNEED);
+    madvise((char *)p + (begin - (uintptr_t)p), end - begin, MADV_DONTNEED);
 }
