@@ -14,7 +14,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 import zlib
 
 BIN = os.environ.get("INGOT_BIN", os.path.join(os.path.dirname(__file__), "..", "build", "ingot"))
@@ -24,14 +23,19 @@ ENV = dict(os.environ, XDG_CACHE_HOME=os.path.join(WORK, "cache"), OMP_WAIT_POLI
 DATA = os.path.join(WORK, "data")
 KEYS = ["model=resnet8_mlperf", "image_size=16", "batch=4", "threads=1", "deterministic=1", "ema=0.9", "save_every=1",
         "schedule=constant", "warmup=0", "data=" + DATA]
-LIMIT = 5.0  # seconds that a refusal may take
-SLOWER = float(os.environ.get("INGOT_SLOWER", "4"))  # a busy machine, a sanitizer's build
+LIMIT = 5.0  # seconds of processor time that an answer may take, whatever else the machine does
+SLOWER = float(os.environ.get("INGOT_SLOWER", "2"))  # memory shared with others, a sanitizer's build
+
+
+def processor_time():
+    u = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return u.ru_utime + u.ru_stime
 
 
 def run(*words):
-    begin = time.monotonic()
-    p = subprocess.run([BIN, *words], cwd=WORK, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
-    seconds = time.monotonic() - begin
+    begin = processor_time()
+    p = subprocess.run([BIN, *words], cwd=WORK, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300)
+    seconds = processor_time() - begin
     assert seconds < LIMIT * SLOWER, f"{words} took {seconds:.1f} s"
     return p.returncode, p.stdout.decode(), p.stderr.decode(errors="replace")
 
@@ -389,12 +393,11 @@ def s36_s38_split_files():
                         (good + b"data/val/dark/0.bmp,a\0b\n", ":18:2"), (good + b"a,b,c\n", ":18:3")):
         code, _, err = train(text)
         assert code == 2 and "parts.csv" + where in err, f"exit {code}: {err[-500:]}"
-    begin = time.monotonic()
     with open(os.path.join(WORK, "parts.csv"), "wb") as f:  # one line of 10 GB, which takes no room here
         f.write(good)
         f.truncate(10 << 30)
     code, _, err = run("train", *KEYS, "split=parts.csv", "steps=1", "out=tables")
-    assert code == 2 and "parts.csv" in err and "bytes" in err and time.monotonic() - begin < LIMIT, err[-500:]
+    assert code == 2 and "parts.csv" in err and "bytes" in err, err[-500:]
 
 
 def main():
