@@ -46,7 +46,7 @@ static ig_status build_train(ig_call_state *c, ig_stepper *s, const ig_session_o
                           .accumulate = 1,
                           .image_size = s->image_size,
                           .loss = "ce",
-                          .recompute = ig_config_bool(c->config, "recompute")};
+                          .recompute = ig_recompute_key(c->config)};
   IG_TRY(ig_optimizer_defaults("sgd", &o->optimizer));
   o->optimizer.momentum = s->momentum;
   o->optimizer.weight_decay = s->weight_decay;

@@ -65,7 +65,7 @@ struct Resnet {
     must(ig_graph_differentiate(g, 1, &loss.mean, nullptr, 0, nullptr, nullptr));
     int n_cloned = 0;
     if (recompute) {
-      must(ig_graph_recompute(g, &n_cloned));
+      must(ig_graph_recompute(g, 0, 0, &n_cloned));
       EXPECT_GT(n_cloned, 4);
     }
     graph.output(loss.mean, "mean");
@@ -767,7 +767,7 @@ ig_status life_of_a_net(std::string *message) {
   loss = ig_sum(g, "loss", y, 0);
   IG_GOTO(ig_graph_status(g));
   IG_GOTO(ig_graph_differentiate(g, 1, &loss, nullptr, 0, nullptr, nullptr));
-  IG_GOTO(ig_graph_recompute(g, &n_cloned));
+  IG_GOTO(ig_graph_recompute(g, 0, 0, &n_cloned));
   IG_GOTO(ig_params_layout(&params));
   IG_GOTO(ig_device_create_cpu(&c, &device));
   IG_GOTO(ig_tuner_create(nullptr, &tuner));

@@ -31,6 +31,12 @@ int ig_thread_count(const ig_call_state *c) {
   return threads > 0 ? threads : ig_cpu_threads();
 }
 
+ig_recompute ig_recompute_key(const ig_config *c) {
+  return ig_config_is(c, "recompute", "auto") ? IG_RECOMPUTE_AUTO
+         : ig_config_is(c, "recompute", "1")  ? IG_RECOMPUTE_ON
+                                              : IG_RECOMPUTE_OFF;
+}
+
 ig_status ig_session_keys(ig_call_state *c, ig_session_options *out, char **cache_dir) {
   const ig_config *k = c->config;
   *out = (ig_session_options){.size = sizeof *out,

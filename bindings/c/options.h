@@ -17,6 +17,8 @@ ig_status ig_absolute_data_keys(ig_call_state *c);
 // device, precision, threads, isa, impl, winograd, deterministic, seed; model and classes are the caller's. cache_dir:
 // ig_free by the caller.
 ig_status ig_session_keys(ig_call_state *c, ig_session_options *out, char **cache_dir);
+// Key recompute.
+ig_recompute ig_recompute_key(const ig_config *c);
 // data, val, split, seed.
 ig_status ig_dataset_keys(ig_call_state *c, ig_dataset_options *out);
 int ig_thread_count(const ig_call_state *c);

@@ -213,7 +213,7 @@ static ig_status fill_options(ig_call_state *c, ig_train_setup *s) {
   o->ema = ig_config_float(k, "ema");
   o->no_decay = ig_config_list(k, "no_decay", &o->n_no_decay);
   o->lr_scale = ig_config_list(k, "lr_scale", &o->n_lr_scale);
-  o->recompute = ig_config_bool(k, "recompute");
+  o->recompute = ig_recompute_key(k);
   o->memory = ig_config_size(k, "memory");
   o->session.freeze = ig_config_list(k, "freeze", &o->session.n_freeze);
   o->session.dropout = ig_config_float(k, "dropout");

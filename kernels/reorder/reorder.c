@@ -57,6 +57,7 @@ static const ig_op reorder = {
     .max_in = 1,
     .n_out = 1,
     .attr_bytes = sizeof(ig_dtype),
+    .cheap = true,  // a 16-bit weight is made again for its gradient's product, not kept in between
     .infer = infer,
     .grad = grad,
     .cost = cost,

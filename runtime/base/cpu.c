@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -154,6 +157,15 @@ static uint64_t status_kib(const char *field) {
 
 uint64_t ig_memory_resident(void) { return status_kib("VmRSS"); }
 uint64_t ig_memory_peak(void) { return status_kib("VmHWM"); }
+
+uint64_t ig_memory_heap(void) {
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 33)
+  struct mallinfo2 m = mallinfo2();
+  return m.uordblks + m.hblkhd;
+#else
+  return 0;
+#endif
+}
 
 void ig_cpu_model(char *out, size_t n) {
   struct utsname name;

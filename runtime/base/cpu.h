@@ -19,6 +19,8 @@ uint64_t ig_memory_limit(void);
 // Resident bytes of this process, now and at their peak; 0 where the system does not tell.
 uint64_t ig_memory_resident(void);
 uint64_t ig_memory_peak(void);
+// Bytes of the heap in use by this process; 0 where the C library does not tell.
+uint64_t ig_memory_heap(void);
 // "AMD EPYC 7763 64-Core Processor", or the architecture's name; cut to n bytes.
 void ig_cpu_model(char *out, size_t n);
 // Monotonic nanoseconds, for durations only.

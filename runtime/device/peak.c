@@ -2,6 +2,7 @@
 #include "runtime/device/peak.h"
 
 #include <jansson.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,6 +140,33 @@ double ig_cpu_peak_flops(ig_isa isa, int threads, bool bf16) {
     return best_rate(fma_avx2, 8.0 * CHAINS, threads);
 #endif
   return bf16 ? 0 : best_rate(fma_base, 1.0 * CHAINS, threads);
+}
+
+enum { COPY_TRIES = 6 };
+#define COPY_BYTES (96u << 20)
+
+double ig_cpu_copy_rate(int threads) {
+  char *from, *to;
+  double best = 0;
+  if (ig_alloc_pages(COPY_BYTES, "copy rate", &from) != IG_OK)
+    return 0;
+  if (ig_alloc_pages(COPY_BYTES, "copy rate", &to) == IG_OK) {
+    for (int i = 0; i < COPY_TRIES; i++) {
+      uint64_t start = ig_now_ns();
+#pragma omp parallel num_threads(threads)
+      {
+        size_t share = COPY_BYTES / (size_t)omp_get_num_threads(), at = share * (size_t)omp_get_thread_num();
+        if (i == 0)
+          memset(from + at, 1, share);  // pages of its own, not the one page of zeros
+        memcpy(to + at, from + at, share);
+      }
+      double rate = 2.0 * COPY_BYTES / (double)(ig_now_ns() - start) * 1e9;
+      best = i && rate > best ? rate : best;
+    }
+    ig_free_pages(to, COPY_BYTES);
+  }
+  ig_free_pages(from, COPY_BYTES);
+  return best;
 }
 
 double ig_device_peak_flops(const ig_device_caps *caps, bool bf16, const char *path) {

@@ -208,11 +208,16 @@ static bool is_kept(const ig_tensor *t, const int *first_backward_use) {
   return !t || t->space != IG_SPACE_ARENA || first_backward_use[t->id] >= 0;
 }
 
-ig_status ig_graph_recompute(ig_graph *g, int *n_cloned) {
+static double bytes_of(const ig_tensor *t) {
+  return (double)ig_shape_count(&t->shape) * (double)ig_dtype_bytes(t->dtype);
+}
+
+ig_status ig_graph_recompute(ig_graph *g, double least, double other_bytes, int *n_cloned) {
   IG_TRY(ig_graph_status(g));
   size_t n_nodes = g->n_nodes, n_tensors = g->n_tensors;
   int *first_use = NULL, *clone_at = NULL;
   ig_node **order = NULL, **nodes = NULL;
+  double kept = 0, dropped = 0;
   ig_status status = IG_OK;
   *n_cloned = 0;
   IG_GOTO(ig_alloc_array(n_tensors, sizeof *first_use, "recomputation", &first_use));
@@ -228,6 +233,9 @@ ig_status ig_graph_recompute(ig_graph *g, int *n_cloned) {
   for (size_t k = 0; k < n_nodes; k++) {
     const ig_node *n = nodes[k];
     clone_at[k] = -1;
+    for (int i = 0; n->phase == IG_PHASE_FORWARD && i < n->n_out; i++)
+      if (n->out[i]->space == IG_SPACE_ARENA && first_use[n->out[i]->id] >= 0)
+        kept += bytes_of(n->out[i]);
     if (n->phase != IG_PHASE_FORWARD || !n->op->cheap || n->op->mutates_in || n->n_out != 1 ||
         n->out[0]->space != IG_SPACE_ARENA || first_use[n->out[0]->id] < 0)
       continue;
@@ -238,7 +246,10 @@ ig_status ig_graph_recompute(ig_graph *g, int *n_cloned) {
       continue;
     clone_at[k] = first_use[n->out[0]->id];
     first_use[n->out[0]->id] = -1;  // no longer kept: what depends on it is not recomputed from it
+    dropped += bytes_of(n->out[0]);
   }
+  if (dropped < least * (kept + other_bytes))
+    goto done;
   // New order: before each backward node, the clones whose first use it is, in forward order.
   IG_GOTO(ig_alloc_array(2 * n_nodes, sizeof *order, "recomputation", &order));
   size_t n_order = 0;

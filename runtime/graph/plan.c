@@ -59,7 +59,7 @@ static int find_candidates(const ig_plan *p, const ig_node *n, const ig_impl *fo
   return count;
 }
 
-static ig_status choose(ig_plan *p, const ig_node *n, const ig_layout *offered, const ig_impl **impl) {
+static ig_status choose(ig_plan *p, const ig_node *n, const ig_layout *offered, const ig_impl **impl, uint64_t *ns) {
   const ig_impl *found[IG_MAX_IMPLS];
   char why[1024];
   int count = find_candidates(p, n, found, why, sizeof why);
@@ -77,8 +77,9 @@ static ig_status choose(ig_plan *p, const ig_node *n, const ig_layout *offered, 
     count = kept ? kept : count;
   }
   *impl = found[0];
+  *ns = 0;
   if (count > 1 && p->options.tuner)
-    return ig_tuner_choose(p->options.tuner, p, n, offered, found, count, !p->options.deterministic, impl);
+    return ig_tuner_choose(p->options.tuner, p, n, offered, found, count, !p->options.deterministic, impl, ns);
   return IG_OK;
 }
 
@@ -205,7 +206,7 @@ static ig_status prepare_reorder(ig_plan *p, step *s, ig_layout from, ig_layout 
   s->in_layout[0] = from;
   s->out_layout[0] = to;
   if (!s->impl)
-    IG_TRY(choose(p, s->node, s->in_layout, &s->impl));
+    IG_TRY(choose(p, s->node, s->in_layout, &s->impl, &s->tuned_ns));
   if (s->state && s->impl->destroy)
     s->impl->destroy(s->state);
   s->state = NULL;
@@ -267,6 +268,7 @@ static ig_status plan_node(ig_plan *p, const ig_node *n) {
   const ig_impl *impl;
   void *state;
   size_t workspace;
+  uint64_t tuned_ns;
   bool is_reorder = !strcmp(n->op->name, "reorder");
   for (int i = 0; i < n->n_in; i++) {
     values[i] = -1;
@@ -277,7 +279,7 @@ static ig_status plan_node(ig_plan *p, const ig_node *n) {
     }
     offered[i] = in[i];
   }
-  IG_TRY(choose(p, n, offered, &impl));
+  IG_TRY(choose(p, n, offered, &impl, &tuned_ns));
   IG_TRY(ig_plan_prepare_node(p, n, impl, in, out, &workspace, &state));
   // Until the step owns it, the state is freed here when something fails.
   ig_status status = IG_OK;
@@ -301,6 +303,7 @@ done:
   s->impl = impl;
   s->state = state;
   s->workspace_bytes = workspace;
+  s->tuned_ns = tuned_ns;
   memcpy(s->in, values, (size_t)n->n_in * sizeof *values);
   memcpy(s->in_layout, in, (size_t)n->n_in * sizeof *in);
   memcpy(s->out_layout, out, (size_t)n->n_out * sizeof *out);

@@ -65,6 +65,7 @@ typedef struct ig_plan_row {
   double flops, bytes;
   uint64_t ns;  // summed time since ig_plan_profile(p, true)
   uint64_t runs;
+  uint64_t tuned_ns;  // time that the tuner found for this implementation and shape, 0 where it had nothing to choose
 } ig_plan_row;
 int ig_plan_n_rows(const ig_plan *p);
 ig_plan_row ig_plan_get_row(const ig_plan *p, int i);

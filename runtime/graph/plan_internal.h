@@ -26,7 +26,7 @@ typedef struct step {
   void **in_address, **out_address;
   size_t workspace_bytes, workspace_offset;
   bool is_static;
-  uint64_t ns, runs;
+  uint64_t ns, runs, tuned_ns;  // tuned_ns: what the tuner found, 0 where there was no choice to make
 } step;
 
 struct ig_plan {
@@ -52,9 +52,9 @@ struct ig_plan {
 
 // memory.c: gives every ARENA value and workspace its offset; fills plan->bytes.
 ig_status ig_plan_layout_memory(ig_plan *p);
-// tune.c: the fastest of the candidates for this node, from the cache or by timing.
+// tune.c: the fastest of the candidates for this node, from the cache or by timing; *ns: its time, 0 where unknown.
 ig_status ig_tuner_choose(ig_tuner *t, ig_plan *p, const ig_node *node, const ig_layout *offered,
-                          const ig_impl *const *candidates, int n, bool may_time, const ig_impl **chosen);
+                          const ig_impl *const *candidates, int n, bool may_time, const ig_impl **chosen, uint64_t *ns);
 // plan.c: prepares a launch record of node with impl; layouts in/out as ig_prepare says.
 ig_status ig_plan_prepare_node(ig_plan *p, const ig_node *node, const ig_impl *impl, ig_layout *in_layout,
                                ig_layout *out_layout, size_t *workspace_bytes, void **state);

@@ -119,7 +119,8 @@ ig_plan_row ig_plan_get_row(const ig_plan *p, int i) {
                      .out_layout = s->out_layout[0],
                      .workspace_bytes = s->workspace_bytes,
                      .ns = s->ns,
-                     .runs = s->runs};
+                     .runs = s->runs,
+                     .tuned_ns = s->tuned_ns};
   ig_cost cost = {0, 0};
   if (s->node->op->cost)
     s->node->op->cost(s->node, &cost);

@@ -16,7 +16,7 @@
 
 struct ig_tuner {
   char *path;
-  json_t *choices;  // key -> implementation name
+  json_t *choices;  // key -> implementation name, "key|ns" -> its time
   bool changed;
 };
 
@@ -207,14 +207,17 @@ done:
 }
 
 ig_status ig_tuner_choose(ig_tuner *t, ig_plan *p, const ig_node *n, const ig_layout *offered,
-                          const ig_impl *const *candidates, int count, bool may_time, const ig_impl **chosen) {
-  char key[512];
+                          const ig_impl *const *candidates, int count, bool may_time, const ig_impl **chosen,
+                          uint64_t *ns) {
+  char key[512], time_key[520];
   make_key(p, n, key);
+  snprintf(time_key, sizeof time_key, "%s|ns", key);
   const char *stored = json_string_value(json_object_get(t->choices, key));
   *chosen = candidates[0];
   for (int i = 0; stored && i < count; i++)
     if (!strcmp(candidates[i]->name, stored)) {
       *chosen = candidates[i];
+      *ns = (uint64_t)json_integer_value(json_object_get(t->choices, time_key));
       return IG_OK;
     }
   if (!may_time)
@@ -230,6 +233,10 @@ ig_status ig_tuner_choose(ig_tuner *t, ig_plan *p, const ig_node *n, const ig_la
   *chosen = candidates[best];
   if (trials[best].best_ns == UINT64_MAX)
     return IG_OK;  // not timed
+  *ns = trials[best].best_ns;
   t->changed = true;
-  return json_object_set_new(t->choices, key, json_string((*chosen)->name)) ? out_of_memory() : IG_OK;
+  return json_object_set_new(t->choices, key, json_string((*chosen)->name)) ||
+                 json_object_set_new(t->choices, time_key, json_integer((json_int_t)*ns))
+             ? out_of_memory()
+             : IG_OK;
 }

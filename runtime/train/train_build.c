@@ -8,7 +8,12 @@
 #include "kernels/kernels.h"
 #include "kernels/picture/picture.h"
 #include "runtime/base/cpu.h"
+#include "runtime/device/peak.h"
 #include "runtime/train/trainer_internal.h"
+
+// What a run takes beyond what is counted: code of oneDNN and HDF5 that it touches, made code, threads, log and report.
+// Measured: 21 to 31 MB over four runs (tests/cli_memory_test.py).
+#define LIBRARY_BYTES ((uint64_t)24 << 20)
 
 static ig_status new_graph(ig_trainer *t, ig_graph **out) {
   return ig_graph_create(&(ig_graph_options){.size = sizeof(ig_graph_options),
@@ -32,7 +37,11 @@ static ig_status new_plan(ig_trainer *t, ig_graph *g, ig_plan **out) {
                         out);
 }
 
-static ig_status build_step(ig_trainer *t, bool recompute) {
+static size_t flat_bytes(const ig_trainer *t) {
+  return (size_t)(t->session->params.count[IG_PARAM_TRAINABLE] + 1) * sizeof(float);
+}
+
+static ig_status build_step(ig_trainer *t, ig_recompute recompute) {
   const ig_train_options *o = t->o;
   int64_t n = t->micro, side = o->image_size;
   ig_graph *g;
@@ -60,8 +69,9 @@ static ig_status build_step(ig_trainer *t, bool recompute) {
     t->io.scale = ig_graph_input(g, "loss_scale", loss.sum->dtype, loss.sum->shape);
   IG_TRY(ig_graph_differentiate(g, 1, &loss.sum, t->io.scale ? &t->io.scale : NULL, 0, NULL, NULL));
   int cloned = 0;
-  if (recompute)
-    IG_TRY(ig_graph_recompute(g, &cloned));
+  double flat = (double)flat_bytes(t) * (2 + ig_optimizer_moments(&o->optimizer));  // weights, gradients, moments
+  if (recompute != IG_RECOMPUTE_OFF)
+    IG_TRY(ig_graph_recompute(g, recompute == IG_RECOMPUTE_AUTO ? 0.2 : 0, flat, &cloned));
   return new_plan(t, g, &t->step_plan);
 }
 
@@ -127,11 +137,7 @@ static ig_status apply_patterns(ig_trainer *t) {
   return IG_OK;
 }
 
-static size_t flat_bytes(const ig_trainer *t) {
-  return (size_t)(t->session->params.count[IG_PARAM_TRAINABLE] + 1) * sizeof(float);
-}
-
-static ig_status build_plans(ig_trainer *t, bool recompute) {
+static ig_status build_plans(ig_trainer *t, ig_recompute recompute) {
   IG_TRY(build_step(t, recompute));
   IG_TRY(build_sum(t));
   return build_update(t);
@@ -160,8 +166,9 @@ static void summarize(const ig_trainer *t, ig_plan_summary *s) {
   uint64_t pictures = (uint64_t)t->n_train * (uint64_t)t->o->data->typical_w * (uint64_t)t->o->data->typical_h * 3;
   s->cache = t->o->cache_bytes < pictures ? t->o->cache_bytes : pictures;
   s->snapshot = ig_trainer_snapshot_bytes(t);
+  s->heap = ig_memory_heap() + LIBRARY_BYTES;
   uint64_t batches = 4 * (uint64_t)t->micro * (uint64_t)t->o->image_size * (uint64_t)t->o->image_size * 3;
-  s->total = s->weights + s->gradients + s->optimizer + arena + s->cache + s->snapshot + batches;
+  s->total = s->weights + s->gradients + s->optimizer + arena + s->cache + s->snapshot + s->heap + batches;
   s->flops_per_step = ig_plan_flops(t->step_plan) * (t->o->accumulate > 1 ? t->o->accumulate : 1);
 }
 
@@ -199,9 +206,9 @@ static ig_status plan_all(ig_trainer *t, ig_plan_summary *summary) {
                                o->session.model->std, &t->evaluator));
   IG_TRY(build_plans(t, o->recompute));
   summarize(t, summary);
-  if (o->memory && summary->total > o->memory && !o->recompute) {
+  if (o->memory && summary->total > o->memory && o->recompute != IG_RECOMPUTE_ON) {
     drop_plans(t);
-    IG_TRY(build_plans(t, true));
+    IG_TRY(build_plans(t, IG_RECOMPUTE_ON));
     summarize(t, summary);
     if (summary->total <= o->memory)
       ig_trainer_line(t, "memory=%.2f GiB: activations are recomputed to stay within it",
@@ -306,6 +313,28 @@ void ig_trainer_release(ig_trainer *t) {
   ig_lock_release(t->lock);
 }
 
+// What the tuner timed, else the larger of operations by the measured multiply-add rate and bytes by the copy rate.
+static double plan_seconds(const ig_plan *p, double flops_rate, double copy_rate, double *timed) {
+  double ns = 0;
+  for (int i = 0; p && i < ig_plan_n_rows(p); i++) {
+    ig_plan_row r = ig_plan_get_row(p, i);
+    double compute = flops_rate > 0 ? r.flops / flops_rate : 0, traffic = copy_rate > 0 ? r.bytes / copy_rate : 0;
+    ns += r.tuned_ns ? (double)r.tuned_ns : 1e9 * (compute > traffic ? compute : traffic);
+    *timed += (double)r.tuned_ns / 1e9;
+  }
+  return ns / 1e9;
+}
+
+static void estimate_seconds(const ig_trainer *t, ig_plan_summary *out) {
+  const ig_device_caps *caps = &t->session->device->caps;
+  double flops = ig_cpu_peak_flops(caps->isa, caps->threads, t->session->compute == IG_BF16);
+  double copy = ig_cpu_copy_rate(caps->threads), timed = 0, once = 0;
+  double micro = plan_seconds(t->step_plan, flops, copy, &timed) + plan_seconds(t->sum_plan, flops, copy, &timed);
+  int n = t->o->accumulate > 1 ? t->o->accumulate : 1;
+  out->seconds_per_step = n * micro + plan_seconds(t->update_plan, flops, copy, &once);
+  out->timed = out->seconds_per_step > 0 ? n * timed / out->seconds_per_step : 0;
+}
+
 ig_status ig_train_plan(const ig_train_options *options, ig_plan_summary *out, json_t **rows) {
   ig_train_callbacks none = {0};
   ig_trainer t = {.o = options, .cb = &none};
@@ -321,13 +350,9 @@ ig_status ig_train_plan(const ig_train_options *options, ig_plan_summary *out, j
                            r.impl, "shape", ig_shape_text(&r.node->out[0]->shape, shape), "bytes",
                            (json_int_t)r.out_bytes, "flops", r.flops, "traffic", r.bytes));
     }
-    // An estimate from a rate a thread of these instruction sets was seen to keep up in convolutions.
-    ig_isa isa = t.session->device->caps.isa;
-    double rate = (isa >= IG_ISA_AVX512 ? 80e9
-                   : isa == IG_ISA_AVX2 ? 40e9
-                                        : 8e9) *
-                  (t.session->compute == IG_BF16 ? 2 : 1) * t.session->device->caps.threads;
-    out->seconds_per_step = out->flops_per_step / rate;
+    estimate_seconds(&t, out);
+    if (ig_tuner_save(t.session->tuner) != IG_OK)  // so that the run makes the same choices
+      ig_error_clear();
   }
   ig_trainer_release(&t);
   return status;

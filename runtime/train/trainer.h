@@ -22,6 +22,9 @@ typedef struct ig_train_callbacks {
   int (*should_stop)(void *user);
 } ig_train_callbacks;
 
+// Cheap results of forward are made again in backward: not, always, or where that saves a fifth of the memory.
+typedef enum ig_recompute { IG_RECOMPUTE_OFF, IG_RECOMPUTE_ON, IG_RECOMPUTE_AUTO } ig_recompute;
+
 typedef struct ig_train_options {
   size_t size;                 // sizeof(ig_train_options)
   ig_session_options session;  // model, device, precision, freeze, seed; classes are taken from the data
@@ -55,7 +58,8 @@ typedef struct ig_train_options {
   double time_limit;    // seconds; 0 = none
   int64_t patience;     // evaluations without improvement; 0 = off
   const char *monitor;  // by the data's task: ig_task_check
-  bool strict, recompute;
+  bool strict;
+  ig_recompute recompute;
   uint64_t memory;       // budget; 0 = none
   uint64_t cache_bytes;  // of decoded pictures
   int loader_threads;
@@ -64,8 +68,11 @@ typedef struct ig_train_options {
 
 typedef struct ig_plan_summary {
   int64_t parameters;
-  uint64_t weights, gradients, optimizer, activations, workspace, cache, snapshot, total;  // bytes
+  // Bytes. heap: graphs, plans, primitives, the data set's table, code of libraries; total: the sum and staging
+  // buffers.
+  uint64_t weights, gradients, optimizer, activations, workspace, cache, snapshot, heap, total;
   double flops_per_step, seconds_per_step;
+  double timed;  // share of seconds_per_step that rests on the tuner's timings; the rest is from measured peak rates
 } ig_plan_summary;
 
 // Runs to the end, the time limit, or should_stop (IG_STOPPED with a checkpoint). *result: object with run, steps,

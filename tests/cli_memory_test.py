@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""What `ingot plan` says of memory and time, against whole runs of `train`.
+
+Rule and helpers: ingot_cli.py. The peak is the kernel's (VmHWM); the program's own is what bench calls idle_bytes.
+"""
+from ingot_cli import *  # noqa: F403 - the tests' own words
+
+SIDE, ZOOM = 32, 12
+BIG = os.path.join(WORK, "big")  # 60 training pictures of 384 x 384: 25 MiB decoded
+
+
+def make_big_pictures():
+    rng = random.Random(7)
+    for part, count in {"train": 20, "val": 4}.items():
+        for number, name in enumerate(CLASSES):
+            place = os.path.join(BIG, part, name)
+            os.makedirs(place)
+            for i in range(count):
+                rows = [b"".join(r[3 * x:3 * x + 3] * ZOOM for x in range(SIDE)) for r in pixels(number, rng, SIDE)]
+                write_bmp(os.path.join(place, f"{i:03d}.bmp"), [r for r in rows for _ in range(ZOOM)], SIDE * ZOOM)
+
+
+CASES = {
+    "kept": ["model=resnet18", "image_size=96", "batch=12", "cache=0", "recompute=0"],
+    "cached": ["model=resnet18", "image_size=96", "batch=12", "cache=200MB"],
+    "deep": ["model=resnet50", "image_size=64", "batch=10", "cache=0", "recompute=1"],
+    "averaged": ["model=resnet20", "image_size=128", "batch=30", "cache=200MB", "optimizer=adamw", "ema=0.99"],
+}
+
+
+def plan_and_run(name, words):
+    words = ["data=" + BIG, "epochs=1", "seed=3", "precision=fp32", *words]
+    plan = answer(run("plan", *words, "--json"))
+    result = answer(run("train", *words, "out=" + os.path.join(WORK, "memory-" + name), "--json"))
+    idle = answer(run("bench", "step", "model=resnet20", "batch=1", "steps=1", "rounds=1", "--json"))["rows"][0]
+    return plan, result["peak_memory"] - idle["idle_bytes"]
+
+
+@test
+def the_plan_says_the_peak():
+    make_big_pictures()
+    failed, totals = [], {}
+    for name, words in CASES.items():
+        plan, used = plan_and_run(name, words)
+        totals[name] = plan["bytes"]["total"]
+        print(f"     {name}: plan {totals[name] / 1e6:.1f} MB, measured {used / 1e6:.1f} MB, {plan['bytes']}", flush=True)
+        if abs(totals[name] - used) > 0.05 * used:
+            failed.append(name)
+    assert not failed, failed
+    assert plan["bytes"]["cache"] == 60 * 3 * (SIDE * ZOOM) ** 2
+
+
+@test
+def a_budget_is_kept():
+    words = ["model=resnet18", "image_size=96", "batch=24", "cache=0", "recompute=0", "precision=fp32"]
+    most = answer(run("plan", "data=" + BIG, "epochs=1", *words, "--json"))["bytes"]["total"]
+    budget = most - (8 << 20)
+    plan, used = plan_and_run("budget", [*words, f"memory={budget}"])
+    assert plan["bytes"]["total"] <= budget and used <= 1.05 * budget, (most, plan["bytes"], used)
+    refused(1, ["memory="], "plan", "data=" + BIG, "epochs=1", *words, f"memory={budget // 2}")
+
+
+@test
+def the_time_has_a_source():
+    words = ["data=" + BIG, "model=resnet18", "image_size=64", "batch=12", "epochs=1"]
+    plan = answer(run("plan", *words, "--json"))
+    assert plan["seconds_per_step"] > 0 and 0 < plan["timed"] <= 1, plan
+    untimed = answer(run("plan", *words, "deterministic=1", "--json", env=dict(ENV, XDG_CACHE_HOME=WORK + "/empty")))
+    assert untimed["seconds_per_step"] > 0 and untimed["timed"] == 0, untimed
+
+
+main(needed=["the_plan_says_the_peak"])
