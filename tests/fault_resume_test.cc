@@ -1,6 +1,5 @@
 // Going on from every step of a run, bit for bit. Rule: the run that is compared with was never interrupted.
 #include <jansson.h>
-#include <map>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -12,19 +11,6 @@ using namespace fault;
 namespace {
 
 constexpr int STEPS = 200;
-
-// Every tensor of a checkpoint (weights, statistics, moments, averages) with the hash of its bytes.
-std::map<std::string, std::string> tensors_of(const std::string &step_folder) {
-  std::map<std::string, std::string> all;
-  ig_ckpt_reader *r = nullptr;
-  EXPECT_EQ(ig_ckpt_open(step_folder.c_str(), &r), IG_OK) << ig_error_message();
-  for (size_t i = 0; r && i < ig_ckpt_count(r); i++) {
-    const ig_ckpt_entry *e = ig_ckpt_get(r, i);
-    all[std::string(e->group) + "/" + e->name] = e->sha256;
-  }
-  ig_ckpt_close(r);
-  return all;
-}
 
 // What log.jsonl says of the training itself, without times and rates.
 std::string course_of(const std::string &run) {

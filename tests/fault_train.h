@@ -3,6 +3,7 @@
 #ifndef INGOT_TESTS_FAULT_TRAIN_H
 #define INGOT_TESTS_FAULT_TRAIN_H
 
+#include <map>
 #include <vector>
 
 #include "bindings/c/ingot.h"
@@ -85,6 +86,19 @@ inline std::vector<std::string> train_words(const std::string &data, const std::
       "data=" + data,         "out=" + out};
   words.insert(words.end(), more.begin(), more.end());
   return words;
+}
+
+// Every tensor of a checkpoint (weights, statistics, moments, averages) with the hash of its bytes.
+inline std::map<std::string, std::string> tensors_of(const std::string &step_folder) {
+  std::map<std::string, std::string> all;
+  ig_ckpt_reader *r = nullptr;
+  EXPECT_EQ(ig_ckpt_open(step_folder.c_str(), &r), IG_OK) << ig_error_message();
+  for (size_t i = 0; r && i < ig_ckpt_count(r); i++) {
+    const ig_ckpt_entry *e = ig_ckpt_get(r, i);
+    all[std::string(e->group) + "/" + e->name] = e->sha256;
+  }
+  ig_ckpt_close(r);
+  return all;
 }
 
 // The cache of tuned implementations is written below `folder`, like all else of a test.
