@@ -77,7 +77,8 @@ TEST_F(CudaTrain, EveryPrecisionFollowsTheCpu) {
   } ways[] = {{"fp32", 2e-5}, {"tf32", 1e-2}, {"bf16", 6e-2}, {"fp16", 1e-2}};
   for (auto &way : ways) {
     SCOPED_TRACE(way.precision);
-    const std::string gpu = train(way.precision, {"steps=6", "lr=0.02", "device=cuda", std::string("precision=") + way.precision});
+    const std::string gpu =
+        train(way.precision, {"steps=6", "lr=0.02", "device=cuda", std::string("precision=") + way.precision});
     const Course got = course_of(gpu);
     agrees(got, want, way.tolerance);
     if (std::string(way.precision) == "fp32") {
@@ -89,8 +90,8 @@ TEST_F(CudaTrain, EveryPrecisionFollowsTheCpu) {
 
 // A checkpoint of the GPU goes on there bit for bit, and on the CPU within rounding.
 TEST_F(CudaTrain, GoesOnHereAndThere) {
-  const std::vector<std::string> gpu = {"device=cuda", "precision=fp32", "optimizer=adamw", "lr=0.001", "steps=6",
-                                        "resume=auto"};
+  const std::vector<std::string> gpu = {"device=cuda", "precision=fp32", "optimizer=adamw",
+                                        "lr=0.001",    "steps=6",        "resume=auto"};
   std::vector<std::string> cpu = gpu;
   cpu[0] = "device=cpu";
   const std::string whole = train("whole", gpu), part = train("part", gpu, 3), there = train("there", gpu, 3);
@@ -102,10 +103,12 @@ TEST_F(CudaTrain, GoesOnHereAndThere) {
 
 // Micro-batches are summed on the device; a step without finite loss changes nothing.
 TEST_F(CudaTrain, AccumulatesAndSkips) {
-  const Course one = course_of(train("one", {"steps=4", "lr=0.02", "device=cpu", "precision=fp32", "accumulate=2", "winograd=0"}));
+  const Course one =
+      course_of(train("one", {"steps=4", "lr=0.02", "device=cpu", "precision=fp32", "accumulate=2", "winograd=0"}));
   const Course two = course_of(train("two", {"steps=4", "lr=0.02", "device=cuda", "precision=fp32", "accumulate=2"}));
   agrees(two, one, 2e-5);
-  Answer a = call("train", train_words(data_, home_ / "nan", {"steps=10", "device=cuda", "precision=fp32", "lr=1000000"}));
+  Answer a =
+      call("train", train_words(data_, home_ / "nan", {"steps=10", "device=cuda", "precision=fp32", "lr=1000000"}));
   EXPECT_EQ(a.status, IG_ERR_NUMERIC) << a.message;
 }
 

@@ -1,5 +1,7 @@
-// Files that Keras wrote and files that pretend to be: names in every layout, and what is refused (reliability.md, inputs
-// 15 to 18). Rule: whatever a file holds, the reader says yes or no in words and never ends the process.
+// Files that Keras wrote and files that pretend to be: names in every layout, and what is refused (reliability.md,
+// inputs 15 to 18). Rule: whatever a file holds, the reader says yes or no in words and never ends the process.
+#include "runtime/ckpt/keras.h"
+
 #include <algorithm>
 #include <fstream>
 #include <functional>
@@ -12,7 +14,6 @@
 
 #include "models/model.h"
 #include "runtime/base/mem.h"
-#include "runtime/ckpt/keras.h"
 #include "runtime/train/weights.h"
 
 namespace {
@@ -104,43 +105,53 @@ using Names = std::vector<std::string>;
 TEST(Keras, NamesOfEveryLayout) {
   Place place;
   const Names want = {"a/bias:0", "a/kernel:0", "b/beta:0", "b/gamma:0", "b/moving_mean:0", "b/moving_variance:0"};
-  EXPECT_EQ(Read(make(place, "two.h5", [](hid_t f) {
-              put(f, "a/a/kernel:0", {1, 1, 2, 3});
-              put(f, "a/a/bias:0", {3});
-              for (const char *v : {"gamma", "beta", "moving_mean", "moving_variance"})
-                put(f, std::string("b/b/") + v + ":0", {3});
-            })).names,
+  EXPECT_EQ(Read(make(place, "two.h5",
+                      [](hid_t f) {
+                        put(f, "a/a/kernel:0", {1, 1, 2, 3});
+                        put(f, "a/a/bias:0", {3});
+                        for (const char *v : {"gamma", "beta", "moving_mean", "moving_variance"})
+                          put(f, std::string("b/b/") + v + ":0", {3});
+                      }))
+                .names,
             want);
-  EXPECT_EQ(Read(make(place, "model.h5", [](hid_t f) {
-              put(f, "model_weights/a/a/kernel", {1, 1, 2, 3});
-              put(f, "model_weights/a/a/bias", {3});
-              for (const char *v : {"gamma", "beta", "moving_mean", "moving_variance"})
-                put(f, std::string("model_weights/b/b/") + v, {3});
-              put(f, "optimizer_weights/Adam/a/kernel/m:0", {1, 1, 2, 3});
-            })).names,
+  EXPECT_EQ(Read(make(place, "model.h5",
+                      [](hid_t f) {
+                        put(f, "model_weights/a/a/kernel", {1, 1, 2, 3});
+                        put(f, "model_weights/a/a/bias", {3});
+                        for (const char *v : {"gamma", "beta", "moving_mean", "moving_variance"})
+                          put(f, std::string("model_weights/b/b/") + v, {3});
+                        put(f, "optimizer_weights/Adam/a/kernel/m:0", {1, 1, 2, 3});
+                      }))
+                .names,
             want);
-  EXPECT_EQ(Read(make(place, "one.h5", [](hid_t f) {  // Keras 1: the old published ResNet-50
-              put(f, "a/a_W_1:0", {1, 1, 2, 3});
-              put(f, "a/a_b_1:0", {3});
-              for (const char *v : {"gamma", "beta", "running_mean", "running_std"})
-                put(f, std::string("b/b_") + v + "_1:0", {3});
-            })).names,
+  EXPECT_EQ(Read(make(place, "one.h5",
+                      [](hid_t f) {  // Keras 1: the old published ResNet-50
+                        put(f, "a/a_W_1:0", {1, 1, 2, 3});
+                        put(f, "a/a_b_1:0", {3});
+                        for (const char *v : {"gamma", "beta", "running_mean", "running_std"})
+                          put(f, std::string("b/b_") + v + "_1:0", {3});
+                      }))
+                .names,
             want);
   for (bool variable : {false, true})
-    EXPECT_EQ(Read(make(place, "three.weights.h5", [&](hid_t f) {
-                put(f, "layers/conv2d/vars/0", {1, 1, 2, 3});
-                put(f, "layers/conv2d/vars/1", {3});
-                put_text(f, "layers/conv2d/vars", "name", "a", variable);
-                for (const char *v : {"0", "1", "2", "3"})
-                  put(f, std::string("layers/batch_normalization/vars/") + v, {3});
-                put_text(f, "layers/batch_normalization/vars", "name", "b", variable);
-                put(f, "optimizer/vars/0", {3});
-              })).names,
+    EXPECT_EQ(Read(make(place, "three.weights.h5",
+                        [&](hid_t f) {
+                          put(f, "layers/conv2d/vars/0", {1, 1, 2, 3});
+                          put(f, "layers/conv2d/vars/1", {3});
+                          put_text(f, "layers/conv2d/vars", "name", "a", variable);
+                          for (const char *v : {"0", "1", "2", "3"})
+                            put(f, std::string("layers/batch_normalization/vars/") + v, {3});
+                          put_text(f, "layers/batch_normalization/vars", "name", "b", variable);
+                          put(f, "optimizer/vars/0", {3});
+                        }))
+                  .names,
               want);
-  EXPECT_EQ(Read(make(place, "unnamed.weights.h5", [](hid_t f) {  // Keras 3.0 wrote no names
-              put(f, "layers/conv2d_7/vars/0", {1, 1, 2, 3});
-              put(f, "layers/conv2d_7/vars/1", {3});
-            })).names,
+  EXPECT_EQ(Read(make(place, "unnamed.weights.h5",
+                      [](hid_t f) {  // Keras 3.0 wrote no names
+                        put(f, "layers/conv2d_7/vars/0", {1, 1, 2, 3});
+                        put(f, "layers/conv2d_7/vars/1", {3});
+                      }))
+                .names,
             (Names{"conv2d_7/bias:0", "conv2d_7/kernel:0"}));
 }
 
@@ -299,9 +310,11 @@ std::string zip(const std::vector<std::pair<std::string, std::string>> &members,
 
 TEST(Keras, Archives) {
   Place place;
-  const std::string weights = bytes_of(make(place, "w.h5", [](hid_t f) { put(f, "layers/dense/vars/0", {2, 2}); })),
-                    path = place / "m.keras",
-                    model = stored_model(R"({"class_name": "Dense", "config": {}})");
+  const std::string weights = bytes_of(make(place, "w.h5",
+                                            [](hid_t f) {
+                                              put(f, "layers/dense/vars/0", {2, 2});
+                                            })),
+                    path = place / "m.keras", model = stored_model(R"({"class_name": "Dense", "config": {}})");
   const std::string good = zip({{"config.json", model}, {"model.weights.h5", weights}});
   write(path, good);
   EXPECT_EQ(Read(path).names, Names{"dense/kernel:0"});
@@ -333,13 +346,14 @@ TEST(Keras, Archives) {
 // Flipped bits and cuts: the process that reads may crash, this one says so.
 TEST(Keras, DamageIsSurvived) {
   Place place;
-  const std::string path = place / "bad.h5", good = bytes_of(make(place, "good.h5", [](hid_t f) {
+  const std::string path = place / "bad.h5",
+                    good = bytes_of(make(place, "good.h5", [](hid_t f) {
                       put(f, "model_weights/a/a/kernel:0", {3, 3, 2, 3});
                       put(f, "model_weights/a/a/bias:0", {3});
                       put_text(f, "/", "model_config", stored_model(R"({"class_name": "Conv2D"})"), true);
                     }));
   uint64_t state = 1;
-  auto draw = [&](uint64_t n) { 
+  auto draw = [&](uint64_t n) {
     state = state * 6364136223846793005u + 1442695040888963407u;
     return (state >> 33) % n;
   };

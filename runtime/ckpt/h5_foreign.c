@@ -16,7 +16,7 @@
 #include "runtime/ckpt/h5_internal.h"
 
 enum {
-  MAX_DEPTH = 16,      // Keras nests 6 deep
+  MAX_DEPTH = 16,  // Keras nests 6 deep
   MAX_OBJECTS = 1 << 17,
   MAX_TEXT = 64 << 20,  // a model's configuration
   CPU_SECONDS = 20,
@@ -162,8 +162,8 @@ static ig_status read_dataset(child *c, hid_t dataset, const char *path) {
   for (int i = 0; i < n_dims; i++)
     over = over || __builtin_mul_overflow(stored, (uint64_t)dims[i], &stored);
   if (over || stored > H5Dget_storage_size(dataset) || (c->promised += stored) > c->file_bytes)
-    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: %s promises more numbers than the file has bytes for", c->file,
-                    ig_quote(q, path)));
+    IG_GOTO(
+        ig_fail(IG_ERR_FORMAT, "%s: %s promises more numbers than the file has bytes for", c->file, ig_quote(q, path)));
   const size_t ours = element == 8 ? 8 : 4;
   IG_GOTO(add_record(c, path, NULL, is_float ? stored / element * ours : 0, &r));
   r->n_dims = n_dims;

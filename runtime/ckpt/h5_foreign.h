@@ -4,7 +4,8 @@
 //
 // libhdf5 is not made for hostile files: what crashes it, loops in it or eats memory ends the child, and the file is
 // refused. Refused by name are soft and external links, virtual and external storage, filters but Fletcher32, groups
-// nested beyond a depth (a cycle), and data that promise more numbers than the file has bytes for (one or all together).
+// nested beyond a depth (a cycle), and data that promise more numbers than the file has bytes for (one or all
+// together).
 #ifndef IG_CKPT_H5_FOREIGN_H
 #define IG_CKPT_H5_FOREIGN_H
 

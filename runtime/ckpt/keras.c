@@ -106,10 +106,9 @@ bool ig_keras_is(const void *data, size_t bytes) {
 // Layers whose arithmetic the weights tell whole. Any other one is code, or changes the numbers in a way that is not
 // looked at.
 static bool is_known_layer(const char *name) {
-  static const char *const known[] = {"InputLayer", "ZeroPadding2D",     "Conv2D",           "BatchNormalization",
-                                      "Activation", "ReLU",              "MaxPooling2D",     "AveragePooling2D",
-                                      "Add",        "Dense",             "GlobalAveragePooling2D",
-                                      "Dropout",    "Flatten",           "Softmax"};
+  static const char *const known[] = {
+      "InputLayer",       "ZeroPadding2D", "Conv2D", "BatchNormalization",     "Activation", "ReLU",    "MaxPooling2D",
+      "AveragePooling2D", "Add",           "Dense",  "GlobalAveragePooling2D", "Dropout",    "Flatten", "Softmax"};
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
     if (!strcmp(name, known[i]))
       return true;
@@ -130,8 +129,7 @@ static ig_status check_layer(const char *path, const json_t *layer, int depth) {
   if (!name || depth > 8)
     return ig_fail(IG_ERR_FORMAT, "%s: the stored model's layers are not as Keras writes them", path);
   if (module && strncmp(module, "keras", 5) != 0 && strncmp(module, "tf_keras", 8) != 0)
-    return ig_fail(IG_ERR_FORMAT, "%s: layer %s is a custom one; code in a file is never run", path,
-                   ig_quote(q, name));
+    return ig_fail(IG_ERR_FORMAT, "%s: layer %s is a custom one; code in a file is never run", path, ig_quote(q, name));
   if (is_model(name)) {
     json_array_foreach(json_object_get(config, "layers"), i, one) IG_TRY(check_layer(path, one, depth + 1));
     return IG_OK;
@@ -173,9 +171,15 @@ static bool ends_with(const char *text, const char *end) {
 static const char *variable_of(const char *leaf) {
   static const struct {
     const char *end, *variable;
-  } known[] = {{"kernel", "kernel"},       {"moving_mean", "moving_mean"},   {"moving_variance", "moving_variance"},
-               {"gamma", "gamma"},         {"beta", "beta"},                 {"bias", "bias"},
-               {"running_mean", "moving_mean"}, {"running_std", "moving_variance"}, {"_W", "kernel"},
+  } known[] = {{"kernel", "kernel"},
+               {"moving_mean", "moving_mean"},
+               {"moving_variance", "moving_variance"},
+               {"gamma", "gamma"},
+               {"beta", "beta"},
+               {"bias", "bias"},
+               {"running_mean", "moving_mean"},
+               {"running_std", "moving_variance"},
+               {"_W", "kernel"},
                {"_b", "bias"}};
   char text[128];
   snprintf(text, sizeof text, "%s", leaf);
@@ -236,8 +240,9 @@ static int by_name(const void *a, const void *b) {
 
 // Weights only: of a whole model what is in model_weights, of Keras 3's what is in layers.
 static bool is_weight(const char *path, bool whole, bool numbered) {
-  return whole ? starts_with(path, "model_weights/") : numbered ? strstr(path, "/vars/") && !starts_with(path, "optimizer/")
-                                                                : true;
+  return whole      ? starts_with(path, "model_weights/")
+         : numbered ? strstr(path, "/vars/") && !starts_with(path, "optimizer/")
+                    : true;
 }
 
 static ig_status name_all(const char *path, ig_keras *k) {

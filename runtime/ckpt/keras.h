@@ -13,8 +13,8 @@ typedef struct ig_keras ig_keras;
 
 // Whether the bytes are an HDF5 file, or a zip archive with a Keras model's weights in it.
 bool ig_keras_is(const void *data, size_t bytes);
-// IG_ERR_FORMAT for what h5_foreign.h refuses, for a model with layers of code (Lambda, custom ones) and for two tensors
-// of one name; IG_ERR_UNSUPPORTED for a compressed archive.
+// IG_ERR_FORMAT for what h5_foreign.h refuses, for a model with layers of code (Lambda, custom ones) and for two
+// tensors of one name; IG_ERR_UNSUPPORTED for a compressed archive.
 ig_status ig_keras_open(const char *path, ig_keras **out);
 void ig_keras_close(ig_keras *k);  // NULL is fine
 

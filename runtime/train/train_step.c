@@ -168,10 +168,9 @@ ig_status ig_trainer_micro_batch(ig_trainer *t, const ig_batch *b, int index) {
   t->step_state[IG_STEP_STEP] = (uint64_t)t->step;
   t->step_state[IG_STEP_FIRST_SAMPLE] = (uint64_t)(t->position + (int64_t)index * t->micro);
   t->step_state[IG_STEP_EPOCH] = (uint64_t)ig_trainer_epoch(t);
-  const input in[] = {{t->io.pictures, b->pictures}, {t->io.aug, b->aug}, {t->io.partner, b->partner},
-                      {t->io.labels, b->labels},     {t->io.lam, b->lam}, {t->io.second_labels, b->second_labels},
-                      {t->io.weights, b->weights},   {t->io.targets, targets},
-                      {t->io.step_state, t->step_state}};
+  const input in[] = {{t->io.pictures, b->pictures}, {t->io.aug, b->aug},      {t->io.partner, b->partner},
+                      {t->io.labels, b->labels},     {t->io.lam, b->lam},      {t->io.second_labels, b->second_labels},
+                      {t->io.weights, b->weights},   {t->io.targets, targets}, {t->io.step_state, t->step_state}};
   IG_TRY(stage(t, in, (int)(sizeof in / sizeof *in)));
   return replays(t) ? IG_OK : run_micro_batch(t, index);  // the captured step holds it
 }

@@ -5,15 +5,29 @@
 
 #include "tests/sim/test_kernels.h"
 
-#define LAUNCH(name, grid, block, shared, ...)                                                        \
-  switch (bug) {                                                                                      \
-    case 0: name<0><<<grid, block, shared>>>(__VA_ARGS__); break;                                     \
-    case 1: name<1><<<grid, block, shared>>>(__VA_ARGS__); break;                                     \
-    case 2: name<2><<<grid, block, shared>>>(__VA_ARGS__); break;                                     \
-    case 3: name<3><<<grid, block, shared>>>(__VA_ARGS__); break;                                     \
-    case 4: name<4><<<grid, block, shared>>>(__VA_ARGS__); break;                                     \
-    case 5: name<5><<<grid, block, shared>>>(__VA_ARGS__); break;                                     \
-    case 6: name<6><<<grid, block, shared>>>(__VA_ARGS__); break;                                     \
+#define LAUNCH(name, grid, block, shared, ...)       \
+  switch (bug) {                                     \
+    case 0:                                          \
+      name<0><<<grid, block, shared>>>(__VA_ARGS__); \
+      break;                                         \
+    case 1:                                          \
+      name<1><<<grid, block, shared>>>(__VA_ARGS__); \
+      break;                                         \
+    case 2:                                          \
+      name<2><<<grid, block, shared>>>(__VA_ARGS__); \
+      break;                                         \
+    case 3:                                          \
+      name<3><<<grid, block, shared>>>(__VA_ARGS__); \
+      break;                                         \
+    case 4:                                          \
+      name<4><<<grid, block, shared>>>(__VA_ARGS__); \
+      break;                                         \
+    case 5:                                          \
+      name<5><<<grid, block, shared>>>(__VA_ARGS__); \
+      break;                                         \
+    case 6:                                          \
+      name<6><<<grid, block, shared>>>(__VA_ARGS__); \
+      break;                                         \
   }
 
 // C = A B by 16 x 16 tiles. 1: no barrier after use, 2: A read one row down, 3: tile of B written one row down, 4: one
@@ -149,8 +163,8 @@ __global__ void pipe_kernel(float *y, const float *x, int tiles) {
 }
 extern "C" void run_pipe(float *y, const float *x, int tiles, int bug) { LAUNCH(pipe_kernel, 1, 128, 0, y, x, tiles) }
 
-// A histogram in shared memory. 1: the atomic is an addition, 2: the bins are not cleared, 3: cleared without a barrier,
-// 4: global bins added without atomics, 5: one bin too many.
+// A histogram in shared memory. 1: the atomic is an addition, 2: the bins are not cleared, 3: cleared without a
+// barrier, 4: global bins added without atomics, 5: one bin too many.
 template <int BUG>
 __global__ void bins_kernel(unsigned *h, const unsigned *x, int n) {
   __shared__ unsigned s[32];
@@ -210,9 +224,10 @@ __global__ void ring_kernel(float *y, const float *x, int tiles) {
   __shared__ uint64_t full[2], empty[2];
   auto at = [](const void *p) { return (unsigned)__cvta_generic_to_shared(p); };
   auto wait = [&](uint64_t *bar, int parity) {
-    asm volatile("{.reg .pred p; again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @!p bra again;}" ::"r"(at(bar)),
-                 "r"(parity)
-                 : "memory");
+    asm volatile(
+        "{.reg .pred p; again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @!p bra again;}" ::"r"(at(bar)),
+        "r"(parity)
+        : "memory");
   };
   if (threadIdx.x == 0 && BUG != 3)
     for (int k = 0; k < 2; k++) {
@@ -229,10 +244,10 @@ __global__ void ring_kernel(float *y, const float *x, int tiles) {
       asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(at(&full[stage])),
                    "r"(BUG == 4 ? 512 : 1024)
                    : "memory");
-      asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                       at(s[stage])),
-                   "l"(x + k * 256), "r"(1024), "r"(at(&full[stage]))
-                   : "memory");
+      asm volatile(
+          "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(at(s[stage])),
+          "l"(x + k * 256), "r"(1024), "r"(at(&full[stage]))
+          : "memory");
     }
     __syncwarp();
     if (BUG != 1)

@@ -1,17 +1,16 @@
-// Kernels with the matrix instructions: each form alone, and a GEMM of the usual shape. Operands come from shared memory
-// by ordinary loads where a fragment's layout is what is tested.
+// Kernels with the matrix instructions: each form alone, and a GEMM of the usual shape. Operands come from shared
+// memory by ordinary loads where a fragment's layout is what is tested.
+#include <cstdint>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
-
-#include <cstdint>
 
 #include "tests/sim/test_kernels.h"
 
 static __device__ __forceinline__ uint32_t address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
 
 // mma.sync: registers of A, B, C and D as 32-bit words, word r of lane l at [r * 32 + l].
-#define MMA_4_2(name, ptx)                                                                                         \
-  static __global__ void name##_kernel(uint32_t *d, const uint32_t *a, const uint32_t *b, const uint32_t *c) {     \
+#define MMA_4_2(name, ptx)                                                                                          \
+  static __global__ void name##_kernel(uint32_t *d, const uint32_t *a, const uint32_t *b, const uint32_t *c) {      \
     int l = threadIdx.x;                                                                                            \
     uint32_t r[4];                                                                                                  \
     asm volatile(ptx " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"                                   \
@@ -21,11 +20,11 @@ static __device__ __forceinline__ uint32_t address(const void *p) { return (uint
     for (int k = 0; k < 4; k++)                                                                                     \
       d[k * 32 + l] = r[k];                                                                                         \
   }                                                                                                                 \
-  extern "C" void run_##name(void *d, const void *a, const void *b, const void *c) {                               \
-    name##_kernel<<<1, 32>>>((uint32_t *)d, (const uint32_t *)a, (const uint32_t *)b, (const uint32_t *)c);        \
+  extern "C" void run_##name(void *d, const void *a, const void *b, const void *c) {                                \
+    name##_kernel<<<1, 32>>>((uint32_t *)d, (const uint32_t *)a, (const uint32_t *)b, (const uint32_t *)c);         \
   }
-#define MMA_4_2_F(name, ptx)                                                                                       \
-  static __global__ void name##_kernel(float *d, const uint32_t *a, const uint32_t *b, const float *c) {           \
+#define MMA_4_2_F(name, ptx)                                                                                        \
+  static __global__ void name##_kernel(float *d, const uint32_t *a, const uint32_t *b, const float *c) {            \
     int l = threadIdx.x;                                                                                            \
     float r[4];                                                                                                     \
     asm volatile(ptx " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"                                   \
@@ -35,21 +34,21 @@ static __device__ __forceinline__ uint32_t address(const void *p) { return (uint
     for (int k = 0; k < 4; k++)                                                                                     \
       d[k * 32 + l] = r[k];                                                                                         \
   }                                                                                                                 \
-  extern "C" void run_##name(void *d, const void *a, const void *b, const void *c) {                               \
-    name##_kernel<<<1, 32>>>((float *)d, (const uint32_t *)a, (const uint32_t *)b, (const float *)c);              \
+  extern "C" void run_##name(void *d, const void *a, const void *b, const void *c) {                                \
+    name##_kernel<<<1, 32>>>((float *)d, (const uint32_t *)a, (const uint32_t *)b, (const float *)c);               \
   }
-#define MMA_2_1_F(name, ptx)                                                                                       \
-  static __global__ void name##_kernel(float *d, const uint32_t *a, const uint32_t *b, const float *c) {           \
-    int l = threadIdx.x;                                                                                            \
-    float r[4];                                                                                                     \
-    asm volatile(ptx " {%0,%1,%2,%3}, {%4,%5}, {%6}, {%7,%8,%9,%10};"                                               \
-                 : "=f"(r[0]), "=f"(r[1]), "=f"(r[2]), "=f"(r[3])                                                   \
+#define MMA_2_1_F(name, ptx)                                                                                         \
+  static __global__ void name##_kernel(float *d, const uint32_t *a, const uint32_t *b, const float *c) {             \
+    int l = threadIdx.x;                                                                                             \
+    float r[4];                                                                                                      \
+    asm volatile(ptx " {%0,%1,%2,%3}, {%4,%5}, {%6}, {%7,%8,%9,%10};"                                                \
+                 : "=f"(r[0]), "=f"(r[1]), "=f"(r[2]), "=f"(r[3])                                                    \
                  : "r"(a[l]), "r"(a[32 + l]), "r"(b[l]), "f"(c[l]), "f"(c[32 + l]), "f"(c[64 + l]), "f"(c[96 + l])); \
-    for (int k = 0; k < 4; k++)                                                                                     \
-      d[k * 32 + l] = r[k];                                                                                         \
-  }                                                                                                                 \
-  extern "C" void run_##name(void *d, const void *a, const void *b, const void *c) {                               \
-    name##_kernel<<<1, 32>>>((float *)d, (const uint32_t *)a, (const uint32_t *)b, (const float *)c);              \
+    for (int k = 0; k < 4; k++)                                                                                      \
+      d[k * 32 + l] = r[k];                                                                                          \
+  }                                                                                                                  \
+  extern "C" void run_##name(void *d, const void *a, const void *b, const void *c) {                                 \
+    name##_kernel<<<1, 32>>>((float *)d, (const uint32_t *)a, (const uint32_t *)b, (const float *)c);                \
   }
 MMA_4_2_F(mma_f16_k16, "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32")
 MMA_4_2_F(mma_bf16_k16, "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32")
@@ -97,14 +96,14 @@ static __global__ void matrices_kernel(uint16_t *y, uint32_t *registers, const u
     in[k] = x[k];
   __syncthreads();
   uint32_t r[4] = {}, from = address(&in[l * 8 % (64 * N)]), to = address(&out[l * 8 % (64 * N)]);
-#define LOAD(T, n, ...) asm volatile("ldmatrix.sync.aligned.m8n8.x" n T ".shared.b16 " __VA_ARGS__)
+#define LOAD(T, n, ...)  asm volatile("ldmatrix.sync.aligned.m8n8.x" n T ".shared.b16 " __VA_ARGS__)
 #define STORE(T, n, ...) asm volatile("stmatrix.sync.aligned.m8n8.x" n T ".shared.b16 " __VA_ARGS__)
-#define FORMS(T, M, A)                                                                                            \
-  if (N == 1)                                                                                                      \
-    M(T, "1", A##1);                                                                                               \
-  else if (N == 2)                                                                                                 \
-    M(T, "2", A##2);                                                                                               \
-  else                                                                                                             \
+#define FORMS(T, M, A) \
+  if (N == 1)          \
+    M(T, "1", A##1);   \
+  else if (N == 2)     \
+    M(T, "2", A##2);   \
+  else                 \
     M(T, "4", A##4);
 #define LD1 "{%0}, [%1];" : "=r"(r[0]) : "r"(from) : "memory"
 #define LD2 "{%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(from) : "memory"
@@ -128,15 +127,16 @@ static __global__ void matrices_kernel(uint16_t *y, uint32_t *registers, const u
   for (int k = 0; k < N; k++)
     registers[k * 32 + l] = r[k];
 }
-extern "C" void run_matrices(uint16_t *y, uint32_t *registers, const uint16_t *x, int n, int trans_load, int trans_store) {
-#define RUN(N)                                                                                  \
-  if (trans_load && trans_store)                                                                \
-    matrices_kernel<N, true, true><<<1, 32>>>(y, registers, x);                                 \
-  else if (trans_load)                                                                          \
-    matrices_kernel<N, true, false><<<1, 32>>>(y, registers, x);                                \
-  else if (trans_store)                                                                         \
-    matrices_kernel<N, false, true><<<1, 32>>>(y, registers, x);                                \
-  else                                                                                          \
+extern "C" void run_matrices(uint16_t *y, uint32_t *registers, const uint16_t *x, int n, int trans_load,
+                             int trans_store) {
+#define RUN(N)                                                   \
+  if (trans_load && trans_store)                                 \
+    matrices_kernel<N, true, true><<<1, 32>>>(y, registers, x);  \
+  else if (trans_load)                                           \
+    matrices_kernel<N, true, false><<<1, 32>>>(y, registers, x); \
+  else if (trans_store)                                          \
+    matrices_kernel<N, false, true><<<1, 32>>>(y, registers, x); \
+  else                                                           \
     matrices_kernel<N, false, false><<<1, 32>>>(y, registers, x);
   if (n == 1) {
     RUN(1)
@@ -161,7 +161,8 @@ static __global__ void copies_kernel(uint8_t *y, const uint8_t *x, int some) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(address(s)), "l"(x) : "memory");
     asm volatile("cp.async.ca.shared.global.L2::128B [%0], [%1], 8;" ::"r"(address(s + 8)), "l"(x + 8) : "memory");
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address(s + 16)), "l"(x + 16) : "memory");
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address(s + 32)), "l"(x + 32), "r"(some) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address(s + 32)), "l"(x + 32), "r"(some)
+                 : "memory");
     asm volatile("cp.async.ca.shared.global [%0], [%1], 16, 0;" ::"r"(address(s + 48)), "l"(x + 48) : "memory");
     asm volatile("cp.async.wait_all;" ::: "memory");
     for (int k = 0; k < 64; k++)
@@ -219,11 +220,12 @@ static __global__ void __launch_bounds__(128)
       }
       for (int i = 0; i < 2; i++)
         for (int j = 0; j < 4; j++)
-          asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-                       "{%0,%1,%2,%3};"
-                       : "+f"(sum[i][j][0]), "+f"(sum[i][j][1]), "+f"(sum[i][j][2]), "+f"(sum[i][j][3])
-                       : "r"(a[i][0]), "r"(a[i][1]), "r"(a[i][2]), "r"(a[i][3]), "r"(b[j / 2][j % 2 * 2]),
-                         "r"(b[j / 2][j % 2 * 2 + 1]));
+          asm volatile(
+              "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+              "{%0,%1,%2,%3};"
+              : "+f"(sum[i][j][0]), "+f"(sum[i][j][1]), "+f"(sum[i][j][2]), "+f"(sum[i][j][3])
+              : "r"(a[i][0]), "r"(a[i][1]), "r"(a[i][2]), "r"(a[i][3]), "r"(b[j / 2][j % 2 * 2]),
+                "r"(b[j / 2][j % 2 * 2 + 1]));
     }
     __syncthreads();
   }
@@ -237,5 +239,5 @@ static __global__ void __launch_bounds__(128)
 }
 extern "C" void run_gemm(float *C, const void *A, const void *B, int M, int N, int K) {
   gemm_kernel<<<dim3((N + 63) / 64, (M + 63) / 64), 128, 4 * 64 * 40 * 2>>>(C, (const __nv_bfloat16 *)A,
-                                                                           (const __nv_bfloat16 *)B, M, N, K);
+                                                                            (const __nv_bfloat16 *)B, M, N, K);
 }

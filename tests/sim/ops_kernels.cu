@@ -11,20 +11,20 @@ typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
 
-#define CON_u16 "h"
-#define CON_u32 "r"
-#define CON_u64 "l"
-#define CON_float "f"
+#define CON_u16    "h"
+#define CON_u32    "r"
+#define CON_u64    "l"
+#define CON_float  "f"
 #define CON_double "d"
-#define X(name, D, A, B, C, ptx, tolerance, value)                                                             \
-  static __global__ void name##_kernel(D *y, const A *a, const B *b, const C *c) {                             \
-    int i = blockIdx.x * blockDim.x + threadIdx.x;                                                              \
-    D r;                                                                                                         \
-    asm volatile(ptx : "=" CON_##D(r) : CON_##A(a[i]), CON_##B(b[i]), CON_##C(c[i]));                           \
-    y[i] = r;                                                                                                    \
-  }                                                                                                              \
-  extern "C" void run_##name(void *y, const void *a, const void *b, const void *c, int n) {                     \
-    name##_kernel<<<n / 64, 64>>>((D *)y, (const A *)a, (const B *)b, (const C *)c);                            \
+#define X(name, D, A, B, C, ptx, tolerance, value)                                          \
+  static __global__ void name##_kernel(D *y, const A *a, const B *b, const C *c) {          \
+    int i = blockIdx.x * blockDim.x + threadIdx.x;                                          \
+    D r;                                                                                    \
+    asm volatile(ptx : "=" CON_##D(r) : CON_##A(a[i]), CON_##B(b[i]), CON_##C(c[i]));       \
+    y[i] = r;                                                                               \
+  }                                                                                         \
+  extern "C" void run_##name(void *y, const void *a, const void *b, const void *c, int n) { \
+    name##_kernel<<<n / 64, 64>>>((D *)y, (const A *)a, (const B *)b, (const C *)c);        \
   }
 #include "tests/sim/ops_list.h"
 #undef X
@@ -77,14 +77,29 @@ extern "C" void run_local(float *y, const float *x, int k) { local_kernel<<<1, 6
 static __global__ void switch_kernel(int *y, const int *x) {
   int v = x[threadIdx.x], r;
   switch (v) {
-    case 0: r = 5; break;
-    case 1: r = v * 7 + threadIdx.x; break;
-    case 2: r = __popc(threadIdx.x); break;
-    case 3: r = __clz(threadIdx.x); break;
-    case 4: r = __brev(threadIdx.x); break;
-    case 5: r = -v; break;
-    case 6: r = 99 / (v - 3); break;
-    default: r = v % 5;
+    case 0:
+      r = 5;
+      break;
+    case 1:
+      r = v * 7 + threadIdx.x;
+      break;
+    case 2:
+      r = __popc(threadIdx.x);
+      break;
+    case 3:
+      r = __clz(threadIdx.x);
+      break;
+    case 4:
+      r = __brev(threadIdx.x);
+      break;
+    case 5:
+      r = -v;
+      break;
+    case 6:
+      r = 99 / (v - 3);
+      break;
+    default:
+      r = v % 5;
   }
   y[threadIdx.x] = r;
 }

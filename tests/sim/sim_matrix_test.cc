@@ -12,9 +12,7 @@ MMA(mma_f16_k16)
 MMA(mma_bf16_k16)
 MMA(mma_tf32_k8)
 MMA(mma_e4m3_k32)
-MMA(mma_e5m2_k32)
-MMA(mma_s8_k32)
-MMA(mma_f16_k8) MMA(mma_bf16_k8) MMA(mma_tf32_k4) MMA(mma_f16_sum) MMA(mma_f64)
+MMA(mma_e5m2_k32) MMA(mma_s8_k32) MMA(mma_f16_k8) MMA(mma_bf16_k8) MMA(mma_tf32_k4) MMA(mma_f16_sum) MMA(mma_f64)
 
     namespace {
   // Small whole and half numbers are exact in every format: their bits.
