@@ -18,13 +18,13 @@ extern "C" {
 
 #define IG_LIBRARY_FUNCTION(name) __typeof__(name) *name;
 
-#define IG_CUBLASLT_FUNCTIONS(X)                                                                                       \
-  X(cublasLtCreate)                                                                                                    \
-  X(cublasLtGetVersion)                                                                                                \
-  X(cublasLtGetStatusString) X(cublasLtMatmul) X(cublasLtMatmulDescCreate) X(cublasLtMatmulDescDestroy)                \
-      X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate) X(cublasLtMatrixLayoutDestroy)                   \
-          X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy) X(cublasLtMatmulPreferenceSetAttribute) \
-              X(cublasLtMatmulAlgoGetHeuristic)
+// clang-format off
+#define IG_CUBLASLT_FUNCTIONS(X)                                                                                \
+  X(cublasLtCreate) X(cublasLtGetVersion) X(cublasLtGetStatusString) X(cublasLtMatmul)                          \
+  X(cublasLtMatmulDescCreate) X(cublasLtMatmulDescDestroy) X(cublasLtMatmulDescSetAttribute)                    \
+  X(cublasLtMatrixLayoutCreate) X(cublasLtMatrixLayoutDestroy) X(cublasLtMatmulPreferenceCreate)                \
+  X(cublasLtMatmulPreferenceDestroy) X(cublasLtMatmulPreferenceSetAttribute) X(cublasLtMatmulAlgoGetHeuristic)
+// clang-format on
 typedef struct ig_cublaslt {
   IG_CUBLASLT_FUNCTIONS(IG_LIBRARY_FUNCTION)
 } ig_cublaslt;
@@ -32,11 +32,12 @@ typedef struct ig_cublaslt {
 ig_status ig_cublaslt_open(const ig_cublaslt **out, cublasLtHandle_t *handle);
 
 #ifdef IG_HAS_CUDNN
-#define IG_CUDNN_FUNCTIONS(X)                                                                               \
-  X(cudnnCreate)                                                                                            \
-  X(cudnnGetVersion)                                                                                        \
-  X(cudnnGetErrorString) X(cudnnSetStream) X(cudnnBackendCreateDescriptor) X(cudnnBackendDestroyDescriptor) \
-      X(cudnnBackendFinalize) X(cudnnBackendSetAttribute) X(cudnnBackendGetAttribute) X(cudnnBackendExecute)
+// clang-format off
+#define IG_CUDNN_FUNCTIONS(X)                                                                                   \
+  X(cudnnCreate) X(cudnnGetVersion) X(cudnnGetErrorString) X(cudnnSetStream) X(cudnnBackendCreateDescriptor)    \
+  X(cudnnBackendDestroyDescriptor) X(cudnnBackendFinalize) X(cudnnBackendSetAttribute)                          \
+  X(cudnnBackendGetAttribute) X(cudnnBackendExecute)
+// clang-format on
 typedef struct ig_cudnn {
   IG_CUDNN_FUNCTIONS(IG_LIBRARY_FUNCTION)
 } ig_cudnn;
