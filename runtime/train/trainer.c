@@ -80,12 +80,13 @@ static ig_status settle(ig_trainer *t, int leave, bool *bad) {
   bool one;
   *bad = false;
   for (;;) {
+    const bool scaled = t->result.scaler[IG_SCALER_SCALE] != 1;  // in that step; its end may have brought it to 1
     IG_TRY(ig_trainer_take(t, leave, &one));
     if (!one)
       return IG_OK;
     const ig_step_words *r = &t->result;
     const double loss = (double)r->totals[IG_TOTAL_LOSS], weight = (double)r->totals[IG_TOTAL_WEIGHT];
-    const bool skipped = r->gscale[IG_GSCALE_SKIP] >= 1, scaled = r->scaler[IG_SCALER_SCALE] != 1;
+    const bool skipped = r->gscale[IG_GSCALE_SKIP] >= 1;
     t->updates = (int64_t)r->scaler[IG_SCALER_UPDATES];
     if (skipped && weight > 0 && !(scaled && isfinite(loss))) {
       *bad = true;
