@@ -9,12 +9,41 @@
 extern "C" {
 #endif
 
+// What a text model ends in.
+typedef enum ig_text_head {
+  IG_TEXT_SEQUENCE,  // one row of outputs a sequence, from the pooled [CLS]
+  IG_TEXT_TOKEN,     // one row of outputs a token
+  IG_TEXT_PRETRAIN,  // masked tokens; and the pair's order where nsp
+  IG_TEXT_HIDDEN,    // the last hidden state itself
+} ig_text_head;
+
+// Texts as a graph takes them: ig_packed of runtime/data/loader.h. T rows, B sequences, P masked rows.
+typedef struct ig_text_inputs {
+  ig_tensor *ids, *types, *positions;  // i32 [T]
+  ig_tensor *cu_seqlens;               // i32 [B + 1]
+  ig_tensor *first;                    // i32 [B]
+  ig_tensor *row_keys;                 // u64 [T]; training with dropout, else NULL
+  ig_tensor *masked;                   // i32 [P]; IG_TEXT_PRETRAIN, else NULL
+} ig_text_inputs;
+
+// Results; what a head does not have is NULL.
+typedef struct ig_text_outputs {
+  ig_tensor *hidden;  // [T, D] last hidden state, compute dtype
+  ig_tensor *pooled;  // [B, D] tanh of a linear layer on [CLS]
+  ig_tensor *logits;  // fp32 [B, classes], or [T, classes] of IG_TEXT_TOKEN
+  ig_tensor *nsp;     // fp32 [B, 2]
+  // Masked rows after the transform [P, D], the decoder [V, D] and its bias [V]: logits are never whole (linear_xent).
+  ig_tensor *masked_hidden, *decoder, *decoder_bias;
+} ig_text_outputs;
+
 typedef struct ig_model_config {
   size_t size;              // sizeof(ig_model_config)
   int classes;              // outputs of the head (classes, or regression targets)
   bool zero_init_residual;  // the last BatchNorm weight of each block starts at 0 (He et al. 2019, "bag of tricks")
   float dropout;            // training: probability that a feature does not reach the classifier
   ig_tensor *step_state;    // training with dropout: input u64 [IG_N_STEP_STATE] of the graph, else NULL
+  ig_text_head text_head;
+  bool nsp;  // IG_TEXT_PRETRAIN: two sentences, is the second the next
 } ig_model_config;
 
 // How a foreign file stores a tensor.
@@ -37,6 +66,10 @@ typedef struct ig_model {
   // in fp32 (fp64 in tests); NULL when the graph has failed (ig_graph_status).
   ig_tensor *(*build)(const struct ig_model *m, ig_graph *g, const ig_model_config *c, ig_tensor *x,
                       ig_tensor *sample_weight);
+  // Of models that read text, in place of build. spec: the family's own (sizes).
+  ig_text_outputs (*build_text)(const struct ig_model *m, ig_graph *g, const ig_model_config *c,
+                                const ig_text_inputs *in);
+  const void *spec;
   // Name of `param` in naming convention `convention` (0 = public), written to `name`; false when there is no such
   // convention or no such name in it. NULL where only the public names exist.
   bool (*foreign_name)(const struct ig_model *m, int convention, const char *param, char name[256],

@@ -4,7 +4,7 @@
 set -euo pipefail
 source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 root=$(realpath -m "${1:?usage: tests/debian13.sh FOLDER}")
-[[ -e $root/etc/debian_version ]] || debootstrap --variant=minbase --include=ca-certificates trixie "$root"
+[[ -e $root/etc/debian_version ]] || debootstrap --variant=minbase --include=ca-certificates,git trixie "$root"
 mounts=(proc dev sys)
 undo() {
   for m in "${mounts[@]}" root/shared; do umount -R "$root/$m" 2> /dev/null || true; done

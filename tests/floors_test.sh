@@ -23,19 +23,20 @@ check() {
 base='runtime/base/'
 graph="$base|runtime/device/|runtime/graph/|runtime/comm/comm\.h"
 check runtime/base "$base"
+check runtime/tokenizer "$base|runtime/tokenizer/"
 check runtime/device "$graph"
 check runtime/graph "$graph"
 check kernels "$graph|kernels/"
-check runtime/data "$graph|runtime/data/"
+check runtime/data "$graph|runtime/tokenizer/|runtime/data/"
 check runtime/comm "$graph|runtime/comm/"
 check runtime/ckpt "$graph|runtime/ckpt/"
 check models "$graph|kernels/|models/"
-check runtime/train "$graph|kernels/|runtime/data/|runtime/comm/|runtime/ckpt/|models/|runtime/train/"
-check bindings/c "$graph|kernels/|runtime/data/|runtime/comm/|runtime/ckpt/|models/|runtime/train/|bindings/c/"
+check runtime/train "$graph|runtime/tokenizer/|kernels/|runtime/data/|runtime/comm/|runtime/ckpt/|models/|runtime/train/"
+check bindings/c "$graph|runtime/tokenizer/|kernels/|runtime/data/|runtime/comm/|runtime/ckpt/|models/|runtime/train/|bindings/c/"
 check bindings/cli 'bindings/c/ingot\.h|ingot\.h|ingot_status\.h|bindings/cli/|runtime/base/ingot_status\.h'
 
 # Headers named without a folder lie in the including folder, except the public ones.
-for folder in runtime/base runtime/device runtime/graph runtime/data runtime/ckpt runtime/comm runtime/train models \
+for folder in runtime/base runtime/tokenizer runtime/device runtime/graph runtime/data runtime/ckpt runtime/comm runtime/train models \
   bindings/c bindings/cli; do
   [ -d "$folder" ] || continue
   for header in $(grep -rhoE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"[^/"]*"' "$folder" | sed 's/.*"\(.*\)"/\1/' |

@@ -68,7 +68,7 @@ void run(const std::string &path, golden::Report &r) {
   model.foreign_name = foreign_name;
   run_graph::Graph g(IG_F32, IG_MODE_EVAL);
   ig_tensor *in = ig_graph_input(g.g, "x", IG_F32, IG_SHAPE4(dims.at(0), dims.at(1), dims.at(2), 3));
-  const ig_model_config config = {sizeof config, classes, false, 0, nullptr};
+  const ig_model_config config = {sizeof config, classes, false, 0, nullptr, IG_TEXT_SEQUENCE, false};
   ig_tensor *logits = build(&model, g.g, &config, in, nullptr);
   ig_tensor *probabilities = ig_softmax(g.g, "softmax", logits);
   must(ig_graph_status(g.g));

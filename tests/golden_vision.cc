@@ -49,7 +49,7 @@ class Run {
       const ig_optimizer_options *optimizer = nullptr)
       : g(IG_F32, mode) {
     x = ig_graph_input(g.g, "x", IG_F32, IG_SHAPE4(s.n, s.h, s.w, 3));
-    ig_model_config c = {sizeof c, net.classes, false, 0, nullptr};
+    ig_model_config c = {sizeof c, net.classes, false, 0, nullptr, IG_TEXT_SEQUENCE, false};
     logits =
         net.model ? net.model->build(net.model, g.g, &c, x, nullptr) : ig_resnet_build(g.g, &net.spec, &c, x, nullptr);
     must(ig_graph_status(g.g));

@@ -58,7 +58,7 @@ struct Resnet {
     for (int i = 0; i < batch; i++)
       classes.push_back(i % 5);
     labels = graph.input("labels", IG_I32, IG_SHAPE1(batch), classes);
-    ig_model_config config = {sizeof config, 5, false, 0, nullptr};
+    ig_model_config config = {sizeof config, 5, false, 0, nullptr, IG_TEXT_SEQUENCE, false};
     ig_tensor *logits = ig_resnet_build(g, &spec, &config, x, nullptr);
     loss = ig_softmax_xent(g, "loss", logits, labels, nullptr, nullptr, nullptr, nullptr, nullptr);
     must(ig_graph_status(g));
@@ -117,7 +117,7 @@ TEST(Graph, FirstErrorSticksAndNamesTheLayer) {
 
 TEST(Graph, ModelErrorsNameTheLayer) {
   Graph net;
-  ig_model_config config = {sizeof config, 5, false, 0, nullptr};
+  ig_model_config config = {sizeof config, 5, false, 0, nullptr, IG_TEXT_SEQUENCE, false};
   const ig_model *m = nullptr;
   must(ig_model_find("resnet18", &m));
   EXPECT_EQ(m->build(m, net.g, &config, ig_graph_input(net.g, "x", IG_F32, IG_SHAPE3(2, 32, 3)), nullptr), nullptr);
@@ -232,7 +232,7 @@ TEST(Differentiate, PrunesWhatNobodyNeeds) {
       net.params.is_frozen = [](void *, const char *name) { return strncmp(name, "fc.", 3) != 0; };
     const ig_model *m = nullptr;
     must(ig_model_find("resnet18", &m));
-    ig_model_config config = {sizeof config, 5, false, 0, nullptr};
+    ig_model_config config = {sizeof config, 5, false, 0, nullptr, IG_TEXT_SEQUENCE, false};
     ig_tensor *x = ig_graph_input(net.g, "x", IG_F32, IG_SHAPE4(2, 32, 32, 3));
     ig_tensor *logits = m->build(m, net.g, &config, x, nullptr);
     ig_tensor *loss = ig_sum(net.g, "loss", logits, 0);
@@ -567,7 +567,7 @@ TEST(Static, PartsRunAtRefreshAndAreKept) {
 TEST(Static, WeightReordersLeaveTheRun) {
   Graph net(IG_F32, IG_MODE_EVAL);
   ig_tensor *x = net.input("x", IG_F32, IG_SHAPE4(2, 33, 33, 3), numbers(2 * 33 * 33 * 3));
-  ig_model_config config = {sizeof config, 5, false, 0, nullptr};
+  ig_model_config config = {sizeof config, 5, false, 0, nullptr, IG_TEXT_SEQUENCE, false};
   ig_tensor *logits = ig_resnet_build(net.g, &small_resnet, &config, x, nullptr);
   net.output(logits, "logits");
   must(ig_params_layout(&net.params));

@@ -53,7 +53,7 @@ class Net {
  public:
   Net(const char *name, int classes, int64_t batch, int64_t side) : model(model_of(name)), g(IG_F32, IG_MODE_EVAL) {
     x = ig_graph_input(g.g, "x", IG_F32, IG_SHAPE4(batch, side, side, 3));
-    ig_model_config c = {sizeof c, classes, false, 0, nullptr};
+    ig_model_config c = {sizeof c, classes, false, 0, nullptr, IG_TEXT_SEQUENCE, false};
     logits = model->build(model, g.g, &c, x, nullptr);
     must(ig_graph_status(g.g));
     must(ig_params_layout(&g.params));

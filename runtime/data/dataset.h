@@ -1,5 +1,6 @@
-// A data set of labelled pictures: what is there, which part each sample belongs to, and its fingerprint. Rule: opening
-// lists and checks names, labels and parts, and never writes beside the user's files; pixels are the loader's business.
+// A data set of labelled pictures or texts: what is there, which part each sample belongs to, and its fingerprint.
+// Rule: opening lists and checks names, labels and parts, and never writes beside the user's files; pixels and token
+// ids are made later.
 #ifndef IG_DATA_DATASET_H
 #define IG_DATA_DATASET_H
 
@@ -8,6 +9,7 @@
 #include <stdint.h>
 
 #include "runtime/base/status.h"
+#include "runtime/tokenizer/tokenizer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -16,9 +18,17 @@ extern "C" {
 typedef enum ig_part { IG_PART_TRAIN, IG_PART_VAL, IG_PART_TEST, IG_N_PARTS, IG_PART_ALL = IG_N_PARTS } ig_part;
 const char *ig_part_name(ig_part part);  // "train", "val", "test", "all"
 
-// What is learned of a sample: its class, numbers, or which of several labels hold.
-typedef enum ig_task { IG_TASK_AUTO, IG_TASK_CLASSIFY, IG_TASK_REGRESS, IG_TASK_MULTILABEL } ig_task;
-const char *ig_task_name(ig_task task);       // "auto", "classify", "regress", "multilabel"
+// What is learned of a sample: its class, numbers, or which of several labels hold; of texts also the class of each
+// word, or masked words themselves.
+typedef enum ig_task {
+  IG_TASK_AUTO,
+  IG_TASK_CLASSIFY,
+  IG_TASK_REGRESS,
+  IG_TASK_MULTILABEL,
+  IG_TASK_TAG,
+  IG_TASK_MLM,
+} ig_task;
+const char *ig_task_name(ig_task task);       // "auto", "classify", "regress", "multilabel", "tag", "mlm"
 ig_task ig_task_from_text(const char *text);  // IG_TASK_AUTO for other words
 
 typedef struct ig_sample {
@@ -30,7 +40,34 @@ typedef struct ig_sample {
   const char *group;  // part or lot; NULL without
 } ig_sample;
 
-typedef enum ig_dataset_kind { IG_DATASET_FOLDER, IG_DATASET_CIFAR10, IG_DATASET_CIFAR100 } ig_dataset_kind;
+// Raw text of a sample, as it stands in the file (UTF-8 or not); owned by the data set.
+typedef struct ig_text_sample {
+  const char *first, *second;  // second: of a pair; NULL without
+  size_t n_first, n_second;    // bytes
+  const char *const *words;    // tag: n_words texts in place of first; NULL otherwise
+  const int32_t *word_labels;  // [n_words], -1 = not known
+  size_t n_words;
+} ig_text_sample;
+
+// Token ids of all samples, one after the other, special tokens included. Made once by ig_dataset_tokenize.
+typedef struct ig_token_table {
+  uint64_t *start;     // [n + 1]
+  int32_t *ids;        // [start[n]]
+  uint32_t *second;    // [n] tokens before the second text: types are 1 from there on; the sample's length without one
+  int32_t *labels;     // [start[n]] tag: the word's label at its first token, else -100; NULL otherwise
+  int max_length;      // that they were cut to
+  int longest;         // tokens of the longest sample
+  size_t n_truncated;  // samples
+  uint64_t n_tokens, n_unknown, n_invalid;  // special tokens are not counted
+} ig_token_table;
+
+typedef enum ig_dataset_kind {
+  IG_DATASET_FOLDER,
+  IG_DATASET_CIFAR10,
+  IG_DATASET_CIFAR100,
+  IG_DATASET_TEXT,    // labelled texts: samples, texts and, after ig_dataset_tokenize, tokens
+  IG_DATASET_CORPUS,  // raw text for pre-training: corpus; samples is NULL
+} ig_dataset_kind;
 
 typedef struct ig_dataset_options {
   size_t size;                 // sizeof(ig_dataset_options)
@@ -43,6 +80,9 @@ typedef struct ig_dataset_options {
   uint64_t seed;               // of a stratified split
   const char *const *classes;  // names that labels must be numbered by (the weights' own), or NULL = from the data
   int n_classes;
+  bool text;                // the model reads text: forms of dataset_text.c in place of pictures
+  const char *text_column;  // text_column=, text2_column=; NULL = by name (formats.md, cli.md)
+  const char *text2_column;
   bool needs_labels;     // train, eval: a class folder or column is expected; predict: not
   bool allow_one_class;  // evaluation: one class or an empty class folder is fine; training: an error
   bool strict;           // a file that cannot be read at the opening scan is an error, not skipped
@@ -69,6 +109,9 @@ typedef struct ig_dataset {
   char fingerprint[65];              // SHA-256 over names, sizes, labels and parts (not pixels)
   bool val_was_given;                // false: the validation part was held out of the training data here
   int typical_w, typical_h;          // median picture size of a fixed spread of at most 64 samples
+  ig_text_sample *texts;             // [n] of IG_DATASET_TEXT, else NULL
+  ig_token_table *tokens;            // of IG_DATASET_TEXT after ig_dataset_tokenize
+  struct ig_corpus *corpus;          // of IG_DATASET_CORPUS (corpus.h)
   size_t n_skipped;                  // files that the opening scan could not read; each was named by a warning
   struct ig_dataset_memory *memory;  // owns all texts
 } ig_dataset;
@@ -83,6 +126,8 @@ typedef struct ig_dataset {
 // IG_ERR_FORMAT (a split file's row and column). The message names path, field, found, expected and what to do.
 ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out);
 void ig_dataset_close(ig_dataset *d);
+// Token ids of all texts, cut to max_length tokens; on `threads` threads, the result does not depend on their number.
+ig_status ig_dataset_tokenize(ig_dataset *d, const ig_tokenizer *tokenizer, int max_length, int threads);
 // Samples of each class in a part (multilabel: of each label; regress: 0): counts has n_classes entries.
 void ig_dataset_class_counts(const ig_dataset *d, ig_part part, int64_t *counts);
 

@@ -41,20 +41,37 @@ typedef struct ig_loader_options {
   void *warn_user;
 } ig_loader_options;
 
+// Texts of a batch, packed: token after token, sequence after sequence, nothing padded. Rows past the last token have
+// id, type and position 0 and belong to no sequence.
+typedef struct ig_packed {
+  int64_t capacity;                  // rows: a rung of the ladder (text_batch.h), the least one that holds the batch
+  int64_t n_tokens;                  // rows that are real
+  int32_t *ids, *types, *positions;  // [capacity]
+  uint64_t *row_keys;                // [capacity] what dropout draws by: place in the training order << 16 | position
+  int32_t *cu_seqlens;  // [batch + 1] first row of each sequence, then n_tokens; sequences without a sample are empty
+  int32_t *first;       // [batch] row of the sequence's first token ([CLS]); -1 without a sample
+  int32_t *labels;      // [capacity] tag: class of each row, -100 = does not count; NULL otherwise
+  // mlm: rows that are predicted. Of the last rows of these arrays that are not used, masked is -1 and the weight 0.
+  int64_t n_masked, masked_capacity;
+  int32_t *masked, *masked_labels;  // [masked_capacity]; NULL otherwise
+  float *masked_weights;            // [masked_capacity] 1 or 0
+} ig_packed;
+
 // A batch; owned by the loader, valid until the next call of ig_loader_next.
 typedef struct ig_batch {
-  int n;                   // rows that are real; the rest has weight 0 (evaluation's last batch)
-  uint8_t *pictures;       // [batch, image_size, image_size, 3] RGB
-  int32_t *labels;         // [batch]; 0 where weight is 0
-  int32_t *second_labels;  // [batch] mixup, cutmix: the partner's label (else the own)
-  float *targets;          // [batch, n_classes] of regress and multilabel, mixed already; NULL for classify
-  float *lam;              // [batch] weight of the own label (1 without a partner)
-  float *weights;          // [batch] 1, or 0 for padding and unreadable samples
-  float *aug;              // [batch, IG_AUG_FIELDS]
-  int32_t *partner;        // [batch] row of the partner (own row without)
-  uint64_t *samples;       // [batch] sample numbers
-  int64_t epoch;           // of its first sample
-  int64_t position;        // samples of the training order before this batch, counted from epoch 0
+  int n;                    // rows that are real; the rest has weight 0 (evaluation's last batch)
+  uint8_t *pictures;        // [batch, image_size, image_size, 3] RGB; NULL for texts, aug and partner likewise
+  const ig_packed *packed;  // texts; NULL for pictures
+  int32_t *labels;          // [batch]; 0 where weight is 0
+  int32_t *second_labels;   // [batch] mixup, cutmix: the partner's label (else the own)
+  float *targets;           // [batch, n_classes] of regress and multilabel, mixed already; NULL for classify
+  float *lam;               // [batch] weight of the own label (1 without a partner)
+  float *weights;           // [batch] 1, or 0 for padding and unreadable samples
+  float *aug;               // [batch, IG_AUG_FIELDS]
+  int32_t *partner;         // [batch] row of the partner (own row without)
+  uint64_t *samples;        // [batch] sample numbers
+  int64_t epoch;            // of its first sample
+  int64_t position;         // samples of the training order before this batch, counted from epoch 0
 } ig_batch;
 
 typedef struct ig_loader ig_loader;

@@ -22,6 +22,20 @@ struct ig_tuner {
 
 static ig_status out_of_memory(void) { return ig_fail(IG_ERR_MEMORY, "tuner: out of memory"); }
 
+// What the cache file holds; an empty object where that is nothing of use. NULL: no memory.
+static json_t *read_choices(const char *path) {
+  json_t *choices = NULL;
+  uint8_t *text = NULL;
+  size_t n = 0;
+  if (path && ig_path_exists(path) && ig_file_read(path, CACHE_BYTES, &text, &n) == IG_OK)
+    choices = json_loadb((const char *)text, n, JSON_REJECT_DUPLICATES, NULL);
+  ig_free(text);
+  if (json_is_object(choices))
+    return choices;
+  json_decref(choices);
+  return json_object();
+}
+
 ig_status ig_tuner_create(const char *path, ig_tuner **out) {
   *out = NULL;
   ig_tuner *t;
@@ -30,15 +44,7 @@ ig_status ig_tuner_create(const char *path, ig_tuner **out) {
     ig_free(t);
     return out_of_memory();
   }
-  uint8_t *text = NULL;
-  size_t n = 0;
-  if (path && ig_path_exists(path) && ig_file_read(path, CACHE_BYTES, &text, &n) == IG_OK)
-    t->choices = json_loadb((const char *)text, n, JSON_REJECT_DUPLICATES, NULL);
-  ig_free(text);
-  if (!json_is_object(t->choices)) {
-    json_decref(t->choices);
-    t->choices = json_object();
-  }
+  t->choices = read_choices(path);
   if (!t->choices) {
     ig_tuner_destroy(t);
     return out_of_memory();
@@ -77,6 +83,11 @@ ig_status ig_tuner_import(ig_tuner *t, const char *json) {
 ig_status ig_tuner_save(ig_tuner *t) {
   if (!t->path || !t->changed)
     return IG_OK;
+  json_t *others = read_choices(t->path);  // what another process has stored meanwhile stays
+  const int failed = !others || json_object_update_missing(t->choices, others);
+  json_decref(others);
+  if (failed)
+    return out_of_memory();
   char *text;
   IG_TRY(ig_tuner_export(t, &text));
   ig_status status = ig_make_parent(t->path);

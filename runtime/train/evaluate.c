@@ -45,6 +45,8 @@ ig_status ig_evaluator_create(ig_session *s, int batch, int image_size, const fl
                          .force = s->options.force,
                          .stable_spaces = 1u << IG_SPACE_TRAINABLE | 1u << IG_SPACE_FROZEN | 1u << IG_SPACE_STATE},
       &e->plan));
+  // So that the same weights and pictures give the same bits again. Where it cannot be stored that is all that is lost.
+  (void)ig_tuner_save(s->tuner);
   IG_GOTO(ig_mirror_create(s->device, pictures_bytes(e), true, "evaluation pictures", &e->pictures_mirror));
   IG_GOTO(ig_mirror_create(s->device, (size_t)batch * (size_t)e->classes * sizeof(float), true, "logits",
                            &e->logits_mirror));
