@@ -16,6 +16,10 @@ enum { IG_STEP_SEED, IG_STEP_STEP, IG_STEP_FIRST_SAMPLE, IG_STEP_EPOCH, IG_N_STE
 // y = x / (1 - p) with probability 1 - p, else 0, for each element; 0 <= p <= 1. The first dimension counts samples.
 // In EVAL mode, and for p = 0, x itself.
 ig_tensor *ig_dropout(ig_graph *g, const char *name, ig_tensor *x, float p, ig_tensor *step_state);
+// The same for rows whose place in the batch says nothing: row t of x [T,..] is drawn as sample row_keys[t], u64 [T].
+// NULL: as ig_dropout.
+ig_tensor *ig_dropout_rows(ig_graph *g, const char *name, ig_tensor *x, float p, ig_tensor *step_state,
+                           ig_tensor *row_keys);
 
 // Four draws: elements 4*quad .. 4*quad+3 of a sample, in row-major order. An element stays where its draw is at least
 // ig_dropout_threshold(p).
