@@ -88,7 +88,7 @@ static ig_kernel_input operand(const ig_tensor *t) {
 }
 
 ig_status ig_kernel_cases_of_step(ig_kernel_cases *c, const ig_stepper *s) {
-  const ig_graph *g = s->train ? s->trainer.step_graph : s->evaluator->graph;
+  const ig_graph *g = s->train ? s->trainer.rungs[0].graph : s->evaluator->rungs[0].graph;
   size_t first = c->n;
   for (size_t i = 0; i < g->n_nodes; i++) {
     const ig_node *n = g->nodes[i];

@@ -162,7 +162,7 @@ ig_status ig_stepper_run(ig_stepper *s, double *loss) {
 }
 
 int ig_stepper_plans(const ig_stepper *s, ig_plan *plans[2]) {
-  plans[0] = s->train ? s->trainer.step_plan : s->evaluator->plan;
+  plans[0] = s->train ? s->trainer.rungs[0].plan : s->evaluator->rungs[0].plan;
   plans[1] = s->train ? s->trainer.update_plan : NULL;
   return s->train ? 2 : 1;
 }

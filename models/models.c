@@ -14,7 +14,7 @@
   X(resnext50_32x4d)  \
   X(resnet20)         \
   X(resnet32)         \
-  X(resnet44) X(resnet56) X(resnet110) X(resnet8_mlperf) X(resnet50_keras) X(resnet101_keras) X(resnet152_keras)
+  X(resnet44) X(resnet56) X(resnet110) X(resnet8_mlperf) X(resnet50_keras) X(resnet101_keras) X(resnet152_keras) X(bert_tiny) X(bert_mini) X(bert_small) X(bert_base) X(bert_large)
 
 #define DECLARE(id) extern const ig_model ig_model_##id;
 EACH_MODEL(DECLARE)

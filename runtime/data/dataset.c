@@ -33,15 +33,19 @@ const char *ig_part_name(ig_part part) {
   return (unsigned)part <= IG_PART_ALL ? names[part] : "unknown";
 }
 
-static const char *const task_names[] = {"auto", "classify", "regress", "multilabel"};
+static const char *const task_names[] = {"auto", "classify", "regress", "multilabel", "tag", "mlm"};
 
-const char *ig_task_name(ig_task task) { return (unsigned)task <= IG_TASK_MULTILABEL ? task_names[task] : "unknown"; }
+const char *ig_task_name(ig_task task) { return (unsigned)task <= IG_TASK_MLM ? task_names[task] : "unknown"; }
 
 ig_task ig_task_from_text(const char *text) {
-  for (int i = IG_TASK_CLASSIFY; i <= IG_TASK_MULTILABEL; i++)
+  for (int i = IG_TASK_CLASSIFY; i <= IG_TASK_MLM; i++)
     if (!strcmp(text, task_names[i]))
       return (ig_task)i;
   return IG_TASK_AUTO;
+}
+
+const char *ig_dataset_noun(const ig_dataset *d) {
+  return d->kind == IG_DATASET_TEXT ? "texts" : d->kind == IG_DATASET_CORPUS ? "text windows" : "pictures";
 }
 
 int ig_part_from_text(const char *text) {

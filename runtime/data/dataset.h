@@ -40,6 +40,9 @@ typedef struct ig_sample {
   const char *group;  // part or lot; NULL without
 } ig_sample;
 
+static inline bool ig_task_has_classes(ig_task task) { return task == IG_TASK_CLASSIFY || task == IG_TASK_TAG; }
+enum { IG_NO_LABEL = -100 };  // label of a row that does not count (tag), as Hugging Face has it
+
 // Raw text of a sample, as it stands in the file (UTF-8 or not); owned by the data set.
 typedef struct ig_text_sample {
   const char *first, *second;  // second: of a pair; NULL without
@@ -111,6 +114,7 @@ typedef struct ig_dataset {
   int typical_w, typical_h;          // median picture size of a fixed spread of at most 64 samples
   ig_text_sample *texts;             // [n] of IG_DATASET_TEXT, else NULL
   ig_token_table *tokens;            // of IG_DATASET_TEXT after ig_dataset_tokenize
+  int max_masked;                    // of IG_DATASET_CORPUS: masked words of a sample at most
   struct ig_corpus *corpus;          // of IG_DATASET_CORPUS (corpus.h)
   size_t n_skipped;                  // files that the opening scan could not read; each was named by a warning
   struct ig_dataset_memory *memory;  // owns all texts
@@ -126,6 +130,8 @@ typedef struct ig_dataset {
 // IG_ERR_FORMAT (a split file's row and column). The message names path, field, found, expected and what to do.
 ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out);
 void ig_dataset_close(ig_dataset *d);
+// "pictures", "texts": what its samples are called in lines for people.
+const char *ig_dataset_noun(const ig_dataset *d);
 // Token ids of all texts, cut to max_length tokens; on `threads` threads, the result does not depend on their number.
 ig_status ig_dataset_tokenize(ig_dataset *d, const ig_tokenizer *tokenizer, int max_length, int threads);
 // Samples of each class in a part (multilabel: of each label; regress: 0): counts has n_classes entries.

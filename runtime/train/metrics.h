@@ -111,6 +111,7 @@ typedef struct ig_scores {
   float *logits;     // [n, k]
   int32_t *labels;   // [n]
   uint64_t *sample;  // [n] number of the sample in its data set
+  double masked_loss, masked_weight;  // pre-training: sums over the masked words
   size_t logits_capacity, labels_capacity, sample_capacity;
 } ig_scores;
 

@@ -12,6 +12,8 @@
 static const struct {
   const char *losses[4], *monitors[6];
 } known[] = {
+    [IG_TASK_TAG] = {{"ce", "focal"}, {"f1", "accuracy", "loss"}},
+    [IG_TASK_MLM] = {{"ce"}, {"loss"}},
     [IG_TASK_CLASSIFY] = {{"ce", "focal"}, {"accuracy", "loss", "f1", "roc_auc", "average_precision"}},
     [IG_TASK_REGRESS] = {{"mse", "l1", "huber"}, {"rmse", "mae", "r2", "loss"}},
     [IG_TASK_MULTILABEL] = {{"bce", "focal"}, {"average_precision", "accuracy", "loss", "f1", "roc_auc"}},
@@ -102,10 +104,22 @@ static ig_status measure_labels(const ig_head *head, const ig_scores *s, const i
   return status;
 }
 
+// The pairs' scores are two classes.
+static ig_status measure_masked(const ig_scores *s, ig_outcome *o) {
+  o->masked_loss = o->loss = s->masked_weight > 0 ? s->masked_loss / s->masked_weight : NAN;
+  if (s->n) {
+    IG_TRY(ig_metrics_classify(s->logits, s->labels, NULL, s->n, 2, &o->classes));
+    o->loss += o->classes.nll;
+  }
+  return isfinite(o->loss) ? IG_OK : ig_fail(IG_ERR_NUMERIC, "the loss of the masked words is not finite");
+}
+
 ig_status ig_outcome_measure(const ig_head *head, ig_scores *s, const ig_dataset *data, ig_outcome *o) {
   ig_status status = IG_OK;
   *o = (ig_outcome){0};
-  if (head->task == IG_TASK_CLASSIFY) {
+  if (head->task == IG_TASK_MLM)
+    return measure_masked(s, o);
+  if (ig_task_has_classes(head->task)) {
     IG_TRY(ig_metrics_classify(s->logits, s->labels, NULL, s->n, head->n, &o->classes));
     o->loss = o->classes.nll;
     return IG_OK;
@@ -128,7 +142,7 @@ void ig_outcome_fini(ig_outcome *o) {
 }
 
 double ig_outcome_score(const ig_head *head, const ig_outcome *o, const char *monitor) {
-  const bool classes = head->task == IG_TASK_CLASSIFY;
+  const bool classes = ig_task_has_classes(head->task);
   const struct {
     const char *name;
     double score;
@@ -150,8 +164,23 @@ double ig_outcome_score(const ig_head *head, const ig_outcome *o, const char *mo
 
 static json_t *real(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
+// loss, masked_loss, perplexity; pair_accuracy with pairs.
+static json_t *masked_json(const ig_outcome *o) {
+  json_t *j = json_pack("{s:o,s:o,s:o}", "loss", real(o->loss), "masked_loss", real(o->masked_loss), "perplexity",
+                        real(exp(o->masked_loss)));
+  if (o->classes.n && json_object_set_new(j, "pair_accuracy", real(o->classes.accuracy))) {
+    json_decref(j);
+    return NULL;
+  }
+  return j;
+}
+
 ig_status ig_outcome_json(const ig_head *head, const ig_outcome *o, json_t **out) {
-  if (head->task == IG_TASK_CLASSIFY)
+  if (head->task == IG_TASK_MLM) {
+    *out = masked_json(o);
+    return *out ? IG_OK : ig_fail(IG_ERR_MEMORY, "no memory for the JSON of the metrics");
+  }
+  if (ig_task_has_classes(head->task))
     return ig_metrics_json(&o->classes, head->names, NAN, out);
   if (head->task == IG_TASK_MULTILABEL)
     return ig_multilabel_json(&o->labels, head->names, o->loss, out);
@@ -168,6 +197,8 @@ ig_status ig_outcome_json(const ig_head *head, const ig_outcome *o, json_t **out
 }
 
 json_t *ig_outcome_log(const ig_head *head, const ig_outcome *o) {
+  if (head->task == IG_TASK_MLM)
+    return masked_json(o);
   if (head->task == IG_TASK_REGRESS)
     return json_pack("{s:o,s:o,s:o,s:o,s:o}", "loss", real(o->loss), "mse", real(o->all.mse), "rmse", real(o->all.rmse),
                      "mae", real(o->all.mae), "r2", real(o->all.r2));
@@ -189,6 +220,10 @@ const char *ig_outcome_text(const ig_head *head, const ig_outcome *o, char out[1
   else if (head->task == IG_TASK_MULTILABEL)
     snprintf(out, 128, "all labels right %.2f %%  f1 %.3f  average precision %.3f", 100 * o->labels.accuracy,
              o->labels.macro.f1, o->labels.average_precision);
+  else if (head->task == IG_TASK_MLM && o->classes.n)
+    snprintf(out, 128, "perplexity %.2f  pairs right %.2f %%", exp(o->masked_loss), 100 * o->classes.accuracy);
+  else if (head->task == IG_TASK_MLM)
+    snprintf(out, 128, "perplexity %.2f", exp(o->masked_loss));
   else
     snprintf(out, 128, "accuracy %.2f %%  f1 %.3f", 100 * o->classes.accuracy, o->classes.macro.f1);
   return out;

@@ -26,7 +26,9 @@ const char *ig_task_monitor(ig_task task);
 ig_status ig_task_check(ig_task task, const char *loss, const char *monitor);
 
 typedef struct ig_outcome {
-  double loss;  // classify: cross-entropy; regress: the loss of the head, in its units; multilabel: bce or focal
+  double loss;  // classify, tag: cross-entropy; regress: the loss of the head, in its units; multilabel: bce or focal;
+                // mlm: of the masked words, and of the pairs where there are
+  double masked_loss;  // mlm: of the masked words alone; its exponential is the perplexity
   ig_metrics classes;
   ig_multilabel labels;
   ig_regression all;       // regress: means over the numbers (rmse: root of the mean mse)

@@ -90,6 +90,17 @@ static ig_status choose_precision(ig_session *s) {
   return IG_OK;
 }
 
+ig_text_inputs ig_session_text_inputs(ig_graph *g, int64_t rows, int64_t sequences, int64_t masked) {
+  return (ig_text_inputs){
+      .ids = ig_graph_input(g, "ids", IG_I32, IG_SHAPE1(rows)),
+      .types = ig_graph_input(g, "types", IG_I32, IG_SHAPE1(rows)),
+      .positions = ig_graph_input(g, "positions", IG_I32, IG_SHAPE1(rows)),
+      .cu_seqlens = ig_graph_input(g, "cu_seqlens", IG_I32, IG_SHAPE1(sequences + 1)),
+      .first = ig_graph_input(g, "first", IG_I32, IG_SHAPE1(sequences)),
+      .masked = masked > 0 ? ig_graph_input(g, "masked", IG_I32, IG_SHAPE1(masked)) : NULL,
+  };
+}
+
 // Parameters are named by building the evaluation graph once, at a small size.
 static ig_status make_params(ig_session *s) {
   ig_graph *g = NULL;
@@ -103,9 +114,15 @@ static ig_status make_params(ig_session *s) {
                                               .mode = IG_MODE_EVAL,
                                               .compute_dtype = IG_F32},
                           &g));
-  int side = s->options.model->default_size < 64 ? s->options.model->default_size : 64;
-  ig_tensor *x = ig_graph_input(g, "pictures", IG_F32, IG_SHAPE4(1, side, side, 3));
-  s->options.model->build(s->options.model, g, &s->config, x, NULL);
+  const ig_model *m = s->options.model;
+  if (m->build_text) {
+    const ig_text_inputs in = ig_session_text_inputs(g, 2, 1, s->config.text_head == IG_TEXT_PRETRAIN);
+    (void)m->build_text(m, g, &s->config, &in);
+  } else {
+    int side = m->default_size < 64 ? m->default_size : 64;
+    ig_tensor *x = ig_graph_input(g, "pictures", IG_F32, IG_SHAPE4(1, side, side, 3));
+    m->build(m, g, &s->config, x, NULL);
+  }
   IG_GOTO(ig_graph_status(g));
   for (size_t i = 0; i < s->options.n_freeze; i++) {
     bool any = false;
@@ -145,7 +162,9 @@ ig_status ig_session_create(const ig_session_options *options, ig_session **out)
   s->config = (ig_model_config){.size = sizeof(ig_model_config),
                                 .classes = options->classes,
                                 .zero_init_residual = options->zero_init_residual,
-                                .dropout = (float)options->dropout};
+                                .dropout = (float)options->dropout,
+                                .text_head = options->text_head,
+                                .nsp = options->nsp};
   IG_GOTO(make_device(s));
   IG_GOTO(choose_precision(s));
   if (options->cache_dir)

@@ -4,6 +4,7 @@
 #define IG_TRAIN_SESSION_H
 
 #include "models/model.h"
+#include "runtime/data/loader.h"
 #include "runtime/device/mirror.h"
 #include "runtime/graph/plan.h"
 #include "runtime/train/weights.h"
@@ -24,8 +25,10 @@ typedef struct ig_session_options {
   const char *cache_dir;  // tuned implementations; NULL = not stored
   const ig_model *model;
   int classes;  // outputs of the head
+  ig_text_head text_head;  // of models that read text
+  bool nsp;                // IG_TEXT_PRETRAIN: with pairs
   bool zero_init_residual;
-  double dropout;             // before the classifier, in training
+  double dropout;             // in training: of pictures' features before the classifier; of texts > 0 where any is
   const char *const *freeze;  // patterns of public names, * allowed
   size_t n_freeze;
   uint64_t seed;  // initial weights
@@ -61,25 +64,44 @@ ig_status ig_session_reserve(ig_session *s, size_t arena_bytes);
 // Wildcard match of a public name: * stands for any text.
 bool ig_name_matches(const char *pattern, const char *name);
 
-// ---- evaluation: pictures in, logits out ----
-typedef struct ig_evaluator {
-  ig_session *session;
+// Inputs of a text graph: `rows` rows, `sequences` sequences, `masked` rows to predict (0: none). row_keys stays NULL.
+ig_text_inputs ig_session_text_inputs(ig_graph *g, int64_t rows, int64_t sequences, int64_t masked);
+
+// ---- evaluation: pictures or texts in, logits out ----
+enum { IG_EVAL_RUNGS = 8, IG_EVAL_INPUTS = 10, IG_EVAL_OUTPUTS = 3 };
+
+// One graph and plan for pictures, one for each capacity of packed texts.
+typedef struct ig_eval_rung {
+  int64_t capacity;  // rows of texts; 0 for pictures
   ig_graph *graph;
   ig_plan *plan;
-  ig_tensor *pictures, *logits;
-  ig_mirror pictures_mirror, logits_mirror;
+  ig_tensor *in[IG_EVAL_INPUTS], *out[IG_EVAL_OUTPUTS];
+} ig_eval_rung;
+
+typedef struct ig_evaluator {
+  ig_session *session;
+  ig_eval_rung rungs[IG_EVAL_RUNGS];
+  int n_rungs;
+  ig_mirror in[IG_EVAL_INPUTS], out[IG_EVAL_OUTPUTS];  // as large as the largest rung needs them
   uint8_t *pictures_memory;  // the host's side: [batch, size, size, 3]
-  float *logits_memory;      // [batch, classes]
+  float *logits_memory;      // [batch, classes]; tag: [rows, classes]
+  float *sums;               // pre-training: loss and weight of masked words; then logits_memory has the pairs'
   int batch, image_size, classes;
 } ig_evaluator;
 
 ig_status ig_evaluator_create(ig_session *s, int batch, int image_size, const float mean[3], const float std[3],
                               ig_evaluator **out);
+// For the texts of a part: `batch` sequences at a time.
+ig_status ig_evaluator_create_text(ig_session *s, const ig_dataset *data, ig_part part, int batch, ig_evaluator **out);
 void ig_evaluator_destroy(ig_evaluator *e);
+// The largest of its plans.
+void ig_evaluator_get_bytes(const ig_evaluator *e, ig_plan_bytes *out);
 // After the weights changed. ema: use the averages.
 ig_status ig_evaluator_refresh(ig_evaluator *e, bool ema);
 // pictures [batch, size, size, 3] -> logits (borrowed until the next run).
 ig_status ig_evaluator_run(ig_evaluator *e, const uint8_t *pictures, const float **logits);
+// The same for a batch of texts.
+ig_status ig_evaluator_run_packed(ig_evaluator *e, const ig_batch *b, const float **logits);
 
 #ifdef __cplusplus
 }

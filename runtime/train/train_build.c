@@ -6,6 +6,7 @@
 #include "kernels/dropout/dropout.h"
 #include "kernels/eltwise/eltwise.h"
 #include "kernels/kernels.h"
+#include "kernels/linear_xent/linear_xent.h"
 #include "kernels/picture/picture.h"
 #include "runtime/base/cpu.h"
 #include "runtime/device/peak.h"
@@ -41,38 +42,85 @@ static size_t flat_bytes(const ig_trainer *t) {
   return (size_t)(t->session->params.count[IG_PARAM_TRAINABLE] + 1) * sizeof(float);
 }
 
-static ig_status build_step(ig_trainer *t, ig_recompute recompute) {
+// A picture model's loss; inputs in r->io.
+static ig_loss build_pictures(ig_trainer *t, ig_rung *r, const ig_model_config *config) {
   const ig_train_options *o = t->o;
-  int64_t n = t->micro, side = o->image_size;
-  ig_graph *g;
-  IG_TRY(new_graph(t, &t->step_graph));
-  g = t->step_graph;
+  const int64_t n = t->micro, side = o->image_size;
+  ig_graph *g = r->graph;
   ig_picture_attr attr = {0};
   memcpy(attr.mean, o->session.model->mean, sizeof attr.mean);
   memcpy(attr.std, o->session.model->std, sizeof attr.std);
-  t->io.pictures = ig_graph_input(g, "pictures", IG_U8, IG_SHAPE4(n, side, side, 3));
-  t->io.aug = ig_graph_input(g, "aug", IG_F32, IG_SHAPE2(n, IG_N_AUG));
-  t->io.partner = ig_graph_input(g, "partner", IG_I32, IG_SHAPE1(n));
-  t->io.weights = ig_graph_input(g, "weights", IG_F32, IG_SHAPE1(n));
-  ig_tensor *x = ig_picture(g, "normalise", t->io.pictures, t->io.aug, t->io.partner, &attr);
+  r->io.pictures = ig_graph_input(g, "pictures", IG_U8, IG_SHAPE4(n, side, side, 3));
+  r->io.aug = ig_graph_input(g, "aug", IG_F32, IG_SHAPE2(n, IG_N_AUG));
+  r->io.partner = ig_graph_input(g, "partner", IG_I32, IG_SHAPE1(n));
+  ig_tensor *x = ig_picture(g, "normalise", r->io.pictures, r->io.aug, r->io.partner, &attr);
+  return ig_trainer_add_loss(t, r, o->session.model->build(o->session.model, g, config, x, r->io.weights));
+}
+
+// mean over the masked words + mean over the pairs, as sums: `seeds` are the factors that make the gradient of the first
+// loss's weight times that of both means.
+static ig_loss add_pretrain_loss(ig_trainer *t, ig_rung *r, const ig_text_outputs *out, ig_loss *pair,
+                                 ig_tensor **pair_seed) {
+  ig_graph *g = r->graph;
+  const int64_t n = r->io.text.masked->shape.d[0];
+  r->io.masked_labels = ig_graph_input(g, "masked_labels", IG_I32, IG_SHAPE1(n));
+  r->io.masked_weights = ig_graph_input(g, "masked_weights", IG_F32, IG_SHAPE1(n));
+  ig_loss loss = ig_linear_xent(g, "loss", out->masked_hidden, out->decoder, out->decoder_bias, r->io.masked_labels,
+                                r->io.masked_weights);
+  *pair = (ig_loss){0};
+  if (!out->nsp)
+    return loss;
+  r->io.labels = ig_graph_input(g, "labels", IG_I32, IG_SHAPE1(t->micro));
+  *pair = ig_softmax_xent(g, "pair_loss", out->nsp, r->io.labels, NULL, NULL, r->io.weights, NULL, NULL);
+  *pair_seed = ig_loss_mean(g, "pair_seed", loss.weight, pair->weight);
+  return loss;
+}
+
+static ig_text_outputs build_texts(ig_trainer *t, ig_rung *r, const ig_model_config *config) {
+  const ig_model *m = t->o->session.model;
+  r->io.text = ig_session_text_inputs(r->graph, r->capacity, t->micro,
+                                      t->head.task == IG_TASK_MLM ? t->micro * t->o->data->max_masked : 0);
+  if (config->step_state)
+    r->io.text.row_keys = ig_graph_input(r->graph, "row_keys", IG_U64, IG_SHAPE1(r->capacity));
+  return m->build_text(m, r->graph, config, &r->io.text);
+}
+
+static ig_status build_step(ig_trainer *t, ig_rung *r, ig_recompute recompute) {
+  const ig_train_options *o = t->o;
+  ig_graph *g;
+  ig_loss loss, pair = {0};
+  ig_tensor *seeds[2] = {NULL, NULL};
+  IG_TRY(new_graph(t, &r->graph));
+  g = r->graph;
   ig_model_config config = t->session->config;
+  r->io.weights = ig_graph_input(g, "weights", IG_F32, IG_SHAPE1(t->micro));
   if (config.dropout > 0)
-    config.step_state = t->io.step_state = ig_graph_input(g, "step_state", IG_U64, IG_SHAPE1(IG_N_STEP_STATE));
-  ig_tensor *logits = o->session.model->build(o->session.model, g, &config, x, t->io.weights);
-  ig_loss loss = ig_trainer_add_loss(t, g, logits);
+    config.step_state = r->io.step_state = ig_graph_input(g, "step_state", IG_U64, IG_SHAPE1(IG_N_STEP_STATE));
+  if (!o->session.model->build_text) {
+    loss = build_pictures(t, r, &config);
+  } else {
+    const ig_text_outputs out = build_texts(t, r, &config);
+    loss = t->head.task == IG_TASK_MLM ? add_pretrain_loss(t, r, &out, &pair, &seeds[1])
+                                       : ig_trainer_add_loss(t, r, out.logits);
+  }
   IG_TRY(ig_graph_status(g));
-  t->io.totals = ig_graph_input(g, "totals", IG_F32, IG_SHAPE1(IG_N_TOTALS));
-  ig_step_total(g, "step_total", t->io.totals, loss.sum, loss.weight);
+  r->io.totals = ig_graph_input(g, "totals", IG_F32, IG_SHAPE1(IG_N_TOTALS));
+  ig_tensor *sum = loss.sum;
+  if (pair.sum)
+    sum = ig_add2(g, "sum_of_losses", loss.sum, ig_mul(g, "pair_share", pair.sum, seeds[1]));
+  ig_step_total(g, "step_total", r->io.totals, sum, loss.weight);
   // The gradient of the sum, times the loss scale; the update multiplies by 1 / (scale and weight of all
   // micro-batches).
-  if (t->session->compute == IG_F16)
-    t->io.scale = ig_graph_input(g, "loss_scale", loss.sum->dtype, loss.sum->shape);
-  IG_TRY(ig_graph_differentiate(g, 1, &loss.sum, t->io.scale ? &t->io.scale : NULL, 0, NULL, NULL));
+  if (t->session->compute == IG_F16) {
+    seeds[0] = r->io.scale = ig_graph_input(g, "loss_scale", loss.sum->dtype, loss.sum->shape);
+    seeds[1] = pair.sum ? ig_mul(g, "pair_scale", seeds[1], seeds[0]) : NULL;
+  }
+  IG_TRY(ig_graph_differentiate(g, pair.sum ? 2 : 1, (ig_tensor *[]){loss.sum, pair.sum}, seeds, 0, NULL, NULL));
   int cloned = 0;
   double flat = (double)flat_bytes(t) * (2 + ig_optimizer_moments(&o->optimizer));  // weights, gradients, moments
   if (recompute != IG_RECOMPUTE_OFF)
     IG_TRY(ig_graph_recompute(g, recompute == IG_RECOMPUTE_AUTO ? 0.2 : 0, flat, &cloned));
-  return new_plan(t, g, &t->step_plan);
+  return new_plan(t, g, &r->plan);
 }
 
 // accumulated += gradients, after each micro-batch.
@@ -138,30 +186,38 @@ static ig_status apply_patterns(ig_trainer *t) {
 }
 
 static ig_status build_plans(ig_trainer *t, ig_recompute recompute) {
-  IG_TRY(build_step(t, recompute));
+  for (int i = 0; i < t->n_rungs; i++)
+    IG_TRY(build_step(t, &t->rungs[i], recompute));
   IG_TRY(build_sum(t));
   return build_update(t);
 }
 
 static void summarize(const ig_trainer *t, ig_plan_summary *s) {
   const ig_params *p = &t->session->params;
-  ig_plan_bytes step, update = {0}, eval = {0};
+  ig_plan_bytes update = {0}, eval = {0};
+  uint64_t arena = 0, workspace = 0, persistent = 0;
   memset(s, 0, sizeof *s);
   for (size_t i = 0; i < p->n; i++)
     if (p->items[i]->kind != IG_PARAM_STATE)
       s->parameters += ig_shape_count(&p->items[i]->shape);
-  ig_plan_get_bytes(t->step_plan, &step);
+  for (int i = 0; i < t->n_rungs; i++) {
+    ig_plan_bytes step;
+    ig_plan_get_bytes(t->rungs[i].plan, &step);
+    arena = step.arena > arena ? step.arena : arena;
+    workspace = step.workspace_peak > workspace ? step.workspace_peak : workspace;
+    persistent += step.persistent;
+  }
   ig_plan_get_bytes(t->update_plan, &update);
   if (t->evaluator)
-    ig_plan_get_bytes(t->evaluator->plan, &eval);
+    ig_evaluator_get_bytes(t->evaluator, &eval);
   uint64_t flat = flat_bytes(t);
   s->weights = flat + 4 * (uint64_t)(p->count[IG_PARAM_FROZEN] + 2 * p->count[IG_PARAM_STATE]) + eval.persistent +
-               step.persistent;
+               persistent;
   s->gradients = flat * (t->o->accumulate > 1 ? 2 : 1);
   s->optimizer = flat * (uint64_t)(t->n_moments + (t->o->ema > 0));
-  uint64_t arena = step.arena > eval.arena ? step.arena : eval.arena;
-  s->workspace = step.workspace_peak;
-  s->activations = arena - step.workspace_peak;
+  arena = eval.arena > arena ? eval.arena : arena;
+  s->workspace = workspace;
+  s->activations = arena - workspace;
   // Decoded pictures never take more than there are.
   uint64_t pictures = (uint64_t)t->n_train * (uint64_t)t->o->data->typical_w * (uint64_t)t->o->data->typical_h * 3;
   s->cache = t->o->cache_bytes < pictures ? t->o->cache_bytes : pictures;
@@ -169,18 +225,31 @@ static void summarize(const ig_trainer *t, ig_plan_summary *s) {
   s->heap = ig_memory_heap() + LIBRARY_BYTES;
   uint64_t batches = 4 * (uint64_t)t->micro * (uint64_t)t->o->image_size * (uint64_t)t->o->image_size * 3;
   s->total = s->weights + s->gradients + s->optimizer + arena + s->cache + s->snapshot + s->heap + batches;
-  s->flops_per_step = ig_plan_flops(t->step_plan) * (t->o->accumulate > 1 ? t->o->accumulate : 1);
+  s->flops_per_step = ig_plan_flops(t->rungs[t->n_rungs - 1].plan) * (t->o->accumulate > 1 ? t->o->accumulate : 1);
 }
 
 static void drop_plans(ig_trainer *t) {
-  ig_plan_destroy(t->step_plan);
+  for (int i = 0; i < t->n_rungs; i++) {
+    ig_plan_destroy(t->rungs[i].plan);
+    ig_graph_destroy(t->rungs[i].graph);
+    t->rungs[i] = (ig_rung){.capacity = t->rungs[i].capacity};
+  }
   ig_plan_destroy(t->sum_plan);
   ig_plan_destroy(t->update_plan);
-  ig_graph_destroy(t->step_graph);
   ig_graph_destroy(t->sum_graph);
   ig_graph_destroy(t->update_graph);
-  t->step_plan = t->sum_plan = t->update_plan = NULL;
-  t->step_graph = t->sum_graph = t->update_graph = NULL;
+  t->sum_plan = t->update_plan = NULL;
+  t->sum_graph = t->update_graph = NULL;
+}
+
+static ig_status choose_rungs(ig_trainer *t) {
+  int64_t capacities[IG_MAX_RUNGS] = {0};
+  t->n_rungs = 1;
+  if (t->o->session.model->build_text)
+    IG_TRY(ig_text_ladder(t->o->data, IG_PART_TRAIN, t->micro, t->o->session.seed, capacities, &t->n_rungs));
+  for (int i = 0; i < t->n_rungs; i++)
+    t->rungs[i].capacity = capacities[i];
+  return IG_OK;
 }
 
 // Session, graphs and plans; no large buffer yet. A memory budget is met by recomputation or refused.
@@ -196,14 +265,18 @@ static ig_status plan_all(ig_trainer *t, ig_plan_summary *summary) {
   if (t->micro < 1 || t->micro * (o->accumulate > 1 ? o->accumulate : 1) != o->batch)
     return ig_fail(IG_ERR_USAGE, "batch=%d is not divisible by accumulate=%d", o->batch, o->accumulate);
   if (t->n_train < o->batch)
-    return ig_fail(IG_ERR_DATA, "%s: %lld training pictures are fewer than batch=%d; use batch=%lld or less",
-                   o->data->path, (long long)t->n_train, o->batch, (long long)t->n_train);
+    return ig_fail(IG_ERR_DATA, "%s: %lld training %s are fewer than batch=%d; use batch=%lld or less", o->data->path,
+                   (long long)t->n_train, ig_dataset_noun(o->data), o->batch, (long long)t->n_train);
   if (t->session->params.count[IG_PARAM_TRAINABLE] == 0)
     return ig_fail(IG_ERR_USAGE, "freeze= leaves nothing to train");
   t->total_steps = o->steps > 0 ? o->steps : (o->epochs * t->n_train + o->batch - 1) / o->batch;
+  IG_TRY(choose_rungs(t));
+  const int batch = t->micro < 32 ? t->micro : 32;
   if (o->data->count[IG_PART_VAL])
-    IG_TRY(ig_evaluator_create(t->session, t->micro < 32 ? t->micro : 32, o->image_size, o->session.model->mean,
-                               o->session.model->std, &t->evaluator));
+    IG_TRY(o->session.model->build_text
+               ? ig_evaluator_create_text(t->session, o->data, IG_PART_VAL, batch, &t->evaluator)
+               : ig_evaluator_create(t->session, batch, o->image_size, o->session.model->mean, o->session.model->std,
+                                     &t->evaluator));
   IG_TRY(build_plans(t, o->recompute));
   summarize(t, summary);
   if (o->memory && summary->total > o->memory && o->recompute != IG_RECOMPUTE_ON) {
@@ -245,43 +318,46 @@ ig_status ig_trainer_build(ig_trainer *t) {
   return IG_OK;
 }
 
+static ig_status bind_plan(ig_trainer *t, ig_plan *p) {
+  const ig_session *s = t->session;
+  const struct {
+    ig_space space;
+    void *base;
+  } bases[] = {{IG_SPACE_ARENA, s->arena},
+               {IG_SPACE_TRAINABLE, s->memory[IG_PARAM_TRAINABLE].device},
+               {IG_SPACE_FROZEN, s->memory[IG_PARAM_FROZEN].device},
+               {IG_SPACE_STATE, s->memory[IG_PARAM_STATE].device},
+               {IG_SPACE_GRAD, t->gradients.device},
+               {IG_SPACE_ACCUM, t->accumulated.device},
+               {IG_SPACE_MOMENT0, t->moments[0].device},
+               {IG_SPACE_MOMENT1, t->moments[1].device},
+               {IG_SPACE_MOMENT2, t->moments[2].device},
+               {IG_SPACE_EMA, s->ema_memory[0].device},
+               {IG_SPACE_EMA_STATE, s->ema_memory[1].device}};
+  for (size_t k = 0; k < sizeof bases / sizeof *bases; k++)
+    if (bases[k].base)
+      IG_TRY(ig_plan_bind(p, bases[k].space, bases[k].base));
+  return IG_OK;
+}
+
 ig_status ig_trainer_bind(ig_trainer *t) {
-  ig_session *s = t->session;
-  ig_plan *plans[] = {t->step_plan, t->sum_plan, t->update_plan};
-  for (int i = 0; i < 3; i++) {
-    ig_plan_bytes bytes;
-    if (!plans[i])
-      continue;
+  ig_plan *plans[IG_MAX_RUNGS + 2] = {t->update_plan};
+  ig_plan_bytes bytes;
+  int n = 1;
+  if (t->sum_plan)
+    plans[n++] = t->sum_plan;
+  for (int i = 0; i < t->n_rungs; i++)
+    plans[n++] = t->rungs[i].plan;
+  for (int i = 0; i < n; i++) {
     ig_plan_get_bytes(plans[i], &bytes);
-    IG_TRY(ig_session_reserve(s, bytes.arena));
+    IG_TRY(ig_session_reserve(t->session, bytes.arena));
   }
   if (t->evaluator) {
-    ig_plan_bytes bytes;
-    ig_plan_get_bytes(t->evaluator->plan, &bytes);
-    IG_TRY(ig_session_reserve(s, bytes.arena));
+    ig_evaluator_get_bytes(t->evaluator, &bytes);
+    IG_TRY(ig_session_reserve(t->session, bytes.arena));
   }
-  for (int i = 0; i < 3; i++) {
-    ig_plan *p = plans[i];
-    if (!p)
-      continue;
-    const struct {
-      ig_space space;
-      void *base;
-    } bases[] = {{IG_SPACE_ARENA, s->arena},
-                 {IG_SPACE_TRAINABLE, s->memory[IG_PARAM_TRAINABLE].device},
-                 {IG_SPACE_FROZEN, s->memory[IG_PARAM_FROZEN].device},
-                 {IG_SPACE_STATE, s->memory[IG_PARAM_STATE].device},
-                 {IG_SPACE_GRAD, t->gradients.device},
-                 {IG_SPACE_ACCUM, t->accumulated.device},
-                 {IG_SPACE_MOMENT0, t->moments[0].device},
-                 {IG_SPACE_MOMENT1, t->moments[1].device},
-                 {IG_SPACE_MOMENT2, t->moments[2].device},
-                 {IG_SPACE_EMA, s->ema_memory[0].device},
-                 {IG_SPACE_EMA_STATE, s->ema_memory[1].device}};
-    for (size_t k = 0; k < sizeof bases / sizeof *bases; k++)
-      if (bases[k].base)
-        IG_TRY(ig_plan_bind(p, bases[k].space, bases[k].base));
-  }
+  for (int i = 0; i < n; i++)
+    IG_TRY(bind_plan(t, plans[i]));
   return ig_trainer_step_bind(t);
 }
 
@@ -329,7 +405,7 @@ static void estimate_seconds(const ig_trainer *t, ig_plan_summary *out) {
   const ig_device_caps *caps = &t->session->device->caps;
   double flops = ig_cpu_peak_flops(caps->isa, caps->threads, t->session->compute == IG_BF16);
   double copy = ig_cpu_copy_rate(caps->threads), timed = 0, once = 0;
-  double micro = plan_seconds(t->step_plan, flops, copy, &timed) + plan_seconds(t->sum_plan, flops, copy, &timed);
+  double micro = plan_seconds(t->rungs[t->n_rungs - 1].plan, flops, copy, &timed) + plan_seconds(t->sum_plan, flops, copy, &timed);
   int n = t->o->accumulate > 1 ? t->o->accumulate : 1;
   out->seconds_per_step = n * micro + plan_seconds(t->update_plan, flops, copy, &once);
   out->timed = out->seconds_per_step > 0 ? n * timed / out->seconds_per_step : 0;
@@ -342,8 +418,9 @@ ig_status ig_train_plan(const ig_train_options *options, ig_plan_summary *out, j
   ig_status status = plan_all(&t, out);
   if (status == IG_OK) {
     *rows = json_array();
-    for (int i = 0; i < ig_plan_n_rows(t.step_plan); i++) {
-      ig_plan_row r = ig_plan_get_row(t.step_plan, i);
+    const ig_plan *step = t.rungs[t.n_rungs - 1].plan;  // of the longest texts
+    for (int i = 0; i < ig_plan_n_rows(step); i++) {
+      ig_plan_row r = ig_plan_get_row(step, i);
       char shape[96];
       json_array_append_new(
           *rows, json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:f}", "name", r.node->name, "op", r.node->op->name, "impl",

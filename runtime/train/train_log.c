@@ -103,10 +103,9 @@ ig_status ig_trainer_log_step(ig_trainer *t) {
   double rate = seconds > 0 ? (double)t->window_samples / seconds : 0;
   double waited = seconds > 0 ? (double)(wait - t->window_wait_ns) * 1e-9 / seconds : 0;
   double saving = seconds > 0 ? (double)(t->save_wait_ns - t->window_save_ns) * 1e-9 / seconds : 0;
-  double flops = ig_plan_flops(t->step_plan) * (double)t->window_samples / t->micro;
   if (isfinite(loss))
     t->last_loss = loss;
-  double flops_rate = seconds > 0 ? flops / seconds : 0;
+  double flops_rate = seconds > 0 ? t->window_flops / seconds : 0;
   json_t *line = json_pack(
       "{s:I, s:I, s:s, s:o, s:f, s:o, s:f, s:o, s:o, s:o, s:o, s:o, s:f}", "step", (json_int_t)t->step, "epoch",
       (json_int_t)ig_trainer_epoch(t), "split", "train", "loss", number(loss), "lr", (double)t->lr, "grad_norm",
@@ -123,6 +122,7 @@ ig_status ig_trainer_log_step(ig_trainer *t) {
   t->window_save_ns = t->save_wait_ns;
   t->window_loss = t->window_weight = 0;
   t->window_samples = 0;
+  t->window_flops = 0;
   return append(t, line);
 }
 
@@ -179,10 +179,10 @@ void ig_trainer_show(ig_trainer *t, bool now) {
              share ? " %" : "", (long long)t->best.epoch);
   // What a narrow terminal cuts off matters least.
   snprintf(text, sizeof text,
-           "epoch %lld of %lld  %s left  loss %.4f%s  %.1f pictures/s  step %lld of %lld  waiting for data %.1f %%  "
+           "epoch %lld of %lld  %s left  loss %.4f%s  %.1f %s/s  step %lld of %lld  waiting for data %.1f %%  "
            "%.0f MiB",
            (long long)(epoch < epochs ? epoch : epochs), (long long)epochs, eta, loss, best, t->shown_rate,
-           (long long)t->step, (long long)t->total_steps, 100 * t->shown_wait,
+           ig_dataset_noun(t->o->data), (long long)t->step, (long long)t->total_steps, 100 * t->shown_wait,
            (double)ig_memory_resident() / (1 << 20));
   t->cb->progress(t->cb->user, text);
 }
@@ -198,7 +198,7 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
   json_t *metrics = NULL;
   char *path = NULL, *text = NULL;
   ig_status status = IG_OK;
-  ig_scores_init(&scores, t->o->data->n_classes);
+  ig_scores_init(&scores, t->evaluator ? t->evaluator->classes : 1);
   IG_GOTO(ig_trainer_log_flush(t, false));
   if (!t->best.exists)
     IG_GOTO(ig_trainer_save_best(t));

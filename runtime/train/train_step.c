@@ -34,15 +34,17 @@ ig_status ig_trainer_step_create(ig_trainer *t) {
   return dev->ops->event_create(dev, &t->used);
 }
 
-static void drop_capture(ig_trainer *t) {
-  if (t->captured)
-    device_of(t)->ops->capture_destroy(device_of(t), t->captured);
-  t->captured = NULL;
+static void drop_captures(ig_trainer *t) {
+  for (int i = 0; i < t->n_rungs; i++) {
+    if (t->rungs[i].captured)
+      device_of(t)->ops->capture_destroy(device_of(t), t->rungs[i].captured);
+    t->rungs[i].captured = NULL;
+  }
 }
 
 void ig_trainer_step_destroy(ig_trainer *t) {
   ig_device *dev = device_of(t);
-  drop_capture(t);
+  drop_captures(t);
   ig_mirror_destroy(dev, &t->words);
   ig_mirror_destroy(dev, &t->class_weights);
   for (int i = 0; i < IG_IN_FLIGHT; i++) {
@@ -79,28 +81,32 @@ ig_status ig_trainer_step_bind(ig_trainer *t) {
   ig_device *dev = device_of(t);
   ig_step_words *w = t->words.device;
   const struct {
-    ig_plan *plan;
     const ig_tensor *tensor;
     void *address;
-  } io[] = {{t->step_plan, t->io.totals, w->totals},
-            {t->step_plan, t->io.scale, &w->scaler[IG_SCALER_SCALE]},
-            {t->update_plan, t->opt_io.hyper, w->hyper},
-            {t->update_plan, t->opt_io.totals, w->totals},
-            {t->update_plan, t->opt_io.scaler, w->scaler},
-            {t->update_plan, t->opt_io.state_before, t->state_before.device},
-            {t->update_plan, t->opt_io.seg_start, t->seg_start.device},
-            {t->update_plan, t->opt_io.seg_attr, t->seg_attr.device},
-            {t->update_plan, t->opt_io.norm, w->norm},
-            {t->update_plan, t->opt_io.gscale, w->gscale}};
-  drop_capture(t);
-  for (size_t i = 0; i < sizeof io / sizeof *io; i++)
-    if (io[i].tensor)
-      IG_TRY(ig_plan_set_io(io[i].plan, io[i].tensor, io[i].address));
-  if (t->io.class_weights) {
-    IG_TRY(ig_mirror_create(dev, bytes_of(t->io.class_weights), true, "class weights", &t->class_weights));
+  } update[] = {{t->opt_io.hyper, w->hyper},
+                {t->opt_io.totals, w->totals},
+                {t->opt_io.scaler, w->scaler},
+                {t->opt_io.state_before, t->state_before.device},
+                {t->opt_io.seg_start, t->seg_start.device},
+                {t->opt_io.seg_attr, t->seg_attr.device},
+                {t->opt_io.norm, w->norm},
+                {t->opt_io.gscale, w->gscale}};
+  drop_captures(t);
+  for (size_t i = 0; i < sizeof update / sizeof *update; i++)
+    if (update[i].tensor)
+      IG_TRY(ig_plan_set_io(t->update_plan, update[i].tensor, update[i].address));
+  if (t->o->class_weights && !t->class_weights.device) {
+    IG_TRY(ig_mirror_create(dev, (size_t)t->head.n * sizeof(float), true, "class weights", &t->class_weights));
     memcpy(t->class_weights.host, t->o->class_weights, t->class_weights.bytes);
     IG_TRY(ig_mirror_push(dev, &t->class_weights));
-    IG_TRY(ig_plan_set_io(t->step_plan, t->io.class_weights, t->class_weights.device));
+  }
+  for (int i = 0; i < t->n_rungs; i++) {
+    const ig_rung *r = &t->rungs[i];
+    IG_TRY(ig_plan_set_io(r->plan, r->io.totals, w->totals));
+    if (r->io.scale)
+      IG_TRY(ig_plan_set_io(r->plan, r->io.scale, &w->scaler[IG_SCALER_SCALE]));
+    if (r->io.class_weights)
+      IG_TRY(ig_plan_set_io(r->plan, r->io.class_weights, t->class_weights.device));
   }
   return ig_trainer_set_scaler(t, t->result.scaler[IG_SCALER_SCALE]);
 }
@@ -109,23 +115,65 @@ ig_status ig_trainer_unstage(ig_trainer *t) {
   return on_cpu(t) ? IG_OK : device_of(t)->ops->event_wait(device_of(t), t->copied);
 }
 
+// What a micro-batch gives a rung's plan. `in` has room for IG_MAX_INPUTS; returns how many, the same for every rung.
+static int list_inputs(const ig_trainer *t, const ig_rung *r, const ig_batch *b, const float *targets, input *in) {
+  const ig_packed *p = b->packed;
+  const int32_t *labels = p && p->labels ? p->labels : b->labels;
+  const input pictures[] = {{r->io.pictures, b->pictures},
+                            {r->io.aug, b->aug},
+                            {r->io.partner, b->partner},
+                            {r->io.labels, labels},
+                            {r->io.lam, b->lam},
+                            {r->io.second_labels, b->second_labels},
+                            {r->io.weights, b->weights},
+                            {r->io.targets, targets},
+                            {r->io.step_state, t->step_state}};
+  const int n = sizeof pictures / sizeof *pictures;
+  memcpy(in, pictures, sizeof pictures);
+  if (!p)
+    return n;
+  const input texts[] = {{r->io.text.ids, p->ids},
+                         {r->io.text.types, p->types},
+                         {r->io.text.positions, p->positions},
+                         {r->io.text.cu_seqlens, p->cu_seqlens},
+                         {r->io.text.first, p->first},
+                         {r->io.text.row_keys, p->row_keys},
+                         {r->io.text.masked, p->masked},
+                         {r->io.masked_labels, p->masked_labels},
+                         {r->io.masked_weights, p->masked_weights}};
+  memcpy(in + n, texts, sizeof texts);
+  return n + (int)(sizeof texts / sizeof *texts);
+}
+
+// Memory of the i-th input on the device, as large as the largest rung needs it.
+static ig_status make_input(ig_trainer *t, int i, const ig_batch *b) {
+  ig_device *dev = device_of(t);
+  input in[IG_MAX_INPUTS];
+  list_inputs(t, &t->rungs[t->n_rungs - 1], b, NULL, in);
+  const size_t bytes = bytes_of(in[i].tensor);
+  IG_TRY(ig_mirror_create(dev, bytes, false, in[i].tensor->name, &t->inputs[i]));
+  IG_TRY(ig_mirror_create(dev, bytes, false, in[i].tensor->name, &t->staged[i]));
+  for (int k = 0; k < t->n_rungs; k++) {
+    list_inputs(t, &t->rungs[k], b, NULL, in);
+    IG_TRY(ig_plan_set_io(t->rungs[k].plan, in[i].tensor, t->inputs[i].device));
+  }
+  return IG_OK;
+}
+
 // On a CPU the plan reads what the loader wrote; on a GPU it is sent ahead of the step.
-static ig_status stage(ig_trainer *t, const input *in, int n) {
+static ig_status stage(ig_trainer *t, const ig_batch *b, const input *in, int n) {
   ig_device *dev = device_of(t);
   IG_TRY(dev->ops->event_order(dev, t->copies, t->used));
   for (int i = 0; i < n; i++) {
     if (!in[i].tensor)
       continue;
     if (on_cpu(t)) {
-      IG_TRY(ig_plan_set_io(t->step_plan, in[i].tensor, (void *)in[i].host));
+      IG_TRY(ig_plan_set_io(t->rung->plan, in[i].tensor, (void *)in[i].host));
       continue;
     }
-    if (!t->inputs[i].device) {
-      IG_TRY(ig_mirror_create(dev, bytes_of(in[i].tensor), false, in[i].tensor->name, &t->inputs[i]));
-      IG_TRY(ig_mirror_create(dev, bytes_of(in[i].tensor), false, in[i].tensor->name, &t->staged[i]));
-      IG_TRY(ig_plan_set_io(t->step_plan, in[i].tensor, t->inputs[i].device));
-    }
-    IG_TRY(dev->ops->copy_in(dev, t->staged[i].device, in[i].host, t->staged[i].bytes, t->copies));
+    if (!t->inputs[i].device)
+      IG_TRY(make_input(t, i, b));
+    IG_TRY(dev->ops->copy_in(dev, t->staged[i].device, in[i].host, bytes_of(in[i].tensor), t->copies));
   }
   if (on_cpu(t))
     return IG_OK;
@@ -133,7 +181,7 @@ static ig_status stage(ig_trainer *t, const input *in, int n) {
   IG_TRY(dev->ops->event_order(dev, NULL, t->copied));
   for (int i = 0; i < n; i++)
     if (in[i].tensor)
-      IG_TRY(dev->ops->copy(dev, t->inputs[i].device, t->staged[i].device, t->staged[i].bytes, NULL));
+      IG_TRY(dev->ops->copy(dev, t->inputs[i].device, t->staged[i].device, bytes_of(in[i].tensor), NULL));
   return dev->ops->event_record(dev, t->used, NULL);
 }
 
@@ -151,7 +199,7 @@ static ig_status open_step(ig_trainer *t) {
 static ig_status run_micro_batch(ig_trainer *t, int index) {
   if (index == 0)
     IG_TRY(open_step(t));
-  IG_TRY(ig_plan_run(t->step_plan, NULL));
+  IG_TRY(ig_plan_run(t->rung->plan, NULL));
   return t->sum_plan ? ig_plan_run(t->sum_plan, NULL) : IG_OK;
 }
 
@@ -160,34 +208,43 @@ static bool replays(const ig_trainer *t) {
   return device_of(t)->ops->capture_begin && t->launched > 0 && !t->sum_plan && !t->eager;
 }
 
+static ig_rung *rung_of(ig_trainer *t, const ig_batch *b) {
+  int i = 0;
+  while (b->packed && i < t->n_rungs - 1 && t->rungs[i].capacity < b->packed->capacity)
+    i++;
+  return &t->rungs[i];
+}
+
 ig_status ig_trainer_micro_batch(ig_trainer *t, const ig_batch *b, int index) {
   const float *targets = NULL;
-  if (t->io.targets)
+  input in[IG_MAX_INPUTS];
+  t->rung = rung_of(t, b);
+  if (b->packed && b->packed->capacity != t->rung->capacity)
+    return ig_fail(IG_ERR_INTERNAL, "a batch of capacity %lld, which no plan has", (long long)b->packed->capacity);
+  if (t->rung->io.targets)
     IG_TRY(ig_trainer_make_targets(t, b, &targets));
   t->step_state[IG_STEP_SEED] = t->o->session.seed;
   t->step_state[IG_STEP_STEP] = (uint64_t)t->step;
   t->step_state[IG_STEP_FIRST_SAMPLE] = (uint64_t)(t->position + (int64_t)index * t->micro);
   t->step_state[IG_STEP_EPOCH] = (uint64_t)ig_trainer_epoch(t);
-  const input in[] = {{t->io.pictures, b->pictures}, {t->io.aug, b->aug},      {t->io.partner, b->partner},
-                      {t->io.labels, b->labels},     {t->io.lam, b->lam},      {t->io.second_labels, b->second_labels},
-                      {t->io.weights, b->weights},   {t->io.targets, targets}, {t->io.step_state, t->step_state}};
-  IG_TRY(stage(t, in, (int)(sizeof in / sizeof *in)));
+  t->window_flops += ig_plan_flops(t->rung->plan);
+  IG_TRY(stage(t, b, in, list_inputs(t, t->rung, b, targets, in)));
   return replays(t) ? IG_OK : run_micro_batch(t, index);  // the captured step holds it
 }
 
 // The step from its second time on, where nothing but memory changes between steps: recorded once, then replayed.
 static ig_status replay(ig_trainer *t) {
   ig_device *dev = device_of(t);
-  if (!t->captured) {
+  if (!t->rung->captured) {
     IG_TRY(dev->ops->capture_begin(dev, NULL));
     ig_status status = run_micro_batch(t, 0);
     if (status == IG_OK)
       status = ig_plan_run(t->update_plan, NULL);
-    ig_status ended = dev->ops->capture_end(dev, NULL, &t->captured);
+    ig_status ended = dev->ops->capture_end(dev, NULL, &t->rung->captured);
     IG_TRY(status);
     IG_TRY(ended);
   }
-  return dev->ops->capture_launch(dev, t->captured, NULL);
+  return dev->ops->capture_launch(dev, t->rung->captured, NULL);
 }
 
 ig_status ig_trainer_update(ig_trainer *t, double lr) {

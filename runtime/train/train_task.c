@@ -45,11 +45,11 @@ ig_status ig_trainer_set_task(ig_trainer *t) {
                       .huber_delta = o->huber_delta > 0 ? o->huber_delta : 1};
   t->monitor = o->monitor ? o->monitor : ig_task_monitor(t->head.task);
   IG_TRY(ig_task_check(t->head.task, t->head.loss, t->monitor));
-  if (o->label_smoothing > 0 && t->head.task != IG_TASK_CLASSIFY)
-    return ig_fail(IG_ERR_USAGE, "label_smoothing=%g goes with task=classify, not with task=%s", o->label_smoothing,
-                   ig_task_name(t->head.task));
-  if (o->class_weights &&
-      (t->head.task == IG_TASK_REGRESS || (t->head.task == IG_TASK_MULTILABEL && strcmp(t->head.loss, "bce"))))
+  if (o->label_smoothing > 0 && !ig_task_has_classes(t->head.task))
+    return ig_fail(IG_ERR_USAGE, "label_smoothing=%g goes with task=classify or tag, not with task=%s",
+                   o->label_smoothing, ig_task_name(t->head.task));
+  if (o->class_weights && !ig_task_has_classes(t->head.task) &&
+      !(t->head.task == IG_TASK_MULTILABEL && !strcmp(t->head.loss, "bce")))
     return ig_fail(IG_ERR_USAGE,
                    "class_weights goes with task=classify, and with task=multilabel loss=bce, not with "
                    "task=%s loss=%s",
@@ -57,31 +57,45 @@ ig_status ig_trainer_set_task(ig_trainer *t) {
   return t->head.task == IG_TASK_REGRESS ? set_scales(t) : IG_OK;
 }
 
-ig_loss ig_trainer_add_loss(ig_trainer *t, ig_graph *g, ig_tensor *logits) {
+// Numbers or several labels of each sample.
+static ig_loss add_target_loss(ig_trainer *t, ig_rung *r, ig_tensor *logits) {
+  const ig_head *h = &t->head;
+  ig_graph *g = r->graph;
+  const bool focal = !strcmp(h->loss, "focal");
+  r->io.targets = ig_graph_input(g, "targets", IG_F32, IG_SHAPE2(t->micro, h->n));
+  if (h->task == IG_TASK_MULTILABEL)
+    return focal
+               ? ig_sigmoid_focal_loss(g, "loss", logits, r->io.targets, r->io.weights, -1, (float)t->o->focal_gamma)
+               : ig_bce_logits_loss(g, "loss", logits, r->io.targets, r->io.weights, r->io.class_weights);
+  if (!strcmp(h->loss, "l1"))
+    return ig_l1_loss(g, "loss", logits, r->io.targets, r->io.weights);
+  if (!strcmp(h->loss, "huber"))
+    return ig_huber_loss(g, "loss", logits, r->io.targets, r->io.weights, (float)h->huber_delta);
+  return ig_mse_loss(g, "loss", logits, r->io.targets, r->io.weights);
+}
+
+// One class of each sample, or of each row of a text.
+ig_loss ig_trainer_add_loss(ig_trainer *t, ig_rung *r, ig_tensor *logits) {
   const ig_train_options *o = t->o;
   const ig_head *h = &t->head;
-  const int64_t n = t->micro;
-  const bool focal = !strcmp(h->loss, "focal");
-  t->io.class_weights = o->class_weights ? ig_graph_input(g, "class_weights", IG_F32, IG_SHAPE1(h->n)) : NULL;
-  if (h->task == IG_TASK_CLASSIFY) {
-    t->io.labels = ig_graph_input(g, "labels", IG_I32, IG_SHAPE1(n));
-    t->io.second_labels = ig_graph_input(g, "second_labels", IG_I32, IG_SHAPE1(n));
-    t->io.lam = ig_graph_input(g, "lam", IG_F32, IG_SHAPE1(n));
-    return ig_softmax_xent(g, "loss", logits, t->io.labels, t->io.second_labels, t->io.lam, t->io.weights,
-                           t->io.class_weights,
-                           &(ig_xent_attr){.label_smoothing = (float)o->label_smoothing,
-                                           .focal_gamma = focal ? (float)o->focal_gamma : 0,
-                                           .weight_per_row = focal});
+  ig_graph *g = r->graph;
+  const bool focal = !strcmp(h->loss, "focal"), tag = h->task == IG_TASK_TAG;
+  const int64_t n = tag ? r->capacity : t->micro;
+  r->io.class_weights = o->class_weights ? ig_graph_input(g, "class_weights", IG_F32, IG_SHAPE1(h->n)) : NULL;
+  if (!ig_task_has_classes(h->task))
+    return add_target_loss(t, r, logits);
+  r->io.labels = ig_graph_input(g, "labels", IG_I32, IG_SHAPE1(n));
+  if (r->io.pictures) {  // which may be mixed
+    r->io.second_labels = ig_graph_input(g, "second_labels", IG_I32, IG_SHAPE1(n));
+    r->io.lam = ig_graph_input(g, "lam", IG_F32, IG_SHAPE1(n));
   }
-  t->io.targets = ig_graph_input(g, "targets", IG_F32, IG_SHAPE2(n, h->n));
-  if (h->task == IG_TASK_MULTILABEL)
-    return focal ? ig_sigmoid_focal_loss(g, "loss", logits, t->io.targets, t->io.weights, -1, (float)o->focal_gamma)
-                 : ig_bce_logits_loss(g, "loss", logits, t->io.targets, t->io.weights, t->io.class_weights);
-  if (!strcmp(h->loss, "l1"))
-    return ig_l1_loss(g, "loss", logits, t->io.targets, t->io.weights);
-  if (!strcmp(h->loss, "huber"))
-    return ig_huber_loss(g, "loss", logits, t->io.targets, t->io.weights, (float)h->huber_delta);
-  return ig_mse_loss(g, "loss", logits, t->io.targets, t->io.weights);
+  return ig_softmax_xent(g, "loss", logits, r->io.labels, r->io.second_labels, r->io.lam, tag ? NULL : r->io.weights,
+                         r->io.class_weights,
+                         &(ig_xent_attr){.label_smoothing = (float)o->label_smoothing,
+                                         .focal_gamma = focal ? (float)o->focal_gamma : 0,
+                                         .has_ignore = tag,
+                                         .ignore_label = tag ? IG_NO_LABEL : 0,
+                                         .weight_per_row = focal});
 }
 
 ig_status ig_trainer_make_targets(ig_trainer *t, const ig_batch *b, const float **out) {
@@ -144,6 +158,8 @@ static ig_status fill_rows(const ig_trainer *t, const ig_scores *s, float *value
 
 ig_status ig_trainer_write_predictions(ig_trainer *t, const ig_scores *s) {
   const ig_head *h = &t->head;
+  if (h->task == IG_TASK_MLM)
+    return IG_OK;  // there is nothing that a person would look up
   const char **paths = NULL;
   char **labels = NULL, **predicted = NULL, *path = NULL;
   double *p = NULL, *loss = NULL;
@@ -153,7 +169,7 @@ ig_status ig_trainer_write_predictions(ig_trainer *t, const ig_scores *s) {
   for (size_t i = 0; i < s->n; i++)
     paths[i] = t->o->data->samples[s->sample[i]].path;
   IG_GOTO(ig_path_join(&path, t->o->out, "predictions.csv"));
-  if (h->task == IG_TASK_CLASSIFY) {
+  if (ig_task_has_classes(h->task)) {
     IG_GOTO(ig_report_predictions_csv(path, s->n, paths, s->labels, s->logits, h->n, h->names));
     goto done;
   }

@@ -108,8 +108,8 @@ static ig_status fall_back(ig_trainer *t, const char *why) {
   IG_TRY(ig_trainer_collect(t, true));
   if (t->fallbacks++ == FALLBACKS || t->saved_step <= 0)
     return ig_fail(IG_ERR_NUMERIC,
-                   "step %lld: %s; lower lr=, set clip=1, or look at these pictures; the last checkpoint is %s",
-                   (long long)t->step, why, t->saved_step > 0 ? t->checkpoints : "none");
+                   "step %lld: %s; lower lr=, set clip=1, or look at these %s; the last checkpoint is %s",
+                   (long long)t->step, why, ig_dataset_noun(t->o->data), t->saved_step > 0 ? t->checkpoints : "none");
   ig_trainer_line(t, "warning: step %lld: %s: back to the last checkpoint", (long long)t->step, why);
   t->bad_in_a_row = 0;
   const int64_t position = t->position;
@@ -131,6 +131,10 @@ static void name_batch(const ig_trainer *t, char *out, size_t n) {
   const int64_t begin = t->position - t->o->batch * (1 + t->launched - t->taken);
   size_t at = 0;
   for (int64_t i = 0; i < t->o->batch && i < 4 && at < n; i++) {
+    if (!t->o->data->samples) {  // a corpus: its windows have no names
+      snprintf(out, n, "from text window %lld", (long long)begin);
+      return;
+    }
     uint64_t sample = ig_loader_sample_at(t->loader, begin + i);
     char quoted[IG_QUOTE_BYTES];
     at += (size_t)snprintf(out + at, n - at, "%s%s", i ? ", " : "", ig_quote(quoted, t->o->data->samples[sample].name));
@@ -160,7 +164,7 @@ static ig_status evaluate(ig_trainer *t, bool *returned) {
   *returned = false;
   ig_train_callbacks callbacks = *t->cb;
   callbacks.should_stop = NULL;  // a step ends with its evaluation, so that a resume finds the same best epoch
-  ig_scores_init(&scores, t->o->data->n_classes);
+  ig_scores_init(&scores, t->evaluator->classes);
   IG_GOTO(ig_evaluator_refresh(t->evaluator, t->o->ema > 0));
   IG_GOTO(ig_evaluate(t->evaluator, t->o->data, IG_PART_VAL, t->o->eval_crop_ratio, t->o->loader_threads, t->o->strict,
                       &callbacks, &scores));
@@ -373,7 +377,7 @@ static ig_status run(ig_trainer *t, json_t **result) {
   }
   IG_TRY(start(t, resume));
   const char *first;
-  int references = ig_plan_reference_nodes(t->step_plan, &first);
+  int references = ig_plan_reference_nodes(t->rungs[0].plan, &first);
   if (references)
     ig_trainer_line(t, "warning: %d operations run on slow reference code (the first is %s)", references, first);
   IG_TRY(loop(t));

@@ -9,6 +9,7 @@
 #include "runtime/base/text.h"
 #include "runtime/ckpt/lock.h"
 #include "runtime/ckpt/writer.h"
+#include "runtime/data/text_batch.h"
 #include "runtime/train/events.h"
 #include "runtime/train/trainer.h"
 
@@ -31,8 +32,23 @@ typedef struct ig_step_words {
 } ig_step_words;
 
 // Inputs of the step plan: at most this many tensors; two sets, so that one is filled while the other is used.
-#define IG_MAX_INPUTS 10
+#define IG_MAX_INPUTS 24
 #define IG_IN_FLIGHT  2
+
+// Forward and backward of a micro-batch: one graph and plan for pictures, one for each capacity of packed texts
+// (runtime/data/text_batch.h). What an input is not there for is NULL.
+typedef struct ig_rung {
+  int64_t capacity;  // rows of texts; 0 for pictures
+  ig_graph *graph;
+  ig_plan *plan;
+  void *captured;  // the whole step, replayable; NULL before the second step and where there is none
+  struct {
+    ig_tensor *pictures, *aug, *partner, *labels, *second_labels, *lam, *targets, *weights, *class_weights, *totals,
+        *scale, *step_state;
+    ig_text_inputs text;
+    ig_tensor *masked_labels, *masked_weights;
+  } io;
+} ig_rung;
 
 typedef struct ig_trainer {
   const ig_train_options *o;
@@ -42,17 +58,15 @@ typedef struct ig_trainer {
   const char *monitor;              // what the best epoch is best in
   float *target_mean, *target_std;  // regress: of the training part, [head.n]
   float *targets;                   // [micro, head.n] as the loss takes them
-  int micro;                        // pictures of a micro-batch
+  int micro;                        // samples of a micro-batch
   int64_t total_steps, n_train;
 
-  // Step plan: forward and backward of a micro-batch. Update plan: norm, clipping, optimizer, averages.
-  ig_graph *step_graph, *update_graph, *sum_graph;
-  ig_plan *step_plan, *update_plan, *sum_plan;
+  // Step plans: forward and backward of a micro-batch. Update plan: norm, clipping, optimizer, averages.
+  ig_rung rungs[IG_MAX_RUNGS];  // by rising capacity
+  int n_rungs;
+  ig_graph *update_graph, *sum_graph;
+  ig_plan *update_plan, *sum_plan;
   ig_evaluator *evaluator;
-  struct {
-    ig_tensor *pictures, *aug, *partner, *labels, *second_labels, *lam, *targets, *weights, *class_weights, *loss,
-        *weight, *totals, *scale, *step_state;
-  } io;
   uint64_t step_state[4];  // dropout: what its masks are drawn by (kernels/dropout/dropout.h)
   ig_optimizer_io opt_io;
   int n_moments;
@@ -68,7 +82,7 @@ typedef struct ig_trainer {
   ig_mirror inputs[IG_MAX_INPUTS], staged[IG_MAX_INPUTS];
   ig_stream *copies;        // of inputs to the device
   ig_event *copied, *used;  // inputs are staged; the staged ones were taken over
-  void *captured;           // the whole step, replayable; NULL before the second step and where there is none
+  ig_rung *rung;            // of the micro-batch under way
   bool eager;               // never replays: for times of nodes
   ig_step_words result;     // of the last step that was looked at
   double lr;                // of the last step that was started
@@ -95,6 +109,7 @@ typedef struct ig_trainer {
   double seconds_before;  // of earlier sessions of this run
   double window_loss, window_weight;
   int64_t window_samples, saved_step, first_step;
+  double window_flops;
   uint64_t window_wait_ns;
   uint64_t save_wait_ns, window_save_ns;  // of the loop for checkpoints: copying, and waiting for the one before
   uint64_t retry_ns;                      // when a failed save is tried again; 0 = none failed
@@ -113,8 +128,8 @@ ig_status ig_trainer_find_best(ig_trainer *t, const char *from);
 // train_task.c
 // Head, its loss and the scales of targets; before anything is built.
 ig_status ig_trainer_set_task(ig_trainer *t);
-// The loss of logits: inputs of the step graph in t->io.
-ig_loss ig_trainer_add_loss(ig_trainer *t, ig_graph *g, ig_tensor *logits);
+// The loss of logits, with its inputs in r->io.
+ig_loss ig_trainer_add_loss(ig_trainer *t, ig_rung *r, ig_tensor *logits);
 // A batch's targets as the loss takes them; valid until the next call.
 ig_status ig_trainer_make_targets(ig_trainer *t, const ig_batch *b, const float **out);
 ig_status ig_trainer_write_predictions(ig_trainer *t, const ig_scores *scores);
