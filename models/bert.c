@@ -11,6 +11,7 @@
 #include "kernels/embedding/embedding.h"
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/linear/linear.h"
+#include "kernels/reorder/reorder.h"
 #include "kernels/rows/rows.h"
 
 typedef struct builder {
@@ -74,12 +75,13 @@ static ig_tensor *embed(const builder *b, ig_tensor **words) {
   ig_graph_scope(g, "bert.embeddings.");
   *words = weight(b, "word_embeddings", s->vocabulary, s->width);
   ig_tensor *x = ig_embedding(g, "word_embeddings", *words, b->in->ids, NULL);
-  x = ig_embedding(g, "position_embeddings", weight(b, "position_embeddings", s->positions, s->width),
-                   b->in->positions, x);
+  x = ig_embedding(g, "position_embeddings", weight(b, "position_embeddings", s->positions, s->width), b->in->positions,
+                   x);
   x = ig_embedding(g, "token_type_embeddings", weight(b, "token_type_embeddings", s->types, s->width), b->in->types, x);
   x = layernorm(b, "LayerNorm", x);
-  return b->config->step_state ? ig_dropout_rows(g, "dropout", x, (float)s->dropout, b->config->step_state, b->in->row_keys)
-                               : x;
+  return b->config->step_state
+             ? ig_dropout_rows(g, "dropout", x, (float)s->dropout, b->config->step_state, b->in->row_keys)
+             : x;
 }
 
 static ig_tensor *layer(const builder *b, int i, ig_tensor *x) {
@@ -142,6 +144,10 @@ static ig_text_outputs build(const ig_model *m, ig_graph *g, const ig_model_conf
     out.logits = classify(&b, out.pooled);
   else if (c->text_head == IG_TEXT_TOKEN)
     out.logits = classify(&b, x);
+  else if (c->text_head == IG_TEXT_MEAN)
+    out.logits = ig_segment_mean(g, "mean", x, in->cu_seqlens);
+  else if (c->text_head == IG_TEXT_FIRST)
+    out.logits = ig_reorder(g, "vector", ig_gather_rows(g, "first", x, in->first), IG_F32);
   else if (c->text_head == IG_TEXT_PRETRAIN)
     predict_masked(&b, words, &out);
   ig_graph_scope(g, "%s", "");
@@ -176,25 +182,25 @@ static bool foreign_name(const ig_model *m, int convention, const char *param, c
   return true;
 }
 
-#define BERT(id, label, text, n_layers, n_width)                                  \
-  static const ig_bert_spec id##_spec = {.vocabulary = 30522,                     \
-                                         .width = n_width,                        \
-                                         .layers = n_layers,                      \
-                                         .heads = n_width / 64,                   \
-                                         .inner = 4 * n_width,                    \
-                                         .positions = 512,                        \
-                                         .types = 2,                              \
-                                         .eps = 1e-12,                            \
-                                         .dropout = 0.1,                          \
-                                         .attention_dropout = 0.1,                \
-                                         .classifier_dropout = -1,                \
-                                         .init = 0.02};                           \
-  const ig_model ig_model_##id = {.name = label,                                  \
-                                  .summary = text,                                \
-                                  .family = "bert",                               \
-                                  .head = "classifier.",                          \
-                                  .build_text = build,                            \
-                                  .foreign_name = foreign_name,                   \
+#define BERT(id, label, text, n_layers, n_width)                   \
+  static const ig_bert_spec id##_spec = {.vocabulary = 30522,      \
+                                         .width = n_width,         \
+                                         .layers = n_layers,       \
+                                         .heads = n_width / 64,    \
+                                         .inner = 4 * n_width,     \
+                                         .positions = 512,         \
+                                         .types = 2,               \
+                                         .eps = 1e-12,             \
+                                         .dropout = 0.1,           \
+                                         .attention_dropout = 0.1, \
+                                         .classifier_dropout = -1, \
+                                         .init = 0.02};            \
+  const ig_model ig_model_##id = {.name = label,                   \
+                                  .summary = text,                 \
+                                  .family = "bert",                \
+                                  .head = "classifier.",           \
+                                  .build_text = build,             \
+                                  .foreign_name = foreign_name,    \
                                   .spec = &id##_spec}
 
 BERT(bert_tiny, "bert_tiny", "BERT of 2 layers, width 128: 4.4 M parameters", 2, 128);

@@ -161,14 +161,13 @@ static json_t *label_maps(json_t *config, const json_t *labels) {
 }
 
 json_t *ig_bert_config_json(const ig_bert_spec *s, const char *architecture, const json_t *labels, const char *task) {
-  json_t *c = json_pack(
-      "{s:[s], s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:i, s:b}", "architectures",
-      architecture, "model_type", "bert", "vocab_size", (json_int_t)s->vocabulary, "hidden_size", s->width,
-      "num_hidden_layers", s->layers, "num_attention_heads", s->heads, "intermediate_size", s->inner,
-      "max_position_embeddings", s->positions, "type_vocab_size", s->types, "hidden_act",
-      s->gelu_tanh ? "gelu_new" : "gelu", "layer_norm_eps", s->eps, "hidden_dropout_prob", s->dropout,
-      "attention_probs_dropout_prob", s->attention_dropout, "initializer_range", s->init, "pad_token_id", s->pad,
-      "tie_word_embeddings", !s->untied);
+  json_t *c = json_pack("{s:[s], s:s, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:s, s:f, s:f, s:f, s:f, s:i, s:b}",
+                        "architectures", architecture, "model_type", "bert", "vocab_size", (json_int_t)s->vocabulary,
+                        "hidden_size", s->width, "num_hidden_layers", s->layers, "num_attention_heads", s->heads,
+                        "intermediate_size", s->inner, "max_position_embeddings", s->positions, "type_vocab_size",
+                        s->types, "hidden_act", s->gelu_tanh ? "gelu_new" : "gelu", "layer_norm_eps", s->eps,
+                        "hidden_dropout_prob", s->dropout, "attention_probs_dropout_prob", s->attention_dropout,
+                        "initializer_range", s->init, "pad_token_id", s->pad, "tie_word_embeddings", !s->untied);
   if (!c)
     return NULL;
   if (s->classifier_dropout >= 0)

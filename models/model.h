@@ -14,7 +14,8 @@ typedef enum ig_text_head {
   IG_TEXT_SEQUENCE,  // one row of outputs a sequence, from the pooled [CLS]
   IG_TEXT_TOKEN,     // one row of outputs a token
   IG_TEXT_PRETRAIN,  // masked tokens; and the pair's order where nsp
-  IG_TEXT_HIDDEN,    // the last hidden state itself
+  IG_TEXT_MEAN,      // a vector a sequence: the mean of its last hidden states
+  IG_TEXT_FIRST,     // a vector a sequence: the last hidden state of [CLS]
 } ig_text_head;
 
 // Texts as a graph takes them: ig_packed of runtime/data/loader.h. T rows, B sequences, P masked rows.

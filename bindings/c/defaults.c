@@ -22,6 +22,15 @@
 //   label smoothing 0.1 (classify)
 //   ema            0.998 (it ramps up from the first step); off below 100 steps
 
+//
+// Texts:
+//   batch          32
+//   epochs         3 to 5: as many as show 50,000 texts; fresh weights: 20; pre-training: 10
+//   optimizer      AdamW, decay 0.01; given weights: lr 3e-4 at width 384, falling with its square (7.5e-5 at 768);
+//                  fresh ones and pre-training: 1e-3 at width 256, falling with it
+//   schedule       linear to 0 after a warm-up of 10 % of the steps; gradients clipped at norm 1
+//   ema            off
+
 static ig_status set(ig_config *c, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static ig_status set(ig_config *c, const char *name, const char *format, ...) {
   char text[64];
@@ -90,12 +99,37 @@ static ig_status set_optimizer(ig_config *c, bool given, bool regress, int64_t b
   return IG_OK;
 }
 
+static ig_status set_text_defaults(ig_config *c, const ig_facts *f) {
+  const int64_t n = f->n_train > 0 ? f->n_train : 1;
+  const bool mlm = f->task == IG_TASK_MLM, tuning = f->pretrained && !mlm;
+  const double w = f->width, lr = tuning ? fmin(5e-4, 3e-4 * 384 * 384 / (w * w)) : 1e-3 * fmin(1, 256 / w);
+  IG_TRY(set(c, "batch", "%lld", (long long)between(1, n / 4, 32)));
+  if (!ig_config_has_value(c, "steps"))
+    IG_TRY(set(c, "epochs", "%lld", (long long)(mlm ? 10 : tuning ? between(3, 50000 / n, 5) : 20)));
+  IG_TRY(set(c, "optimizer", "adamw"));
+  IG_TRY(set(c, "lr", "%.6g", lr));
+  IG_TRY(set(c, "weight_decay", "0.01"));
+  IG_TRY(set(c, "momentum", "0"));
+  IG_TRY(set(c, "nesterov", "0"));
+  IG_TRY(set(c, "schedule", "linear"));
+  IG_TRY(set(c, "warmup", "0.1"));
+  IG_TRY(set(c, "clip", "1"));
+  IG_TRY(set(c, "label_smoothing", "0"));
+  IG_TRY(set(c, "ema", "0"));
+  if (ig_config_known(c, "save_every"))
+    IG_TRY(set(c, "save_every", "5m"));
+  return IG_OK;
+}
+
 ig_status ig_set_defaults(ig_config *c, const ig_facts *f) {
   bool regress = f->task == IG_TASK_REGRESS;
   IG_TRY(set(c, "task", "%s", ig_task_name(f->task)));
   IG_TRY(set(c, "loss", "%s", ig_task_loss(f->task)));
   if (ig_config_known(c, "monitor"))
     IG_TRY(set(c, "monitor", "%s", ig_task_monitor(f->task)));
+  if (f->width > 0)
+    return set_text_defaults(c, f);
+  IG_TRY(set(c, "dropout", "0"));
   int64_t n = f->n_train > 0 ? f->n_train : 1, quarter = 1;
   while (quarter * 8 <= n)
     quarter *= 2;

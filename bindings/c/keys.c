@@ -14,11 +14,14 @@ enum { MAY = IG_KEY_MAY_CHANGE, CALL = IG_KEY_MAY_CHANGE | IG_KEY_NOT_SAVED };
 static const ig_key keys[] = {
     // What is trained on what.
     {"model", IG_KEY_STRING, "", NULL, MODEL | V(CONVERT) | V(DEMO),
-     "the model's name (resnet18, resnet50, resnet20, ...); eval, predict and convert: where the file does not say",
+     "the model's name (resnet18, bert_base, ...), or a folder with config.json; eval, predict and convert: where the "
+     "file does not say",
      .flags = 0},
     {"task", IG_KEY_ENUM, "", NULL, RUN,
-     "what is learned: a class, numbers, or any of several labels (default: by the label columns of split=FILE.csv)",
-     "classify|regress|multilabel"},
+     "what is learned: a class, numbers, any of several labels, a tag a word, or (mlm) masked words of raw text "
+     "(default: by the data)",
+     "classify|regress|multilabel|tag|mlm"},
+    {"task", IG_KEY_ENUM, "", NULL, V(PREDICT), "embed: the text's vector in place of an answer", "embed"},
     {"label_column", IG_KEY_LIST, "", NULL, RUN | V(EVAL) | V(DATA),
      "columns of split=FILE.csv with the class, numbers or labels (default: class, label, category or target; regress, "
      "multilabel: else all but file, split and group)"},
@@ -67,6 +70,22 @@ static const ig_key keys[] = {
     {"cutmix", IG_KEY_FLOAT, "", NULL, RUN, "alpha of rectangles pasted from another picture; 0: off", NULL, 0, 100},
     {"erase", IG_KEY_FLOAT, "", NULL, RUN, "probability of an erased rectangle", NULL, 0, 1},
 
+    // Texts.
+    {"tokenizer", IG_KEY_STRING, "path", NULL, MODEL | V(CONVERT),
+     "vocab.txt, tokenizer.json or a folder with one (default: the model's or the weights' folder)"},
+    {"max_length", IG_KEY_INT, "tokens", NULL, MODEL,
+     "texts are cut to so many tokens, special ones included (default: what model and tokenizer allow; mlm: 128)", NULL,
+     3, 1048576},
+    {"pairs", IG_KEY_ENUM, "", "next", RUN, "mlm: second task: does the sentence follow, are the two in order, or none",
+     "none|next|order"},
+    {"mask_share", IG_KEY_FLOAT, "", "0.15", RUN, "mlm: share of the tokens that are predicted", NULL, 0, 1,
+     IG_KEY_MIN_OPEN | IG_KEY_MAX_OPEN},
+    {"whole_word", IG_KEY_BOOL, "", "0", RUN, "mlm: a word's pieces are masked together"},
+    {"layer_decay", IG_KEY_FLOAT, "", "0", RUN,
+     "texts: factor on the learning rate from each layer to the one below; 0: the same for all", NULL, 0, 1},
+    {"pooling", IG_KEY_ENUM, "", "mean", V(PREDICT), "embed: mean of all tokens, or the first one's vector",
+     "mean|cls"},
+
     // Optimizer, schedule, loss.
     {"optimizer", IG_KEY_ENUM, "", NULL, RUN, "how weights are updated", "sgd|adam|adamw|rmsprop|lars|lamb"},
     {"lr", IG_KEY_FLOAT, "", NULL, RUN, "learning rate at its peak", NULL, 0, 1e6, IG_KEY_MIN_OPEN},
@@ -105,7 +124,9 @@ static const ig_key keys[] = {
     {"class_weights", IG_KEY_STRING, "", "none", RUN,
      "none, balanced (n / (classes x n of the class); multilabel: samples without / with the label), or a CSV file: "
      "class,weight"},
-    {"dropout", IG_KEY_FLOAT, "", "0", RUN, "share of the features that are dropped before the classifier, in training",
+    {"dropout", IG_KEY_FLOAT, "", NULL, RUN,
+     "share of the features that are dropped in training: pictures: before the classifier (0); texts: everywhere (by "
+     "default what the model's configuration says)",
      NULL, 0, 1, IG_KEY_MAX_OPEN},
     {"ema", IG_KEY_FLOAT, "", NULL, RUN, "decay of the averaged weights; 0: off", NULL, 0, 1, IG_KEY_MAX_OPEN},
     {"ema", IG_KEY_BOOL, "", "1", USE | V(CONVERT), "checkpoints: take the averaged weights where there are some"},

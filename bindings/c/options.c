@@ -97,22 +97,22 @@ static ig_status name_classes(ig_use *use, const ig_model *model) {
   return IG_OK;
 }
 
-ig_status ig_use_init(ig_call_state *c, ig_use *use) {
-  const ig_config *k = c->config;
-  memset(use, 0, sizeof *use);
-  IG_TRY(ig_want_key(c, "weights"));
-  const char *path = ig_config_str(k, "weights"), *model = ig_config_str(k, "model");
-  IG_TRY(ig_weights_info_read(path, &use->info));
-  if (!model && !use->info.model)
-    return ig_fail(IG_ERR_USAGE, "%s does not say which model it is of: add model=NAME (names: ingot help)", path);
-  if (model && use->info.model && strcmp(model, use->info.model) != 0)
-    return ig_fail(IG_ERR_MISMATCH, "%s holds weights of model=%s, not of model=%s", path, use->info.model, model);
-  IG_TRY(ig_model_find(model ? model : use->info.model, &use->model));
+ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, const char *cache_dir,
+                               ig_dataset_options *out) {
+  out->text = true;
+  return IG_OK;
+}
+
+// Task, outputs and their names, as the file says.
+static ig_status set_head(ig_use *use, const char *path) {
   ig_task task = use->info.task ? ig_task_from_text(use->info.task) : IG_TASK_CLASSIFY;
   if (task == IG_TASK_AUTO)
-    return ig_fail(IG_ERR_UNSUPPORTED, "%s was trained for task=%s; this build knows classify, regress and multilabel",
+    return ig_fail(IG_ERR_UNSUPPORTED,
+                   "%s was trained for task=%s; this build knows classify, regress, multilabel, tag "
+                   "and mlm",
                    path, use->info.task);
-  IG_TRY(name_classes(use, use->model));
+  if (task != IG_TASK_MLM)
+    IG_TRY(name_classes(use, use->model));
   use->head = (ig_head){.task = task,
                         .n = use->info.n_classes,
                         .names = (const char *const *)use->names,
@@ -122,6 +122,23 @@ ig_status ig_use_init(ig_call_state *c, ig_use *use) {
                         .std = use->info.target_std};
   if (use->info.loss && ig_task_check(task, use->info.loss, NULL) == IG_OK)
     use->head.loss = use->info.loss;
+  return IG_OK;
+}
+
+ig_status ig_use_init(ig_call_state *c, ig_use *use) {
+  const ig_config *k = c->config;
+  memset(use, 0, sizeof *use);
+  IG_TRY(ig_want_key(c, "weights"));
+  const char *path = ig_config_str(k, "weights");
+  IG_TRY(ig_weights_info_read(path, &use->info));
+  IG_TRY(ig_find_model(ig_config_str(k, "model"), &use->info, &use->text, &use->model));
+  if (use->model->build_text)
+    IG_TRY(ig_open_tokenizer(c, &use->info, &use->text));
+  use->embed = ig_config_known(k, "task") && ig_config_is(k, "task", "embed");
+  if (use->embed && !use->model->build_text)
+    return ig_fail(IG_ERR_USAGE, "task=embed: model=%s reads pictures, not texts", use->model->name);
+  if (!use->embed)
+    IG_TRY(set_head(use, path));
   use->image_size = ig_config_has_value(k, "image_size") ? (int)ig_config_int(k, "image_size")
                     : use->info.image_size > 0           ? use->info.image_size
                                                          : use->model->default_size;
@@ -140,6 +157,12 @@ ig_status ig_use_session(ig_call_state *c, ig_use *use) {
   IG_TRY(ig_session_keys(c, &options, &use->cache_dir));
   options.model = use->model;
   options.classes = use->info.n_classes;
+  options.text_head = use->embed ? (ig_config_is(c->config, "pooling", "cls") ? IG_TEXT_FIRST : IG_TEXT_MEAN)
+                      : use->head.task == IG_TASK_MLM ? IG_TEXT_PRETRAIN
+                      : use->head.task == IG_TASK_TAG ? IG_TEXT_TOKEN
+                                                      : IG_TEXT_SEQUENCE;
+  if (use->embed)
+    options.classes = use->text.bert.spec.width;
   IG_TRY(ig_session_create(&options, &use->session));
   return ig_session_load(use->session, ig_config_str(c->config, "weights"), use->model,
                          &(ig_weights_options){.size = sizeof(ig_weights_options),
@@ -156,4 +179,5 @@ void ig_use_fini(ig_use *use) {
   ig_free(use->names);
   ig_free(use->cache_dir);
   ig_weights_info_fini(&use->info);
+  ig_text_model_fini(&use->text);
 }

@@ -4,6 +4,7 @@
 #define IG_BINDINGS_OPTIONS_H
 
 #include "bindings/c/call.h"
+#include "bindings/c/text_model.h"
 #include "runtime/data/dataset.h"
 #include "runtime/train/session.h"
 #include "runtime/train/trainer.h"
@@ -21,6 +22,9 @@ ig_status ig_session_keys(ig_call_state *c, ig_session_options *out, char **cach
 ig_recompute ig_recompute_key(const ig_config *c);
 // data, val, split, seed.
 ig_status ig_dataset_keys(ig_call_state *c, ig_dataset_options *out);
+// What texts need beside them: columns, tokenizer, cache of corpora, pre-training.
+ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, const char *cache_dir,
+                               ig_dataset_options *out);
 int ig_thread_count(const ig_call_state *c);
 
 // Everything of a train: opens the data, fills in the defaults by model and data.
@@ -28,7 +32,9 @@ typedef struct ig_train_setup {
   ig_train_options options;
   ig_dataset *data;
   float *class_weights;
-  char *cache_dir, *args_yaml, *environment, *out, *resume_path;
+  ig_text_model text;
+  ig_weights_info info;  // what weights= says of itself; empty without
+  char *cache_dir, *args_yaml, *environment, *out, *resume_path, *config_json;
   char config_hash[65];
 } ig_train_setup;
 // setup starts zeroed (out and resume_path may be set); fini is due whatever is returned.
@@ -39,9 +45,11 @@ void ig_train_setup_fini(ig_train_setup *setup);
 // the model. Close with ig_use_fini.
 typedef struct ig_use {
   ig_weights_info info;
+  ig_text_model text;
   ig_head head;  // borrows from info and names
   const ig_model *model;
   ig_session *session;
+  bool embed;  // texts become vectors: there is no head
   int image_size, batch;
   double crop_ratio;
   float mean[3], std[3];
@@ -57,10 +65,11 @@ void ig_use_fini(ig_use *use);
 typedef struct ig_facts {
   const ig_model *model;
   ig_task task;
-  int64_t n_train;  // pictures
+  int64_t n_train;  // samples
   int n_classes;
   int typical_side;  // of the median picture, the shorter one
   bool pretrained;   // weights= is given
+  int width;         // of a text model, else 0
 } ig_facts;
 ig_status ig_set_defaults(ig_config *config, const ig_facts *facts);
 

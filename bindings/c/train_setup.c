@@ -242,25 +242,92 @@ static ig_status fill_options(ig_call_state *c, ig_train_setup *s) {
   return hash_config(k, IG_VERB_TRAIN, s->config_hash);
 }
 
+// weights=PATH, absolute; none and a model folder's own are resolved. *given: there are some.
+static ig_status find_weights(ig_call_state *c, ig_train_setup *s, bool *given) {
+  const ig_config *k = c->config;
+  const char *model = ig_config_str(k, "model");
+  const bool folder = model && ig_path_is_dir(model);
+  if (folder) {
+    IG_TRY(ig_absolute_key(c, "model"));
+    if (!ig_config_has_value(k, "weights"))
+      IG_TRY(ig_config_set(c->config, "weights", ig_config_str(k, "model"), IG_FROM_PRESET, "of the model's folder"));
+  }
+  if (ig_config_is(k, "weights", "none"))
+    IG_TRY(ig_config_set(c->config, "weights", "", ig_config_source_of(k, "weights"), "weights=none"));
+  IG_TRY(ig_absolute_key(c, "weights"));
+  const char *path = ig_config_str(k, "weights");
+  *given = path && *path;
+  if (!*given)
+    return IG_OK;
+  if (!ig_path_exists(path))
+    return ig_fail(IG_ERR_NOT_FOUND, "weights=%s does not exist", path);
+  return ig_weights_info_read(path, &s->info);
+}
+
+// Head, dropout and what the run folder says of a text model.
+static ig_status set_text_options(ig_call_state *c, ig_train_setup *s) {
+  ig_train_options *o = &s->options;
+  ig_bert_spec *spec = &s->text.bert.spec;
+  const ig_task task = s->data->task;
+  if (ig_config_has_value(c->config, "dropout")) {
+    spec->dropout = spec->attention_dropout = ig_config_float(c->config, "dropout");
+    spec->classifier_dropout = -1;
+  }
+  o->session.dropout = fmax(fmax(spec->dropout, spec->attention_dropout), spec->classifier_dropout);
+  o->session.text_head = task == IG_TASK_MLM   ? IG_TEXT_PRETRAIN
+                         : task == IG_TASK_TAG ? IG_TEXT_TOKEN
+                                               : IG_TEXT_SEQUENCE;
+  o->session.nsp = task == IG_TASK_MLM && !ig_config_is(c->config, "pairs", "none");
+  o->tokenizer = s->text.tokenizer;
+  o->max_length = s->text.max_length;
+  o->layer_decay = ig_config_float(c->config, "layer_decay");
+  json_t *labels = task == IG_TASK_MLM ? NULL : json_array();
+  for (int i = 0; labels && i < s->data->n_classes; i++)
+    json_array_append_new(labels, ig_json_text(s->data->classes[i]));
+  json_t *config = ig_bert_config_json(spec,
+                                       task == IG_TASK_TAG   ? "BertForTokenClassification"
+                                       : task != IG_TASK_MLM ? "BertForSequenceClassification"
+                                       : o->session.nsp      ? "BertForPreTraining"
+                                                             : "BertForMaskedLM",
+                                       labels,
+                                       task == IG_TASK_REGRESS      ? "regression"
+                                       : task == IG_TASK_MULTILABEL ? "multi_label_classification"
+                                       : task == IG_TASK_CLASSIFY   ? "single_label_classification"
+                                                                    : NULL);
+  json_decref(labels);
+  char *text = config ? json_dumps(config, JSON_INDENT(2)) : NULL;
+  json_decref(config);
+  if (!text)
+    return ig_no_json();
+  ig_status status = ig_strdup(text, &s->config_json);
+  free(text);
+  o->config_json = s->config_json;
+  return status;
+}
+
 ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
   const ig_config *k = c->config;
   ig_train_options *o = &s->options;
   ig_dataset_options data;
   json_t *environment = NULL;
+  bool given;
   ig_status status = IG_OK;
   IG_TRY(ig_want_paths(c, 0, 0));
   IG_TRY(ig_want_key(c, "model"));
   *o = (ig_train_options){.size = sizeof *o};
   IG_TRY(ig_session_keys(c, &o->session, &s->cache_dir));
-  IG_GOTO(ig_model_find(ig_config_str(k, "model"), &o->session.model));
-  if (ig_config_is(k, "weights", "none"))
-    IG_GOTO(ig_config_set(c->config, "weights", "", ig_config_source_of(k, "weights"), "weights=none"));
-  IG_GOTO(ig_absolute_key(c, "weights"));
-  bool given = ig_config_has_value(k, "weights") && *ig_config_str(k, "weights");
-  if (given && !ig_path_exists(ig_config_str(k, "weights")))
-    IG_GOTO(ig_fail(IG_ERR_NOT_FOUND, "weights=%s does not exist", ig_config_str(k, "weights")));
+  IG_GOTO(find_weights(c, s, &given));
+  // Of pictures the file may be another model's by name only; loading tells by tensors.
+  const bool is_text = given && s->info.vocabulary > 0;
+  IG_GOTO(ig_find_model(ig_config_str(k, "model"), is_text ? &s->info : NULL, &s->text, &o->session.model));
   IG_GOTO(ig_dataset_keys(c, &data));
+  if (o->session.model->build_text) {
+    IG_GOTO(ig_open_tokenizer(c, is_text ? &s->info : NULL, &s->text));
+    IG_GOTO(ig_text_dataset_keys(c, &s->text, s->cache_dir, &data));
+  }
   IG_GOTO(ig_dataset_open(&data, &s->data));
+  if (s->data->kind == IG_DATASET_TEXT)
+    IG_GOTO(ig_dataset_tokenize(s->data, s->text.tokenizer, s->text.max_length, ig_thread_count(c)));
   o->session.classes = s->data->n_classes;
   int w = s->data->typical_w, h = s->data->typical_h;
   IG_GOTO(ig_set_defaults(c->config, &(ig_facts){.model = o->session.model,
@@ -268,8 +335,11 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
                                                  .n_train = (int64_t)s->data->count[IG_PART_TRAIN],
                                                  .n_classes = s->data->n_classes,
                                                  .typical_side = w < h ? w : h,
-                                                 .pretrained = given}));
+                                                 .pretrained = given,
+                                                 .width = o->session.model->build_text ? s->text.bert.spec.width : 0}));
   IG_GOTO(fill_options(c, s));
+  if (o->session.model->build_text)
+    IG_GOTO(set_text_options(c, s));
   if (!given)
     o->weights = NULL;
   IG_GOTO(ig_config_yaml(k, &s->args_yaml));
@@ -299,4 +369,7 @@ void ig_train_setup_fini(ig_train_setup *s) {
   ig_free(s->environment);
   ig_free(s->out);
   ig_free(s->resume_path);
+  ig_free(s->config_json);
+  ig_weights_info_fini(&s->info);
+  ig_text_model_fini(&s->text);
 }

@@ -106,11 +106,11 @@ ig_status ig_regression_json(const ig_regression *m, double loss, json_t **out);
 
 // Collects the batches of an evaluation; samples of weight 0 (padding, unreadable files) are not kept.
 typedef struct ig_scores {
-  int32_t k;         // columns: classes, or 1 for a single score or value
-  size_t n;          // samples kept
-  float *logits;     // [n, k]
-  int32_t *labels;   // [n]
-  uint64_t *sample;  // [n] number of the sample in its data set
+  int32_t k;                          // columns: classes, or 1 for a single score or value
+  size_t n;                           // samples kept
+  float *logits;                      // [n, k]
+  int32_t *labels;                    // [n]
+  uint64_t *sample;                   // [n] number of the sample in its data set
   double masked_loss, masked_weight;  // pre-training: sums over the masked words
   size_t logits_capacity, labels_capacity, sample_capacity;
 } ig_scores;

@@ -24,7 +24,7 @@ typedef struct ig_session_options {
   const char *force;      // plan option of that name
   const char *cache_dir;  // tuned implementations; NULL = not stored
   const ig_model *model;
-  int classes;  // outputs of the head
+  int classes;             // outputs of the head
   ig_text_head text_head;  // of models that read text
   bool nsp;                // IG_TEXT_PRETRAIN: with pairs
   bool zero_init_residual;
@@ -83,9 +83,9 @@ typedef struct ig_evaluator {
   ig_eval_rung rungs[IG_EVAL_RUNGS];
   int n_rungs;
   ig_mirror in[IG_EVAL_INPUTS], out[IG_EVAL_OUTPUTS];  // as large as the largest rung needs them
-  uint8_t *pictures_memory;  // the host's side: [batch, size, size, 3]
-  float *logits_memory;      // [batch, classes]; tag: [rows, classes]
-  float *sums;               // pre-training: loss and weight of masked words; then logits_memory has the pairs'
+  uint8_t *pictures_memory;                            // the host's side: [batch, size, size, 3]
+  float *logits_memory;                                // [batch, classes]; tag: [rows, classes]
+  float *sums;  // pre-training: loss and weight of masked words; then logits_memory has the pairs'
   int batch, image_size, classes;
 } ig_evaluator;
 

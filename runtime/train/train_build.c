@@ -1,4 +1,5 @@
 // Graphs, plans and buffers of a training run, and what they take (ig_train_plan).
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,8 +58,8 @@ static ig_loss build_pictures(ig_trainer *t, ig_rung *r, const ig_model_config *
   return ig_trainer_add_loss(t, r, o->session.model->build(o->session.model, g, config, x, r->io.weights));
 }
 
-// mean over the masked words + mean over the pairs, as sums: `seeds` are the factors that make the gradient of the first
-// loss's weight times that of both means.
+// mean over the masked words + mean over the pairs, as sums: `seeds` are the factors that make the gradient of the
+// first loss's weight times that of both means.
 static ig_loss add_pretrain_loss(ig_trainer *t, ig_rung *r, const ig_text_outputs *out, ig_loss *pair,
                                  ig_tensor **pair_seed) {
   ig_graph *g = r->graph;
@@ -154,9 +155,34 @@ static ig_status build_update(ig_trainer *t) {
   return ig_mirror_push(dev, &t->seg_attr);
 }
 
+// Layer-wise decay of the learning rate (Howard and Ruder 2018): the head has the full one, each encoder layer below
+// the next layer_decay times its, the embeddings least.
+static void decay_layers(ig_trainer *t) {
+  static const char encoder[] = "bert.encoder.layer.", embeddings[] = "bert.embeddings.";
+  ig_params *p = &t->session->params;
+  int layers = 0;
+  if (!(t->o->layer_decay > 0))
+    return;
+  for (size_t i = 0; i < p->n; i++)
+    if (!strncmp(p->items[i]->name, encoder, sizeof encoder - 1)) {
+      const int n = atoi(p->items[i]->name + sizeof encoder - 1) + 1;
+      layers = n > layers ? n : layers;
+    }
+  for (size_t i = 0; i < p->n; i++) {
+    const char *name = p->items[i]->name;
+    int below = 0;
+    if (!strncmp(name, encoder, sizeof encoder - 1))
+      below = layers - atoi(name + sizeof encoder - 1);
+    else if (!strncmp(name, embeddings, sizeof embeddings - 1))
+      below = layers + 1;
+    p->items[i]->lr_scale = (float)pow(t->o->layer_decay, below);
+  }
+}
+
 static ig_status apply_patterns(ig_trainer *t) {
   const ig_train_options *o = t->o;
   ig_params *p = &t->session->params;
+  decay_layers(t);
   for (size_t i = 0; i < p->n; i++) {
     ig_param *param = p->items[i];
     for (size_t k = 0; k < o->n_no_decay; k++) {
@@ -211,8 +237,8 @@ static void summarize(const ig_trainer *t, ig_plan_summary *s) {
   if (t->evaluator)
     ig_evaluator_get_bytes(t->evaluator, &eval);
   uint64_t flat = flat_bytes(t);
-  s->weights = flat + 4 * (uint64_t)(p->count[IG_PARAM_FROZEN] + 2 * p->count[IG_PARAM_STATE]) + eval.persistent +
-               persistent;
+  s->weights =
+      flat + 4 * (uint64_t)(p->count[IG_PARAM_FROZEN] + 2 * p->count[IG_PARAM_STATE]) + eval.persistent + persistent;
   s->gradients = flat * (t->o->accumulate > 1 ? 2 : 1);
   s->optimizer = flat * (uint64_t)(t->n_moments + (t->o->ema > 0));
   arena = eval.arena > arena ? eval.arena : arena;
@@ -405,7 +431,8 @@ static void estimate_seconds(const ig_trainer *t, ig_plan_summary *out) {
   const ig_device_caps *caps = &t->session->device->caps;
   double flops = ig_cpu_peak_flops(caps->isa, caps->threads, t->session->compute == IG_BF16);
   double copy = ig_cpu_copy_rate(caps->threads), timed = 0, once = 0;
-  double micro = plan_seconds(t->rungs[t->n_rungs - 1].plan, flops, copy, &timed) + plan_seconds(t->sum_plan, flops, copy, &timed);
+  double micro =
+      plan_seconds(t->rungs[t->n_rungs - 1].plan, flops, copy, &timed) + plan_seconds(t->sum_plan, flops, copy, &timed);
   int n = t->o->accumulate > 1 ? t->o->accumulate : 1;
   out->seconds_per_step = n * micro + plan_seconds(t->update_plan, flops, copy, &once);
   out->timed = out->seconds_per_step > 0 ? n * timed / out->seconds_per_step : 0;

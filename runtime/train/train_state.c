@@ -85,7 +85,10 @@ static ig_weights_info info_of(const ig_trainer *t) {
                           .n_classes = t->o->data->n_classes,
                           .image_size = t->o->image_size,
                           .eval_crop_ratio = t->o->eval_crop_ratio,
-                          .has_preprocessing = true,
+                          .has_preprocessing = !t->o->tokenizer,
+                          .config = (char *)t->o->config_json,
+                          .max_length = t->o->max_length,
+                          .pair = t->o->data->texts && t->o->data->n && t->o->data->texts[0].second,
                           .step = t->step};
   memcpy(info.mean, t->o->session.model->mean, sizeof info.mean);
   memcpy(info.std, t->o->session.model->std, sizeof info.std);

@@ -119,15 +119,10 @@ ig_status ig_trainer_unstage(ig_trainer *t) {
 static int list_inputs(const ig_trainer *t, const ig_rung *r, const ig_batch *b, const float *targets, input *in) {
   const ig_packed *p = b->packed;
   const int32_t *labels = p && p->labels ? p->labels : b->labels;
-  const input pictures[] = {{r->io.pictures, b->pictures},
-                            {r->io.aug, b->aug},
-                            {r->io.partner, b->partner},
-                            {r->io.labels, labels},
-                            {r->io.lam, b->lam},
-                            {r->io.second_labels, b->second_labels},
-                            {r->io.weights, b->weights},
-                            {r->io.targets, targets},
-                            {r->io.step_state, t->step_state}};
+  const input pictures[] = {
+      {r->io.pictures, b->pictures}, {r->io.aug, b->aug},      {r->io.partner, b->partner},
+      {r->io.labels, labels},        {r->io.lam, b->lam},      {r->io.second_labels, b->second_labels},
+      {r->io.weights, b->weights},   {r->io.targets, targets}, {r->io.step_state, t->step_state}};
   const int n = sizeof pictures / sizeof *pictures;
   memcpy(in, pictures, sizeof pictures);
   if (!p)

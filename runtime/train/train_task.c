@@ -64,9 +64,8 @@ static ig_loss add_target_loss(ig_trainer *t, ig_rung *r, ig_tensor *logits) {
   const bool focal = !strcmp(h->loss, "focal");
   r->io.targets = ig_graph_input(g, "targets", IG_F32, IG_SHAPE2(t->micro, h->n));
   if (h->task == IG_TASK_MULTILABEL)
-    return focal
-               ? ig_sigmoid_focal_loss(g, "loss", logits, r->io.targets, r->io.weights, -1, (float)t->o->focal_gamma)
-               : ig_bce_logits_loss(g, "loss", logits, r->io.targets, r->io.weights, r->io.class_weights);
+    return focal ? ig_sigmoid_focal_loss(g, "loss", logits, r->io.targets, r->io.weights, -1, (float)t->o->focal_gamma)
+                 : ig_bce_logits_loss(g, "loss", logits, r->io.targets, r->io.weights, r->io.class_weights);
   if (!strcmp(h->loss, "l1"))
     return ig_l1_loss(g, "loss", logits, r->io.targets, r->io.weights);
   if (!strcmp(h->loss, "huber"))

@@ -13,6 +13,7 @@
 #include "runtime/base/text.h"
 #include "runtime/ckpt/checkpoint.h"
 #include "runtime/device/peak.h"
+#include "runtime/tokenizer/tokenizer.h"
 #include "runtime/train/trainer_internal.h"
 
 #define SECOND    1000000000ull
@@ -332,6 +333,7 @@ static ig_status start(ig_trainer *t, bool resume) {
     IG_TRY(ig_session_load(s, o->weights, o->session.model,
                            &(ig_weights_options){.size = sizeof(ig_weights_options),
                                                  .fresh_head = o->fresh_head,
+                                                 .fresh_parts = o->tokenizer != NULL,
                                                  .ema = true,
                                                  .warn = t->cb->line,
                                                  .warn_user = t->cb->user},
@@ -356,6 +358,9 @@ static ig_status start(ig_trainer *t, bool resume) {
   }
   IG_TRY(write_text(t, "args.yaml", o->args_yaml));
   IG_TRY(write_text(t, "environment.json", o->environment_json));
+  IG_TRY(write_text(t, "config.json", o->config_json));
+  if (o->tokenizer)
+    IG_TRY(ig_tokenizer_write(o->tokenizer, o->out, o->max_length));
   IG_TRY(open_loader(t));
   IG_TRY(ig_loader_seek(t->loader, t->position));
   IG_TRY(ig_trainer_log_open(t));

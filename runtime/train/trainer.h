@@ -39,6 +39,11 @@ typedef struct ig_train_options {
   const char *resume_path;  // IG_RESUME_PATH: a step-N folder of out; later steps are set aside (train_aside.c)
   int64_t epochs, steps;    // one of them > 0
   int batch, accumulate;
+  // Texts: written into the run folder, so that it is a model folder as Hugging Face has them; NULL for pictures.
+  const struct ig_tokenizer *tokenizer;
+  const char *config_json;
+  int max_length;
+  double layer_decay;  // factor on the learning rate from each layer to the one below; 0 = 1
   int image_size;
   double eval_crop_ratio;
   ig_augment augment;

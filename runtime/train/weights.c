@@ -30,6 +30,25 @@ static bool in_head(const loading *l, const ig_param *p) {
   return l->model->head && *l->model->head && !strncmp(p->name, l->model->head, strlen(l->model->head));
 }
 
+// Parts of a text model that stand and fall as a whole.
+static const char *const parts[] = {"classifier.", "cls.", "bert.pooler."};
+
+static const char *part_of(const ig_param *p) {
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+    if (!strncmp(p->name, parts[i], strlen(parts[i])))
+      return parts[i];
+  return NULL;
+}
+
+// Nothing of the parameter's part is in the file.
+static bool lacks_part(const loading *l, const ig_param *p) {
+  const char *part = l->model->build_text ? part_of(p) : NULL;
+  for (size_t i = 0; part && i < l->params->n; i++)
+    if (part_of(l->params->items[i]) == part && l->matches[i].entry)
+      return false;
+  return part != NULL;
+}
+
 static const char *dims_text(int n, const int64_t *dims, char text[160]) {
   size_t used = (size_t)snprintf(text, 160, "[");
   for (int i = 0; i < n && used < 120; i++)
@@ -140,9 +159,16 @@ static ig_status find_all(loading *l) {
     if (!ig_weight_name(l->model, l->naming, p->name, name, &l->matches[i].form))
       snprintf(name, sizeof name, "%s", p->name);
     l->matches[i].entry = ig_weight_source_find(&l->source, name);
+  }
+  for (size_t i = 0; i < l->params->n; i++) {
+    const ig_param *p = l->params->items[i];
+    char name[IG_WEIGHT_NAME_BYTES];
+    ig_weight_form form;
     if (l->matches[i].entry)
       continue;
-    if (l->options->fresh_head && in_head(l, p))
+    if (!ig_weight_name(l->model, l->naming, p->name, name, &form))
+      snprintf(name, sizeof name, "%s", p->name);
+    if ((l->options->fresh_head && in_head(l, p)) || (l->options->fresh_parts && lacks_part(l, p)))
       l->head_replaced = true;
     else if (n_missing++ == 0)
       snprintf(missing, sizeof missing, "%s", name);
@@ -159,7 +185,10 @@ static ig_status find_all(loading *l) {
     if (l->matches[i].entry)
       IG_TRY(check_shape(l, l->params->items[i], &l->matches[i]));
   // A head is replaced whole: half of another classifier is worth nothing.
-  for (size_t i = 0; i < l->params->n && l->head_replaced; i++)
+  bool half = false;
+  for (size_t i = 0; i < l->params->n; i++)
+    half = half || (in_head(l, l->params->items[i]) && !l->matches[i].entry);
+  for (size_t i = 0; i < l->params->n && half; i++)
     if (in_head(l, l->params->items[i]))
       l->matches[i].entry = NULL;
   return IG_OK;
@@ -222,6 +251,20 @@ static int by_address(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
+// A tied decoder written out: the same bytes as the word embeddings, and its bias.
+static bool is_tied_copy(const loading *l, const ig_weight_entry *e) {
+  if (!l->model->build_text)
+    return false;
+  const bool weight = ends_with(e->name, "predictions.decoder.weight");
+  for (size_t i = 0; i < l->params->n; i++) {
+    const char *name = l->params->items[i]->name;
+    if (l->matches[i].entry && ends_with(name, weight ? "word_embeddings.weight" : "predictions.bias"))
+      return (weight || ends_with(e->name, "predictions.decoder.bias")) &&
+             ig_weight_source_equal(&l->source, e, l->matches[i].entry);
+  }
+  return false;
+}
+
 // Counts and names what was not used; torch's counters of batches are no weights and pass without a word.
 static ig_status report_extra(const loading *l, int *n_extra) {
   const ig_weight_entry **used = NULL;
@@ -242,6 +285,7 @@ static ig_status report_extra(const loading *l, int *n_extra) {
     if (!strncmp(name, l->naming.prefix, skip))
       name += skip;
     if ((n_used && bsearch(&e, used, n_used, sizeof *used, by_address)) || ends_with(name, "num_batches_tracked") ||
+        ends_with(name, "embeddings.position_ids") || is_tied_copy(l, e) ||
         (l->head_replaced && !strncmp(name, l->model->head, strlen(l->model->head))))
       continue;
     char q[IG_QUOTE_BYTES];

@@ -24,6 +24,12 @@ typedef struct ig_weights_info {
   float mean[3], std[3];
   bool has_preprocessing;
   int64_t step;
+  // Texts. config: text of a config.json (the file's metadata, else the one beside the file); vocabulary: rows of the
+  // word embeddings in the file, 0 where it has none; folder: where its tokenizer is (the run's, the model's).
+  char *config, *folder;
+  int64_t vocabulary;
+  int max_length;  // tokens that texts are cut to
+  bool pair;       // two texts a sample
 } ig_weights_info;
 
 // path: a run folder (its model.safetensors), a step-N checkpoint folder, a .safetensors file or one that Keras wrote.
@@ -36,6 +42,8 @@ ig_status ig_weights_info_json(const ig_weights_info *info, char **out);
 typedef struct ig_weights_options {
   size_t size;      // sizeof(ig_weights_options)
   bool fresh_head;  // a classifier of another number of classes is left at its initial values instead of refused (12)
+  bool
+      fresh_parts;  // texts: classifier, pooler and word prediction keep their initial values where the file lacks them
   bool ema;         // checkpoints: take the EMA weights where they exist
   void (*warn)(void *user, const char *text);  // extra keys (11), EMA absent
   void *warn_user;
@@ -47,7 +55,7 @@ typedef struct ig_weights_options {
 
 typedef struct ig_weights_report {
   int loaded, converted, extra;  // tensors taken, of them with a change of dtype or layout; keys that were not used
-  bool head_replaced;            // the head kept its initial values
+  bool head_replaced;            // the head, or a part by fresh_parts, kept its initial values
 } ig_weights_report;
 
 // Fills the buffers [trainable, frozen, state] (laid-out params) from path. Checks 9 to 14 of reliability.md;

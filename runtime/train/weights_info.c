@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/bert.h"
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 #include "runtime/base/text.h"
@@ -131,7 +132,25 @@ done:
   return status;
 }
 
+static ig_status read_text_model(const texts *t, ig_weights_info *info) {
+  static const char key[] = "ingot.text";
+  json_t *j = NULL;
+  IG_TRY(copy_text(t, "ingot.config", &info->config));
+  ig_status status = parse_json(t, key, &j);
+  if (!j)
+    return status;
+  const json_int_t length = json_integer_value(json_object_get(j, "max_length"));
+  if (length < 3 || length > 1 << 20)
+    IG_GOTO(bad(t, key, "max_length: an integer of 3 to 1048576 expected"));
+  info->max_length = (int)length;
+  info->pair = json_is_true(json_object_get(j, "pair"));
+done:
+  json_decref(j);
+  return status;
+}
+
 static ig_status read_texts(const texts *t, ig_weights_info *info) {
+  IG_TRY(read_text_model(t, info));
   IG_TRY(copy_text(t, "ingot.model", &info->model));
   IG_TRY(copy_text(t, "ingot.task", &info->task));
   IG_TRY(read_classes(t, info));
@@ -199,6 +218,59 @@ static int64_t classes_of_head(const ig_weight_source *s, const ig_model *model)
   return 0;
 }
 
+// Rows of the word embeddings under any name that a text model's file has for them.
+static int64_t vocabulary_of(const ig_weight_source *s) {
+  static const char *const names[] = {"bert.embeddings.word_embeddings.weight", "embeddings.word_embeddings.weight"};
+  char name[IG_WEIGHT_NAME_BYTES];
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    for (int prefix = 0; prefix < IG_WEIGHT_PREFIXES; prefix++) {
+      snprintf(name, sizeof name, "%s%s", ig_weight_prefixes[prefix], names[i]);
+      const ig_weight_entry *e = ig_weight_source_find(s, name);
+      if (e && e->n_dims == 2)
+        return e->dims[0];
+    }
+  return 0;
+}
+
+// The folder of a run or a model: of RUN/checkpoints/step-N it is RUN.
+static ig_status folder_of(const ig_weight_source *s, char **out) {
+  if (s->ckpt)
+    return ig_path_join(out, s->path, "../..");
+  const char *slash = strrchr(s->path, '/');
+  return slash ? ig_asprintf(out, "%.*s", (int)(slash - s->path) + (slash == s->path), s->path) : ig_strdup(".", out);
+}
+
+// Hugging Face's folder: config.json beside the weights says model and classes.
+static ig_status read_config_beside(const ig_weight_source *s, ig_weights_info *info) {
+  enum { MAX_CONFIG = 1 << 24 };
+  char *path = NULL;
+  uint8_t *text = NULL;
+  size_t n = 0;
+  json_t *labels = NULL;
+  ig_bert_model model;
+  ig_status status = IG_OK;
+  IG_GOTO(folder_of(s, &info->folder));
+  if (info->model || info->config || info->vocabulary == 0)
+    goto done;
+  IG_GOTO(ig_path_join(&path, info->folder, "config.json"));
+  if (!ig_path_exists(path))
+    goto done;
+  IG_GOTO(ig_file_read(path, MAX_CONFIG, &text, &n));
+  IG_GOTO(ig_bert_config_parse((const char *)text, n, path, &model, &labels));
+  IG_GOTO(ig_asprintf(&info->config, "%.*s", (int)n, (const char *)text));
+  IG_GOTO(ig_strdup(model.model.name, &info->model));
+  if (info->n_classes > 0 && json_array_size(labels) == (size_t)info->n_classes && !info->classes) {
+    IG_GOTO(ig_alloc_array((size_t)info->n_classes, sizeof *info->classes, "names of classes", &info->classes));
+    for (int i = 0; i < info->n_classes; i++)
+      IG_GOTO(ig_strdup(json_string_value(json_array_get(labels, (size_t)i)), &info->classes[i]));
+  }
+done:
+  json_decref(labels);
+  ig_free(text);
+  ig_free(path);
+  return status;
+}
+
 static ig_status check_head(const ig_weight_source *s, ig_weights_info *info) {
   int64_t n = 0;
   for (size_t i = 0; ig_models[i] && n == 0; i++)
@@ -241,6 +313,8 @@ ig_status ig_weights_info_read(const char *path, ig_weights_info *out) {
     IG_GOTO(recognise(&s, out));
   }
   IG_GOTO(check_head(&s, out));
+  out->vocabulary = vocabulary_of(&s);
+  IG_GOTO(read_config_beside(&s, out));
 done:
   if (status != IG_OK)
     ig_weights_info_fini(out);
@@ -256,6 +330,8 @@ void ig_weights_info_fini(ig_weights_info *info) {
   ig_free(info->model);
   ig_free(info->task);
   ig_free(info->loss);
+  ig_free(info->config);
+  ig_free(info->folder);
   ig_free(info->target_mean);
   ig_free(info->target_std);
   memset(info, 0, sizeof *info);
@@ -263,12 +339,12 @@ void ig_weights_info_fini(ig_weights_info *info) {
 
 // ---- writing ----
 
-enum { MAX_PAIRS = 6 };
+enum { MAX_PAIRS = 8 };
 
 typedef struct pairs {
   ig_st_pair items[MAX_PAIRS];
   size_t n;
-  char *classes, *targets, *preprocessing;  // free
+  char *classes, *targets, *preprocessing, *text;  // free
   char step[24];
 } pairs;
 
@@ -316,6 +392,11 @@ static ig_status make_pairs(const ig_weights_info *info, pairs *p) {
              &p->preprocessing));
     add_pair(p, "ingot.preprocessing", p->preprocessing);
   }
+  if (info->config) {
+    add_pair(p, "ingot.config", info->config);
+    IG_TRY(dump(json_pack("{s:i, s:b}", "max_length", info->max_length, "pair", info->pair), &p->text));
+    add_pair(p, "ingot.text", p->text);
+  }
   snprintf(p->step, sizeof p->step, "%lld", (long long)info->step);
   add_pair(p, "ingot.step", p->step);
   return IG_OK;
@@ -325,6 +406,7 @@ static void free_pairs(pairs *p) {
   free(p->classes);
   free(p->targets);
   free(p->preprocessing);
+  free(p->text);
 }
 
 ig_status ig_weights_info_json(const ig_weights_info *info, char **out) {

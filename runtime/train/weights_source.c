@@ -223,3 +223,10 @@ ig_status ig_weight_source_read(const ig_weight_source *s, const ig_weight_entry
   ig_free(raw);
   return status;
 }
+
+bool ig_weight_source_equal(const ig_weight_source *s, const ig_weight_entry *a, const ig_weight_entry *b) {
+  const void *x = a->tensor ? a->tensor->data : a->data, *y = b->tensor ? b->tensor->data : b->data;
+  return x && y && a->n == b->n && a->type == b->type && a->n_dims == b->n_dims &&
+         !memcmp(a->dims, b->dims, sizeof *a->dims * (size_t)a->n_dims) &&
+         !memcmp(x, y, (size_t)a->n * ig_dtype_bytes(a->type));
+}

@@ -40,6 +40,9 @@ const ig_weight_entry *ig_weight_source_find(const ig_weight_source *s, const ch
 // All elements as fp32.
 ig_status ig_weight_source_read(const ig_weight_source *s, const ig_weight_entry *e, float *dst);
 
+// The same shape and the same bytes; false for what only a checkpoint holds.
+bool ig_weight_source_equal(const ig_weight_source *s, const ig_weight_entry *a, const ig_weight_entry *b);
+
 // What a file calls a parameter: prefix + the model's name in a convention.
 typedef struct ig_weight_naming {
   const char *prefix;

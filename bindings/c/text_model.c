@@ -1,0 +1,131 @@
+// Finds a text model and its tokenizer. Rule: see text_model.h.
+#include "bindings/c/text_model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "bindings/c/options.h"
+#include "runtime/base/fileop.h"
+#include "runtime/base/mem.h"
+
+enum { MAX_CONFIG = 1 << 24, VOCABULARY_MULTIPLE = 8 };
+
+static ig_status parse(const char *text, size_t n, const char *where, ig_text_model *out, const ig_model **model) {
+  IG_TRY(ig_bert_config_parse(text, n, where, &out->bert, NULL));
+  *model = &out->bert.model;
+  return IG_OK;
+}
+
+static ig_status read_folder(const char *folder, ig_text_model *out, const ig_model **model) {
+  char *path = NULL;
+  uint8_t *text = NULL;
+  size_t n;
+  ig_status status = IG_OK;
+  IG_GOTO(ig_path_join(&path, folder, "config.json"));
+  if (!ig_path_exists(path))
+    IG_GOTO(ig_fail(IG_ERR_NOT_FOUND, "model=%s: the folder has no config.json", folder));
+  IG_GOTO(ig_file_read(path, MAX_CONFIG, &text, &n));
+  IG_GOTO(parse((const char *)text, n, path, out, model));
+  IG_GOTO(ig_strdup(folder, &out->folder));
+done:
+  ig_free(text);
+  ig_free(path);
+  return status;
+}
+
+// The table's model; a text model gets sizes of its own.
+static ig_status find_preset(const char *name, const ig_weights_info *info, ig_text_model *out, const ig_model **model) {
+  IG_TRY(ig_model_find(name, model));
+  if (!(*model)->build_text)
+    return IG_OK;
+  ig_bert_model_init(*model, info ? info->vocabulary : 0, &out->bert);
+  *model = &out->bert.model;
+  return IG_OK;
+}
+
+ig_status ig_find_model(const char *name, const ig_weights_info *info, ig_text_model *text, const ig_model **model) {
+  if (name && ig_path_is_dir(name))
+    return read_folder(name, text, model);
+  if (info && info->model && name && strcmp(name, info->model) != 0)
+    return ig_fail(IG_ERR_MISMATCH, "%s holds weights of model=%s, not of model=%s", info->path, info->model, name);
+  if (!name && !(info && info->model))
+    return info ? ig_fail(IG_ERR_USAGE, "%s does not say which model it is of: add model=NAME (names: ingot help)",
+                          info->path)
+                : ig_fail(IG_ERR_USAGE, "model= is missing (names: ingot help)");
+  if (!info || !info->config)
+    return find_preset(name ? name : info->model, info, text, model);
+  IG_TRY(parse(info->config, strlen(info->config), info->path, text, model));
+  const ig_model *preset;
+  if (ig_model_find(info->model, &preset) == IG_OK)
+    text->bert.model.name = preset->name;
+  else
+    ig_error_clear();
+  return IG_OK;
+}
+
+static ig_status find_tokenizer(ig_call_state *c, const ig_weights_info *info, const ig_text_model *text,
+                                const char **out) {
+  *out = ig_config_str(c->config, "tokenizer");
+  if (*out && **out) {
+    IG_TRY(ig_absolute_key(c, "tokenizer"));
+    *out = ig_config_str(c->config, "tokenizer");
+    return IG_OK;
+  }
+  static const char *const files[] = {"tokenizer.json", "vocab.txt"};
+  const char *folders[] = {text->folder, info ? info->folder : NULL};
+  for (size_t i = 0; i < 2; i++)
+    for (size_t k = 0; k < 2 && folders[i]; k++) {
+      char *path;
+      IG_TRY(ig_path_join(&path, folders[i], files[k]));
+      const bool there = ig_path_exists(path);
+      ig_free(path);
+      *out = folders[i];
+      if (there)
+        return IG_OK;
+    }
+  return ig_fail(IG_ERR_USAGE,
+                 "model=%s reads text and needs tokenizer=PATH (vocab.txt, tokenizer.json or a model's folder; ingot "
+                 "tokenizer train makes one)",
+                 text->bert.model.name);
+}
+
+static ig_status choose_length(ig_call_state *c, const ig_weights_info *info, ig_text_model *text) {
+  ig_tokenizer_info t;
+  ig_tokenizer_get_info(text->tokenizer, &t);
+  const bool pretrain = ig_config_known(c->config, "task") && ig_config_is(c->config, "task", "mlm");
+  const int most = text->bert.spec.positions, usual = pretrain && most > 128 ? 128 : most;
+  int length = (int)ig_config_int(c->config, "max_length");
+  if (length > most)
+    return ig_fail(IG_ERR_USAGE, "max_length=%d: model=%s has %d positions", length, text->bert.model.name, most);
+  if (length < 1)
+    length = info && info->max_length > 0 && !pretrain ? info->max_length
+             : t.max_length > 0 && t.max_length < usual ? t.max_length
+                                                        : usual;
+  text->max_length = length < most ? length : most;
+  return IG_OK;
+}
+
+ig_status ig_open_tokenizer(ig_call_state *c, const ig_weights_info *info, ig_text_model *text) {
+  const char *path;
+  ig_tokenizer_info t;
+  ig_bert_spec *spec = &text->bert.spec;
+  IG_TRY(find_tokenizer(c, info, text, &path));
+  IG_TRY(ig_tokenizer_open(path, &text->tokenizer));
+  ig_tokenizer_get_info(text->tokenizer, &t);
+  const bool fresh = !text->folder && !(info && info->vocabulary > 0);
+  if (fresh)
+    spec->vocabulary = (t.vocabulary + VOCABULARY_MULTIPLE - 1) / VOCABULARY_MULTIPLE * VOCABULARY_MULTIPLE;
+  if (t.vocabulary > spec->vocabulary)
+    return ig_fail(IG_ERR_MISMATCH, "tokenizer %s has %d tokens, model=%s only %lld: it is another model's", path,
+                   t.vocabulary, text->bert.model.name, (long long)spec->vocabulary);
+  if (t.cls < 0 || t.sep < 0 || t.pad < 0)
+    return ig_fail(IG_ERR_MISMATCH, "tokenizer %s lacks one of [CLS], [SEP] and [PAD]", path);
+  spec->pad = t.pad;
+  return choose_length(c, info, text);
+}
+
+void ig_text_model_fini(ig_text_model *text) {
+  ig_tokenizer_close(text->tokenizer);
+  ig_free(text->folder);
+  *text = (ig_text_model){0};
+}

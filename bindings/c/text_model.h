@@ -1,0 +1,27 @@
+// A text model as a verb finds it: sizes, names and tokenizer, by keys or by what the weights say. Rule: what a folder or
+// a file of weights says holds; a key that contradicts it is an error.
+#ifndef IG_BINDINGS_TEXT_MODEL_H
+#define IG_BINDINGS_TEXT_MODEL_H
+
+#include "bindings/c/call.h"
+#include "models/bert.h"
+#include "runtime/tokenizer/tokenizer.h"
+#include "runtime/train/weights.h"
+
+typedef struct ig_text_model {
+  ig_bert_model bert;  // not to be moved
+  ig_tokenizer *tokenizer;
+  char *folder;  // model= as a folder with config.json, or NULL
+  int max_length;
+} ig_text_model;
+
+// model=NAME, model=FOLDER (with config.json), or NULL: the weights'. *model: of the table, or text->bert.model.
+// info: what weights= says of itself; NULL without.
+ig_status ig_find_model(const char *name, const ig_weights_info *info, ig_text_model *text, const ig_model **model);
+// tokenizer=, else of the model's folder, else of the weights'; the length that texts are cut to (max_length=, else the
+// weights', else as long as model and tokenizer allow); a fresh model's vocabulary becomes the tokenizer's.
+// IG_ERR_USAGE where there is no tokenizer, IG_ERR_MISMATCH where its vocabulary is larger than the model's.
+ig_status ig_open_tokenizer(ig_call_state *c, const ig_weights_info *info, ig_text_model *text);
+void ig_text_model_fini(ig_text_model *text);
+
+#endif
