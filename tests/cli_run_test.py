@@ -50,6 +50,9 @@ def train_eval_predict():
     with open(logits, "rb") as f:
         data = f.read()
     assert data[:6] == b"\x93NUMPY" and b"(24, 3)" in data[:128] and len(data) == 128 + 24 * 3 * 4
+    refused(2, ["logits=absent/logits.npy", "cannot be written"], "eval", "weights=" + RUN, "data=" + DATA,
+            "logits=absent/logits.npy")
+    refused(2, [WORK, "is a folder"], "predict", "weights=" + RUN, DATA, "out=" + WORK)
     assert answer(run("eval", "weights=" + RUN, "data=" + DATA, "part=val", "--json"))["n"] == 15
     assert answer(run("eval", "weights=" + RUN, "data=" + DATA, "part=all", "--json"))["n"] == 24 + 15 + 60
     assert "accuracy" in run("eval", "weights=" + RUN, "data=" + DATA, "--quiet").out
@@ -96,6 +99,8 @@ def checkpoints_and_convert():
     assert answer(run("checkpoint", "verify", RUN, "--json"))["checkpoints"] == found
     shown = answer(run("checkpoint", "show", RUN, "--json"))
     assert shown["step"] == found[-1]["step"] and any(t["group"] == "weights" for t in shown["tensors"])
+    table = run("checkpoint", "show", RUN).out
+    assert "conv1.weight" in table and "total_steps" in table and "optimizer:" not in table, table[:600]
     refused(2, ["no checkpoint"], "checkpoint", "list", os.path.join(WORK, "nothing"))
     refused(2, ["absent"], "checkpoint", "list", "absent")
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 
 enum { NOTE_BYTES = 4096, MAX_COLUMNS = 32, MAX_MATRIX = 24 };
@@ -199,4 +200,11 @@ ig_status ig_want_key(const ig_call_state *c, const char *name) {
   if (ig_config_has_value(c->config, name) && *ig_config_str(c->config, name))
     return IG_OK;
   return ig_fail(IG_ERR_USAGE, "%s: %s= is missing; usage: %s", c->verb, name, ig_verb_usage[v]);
+}
+
+ig_status ig_want_writable(const ig_call_state *c, const char *name) {
+  const char *path = ig_config_str(c->config, name);
+  if (!path || !*path || ig_file_check_writable(path) == IG_OK)
+    return IG_OK;
+  return ig_fail_prefix(IG_ERR_USAGE, "%s=%s cannot be written", name, path);
 }

@@ -57,6 +57,8 @@ ig_status ig_no_json(void);
 // IG_ERR_USAGE with the verb's usage unless it has min..max paths.
 ig_status ig_want_paths(const ig_call_state *c, size_t min, size_t max);
 ig_status ig_want_key(const ig_call_state *c, const char *name);  // IG_ERR_USAGE unless it has a value
+// Before any work: the file that key `name` gives, if it does, can be written there. IG_ERR_USAGE with the reason.
+ig_status ig_want_writable(const ig_call_state *c, const char *name);
 
 // Text of every byte sequence: bytes that are not UTF-8 become \xNN. NULL: no memory.
 json_t *ig_json_text(const char *text);

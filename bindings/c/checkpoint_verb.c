@@ -48,8 +48,27 @@ done:
   return status;
 }
 
+// For people: how far it is, what it is of, and the tensors; the configuration and the choices of kernels are in
+// --json.
+static ig_status describe(const json_t *object, ig_text *out) {
+  static const char *const of_state[] = {"model", "updates", "position", "seconds", "last_loss", "total_steps"};
+  json_t *head = json_copy((json_t *)object), *state = json_object_get(object, "state");
+  if (!head)
+    return ig_no_json();
+  json_object_del(head, "state");
+  json_object_del(head, "tensors");
+  for (size_t i = 0; i < sizeof of_state / sizeof *of_state; i++)
+    if (json_object_get(state, of_state[i]))
+      json_object_set(head, of_state[i], json_object_get(state, of_state[i]));
+  json_object_set(head, "tensors", json_object_get(object, "tensors"));
+  ig_status status = ig_json_table(head, out);
+  json_decref(head);
+  return status;
+}
+
 static ig_status show(ig_call_state *c, const char *run) {
   ig_status status = IG_OK;
+  ig_text table = {0};
   char *folder = NULL, *manifest = NULL;
   ig_ckpt_reader *reader = NULL;
   json_t *object = NULL;
@@ -76,8 +95,12 @@ static ig_status show(ig_call_state *c, const char *run) {
                      (json_int_t)ig_ckpt_step(reader), "run_uuid", ig_ckpt_run_uuid(reader), "config_hash",
                      ig_ckpt_config_hash(reader), "world_size", ig_ckpt_world_size(reader), "state",
                      state ? state : json_null(), "tensors", rows);
-  status = ig_answer(c, object, NULL);
+  if (!object)
+    IG_GOTO(ig_no_json());
+  IG_GOTO(describe(object, &table));
+  status = ig_answer(c, object, table.data);
 done:
+  ig_free(table.data);
   json_decref(object);
   ig_ckpt_close(reader);
   ig_free(folder);

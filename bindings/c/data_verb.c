@@ -76,6 +76,7 @@ ig_status ig_verb_data(ig_call_state *c) {
   ig_text text = {0};
   const char *out = ig_config_str(c->config, "out"), *weights = ig_config_str(c->config, "weights");
   IG_TRY(ig_want_paths(c, 1, 1));
+  IG_TRY(ig_want_writable(c, "out"));
   const char *path = ig_config_path(c->config, 0);
   if (weights && *weights)
     IG_GOTO(ig_use_init(c, &use));

@@ -16,9 +16,12 @@
 //                  rate)
 //   weight decay   5e-4 (fresh), 1e-4 (given)
 //   schedule       cosine to 0 after a warm-up of 10 % of the steps
-//   augmentation   standard; light for given weights with fewer than 20 pictures a class; never turns or upside-down
-//                  flips, as direction may be the class; regress: nothing that moves or scales the picture, as size
-//                  and place may be what is measured
+//   augmentation   standard; light for given weights with fewer than 20 pictures a class; regress: nothing that moves
+//   or
+//                  scales the picture, as size and place may be what is measured. standard and strong also turn
+//                  pictures over and on their side (vflip, transpose), but not those of at most 48 pixels and not for
+//                  given weights, which have learned which way is up: a defect has no direction more often than not,
+//                  and where it has one, flip=0 vflip=0 transpose=0 says so (train says that it turns them)
 //   label smoothing 0.1 (classify)
 //   ema            0.998 (it ramps up from the first step); off below 100 steps
 
@@ -53,16 +56,16 @@ static int image_size(const ig_facts *f) {
   return (int)between(64, (f->typical_side + 16) / 32 * 32, most);
 }
 
-static ig_status set_augment(ig_config *c, bool small_pictures, bool still) {
+static ig_status set_augment(ig_config *c, bool small_pictures, bool pretrained, bool still) {
   static const struct {
     const char *crop, *crop_small, *jitter, *mixup, *cutmix, *erase;
-    int flip;
+    int flip, turn;
   } levels[] = {
       // none, light, standard, strong: the order of the key's words.
-      {"1,1", "1,1", "0", "0", "0", "0", 0},
-      {"0.8,1", "0.8,1", "0", "0", "0", "0", 1},
-      {"0.8,1", "0.6,1", "0.2", "0", "0", "0", 1},
-      {"0.2,1", "0.5,1", "0.4", "0.2", "1", "0.25", 1},
+      {"1,1", "1,1", "0", "0", "0", "0", 0, 0},
+      {"0.8,1", "0.8,1", "0", "0", "0", "0", 1, 0},
+      {"0.8,1", "0.6,1", "0.2", "0", "0", "0", 1, 1},
+      {"0.2,1", "0.5,1", "0.4", "0.2", "1", "0.25", 1, 1},
   };
   int level = ig_config_choice(c, "augment");
   if (still) {
@@ -76,6 +79,9 @@ static ig_status set_augment(ig_config *c, bool small_pictures, bool still) {
   IG_TRY(set(c, "mixup", "%s", levels[level].mixup));
   IG_TRY(set(c, "cutmix", "%s", levels[level].cutmix));
   IG_TRY(set(c, "erase", "%s", levels[level].erase));
+  const int turn = levels[level].turn && !small_pictures && !pretrained && !still;
+  IG_TRY(set(c, "vflip", "%d", turn));
+  IG_TRY(set(c, "transpose", "%d", turn));
   return set(c, "flip", "%d", levels[level].flip);
 }
 
@@ -149,7 +155,7 @@ ig_status ig_set_defaults(ig_config *c, const ig_facts *f) {
   IG_TRY(set(c, "clip", "0"));
   bool scarce = f->task == IG_TASK_CLASSIFY && f->n_classes > 0 && n / f->n_classes < 20;
   IG_TRY(set(c, "augment", f->pretrained && scarce ? "light" : "standard"));
-  IG_TRY(set_augment(c, ig_config_int(c, "image_size") <= 48, regress));
+  IG_TRY(set_augment(c, ig_config_int(c, "image_size") <= 48, f->pretrained, regress));
   IG_TRY(set(c, "label_smoothing", f->task == IG_TASK_CLASSIFY ? "0.1" : "0"));
   IG_TRY(set(c, "ema", steps >= 100 ? "0.998" : "0"));
   IG_TRY(set(c, "crop_ratio", "0"));

@@ -75,6 +75,7 @@ ig_status ig_verb_eval(ig_call_state *c) {
   ig_scores_init(&scores, 1);
   IG_TRY(ig_want_paths(c, 0, 0));
   IG_TRY(ig_want_key(c, "data"));
+  IG_TRY(ig_want_writable(c, "logits"));
   IG_GOTO(ig_use_init(c, &use));
   IG_GOTO(open_data(c, &use, &data));
   IG_GOTO(choose_part(c, data, &part));

@@ -238,6 +238,7 @@ ig_status ig_verb_predict(ig_call_state *c) {
   a.wants_csv = out && *out;
   IG_TRY(ig_want_paths(c, 1, SIZE_MAX));
   IG_TRY(ig_want_key(c, "weights"));
+  IG_TRY(ig_want_writable(c, "out"));
   IG_GOTO(ig_path_list_read(c->config, &list));
   IG_GOTO(ig_use_init(c, &use));
   if (a.reject > 0 && use.head.task == IG_TASK_REGRESS)

@@ -12,6 +12,7 @@ ig_status ig_verb_report(ig_call_state *c) {
   char *path = NULL;
   json_t *result = NULL;
   IG_TRY(ig_want_paths(c, 1, SIZE_MAX));
+  IG_TRY(ig_want_writable(c, "out"));
   size_t n = ig_config_n_paths(c->config);
   const char **runs = NULL;
   IG_TRY(ig_alloc_array(n, sizeof *runs, "run folders", &runs));

@@ -34,7 +34,8 @@ done:
 }
 
 // The table's model; a text model gets sizes of its own.
-static ig_status find_preset(const char *name, const ig_weights_info *info, ig_text_model *out, const ig_model **model) {
+static ig_status find_preset(const char *name, const ig_weights_info *info, ig_text_model *out,
+                             const ig_model **model) {
   IG_TRY(ig_model_find(name, model));
   if (!(*model)->build_text)
     return IG_OK;
@@ -98,7 +99,7 @@ static ig_status choose_length(ig_call_state *c, const ig_weights_info *info, ig
   if (length > most)
     return ig_fail(IG_ERR_USAGE, "max_length=%d: model=%s has %d positions", length, text->bert.model.name, most);
   if (length < 1)
-    length = info && info->max_length > 0 && !pretrain ? info->max_length
+    length = info && info->max_length > 0 && !pretrain  ? info->max_length
              : t.max_length > 0 && t.max_length < usual ? t.max_length
                                                         : usual;
   text->max_length = length < most ? length : most;

@@ -1,5 +1,5 @@
-// A text model as a verb finds it: sizes, names and tokenizer, by keys or by what the weights say. Rule: what a folder or
-// a file of weights says holds; a key that contradicts it is an error.
+// A text model as a verb finds it: sizes, names and tokenizer, by keys or by what the weights say. Rule: what a folder
+// or a file of weights says holds; a key that contradicts it is an error.
 #ifndef IG_BINDINGS_TEXT_MODEL_H
 #define IG_BINDINGS_TEXT_MODEL_H
 

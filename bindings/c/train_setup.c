@@ -8,6 +8,7 @@
 #include "runtime/base/cpu.h"
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "runtime/data/direction.h"
 
 static ig_augment augment_keys(const ig_config *k) {
   size_t n = 0;
@@ -305,6 +306,34 @@ static ig_status set_text_options(ig_call_state *c, ig_train_setup *s) {
   return status;
 }
 
+// Turns that are on by default are off where they make one class look like another.
+static ig_status keep_directions(ig_call_state *c, const ig_train_setup *s) {
+  ig_directions found;
+  const struct {
+    const char *key, *how;
+    const ig_direction *pair;
+  } turns[] = {{"flip", "left for right", &found.flip},
+               {"vflip", "upside down", &found.vflip},
+               {"transpose", "rows for columns", &found.transpose}};
+  bool any = false;
+  for (size_t i = 0; i < 3; i++)
+    any = any ||
+          (ig_config_bool(c->config, turns[i].key) && ig_config_source_of(c->config, turns[i].key) == IG_FROM_PRESET);
+  if (!any)
+    return IG_OK;
+  IG_TRY(ig_dataset_directions(s->data, ig_thread_count(c), &found));
+  for (size_t i = 0; i < 3; i++) {
+    const char *key = turns[i].key;
+    char a[IG_QUOTE_BYTES], b[IG_QUOTE_BYTES];
+    if (!turns[i].pair->a || !ig_config_bool(c->config, key) || ig_config_source_of(c->config, key) != IG_FROM_PRESET)
+      continue;
+    IG_TRY(ig_config_set(c->config, key, "0", IG_FROM_PRESET, "direction tells classes apart"));
+    ig_note(c, "%s, %s looks like %s: pictures are not turned so (%s=0)", turns[i].how, ig_quote(a, turns[i].pair->a),
+            ig_quote(b, turns[i].pair->b), key);
+  }
+  return IG_OK;
+}
+
 ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
   const ig_config *k = c->config;
   ig_train_options *o = &s->options;
@@ -337,6 +366,8 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
                                                  .typical_side = w < h ? w : h,
                                                  .pretrained = given,
                                                  .width = o->session.model->build_text ? s->text.bert.spec.width : 0}));
+  if (!o->session.model->build_text)
+    IG_GOTO(keep_directions(c, s));
   IG_GOTO(fill_options(c, s));
   if (o->session.model->build_text)
     IG_GOTO(set_text_options(c, s));

@@ -229,6 +229,23 @@ static ig_status train_text(const ig_call_state *c, const ig_train_setup *s, con
   return ig_text_addf(out, "next     ingot predict weights=%s PICTURES\n", s->out);
 }
 
+// A line of what is trained on what, and one of how its pictures are turned.
+static void describe_data(ig_call_state *c, const ig_train_setup *s) {
+  static const char *const outputs[] = {[IG_TASK_CLASSIFY] = "classes",
+                                        [IG_TASK_REGRESS] = "numbers",
+                                        [IG_TASK_MULTILABEL] = "labels",
+                                        [IG_TASK_TAG] = "tags"};
+  const ig_dataset *d = s->data;
+  char what[48] = "";
+  if (d->task != IG_TASK_MLM)
+    snprintf(what, sizeof what, ", %d %.*s", d->n_classes, (int)strlen(outputs[d->task]) - (d->n_classes == 1),
+             outputs[d->task]);
+  ig_note(c, "%s on %s: %zu training, %zu validation %s%s; run folder %s", s->options.session.model->name, d->path,
+          d->count[IG_PART_TRAIN], d->count[IG_PART_VAL], ig_dataset_noun(d), what, s->out);
+  if (s->options.augment.vflip || s->options.augment.transpose)
+    ig_note(c, "pictures are also shown upside down or turned; where direction matters: flip=0 vflip=0 transpose=0");
+}
+
 ig_status ig_verb_train(ig_call_state *c) {
   ig_status status = IG_OK;
   ig_train_setup s = {0};
@@ -245,12 +262,7 @@ ig_status ig_verb_train(ig_call_state *c) {
   s.options.out = s.out;
   s.options.resume = resume;
   s.options.resume_path = s.resume_path;
-  static const char *const outputs[] = {
-      [IG_TASK_CLASSIFY] = "classes", [IG_TASK_REGRESS] = "numbers", [IG_TASK_MULTILABEL] = "labels"};
-  int n = s.data->n_classes;
-  ig_note(c, "%s on %s: %zu training, %zu validation pictures, %d %.*s; run folder %s", s.options.session.model->name,
-          s.data->path, s.data->count[IG_PART_TRAIN], s.data->count[IG_PART_VAL], n,
-          (int)strlen(outputs[s.data->task]) - (n == 1 ? 1 : 0), outputs[s.data->task], s.out);
+  describe_data(c, &s);
   ig_train_callbacks callbacks = {c, ig_note_text, ig_show_progress, ig_asked_to_stop};
   IG_GOTO(ig_train_run(&s.options, &callbacks, &result));
   ig_show_progress(c, "");

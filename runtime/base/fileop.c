@@ -157,6 +157,36 @@ ig_status ig_fsync_dir(const char *path) {
   return status;
 }
 
+// A new file beside path: unique by thread; the counter steps over what a killed process left.
+static ig_status open_temporary(const char *path, char **temporary, int *fd) {
+  const ig_fileops *ops = ig_fileops_get();
+  for (int attempt = 0;; attempt++) {
+    ig_free(*temporary);
+    *temporary = NULL;
+    IG_TRY(ig_asprintf(temporary, "%s.%ld-%d.tmp", path, (long)syscall(SYS_gettid), attempt));
+    *fd = ops->open(*temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (*fd >= 0)
+      return IG_OK;
+    if (errno != EEXIST || attempt == 100)
+      return fail_errno("create", *temporary);
+  }
+}
+
+ig_status ig_file_check_writable(const char *path) {
+  const ig_fileops *ops = ig_fileops_get();
+  char *temporary = NULL;
+  int fd = -1;
+  if (ig_path_is_dir(path))
+    return ig_fail(IG_ERR_IO, "%s is a folder; a file is expected", path);
+  ig_status status = open_temporary(path, &temporary, &fd);
+  if (status == IG_OK) {
+    ops->close(fd);
+    ops->unlink(temporary);
+  }
+  ig_free(temporary);
+  return status;
+}
+
 ig_status ig_file_write_atomic(const char *path, const void *data, size_t n) {
   const ig_fileops *ops = ig_fileops_get();
   ig_status status = IG_OK;
@@ -164,14 +194,7 @@ ig_status ig_file_write_atomic(const char *path, const void *data, size_t n) {
   int fd = -1;
   bool made = false;
   IG_GOTO(parent_of(path, &folder));
-  // Unique by thread; the counter steps over what a killed process left.
-  for (int attempt = 0; fd < 0; attempt++) {
-    ig_free(temporary);
-    IG_GOTO(ig_asprintf(&temporary, "%s.%ld-%d.tmp", path, (long)syscall(SYS_gettid), attempt));
-    fd = ops->open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0 && (errno != EEXIST || attempt == 100))
-      IG_GOTO(fail_errno("create", temporary));
-  }
+  IG_GOTO(open_temporary(path, &temporary, &fd));
   made = true;
   IG_GOTO(ig_write_all(fd, data, n, temporary));
   if (ops->fsync(fd) != 0)

@@ -43,6 +43,8 @@ void ig_fileops_set(const ig_fileops *ops);
 ig_status ig_file_read(const char *path, uint64_t max_bytes, uint8_t **data, size_t *n);  // data: ig_free; NUL follows
 ig_status ig_file_write_atomic(const char *path, const void *data,
                                size_t n);  // temporary beside, fsync, rename, fsync dir
+// Whether ig_file_write_atomic would begin: asked before long work whose result goes there. Leaves nothing behind.
+ig_status ig_file_check_writable(const char *path);
 ig_status ig_file_append(const char *path, const void *data, size_t n);
 ig_status ig_write_all(int fd, const void *data, size_t n, const char *path);  // retries EINTR and short writes
 ig_status ig_make_dirs(const char *path);                                      // like mkdir -p
