@@ -16,13 +16,18 @@ static ig_status infer(ig_graph *g, ig_node *n) {
                    x->name, ig_dtype_name(x->dtype), x->shape.n);
   IG_TRY(ig_check_dtype(n, 1, IG_U64));
   IG_TRY(ig_check_shape(n, 1, IG_SHAPE1(IG_N_STEP_STATE)));
+  if (n->n_in > 2) {
+    IG_TRY(ig_check_dtype(n, 2, IG_U64));
+    IG_TRY(ig_check_shape(n, 2, IG_SHAPE1(x->shape.d[0])));
+  }
   return ig_node_set_out(g, n, 0, x->dtype, x->shape);
 }
 
 static ig_status grad(ig_graph *g, const ig_node *n, ig_tensor *const *dout, const bool *need, ig_tensor **din) {
   char name[400];
   snprintf(name, sizeof name, "%s/dx", n->name);
-  ig_node *made = ig_graph_node(g, "dropout", name, 2, (ig_tensor *[]){dout[0], n->in[1]}, n->attr);
+  ig_tensor *in[3] = {dout[0], n->in[1], n->n_in > 2 ? n->in[2] : NULL};
+  ig_node *made = ig_graph_node(g, n->op->name, name, n->n_in, in, n->attr);
   din[0] = made ? made->out[0] : NULL;
   return ig_graph_status(g);
 }
@@ -44,6 +49,13 @@ static const ig_op_case cases[] = {
     {"everything", 2, {{.shape = {2, {3, 17}}, .fill = IG_FILL_NORMAL}, STATE}, .attr = &all},
     {"bench", 2, {{.shape = {2, {256, 16384}}, .fill = IG_FILL_NORMAL}, STATE}, .attr = &tenth, .bench = true},
 };
+#define KEYS(n) \
+  { .shape = {1, {n}}, .dtype = IG_U64, .fill = IG_FILL_INDEX, .hi = 1e9, .no_grad = true }
+static const ig_op_case rows_cases[] = {
+    {"matrix", 3, {{.shape = {2, {13, 17}}, .fill = IG_FILL_NORMAL}, STATE, KEYS(13)}, .attr = &half},
+    {"ragged", 3, {{.shape = {3, {5, 7, 3}}, .fill = IG_FILL_NORMAL}, STATE, KEYS(5)}, .attr = &tenth},
+    {"bench", 3, {{.shape = {2, {1024, 768}}, .fill = IG_FILL_NORMAL}, STATE, KEYS(1024)}, &tenth, .bench = true},
+};
 
 static const ig_op dropout_row = {
     .name = "dropout",
@@ -62,13 +74,35 @@ static const ig_op dropout_row = {
     .n_cases = (int)(sizeof cases / sizeof *cases),
     .impls = {[IG_DEVICE_CPU] = {"dropout_cpu", "dropout_ref"}, [IG_DEVICE_CUDA] = {"dropout_cuda"}}};
 
-IG_OPS(dropout) = {&dropout_row, NULL};
+static const ig_op dropout_rows_row = {.name = "dropout_rows",
+                                       .summary = "dropout whose draws are of row_keys[row], not of the row's place",
+                                       .min_in = 3,
+                                       .max_in = 3,
+                                       .n_out = 1,
+                                       .attr_bytes = sizeof(float),
+                                       .infer = infer,
+                                       .grad = grad,
+                                       .keeps_in = 6,
+                                       .in_place = {1},
+                                       .cheap = true,
+                                       .cost = cost,
+                                       .cases = rows_cases,
+                                       .n_cases = (int)(sizeof rows_cases / sizeof *rows_cases),
+                                       .impls = {[IG_DEVICE_CPU] = {"dropout_rows_cpu", "dropout_rows_ref"}}};
 
-ig_tensor *ig_dropout(ig_graph *g, const char *name, ig_tensor *x, float p, ig_tensor *step_state) {
+IG_OPS(dropout) = {&dropout_row, &dropout_rows_row, NULL};
+
+ig_tensor *ig_dropout_rows(ig_graph *g, const char *name, ig_tensor *x, float p, ig_tensor *step_state,
+                           ig_tensor *row_keys) {
   if (!x || g->options.mode == IG_MODE_EVAL || p == 0)
     return x;
   if (!step_state)
     return NULL;
-  ig_node *n = ig_graph_node(g, "dropout", name, 2, (ig_tensor *[]){x, step_state}, &p);
+  ig_node *n = ig_graph_node(g, row_keys ? "dropout_rows" : "dropout", name, row_keys ? 3 : 2,
+                             (ig_tensor *[]){x, step_state, row_keys}, &p);
   return n ? n->out[0] : NULL;
+}
+
+ig_tensor *ig_dropout(ig_graph *g, const char *name, ig_tensor *x, float p, ig_tensor *step_state) {
+  return ig_dropout_rows(g, name, x, p, step_state, NULL);
 }

@@ -84,6 +84,16 @@ V16_INLINE v16 v16_madd(v16 a, v16 b, v16 c) {
 #endif
 }
 
+// The sum of the lanes, in a fixed tree.
+V16_INLINE float v16_sum(v16 v) {
+  float x[16];
+  memcpy(x, &v, sizeof x);
+  for (int step = 8; step > 0; step /= 2)
+    for (int i = 0; i < step; i++)
+      x[i] += x[i + step];
+  return x[0];
+}
+
 // v < 0 ? 0 : v
 V16_INLINE v16 v16_relu(v16 v) {
 #ifdef __AVX512F__

@@ -56,6 +56,18 @@ static inline double ig_sum_squares_f32(const float *x, int64_t n) {
   return sum;
 }
 
+// out[i] = sum over parts of parts[part * stride + i], i < n <= 64, in double and in order of the parts: the end of
+// column sums over rows that are cut into parts.
+static inline void ig_add_parts_f32(const float *parts, int64_t n_parts, int64_t stride, int64_t n, float *out) {
+  double total[64] = {0};
+  for (int64_t part = 0; part < n_parts; part++)
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+      total[i] += (double)parts[part * stride + i];
+  for (int64_t i = 0; i < n; i++)
+    out[i] = (float)total[i];
+}
+
 // Bytes of all operands and results, each once: the compulsory traffic of a node.
 static inline double ig_cost_bytes(const ig_node *n) {
   double bytes = 0;
