@@ -94,8 +94,8 @@ TEST(Directions, NothingInTextures) {
 }
 
 TEST(Directions, RowsAndColumns) {
-  const Data data({[](int, int y, int i) { return stripes(y, i); }, [](int x, int, int i) { return stripes(x, i); },
-                   noise});
+  const Data data(
+      {[](int, int y, int i) { return stripes(y, i); }, [](int x, int, int i) { return stripes(x, i); }, noise});
   for (int threads : {1, 2}) {
     const ig_directions d = data.directions(threads);
     ASSERT_NE(d.transpose.a, nullptr);

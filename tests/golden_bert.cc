@@ -49,7 +49,8 @@ void finish(Packed &p) {
 // From [B, S] with a mask; row_of: place of (b, s) among the rows, -1 for padding.
 Packed pack(const st::File &io, std::vector<int32_t> *row_of) {
   const std::vector<int64_t> shape = io.shape("input_ids");
-  const std::vector<int32_t> ids = io.i32("input_ids"), types = io.i32("token_type_ids"), mask = io.i32("attention_mask");
+  const std::vector<int32_t> ids = io.i32("input_ids"), types = io.i32("token_type_ids"),
+                             mask = io.i32("attention_mask");
   Packed p;
   p.cu_seqlens.push_back(0);
   for (int64_t b = 0; b < shape.at(0); b++) {
@@ -193,7 +194,8 @@ void run_steps(Net &net, const std::string &path, const std::string &suffix, con
     double sum = 0;
     for (float x : v)
       sum += (double)x * x;
-    r.compare(tag + "norm of " + p->name + " after" + suffix, std::sqrt(sum), golden::number(norms, p->name), {2e-6, 2e-6});
+    r.compare(tag + "norm of " + p->name + " after" + suffix, std::sqrt(sum), golden::number(norms, p->name),
+              {2e-6, 2e-6});
     if (after.has(p->name))
       r.compare(tag + p->name + " after" + suffix, v, after.f32(p->name), {2e-6, 0});
   }
@@ -246,7 +248,8 @@ void run_classify_way(const std::string &path, const run_graph::Way &way, golden
       r.compare(tag + "loss" + kind, net.g.scalar(mean), io.f32("loss" + kind).at(0), {0, 2e-6});
       continue;
     }
-    run_steps(net, path, "", [&] { return net.g.scalar(mean); }, tag, r);
+    run_steps(
+        net, path, "", [&] { return net.g.scalar(mean); }, tag, r);
     net.load(&m.model, path + "/weights.safetensors");
     net.g.run();
     r.compare(tag + "logits", net.g.get<float>(net.out.logits), io.f32("logits"), {0, 1e-5});
@@ -265,7 +268,8 @@ void run_classify(const std::string &path, golden::Report &r) {
 
 // ---- pre-training ----
 
-void run_pretrain_way(const std::string &path, const run_graph::Way &way, const std::string &suffix, golden::Report &r) {
+void run_pretrain_way(const std::string &path, const run_graph::Way &way, const std::string &suffix,
+                      golden::Report &r) {
   const st::File io(path + "/io.safetensors");
   ig_bert_model m;
   read_config(path + "/config.json", &m);
@@ -283,9 +287,9 @@ void run_pretrain_way(const std::string &path, const run_graph::Way &way, const 
   ig_graph *g = net.g.g;
   ig_tensor *y = net.g.input<int32_t>("masked_labels", IG_I32, IG_SHAPE1(n), labels);
   ig_tensor *w = net.g.input<float>("masked_weights", IG_F32, IG_SHAPE1(n), std::vector<float>((size_t)n, 1.0f));
-  ig_tensor *next =
-      net.g.input<int32_t>("next", IG_I32, IG_SHAPE1(p.sequences()), io.i32("next_sentence_label"));
-  ig_tensor *masked = ig_linear_xent(g, "loss", net.out.masked_hidden, net.out.decoder, net.out.decoder_bias, y, w).mean;
+  ig_tensor *next = net.g.input<int32_t>("next", IG_I32, IG_SHAPE1(p.sequences()), io.i32("next_sentence_label"));
+  ig_tensor *masked =
+      ig_linear_xent(g, "loss", net.out.masked_hidden, net.out.decoder, net.out.decoder_bias, y, w).mean;
   ig_tensor *pair =
       ig_softmax_xent(g, "pair_loss", net.out.nsp, next, nullptr, nullptr, nullptr, nullptr, nullptr).mean;
   net.g.output(masked, "masked");
@@ -296,7 +300,8 @@ void run_pretrain_way(const std::string &path, const run_graph::Way &way, const 
   net.differentiate({masked, pair}, &optimizer);
   net.g.plan(way);
   net.load(&m.model, path + "/weights.safetensors");
-  run_steps(net, path, suffix, [&] { return (double)net.g.scalar(masked) + (double)net.g.scalar(pair); }, tag, r);
+  run_steps(
+      net, path, suffix, [&] { return (double)net.g.scalar(masked) + (double)net.g.scalar(pair); }, tag, r);
   net.load(&m.model, path + "/weights.safetensors");
   net.g.run();
   r.compare(tag + "mlm_loss", net.g.scalar(masked), io.f32("mlm_loss").at(0), {0, 2e-6});

@@ -2,30 +2,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bindings/c/npy.h"
 #include "bindings/c/options.h"
 #include "runtime/base/cpu.h"
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
-
-// NumPy's format 1.0: magic, header length, a Python dict padded with blanks to a multiple of 64, C-order floats.
-static ig_status write_npy(const char *path, const float *values, size_t rows, size_t columns) {
-  enum { HEADER = 128 };
-  char *bytes;
-  char dict[HEADER];
-  size_t n = rows * columns * sizeof *values;
-  IG_TRY(ig_alloc(HEADER + n, "logits for a file", &bytes));
-  int used =
-      snprintf(dict, sizeof dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", rows, columns);
-  memset(bytes, ' ', HEADER);
-  static const char magic[] = {'\x93', 'N', 'U', 'M', 'P', 'Y', 1, 0, HEADER - 10, 0};
-  memcpy(bytes, magic, sizeof magic);
-  memcpy(bytes + sizeof magic, dict, (size_t)used);
-  bytes[HEADER - 1] = '\n';
-  memcpy(bytes + HEADER, values, n);
-  ig_status status = ig_file_write_atomic(path, bytes, HEADER + n);
-  ig_free(bytes);
-  return status;
-}
 
 // part=auto: test, else a validation part that is really one, else everything.
 static ig_status choose_part(const ig_call_state *c, const ig_dataset *d, ig_part *out) {
@@ -92,7 +73,7 @@ ig_status ig_verb_eval(ig_call_state *c) {
   IG_GOTO(ig_outcome_measure(&use.head, &scores, data, &outcome));
   IG_GOTO(ig_outcome_json(&use.head, &outcome, &result));
   if (ig_config_has_value(c->config, "logits")) {
-    IG_GOTO(write_npy(ig_config_str(c->config, "logits"), scores.logits, scores.n, (size_t)scores.k));
+    IG_GOTO(ig_npy_write(ig_config_str(c->config, "logits"), scores.logits, scores.n, (size_t)scores.k));
     ig_note(c, "logits of %zu samples: %s", scores.n, ig_config_str(c->config, "logits"));
   }
   size_t asked = part == IG_PART_ALL ? data->n : data->count[part];

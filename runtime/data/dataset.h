@@ -86,6 +86,8 @@ typedef struct ig_dataset_options {
   bool text;                // the model reads text: forms of dataset_text.c in place of pictures
   const char *text_column;  // text_column=, text2_column=; NULL = by name (formats.md, cli.md)
   const char *text2_column;
+  const char *lines;  // prediction: texts, one a line, in place of the file `data`, which then is only their name
+  size_t lines_bytes;
   bool needs_labels;     // train, eval: a class folder or column is expected; predict: not
   bool allow_one_class;  // evaluation: one class or an empty class folder is fine; training: an error
   bool strict;           // a file that cannot be read at the opening scan is an error, not skipped

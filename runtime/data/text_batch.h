@@ -1,5 +1,5 @@
-// Batches of texts: which capacities (rows) plans are made for, and how samples are packed into one. Rule: both are pure
-// functions of the tokens, the part, the batch and the seed.
+// Batches of texts: which capacities (rows) plans are made for, and how samples are packed into one. Rule: both are
+// pure functions of the tokens, the part, the batch and the seed.
 #ifndef IG_DATA_TEXT_BATCH_H
 #define IG_DATA_TEXT_BATCH_H
 

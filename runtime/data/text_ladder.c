@@ -1,5 +1,5 @@
-// Capacities of packed batches. Rule: see text_batch.h. Between the batches that were looked at, the best capacities are
-// found exactly, by dynamic programming over the distribution of their sums.
+// Capacities of packed batches. Rule: see text_batch.h. Between the batches that were looked at, the best capacities
+// are found exactly, by dynamic programming over the distribution of their sums.
 #include <stdlib.h>
 
 #include "runtime/base/mem.h"
@@ -29,8 +29,8 @@ static int64_t length_of(const ig_dataset *d, ig_part part, uint64_t i) {
   return (int64_t)(d->tokens->start[sample + 1] - d->tokens->start[sample]);
 }
 
-// Tokens of the largest batch. A training batch may go over the ends of epochs: among L samples in a row of orders of n,
-// one comes at most (L - 2) / n + 2 times.
+// Tokens of the largest batch. A training batch may go over the ends of epochs: among L samples in a row of orders of
+// n, one comes at most (L - 2) / n + 2 times.
 static ig_status find_largest(const ig_dataset *d, ig_part part, size_t n, int batch, int64_t *largest) {
   int64_t *lengths;
   bool train = part == IG_PART_TRAIN || part == IG_PART_ALL;
@@ -48,8 +48,9 @@ static ig_status find_largest(const ig_dataset *d, ig_part part, size_t n, int b
 
 static ig_status find_sums(const ig_dataset *d, ig_part part, int batch, uint64_t seed, sums *out) {
   if (!d->tokens || batch < 1 || (unsigned)part > IG_PART_ALL)
-    return ig_fail(IG_ERR_USAGE, "%s: capacities of batch=%d; expected a batch of at least 1 and texts with their tokens",
-                   d->path, batch);
+    return ig_fail(IG_ERR_USAGE,
+                   "%s: capacities of batch=%d; expected a batch of at least 1 and texts with their tokens", d->path,
+                   batch);
   size_t n = part == IG_PART_ALL ? d->n : d->count[part], step = (size_t)batch;
   if (n == 0)
     return ig_fail(IG_ERR_DATA, "%s: the %s part has no samples", d->path, ig_part_name(part));
