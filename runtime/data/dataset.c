@@ -305,7 +305,7 @@ static ig_status read_sources(ig_builder *b, double fraction) {
   const char *dot = strrchr(o->data, '.');
   bool csv = o->split && *o->split && fraction < 0, list = !csv && dot && !strcasecmp(dot, ".csv");
   char q[IG_QUOTE_BYTES];
-  if (!ig_path_exists(o->data))
+  if (!o->lines && !ig_path_exists(o->data))
     return ig_fail(IG_ERR_NOT_FOUND, "data=%s: no such folder or file", ig_quote(q, o->data));
   if ((csv || (list && !o->text)) && o->val)
     return ig_fail(IG_ERR_USAGE, "val= and %s=%s contradict: a split file names the validation part itself",
