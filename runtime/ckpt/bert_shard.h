@@ -19,12 +19,12 @@ extern "C" {
 
 // One shard as its arrays, C order.
 typedef struct ig_bert_shard {
-  int64_t n;                                   // rows
-  int length, max_masked;                      // S, P
-  int32_t *input_ids;                          // [n, S]
-  int8_t *input_mask, *segment_ids;            // [n, S]
+  int64_t n;                                     // rows
+  int length, max_masked;                        // S, P
+  int32_t *input_ids;                            // [n, S]
+  int8_t *input_mask, *segment_ids;              // [n, S]
   int32_t *masked_lm_positions, *masked_lm_ids;  // [n, P]
-  int8_t *next_sentence_labels;                // [n]
+  int8_t *next_sentence_labels;                  // [n]
 } ig_bert_shard;
 void ig_bert_shard_fini(ig_bert_shard *s);
 ig_status ig_bert_shard_init(int64_t n, int length, int max_masked, ig_bert_shard *s);  // all zero
@@ -42,7 +42,7 @@ typedef struct ig_bert_row {
   int n, n_first;  // tokens, and those of the first segment ([CLS] a [SEP])
   int n_masked;
   int32_t next;
-  const int32_t *ids;             // [n] masked already
+  const int32_t *ids;              // [n] masked already
   const int32_t *masked, *labels;  // [n_masked]
 } ig_bert_row;
 // vocabulary: ids must be below it; 0 = any. IG_ERR_DATA where the folder has no such file.

@@ -25,9 +25,9 @@ extern "C" {
 #endif
 
 typedef struct ig_corpus_options {
-  size_t size;                // sizeof(ig_corpus_options)
-  const char *const *paths;   // files (.txt), or folders with such at any depth, taken in code-point order of their
-  size_t n_paths;             // paths; files of other names in a folder are counted and warned of once
+  size_t size;                    // sizeof(ig_corpus_options)
+  const char *const *paths;       // files (.txt), or folders with such at any depth, taken in code-point order of their
+  size_t n_paths;                 // paths; files of other names in a folder are counted and warned of once
   const ig_tokenizer *tokenizer;  // borrowed: must live as long as the corpus
   const char *cache;              // folder of the token file, made where absent ($XDG_CACHE_HOME/ingot/corpora)
   const char *beside;             // where `cache` is NULL or cannot be written (a folder in the run), or NULL

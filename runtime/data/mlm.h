@@ -1,6 +1,6 @@
 // Samples for pre-training: masked words, and which of two segments follows the other. Rule: a sample is a pure
-// function of (corpus, options, epoch, sample): masks and pairs are drawn anew each epoch, by counters, so that threads,
-// ranks and interruptions change nothing.
+// function of (corpus, options, epoch, sample): masks and pairs are drawn anew each epoch, by counters, so that
+// threads, ranks and interruptions change nothing.
 //
 // A document's sentences are gathered into chunks of at most max_length tokens (special ones included) once; a sentence
 // that is longer is cut. The chunks tile the corpus: every token is in exactly one. A sample is a chunk:
@@ -10,8 +10,8 @@
 //                  document of the same part, from a drawn sentence on
 //   IG_PAIR_ORDER  the same, b always the rest; in half of the samples a and b change places (label 1)
 // Of max(1, round(mask_share x maskable tokens)) tokens drawn without order, 80 % become [MASK], 10 % a random token,
-// 10 % stay (Devlin et al. 2019). [PAD] [UNK] [CLS] [SEP] [MASK] are neither masked nor drawn. whole_word: all pieces of
-// a word or none.
+// 10 % stay (Devlin et al. 2019). [PAD] [UNK] [CLS] [SEP] [MASK] are neither masked nor drawn. whole_word: all pieces
+// of a word or none.
 #ifndef IG_DATA_MLM_H
 #define IG_DATA_MLM_H
 
@@ -23,7 +23,7 @@ extern "C" {
 #endif
 
 typedef enum ig_mlm_pair { IG_PAIR_NONE, IG_PAIR_NEXT, IG_PAIR_ORDER } ig_mlm_pair;
-const char *ig_mlm_pair_name(ig_mlm_pair pair);                // "none", "next", "order"
+const char *ig_mlm_pair_name(ig_mlm_pair pair);                  // "none", "next", "order"
 bool ig_mlm_pair_from_text(const char *text, ig_mlm_pair *out);  // false for other words
 
 typedef struct ig_mlm_options {
@@ -31,7 +31,7 @@ typedef struct ig_mlm_options {
   const ig_corpus *corpus;
   int max_length;  // tokens, special ones included
   ig_mlm_pair pair;
-  double mask_share;                 // 0.15
+  double mask_share;                // 0.15
   double mask_token, random_token;  // of the chosen ones: 0.8, 0.1
   bool whole_word;
   int max_masked;    // of a sample; 0 = ceil(mask_share x max_length)
@@ -46,7 +46,7 @@ typedef struct ig_mlm ig_mlm;
 // that of the corpus. IG_ERR_USAGE (options), IG_ERR_MISMATCH (a tokenizer without [CLS], [SEP] or [MASK]), IG_ERR_DATA
 // (too few documents for pairs or for the held-out part).
 ig_status ig_mlm_create(const ig_mlm_options *options, ig_mlm **out);
-void ig_mlm_destroy(ig_mlm *m);  // NULL is fine
+void ig_mlm_destroy(ig_mlm *m);                        // NULL is fine
 uint64_t ig_mlm_count(const ig_mlm *m, ig_part part);  // samples; IG_PART_ALL: of both
 int ig_mlm_max_length(const ig_mlm *m);
 int ig_mlm_max_masked(const ig_mlm *m);
@@ -59,7 +59,7 @@ void ig_mlm_fingerprint(const ig_mlm *m, char out[65]);
 
 // One sample and the memory to make it in: one a thread. Start it zeroed.
 typedef struct ig_mlm_result {
-  int n;                // tokens
+  int n;                 // tokens
   int32_t *ids, *types;  // [n], room for max_length
   int n_masked;
   int32_t *masked, *labels;  // [n_masked] positions, ascending, and the ids that stood there; room for max_masked
