@@ -1,5 +1,5 @@
-// Between the files of the corpus: text to sentences (corpus_text.c), files to pieces (corpus_pieces.c), pieces to token
-// files (corpus_store.c), and threads (corpus_each.c). Rule: each step is a pure function of the bytes before it.
+// Between the files of the corpus: text to sentences (corpus_text.c), files to pieces (corpus_pieces.c), pieces to
+// token files (corpus_store.c), and threads (corpus_each.c). Rule: each step is a pure function of the bytes before it.
 #ifndef IG_DATA_CORPUS_INTERNAL_H
 #define IG_DATA_CORPUS_INTERNAL_H
 
@@ -55,8 +55,8 @@ typedef struct corpus_plan {
   char *first_ignored;
 } corpus_plan;
 void ig_corpus_plan_fini(corpus_plan *p);
-// Lists the files and cuts them into pieces of about piece_bytes: at blank lines, or at a line's end where a document is
-// longer than a piece.
+// Lists the files and cuts them into pieces of about piece_bytes: at blank lines, or at a line's end where a document
+// is longer than a piece.
 ig_status ig_corpus_plan(const ig_corpus_options *o, corpus_plan *p);
 // The bytes of a piece, range after range, into *buffer, which grows.
 ig_status ig_corpus_piece_read(const corpus_plan *p, size_t piece, uint8_t **buffer, size_t *capacity);

@@ -137,9 +137,9 @@ static ig_status open_text(const char *path, int *fd, uint64_t *bytes) {
 
 // What find_cut knows while it looks at one byte after the other.
 typedef struct cut_search {
-  uint64_t nominal;  // where it began
-  bool in_line;      // at least one whole line end was seen
-  bool blank;        // the line so far is white space
+  uint64_t nominal;   // where it began
+  bool in_line;       // at least one whole line end was seen
+  bool blank;         // the line so far is white space
   uint64_t line_end;  // behind the first newline, 0 = none yet
 } cut_search;
 
@@ -175,7 +175,8 @@ static ig_status find_cut(int fd, const char *path, uint64_t nominal, uint64_t s
         return IG_OK;
     at += n;
     if (!s.line_end && at - nominal > CORPUS_MAX_LINE)
-      return ig_fail(IG_ERR_DATA, "%s has a line of more than %d MiB (at byte %llu); this is no text, or lacks its line breaks",
+      return ig_fail(IG_ERR_DATA,
+                     "%s has a line of more than %d MiB (at byte %llu); this is no text, or lacks its line breaks",
                      ig_quote(q, path), CORPUS_MAX_LINE >> 20, (unsigned long long)nominal);
   }
   *cut = size;
@@ -191,8 +192,8 @@ static ig_status add_range(corpus_plan *p, uint64_t piece, const char *path, uin
     last = &p->pieces[p->n_pieces++];
     *last = (corpus_piece){.first = p->n_ranges};
   }
-  IG_TRY(ig_grow(&p->ranges, &p->ranges_capacity, p->n_ranges, p->n_ranges + 1, sizeof *p->ranges,
-                 "pieces of a corpus"));
+  IG_TRY(
+      ig_grow(&p->ranges, &p->ranges_capacity, p->n_ranges, p->n_ranges + 1, sizeof *p->ranges, "pieces of a corpus"));
   p->ranges[p->n_ranges++] = (corpus_range){path, at, end - at, document};
   last->n++;
   last->bytes += end - at;
@@ -210,7 +211,8 @@ static ig_status plan_file(corpus_plan *p, const char *path, uint64_t piece, uin
   uint8_t mark[3] = {0};
   IG_GOTO(read_at(fd, path, 0, mark, size < 3 ? (size_t)size : 3));
   if ((mark[0] == 0xFF && mark[1] == 0xFE) || (mark[0] == 0xFE && mark[1] == 0xFF))
-    IG_GOTO(ig_fail(IG_ERR_DATA, "%s is UTF-16; expected UTF-8: convert it (iconv -f UTF-16 -t UTF-8)", ig_quote(q, path)));
+    IG_GOTO(
+        ig_fail(IG_ERR_DATA, "%s is UTF-16; expected UTF-8: convert it (iconv -f UTF-16 -t UTF-8)", ig_quote(q, path)));
   if (mark[0] == 0xEF && mark[1] == 0xBB && mark[2] == 0xBF)
     at = 3;  // a byte order mark is no text
   while (at < size) {

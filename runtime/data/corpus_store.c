@@ -369,13 +369,15 @@ static ig_status check_chunk(void *shared, int thread, size_t i) {
     return contradiction(k->path, "its sentences are out of order");
   elements(k->at.ids, (uint64_t)n->id_bytes, begin, end, &from, &to);
   to = to < n->n_tokens ? to : n->n_tokens;
-  if (from < to && !ids_below((const char *)k->c->ids + from * (uint64_t)n->id_bytes, n->id_bytes, to - from,
-                              n->vocabulary))
+  if (from < to &&
+      !ids_below((const char *)k->c->ids + from * (uint64_t)n->id_bytes, n->id_bytes, to - from, n->vocabulary))
     return contradiction(k->path, "an id is not of the vocabulary");
   return IG_OK;
 }
 
-static size_t n_chunks(uint64_t end) { return (size_t)((end - HEADER_ROOM + CORPUS_HASH_CHUNK - 1) / CORPUS_HASH_CHUNK); }
+static size_t n_chunks(uint64_t end) {
+  return (size_t)((end - HEADER_ROOM + CORPUS_HASH_CHUNK - 1) / CORPUS_HASH_CHUNK);
+}
 
 static void payload_hash(char (*hashes)[65], size_t n, char out[65]) {
   ig_sha256 *h;

@@ -3,8 +3,8 @@
 //
 // An end: a run of . ! ? or their like, closing quotes and brackets, white space, and then what can start a sentence: a
 // capital letter, a digit, a letter without case; small letters only in a document that has no capital at all. A single
-// full stop after an initial, an abbreviation or a list's number is none. What follows decides where an abbreviation may
-// end a sentence too ("in the U.S. The next"). The ends of Chinese and Japanese sentences need no white space.
+// full stop after an initial, an abbreviation or a list's number is none. What follows decides where an abbreviation
+// may end a sentence too ("in the U.S. The next"). The ends of Chinese and Japanese sentences need no white space.
 #include <string.h>
 
 #include "runtime/base/mem.h"
@@ -48,13 +48,13 @@ static size_t ender(const char *t, size_t n, bool *wide) {
   return k ? k : at_any(t, n, others);
 }
 static size_t closer(const char *t, size_t n) {
-  static const char *const marks[] = {"\"", "'", ")", "]", "}", "\u2019", "\u201d", "\u00bb", "\u300d", "\u300f",
-                                      "\uff09", NULL};
+  static const char *const marks[] = {"\"",     "'",      ")",      "]",      "}",      "\u2019",
+                                      "\u201d", "\u00bb", "\u300d", "\u300f", "\uff09", NULL};
   return at_any(t, n, marks);
 }
 static size_t opener(const char *t, size_t n) {
-  static const char *const marks[] = {"\"", "'", "(", "[", "{", "`", "\u201c", "\u2018", "\u00ab", "\u00bf", "\u00a1",
-                                      NULL};
+  static const char *const marks[] = {"\"",     "'",      "(",      "[",      "{",      "`",
+                                      "\u201c", "\u2018", "\u00ab", "\u00bf", "\u00a1", NULL};
   return at_any(t, n, marks);
 }
 
@@ -87,11 +87,11 @@ static bool in_list(const char *w, size_t n, const char *const *list) {
 
 // The next word is one that seldom stands within a sentence with a capital.
 static bool starter_follows(const char *t, size_t n) {
-  static const char *const words[] = {"The",  "A",     "An",    "He",      "She",   "It",    "They",  "We",       "You",
-                                      "In",   "On",    "At",    "This",    "That",  "These", "Those", "But",      "And",
-                                      "His",  "Her",   "Its",   "Their",   "There", "When",  "If",    "As",       "For",
-                                      "From", "After", "Since", "However", "While", "What",  "Who",   "Although", "Then",
-                                      "So",   "My",    "Our",   NULL};
+  static const char *const words[] = {"The",  "A",   "An",       "He",   "She",   "It",    "They",    "We",
+                                      "You",  "In",  "On",       "At",   "This",  "That",  "These",   "Those",
+                                      "But",  "And", "His",      "Her",  "Its",   "Their", "There",   "When",
+                                      "If",   "As",  "For",      "From", "After", "Since", "However", "While",
+                                      "What", "Who", "Although", "Then", "So",    "My",    "Our",     NULL};
   size_t k = 0;
   while (n && (is_space((unsigned char)*t) || opener(t, n)))
     t++, n--;
@@ -102,12 +102,13 @@ static bool starter_follows(const char *t, size_t n) {
 
 // Whether the full stop at t[i] belongs to the word before it (and the sentence goes on).
 static bool is_abbreviation(const char *t, size_t from, size_t i, size_t n) {
-  static const char *const never[] = {"mr", "mrs", "ms",  "dr",  "prof", "rev", "hon",  "st",  "gen", "col", "capt",
-                                      "lt", "sgt", "maj", "adm", "gov",  "sen", "rep",  "pres", "mt", "ft",  "messrs",
-                                      "vs", "cf",  "e.g", "i.e", "viz",  "approx", "mme", "mlle", NULL};
-  static const char *const numbered[] = {"no",  "nos", "vol", "fig", "figs", "p",   "pp",  "ch",  "sec", "art", "eq",
-                                         "ca",  "c",   "jan", "feb", "mar",  "apr", "jun", "jul", "aug", "sep", "sept",
-                                         "oct", "nov", "dec", "op",  NULL};
+  static const char *const never[] = {"mr",  "mrs", "ms",   "dr",     "prof", "rev",    "hon", "st",
+                                      "gen", "col", "capt", "lt",     "sgt",  "maj",    "adm", "gov",
+                                      "sen", "rep", "pres", "mt",     "ft",   "messrs", "vs",  "cf",
+                                      "e.g", "i.e", "viz",  "approx", "mme",  "mlle",   NULL};
+  static const char *const numbered[] = {"no",  "nos", "vol", "fig",  "figs", "p",   "pp",  "ch",  "sec",
+                                         "art", "eq",  "ca",  "c",    "jan",  "feb", "mar", "apr", "jun",
+                                         "jul", "aug", "sep", "sept", "oct",  "nov", "dec", "op",  NULL};
   static const char *const either[] = {"inc",  "ltd", "co", "corp", "jr",  "sr", "etc", "al",
                                        "dept", "est", "ed", "bros", "ave", "rd", NULL};
   char low[LONGEST_WORD];
