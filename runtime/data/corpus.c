@@ -285,13 +285,32 @@ static ig_status take_lock(maker *m) {
   }
 }
 
-// *out = NULL where the file is not there or not whole (which is told).
-static ig_status look(maker *m, ig_corpus **out) {
+// What a process left that was killed when the file was there already. Nothing depends on it, so that a cache that
+// cannot be written keeps it.
+static void sweep(const maker *m) {
+  const ig_fileops *ops = ig_fileops_get();
+  if (!ig_path_exists(m->lock_path))
+    return;
+  int fd = ops->open(m->lock_path, O_RDWR | O_CLOEXEC, 0);
+  if (fd < 0)
+    return;
+  if (ops->flock(fd, LOCK_EX | LOCK_NB) == 0 && is_current(fd, m->lock_path)) {
+    ops->unlink(m->temporary);
+    if (ig_remove_tree(m->parts) == IG_OK)
+      ops->unlink(m->lock_path);
+  }
+  ops->close(fd);
+  ig_error_clear();
+}
+
+// *out = NULL where the file is not there or not whole (told, where `tell`).
+static ig_status look(maker *m, bool tell, ig_corpus **out) {
   char text[2300];
   ig_status status = ig_corpus_open_file(m->path, m->fingerprint, m->o->threads, out);
   if (status == IG_ERR_FORMAT || status == IG_ERR_MISMATCH) {
     snprintf(text, sizeof text, "%s; the corpus is tokenised again", ig_error_message());
-    warn(m->o, text);
+    if (tell)
+      warn(m->o, text);
     status = IG_OK;
   } else if (status == IG_ERR_NOT_FOUND) {
     status = IG_OK;
@@ -307,9 +326,11 @@ static ig_status open_or_make(maker *m, ig_corpus **out) {
     if (!folders[i] || !*folders[i])
       continue;
     IG_TRY(enter_folder(m, folders[i]));
-    IG_TRY(look(m, out));
-    if (*out)
+    IG_TRY(look(m, true, out));
+    if (*out) {
+      sweep(m);
       return IG_OK;
+    }
   }
   for (int i = 0; i < 2; i++) {
     if (!folders[i] || !*folders[i])
@@ -326,7 +347,7 @@ static ig_status open_or_make(maker *m, ig_corpus **out) {
     warn(m->o, text);
   }
   IG_TRY(status);
-  IG_TRY(look(m, out));  // the process that had the lock may have made it
+  IG_TRY(look(m, false, out));  // the process that had the lock may have made it
   if (*out)
     return IG_OK;
   IG_TRY(make_file(m));

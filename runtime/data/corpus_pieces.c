@@ -38,18 +38,31 @@ static bool is_text(const char *name) {
 
 static ig_status list_folder(corpus_plan *p, const char *folder, int depth);
 
+// A link that leads nowhere is one of the other files; what cannot be looked at is an error, not left out.
+static ig_status look_at(const char *path, bool *is_folder) {
+  struct stat st;
+  char q[IG_QUOTE_BYTES];
+  *is_folder = false;
+  if (ig_fileops_get()->stat(path, &st) == 0)
+    *is_folder = S_ISDIR(st.st_mode);
+  else if (errno != ENOENT && errno != ELOOP)
+    return ig_fail(IG_ERR_IO, "cannot examine %s: %s", ig_quote(q, path), strerror(errno));
+  return IG_OK;
+}
+
 static ig_status list_entry(corpus_plan *p, const char *folder, const char *name, int depth) {
   ig_status status = IG_OK;
+  bool is_folder = false;
   char *path;
   IG_TRY(ig_path_join(&path, folder, name));
-  if (ig_path_is_dir(path)) {
-    status = list_folder(p, path, depth + 1);
-  } else if (is_text(name)) {
-    status = add_file(p, path);
-  } else {
-    if (p->n_ignored++ == 0)
-      status = ig_strdup(path, &p->first_ignored);
-  }
+  IG_GOTO(look_at(path, &is_folder));
+  if (is_folder)
+    IG_GOTO(list_folder(p, path, depth + 1));
+  else if (is_text(name))
+    IG_GOTO(add_file(p, path));
+  else if (p->n_ignored++ == 0)
+    IG_GOTO(ig_strdup(path, &p->first_ignored));
+done:
   ig_free(path);
   return status;
 }

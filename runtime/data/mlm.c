@@ -1,5 +1,5 @@
-// The chunks of a corpus and the drawing of samples. Rule: see mlm.h; a chunk costs eight bytes, everything else about it
-// is looked up in the corpus.
+// The chunks of a corpus and the drawing of samples. Rule: see mlm.h; a chunk costs eight bytes, everything else about
+// it is looked up in the corpus.
 #include "runtime/data/mlm.h"
 
 #include <math.h>
@@ -145,11 +145,12 @@ static ig_status held_out(const ig_mlm *m, uint64_t *out) {
   }
   if (n >= *out + least)
     return IG_OK;
-  return ig_fail(IG_ERR_DATA,
-                 "the corpus has %llu documents; %llu are needed: %llu to train on%s, and a share of %g (%llu) held out "
-                 "for validation; separate documents by a blank line, hold out none, or ask for no pairs",
-                 (unsigned long long)n, (unsigned long long)(*out + least), (unsigned long long)least,
-                 least == 2 ? " (a pair may need another document)" : "", m->o.val_share, (unsigned long long)*out);
+  return ig_fail(
+      IG_ERR_DATA,
+      "the corpus has %llu documents; %llu are needed: %llu to train on%s, and a share of %g (%llu) held out "
+      "for validation; separate documents by a blank line, hold out none, or ask for no pairs",
+      (unsigned long long)n, (unsigned long long)(*out + least), (unsigned long long)least,
+      least == 2 ? " (a pair may need another document)" : "", m->o.val_share, (unsigned long long)*out);
 }
 
 ig_status ig_mlm_create(const ig_mlm_options *options, ig_mlm **out) {
@@ -184,10 +185,7 @@ void ig_mlm_destroy(ig_mlm *m) {
 }
 
 uint64_t ig_mlm_count(const ig_mlm *m, ig_part part) {
-  return part == IG_PART_TRAIN ? m->n - m->n_val
-         : part == IG_PART_VAL ? m->n_val
-         : part == IG_PART_ALL ? m->n
-                               : 0;
+  return part == IG_PART_TRAIN ? m->n - m->n_val : part == IG_PART_VAL ? m->n_val : part == IG_PART_ALL ? m->n : 0;
 }
 int ig_mlm_max_length(const ig_mlm *m) { return m->o.max_length; }
 int ig_mlm_max_masked(const ig_mlm *m) { return m->o.max_masked; }
