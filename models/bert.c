@@ -138,7 +138,8 @@ static ig_text_outputs build(const ig_model *m, ig_graph *g, const ig_model_conf
   for (int i = 0; i < b.spec->layers; i++)
     x = layer(&b, i, x);
   out.hidden = x;
-  if (c->text_head == IG_TEXT_SEQUENCE || (c->text_head == IG_TEXT_PRETRAIN && c->nsp))
+  if (c->text_head == IG_TEXT_SEQUENCE || c->text_head == IG_TEXT_POOLED ||
+      (c->text_head == IG_TEXT_PRETRAIN && c->nsp))
     out.pooled = pool(&b, x);
   if (c->text_head == IG_TEXT_SEQUENCE)
     out.logits = classify(&b, out.pooled);
@@ -146,6 +147,8 @@ static ig_text_outputs build(const ig_model *m, ig_graph *g, const ig_model_conf
     out.logits = classify(&b, x);
   else if (c->text_head == IG_TEXT_MEAN)
     out.logits = ig_segment_mean(g, "mean", x, in->cu_seqlens);
+  else if (c->text_head == IG_TEXT_POOLED)
+    out.logits = ig_reorder(g, "vector", out.pooled, IG_F32);
   else if (c->text_head == IG_TEXT_FIRST)
     out.logits = ig_reorder(g, "vector", ig_gather_rows(g, "first", x, in->first), IG_F32);
   else if (c->text_head == IG_TEXT_PRETRAIN)

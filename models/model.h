@@ -16,6 +16,7 @@ typedef enum ig_text_head {
   IG_TEXT_PRETRAIN,  // masked tokens; and the pair's order where nsp
   IG_TEXT_MEAN,      // a vector a sequence: the mean of its last hidden states
   IG_TEXT_FIRST,     // a vector a sequence: the last hidden state of [CLS]
+  IG_TEXT_POOLED,    // a vector a sequence: what the pooler makes of it
 } ig_text_head;
 
 // Texts as a graph takes them: ig_packed of runtime/data/loader.h. T rows, B sequences, P masked rows.

@@ -1,5 +1,6 @@
 // convert: weights of any file under public names. Rule: every tensor is accounted for in the answer; what OUT becomes
 // is decided by its name, and nothing that is there is overwritten but a .safetensors file.
+#include <stdlib.h>
 #include <string.h>
 
 #include "bindings/c/options.h"
@@ -20,15 +21,49 @@ static void each(void *user, const char *in_file, const char *parameter) {
     json_array_append_new(a->renamed, json_pack("{s:o, s:s}", "from", ig_json_text(in_file), "to", parameter));
 }
 
+// The configuration as it is written, and the tokenizer where there is one.
+static ig_status complete_text(ig_call_state *c, ig_text_head head, ig_use *use) {
+  ig_weights_info *info = &use->info;
+  ig_status status = IG_OK;
+  json_t *labels = NULL, *config = NULL;
+  char *text = NULL;
+  if (!info->task && head != IG_TEXT_POOLED && head != IG_TEXT_MEAN)
+    IG_GOTO(ig_strdup(head == IG_TEXT_PRETRAIN ? "mlm" : head == IG_TEXT_TOKEN ? "tag" : "classify", &info->task));
+  if (info->max_length < 1)
+    info->max_length = use->text.bert.spec.positions;
+  if (info->classes) {
+    labels = json_array();
+    for (int i = 0; i < info->n_classes; i++)
+      json_array_append_new(labels, ig_json_text(info->classes[i]));
+  }
+  config = ig_bert_config_json(&use->text.bert.spec, ig_architecture(head, info->has_pairs), labels,
+                               ig_problem_type(info->task ? ig_task_from_text(info->task) : IG_TASK_AUTO));
+  text = config ? json_dumps(config, JSON_INDENT(2)) : NULL;
+  if (!text)
+    IG_GOTO(ig_no_json());
+  ig_free(info->config);
+  info->config = NULL;
+  IG_GOTO(ig_strdup(text, &info->config));
+  if (ig_open_tokenizer(c, info, &use->text) != IG_OK) {
+    if (ig_config_has_value(c->config, "tokenizer"))
+      status = IG_ERR_USAGE;  // as its message says
+    else
+      ig_note(c, "no tokenizer is written: %s", ig_error_message());
+  }
+done:
+  free(text);
+  json_decref(labels);
+  json_decref(config);
+  return status;
+}
+
 static ig_status read_weights(ig_call_state *c, const char *in, ig_use *use, ig_weights_report *report, account *a) {
   const char *model = ig_config_str(c->config, "model");
   IG_TRY(ig_weights_info_read(in, &use->info));
-  if (!model && !use->info.model)
-    return ig_fail(IG_ERR_USAGE, "%s does not say which model it is of: add model=NAME (names: ingot help)", in);
-  if (model && use->info.model && strcmp(model, use->info.model) != 0)
-    return ig_fail(IG_ERR_MISMATCH, "%s holds weights of model=%s, not of model=%s", in, use->info.model, model);
-  IG_TRY(ig_model_find(model ? model : use->info.model, &use->model));
-  if (use->info.n_classes < 1)
+  IG_TRY(ig_find_model(model, &use->info, &use->text, &use->model));
+  const bool text = use->model->build_text;
+  const ig_text_head head = text ? ig_head_of_weights(&use->info) : IG_TEXT_SEQUENCE;
+  if (use->info.n_classes < 1 && (head == IG_TEXT_SEQUENCE || head == IG_TEXT_TOKEN))
     return ig_fail(IG_ERR_MISMATCH, "%s has no classifier of model=%s (%s...): is it another model's file?", in,
                    use->model->name, use->model->head);
   ig_session_options options = {.size = sizeof options,
@@ -37,7 +72,9 @@ static ig_status read_weights(ig_call_state *c, const char *in, ig_use *use, ig_
                                 .threads = ig_thread_count(c),
                                 .isa = IG_ISA_AMX,
                                 .model = use->model,
-                                .classes = use->info.n_classes};
+                                .classes = use->info.n_classes,
+                                .text_head = head,
+                                .nsp = use->info.has_pairs};
   IG_TRY(ig_session_create(&options, &use->session));
   IG_TRY(ig_session_load(use->session, in, use->model,
                          &(ig_weights_options){.size = sizeof(ig_weights_options),
@@ -49,6 +86,8 @@ static ig_status read_weights(ig_call_state *c, const char *in, ig_use *use, ig_
                          report));
   if (!use->info.model)
     IG_TRY(ig_strdup(use->model->name, &use->info.model));
+  if (text)
+    return complete_text(c, head, use);
   if (!use->info.task)
     IG_TRY(ig_strdup("classify", &use->info.task));
   if (!use->info.has_preprocessing) {
@@ -90,7 +129,14 @@ static ig_status write_weights(const char *out, kind what, const ig_use *use) {
     return ig_weights_save(out, params, buffers, &use->info, use->info.step);
   IG_GOTO(ig_make_dirs(out));
   IG_GOTO(ig_path_join(&file, out, "model.safetensors"));
-  status = ig_weights_save(file, params, buffers, &use->info, use->info.step);
+  IG_GOTO(ig_weights_save(file, params, buffers, &use->info, use->info.step));
+  if (use->info.config) {
+    ig_free(file);
+    IG_GOTO(ig_path_join(&file, out, "config.json"));
+    IG_GOTO(ig_file_write_atomic(file, use->info.config, strlen(use->info.config)));
+  }
+  if (use->text.tokenizer)
+    IG_GOTO(ig_tokenizer_write(use->text.tokenizer, out, use->info.max_length));
 done:
   ig_free(file);
   return status;

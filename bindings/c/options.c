@@ -105,7 +105,11 @@ ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, cons
 
 // Task, outputs and their names, as the file says.
 static ig_status set_head(ig_use *use, const char *path) {
-  ig_task task = use->info.task ? ig_task_from_text(use->info.task) : IG_TASK_CLASSIFY;
+  const ig_text_head head = use->model->build_text ? ig_head_of_weights(&use->info) : IG_TEXT_SEQUENCE;
+  ig_task task = use->info.task             ? ig_task_from_text(use->info.task)
+                 : head == IG_TEXT_TOKEN    ? IG_TASK_TAG
+                 : head == IG_TEXT_PRETRAIN ? IG_TASK_MLM
+                                            : IG_TASK_CLASSIFY;
   if (task == IG_TASK_AUTO)
     return ig_fail(IG_ERR_UNSUPPORTED,
                    "%s was trained for task=%s; this build knows classify, regress, multilabel, tag "
@@ -157,10 +161,10 @@ ig_status ig_use_session(ig_call_state *c, ig_use *use) {
   IG_TRY(ig_session_keys(c, &options, &use->cache_dir));
   options.model = use->model;
   options.classes = use->info.n_classes;
-  options.text_head = use->embed ? (ig_config_is(c->config, "pooling", "cls") ? IG_TEXT_FIRST : IG_TEXT_MEAN)
-                      : use->head.task == IG_TASK_MLM ? IG_TEXT_PRETRAIN
-                      : use->head.task == IG_TASK_TAG ? IG_TEXT_TOKEN
-                                                      : IG_TEXT_SEQUENCE;
+  options.text_head = !use->embed                                 ? ig_head_of_weights(&use->info)
+                      : ig_config_is(c->config, "pooling", "cls") ? IG_TEXT_FIRST
+                                                                  : IG_TEXT_MEAN;
+  options.nsp = use->info.has_pairs;
   if (use->embed)
     options.classes = use->text.bert.spec.width;
   IG_TRY(ig_session_create(&options, &use->session));

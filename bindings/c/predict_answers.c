@@ -84,8 +84,7 @@ static ig_status end_row(ig_answers *a) {
     for (line = copy; *line; line++)
       if (*line == '\n' || *line == '\r' || *line == '\t')
         *line = ' ';
-    ig_status status =
-        ig_text_addf(&a->table, "  | %s%s", ig_shown(a->shown, copy), t->n_first > SHOWN ? "..." : "");
+    ig_status status = ig_text_addf(&a->table, "  | %s%s", ig_shown(a->shown, copy), t->n_first > SHOWN ? "..." : "");
     ig_free(copy);
     IG_TRY(status);
   }
@@ -220,8 +219,8 @@ ig_status ig_answer_tags(ig_answers *a, const char *path, const char *const *wor
   for (size_t i = 0; i < n_words; i++) {
     const prediction r = rank(logits + i * (size_t)k, k);
     const char *label = r.p[0] < a->reject ? "unsure" : a->use->names[r.top[0]];
-    json_array_append_new(tags, json_pack("{s:o, s:o, s:f}", "word", ig_json_text(words[i]), "label",
-                                          ig_json_text(label), "p", r.p[0]));
+    json_array_append_new(
+        tags, json_pack("{s:o, s:o, s:f}", "word", ig_json_text(words[i]), "label", ig_json_text(label), "p", r.p[0]));
     IG_GOTO(ig_text_addf(&a->table, strcmp(label, "O") ? " %s/%s" : " %s", ig_shown(a->shown, words[i]), label));
     if (!a->wants_csv)
       continue;

@@ -1,5 +1,5 @@
-// What predict says of a sample: a JSON line or a row of the table, and a row of the CSV file. Rule: one place knows how
-// each task's answer looks.
+// What predict says of a sample: a JSON line or a row of the table, and a row of the CSV file. Rule: one place knows
+// how each task's answer looks.
 #ifndef IG_BINDINGS_PREDICT_ANSWERS_H
 #define IG_BINDINGS_PREDICT_ANSWERS_H
 
@@ -11,7 +11,7 @@ typedef struct ig_answers {
   double reject;  // "unsure" below this probability
   ig_text csv, table;
   bool wants_csv;
-  int width;  // of the table's first column
+  int width;                   // of the table's first column
   const ig_text_sample *text;  // of the sample, said beside its path; NULL for pictures
   char shown[IG_QUOTE_BYTES];
 } ig_answers;

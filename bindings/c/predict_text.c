@@ -1,5 +1,5 @@
-// Texts in, answers out. Rule: every text gets a line in the order of the files; what cannot be used gets an error line,
-// and never keeps the others from their answers.
+// Texts in, answers out. Rule: every text gets a line in the order of the files; what cannot be used gets an error
+// line, and never keeps the others from their answers.
 #include "bindings/c/predict_text.h"
 
 #include <errno.h>
@@ -154,8 +154,10 @@ ig_status ig_predict_texts(ig_answers *a, ig_use *use, size_t *failed, size_t *n
   ig_status status = IG_OK;
   const ig_config *k = a->call->config;
   if (!use->embed && use->head.task == IG_TASK_MLM)
-    IG_GOTO(ig_fail(IG_ERR_USAGE, "%s is pre-trained and answers nothing yet: train it for a task (train weights=%s), "
-                    "or ask for vectors by task=embed", use->info.path, ig_config_str(k, "weights")));
+    IG_GOTO(ig_fail(IG_ERR_USAGE,
+                    "%s is pre-trained and answers nothing yet: train it for a task (train weights=%s), "
+                    "or ask for vectors by task=embed",
+                    use->info.path, ig_config_str(k, "weights")));
   IG_GOTO(ig_use_session(a->call, use));
   if (!use->embed)
     IG_GOTO(ig_answers_begin(a));

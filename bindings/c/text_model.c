@@ -64,6 +64,30 @@ ig_status ig_find_model(const char *name, const ig_weights_info *info, ig_text_m
   return IG_OK;
 }
 
+ig_text_head ig_head_of_weights(const ig_weights_info *info) {
+  const ig_task task = info->task ? ig_task_from_text(info->task) : IG_TASK_AUTO;
+  if (task == IG_TASK_TAG || (info->has_classifier && info->tags))
+    return IG_TEXT_TOKEN;
+  if (info->has_classifier)
+    return IG_TEXT_SEQUENCE;
+  return info->has_words ? IG_TEXT_PRETRAIN : info->has_pooler ? IG_TEXT_POOLED : IG_TEXT_MEAN;
+}
+
+const char *ig_architecture(ig_text_head head, bool nsp) {
+  return head == IG_TEXT_SEQUENCE   ? "BertForSequenceClassification"
+         : head == IG_TEXT_TOKEN    ? "BertForTokenClassification"
+         : head != IG_TEXT_PRETRAIN ? "BertModel"
+         : nsp                      ? "BertForPreTraining"
+                                    : "BertForMaskedLM";
+}
+
+const char *ig_problem_type(ig_task task) {
+  return task == IG_TASK_REGRESS      ? "regression"
+         : task == IG_TASK_MULTILABEL ? "multi_label_classification"
+         : task == IG_TASK_CLASSIFY   ? "single_label_classification"
+                                      : NULL;
+}
+
 static ig_status find_tokenizer(ig_call_state *c, const ig_weights_info *info, const ig_text_model *text,
                                 const char **out) {
   *out = ig_config_str(c->config, "tokenizer");

@@ -5,6 +5,7 @@
 
 #include "bindings/c/call.h"
 #include "models/bert.h"
+#include "runtime/data/dataset.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "runtime/train/weights.h"
 
@@ -18,6 +19,12 @@ typedef struct ig_text_model {
 // model=NAME, model=FOLDER (with config.json), or NULL: the weights'. *model: of the table, or text->bert.model.
 // info: what weights= says of itself; NULL without.
 ig_status ig_find_model(const char *name, const ig_weights_info *info, ig_text_model *text, const ig_model **model);
+// The head that a file of weights has: its task's, else by its parts.
+ig_text_head ig_head_of_weights(const ig_weights_info *info);
+// Name of Hugging Face's class for a model with that head.
+const char *ig_architecture(ig_text_head head, bool nsp);
+// Hugging Face's problem_type of a task; NULL where it has none.
+const char *ig_problem_type(ig_task task);
 // tokenizer=, else of the model's folder, else of the weights'; the length that texts are cut to (max_length=, else the
 // weights', else as long as model and tokenizer allow); a fresh model's vocabulary becomes the tokenizer's.
 // IG_ERR_USAGE where there is no tokenizer, IG_ERR_MISMATCH where its vocabulary is larger than the model's.

@@ -285,16 +285,8 @@ static ig_status set_text_options(ig_call_state *c, ig_train_setup *s) {
   json_t *labels = task == IG_TASK_MLM ? NULL : json_array();
   for (int i = 0; labels && i < s->data->n_classes; i++)
     json_array_append_new(labels, ig_json_text(s->data->classes[i]));
-  json_t *config = ig_bert_config_json(spec,
-                                       task == IG_TASK_TAG   ? "BertForTokenClassification"
-                                       : task != IG_TASK_MLM ? "BertForSequenceClassification"
-                                       : o->session.nsp      ? "BertForPreTraining"
-                                                             : "BertForMaskedLM",
-                                       labels,
-                                       task == IG_TASK_REGRESS      ? "regression"
-                                       : task == IG_TASK_MULTILABEL ? "multi_label_classification"
-                                       : task == IG_TASK_CLASSIFY   ? "single_label_classification"
-                                                                    : NULL);
+  json_t *config =
+      ig_bert_config_json(spec, ig_architecture(o->session.text_head, o->session.nsp), labels, ig_problem_type(task));
   json_decref(labels);
   char *text = config ? json_dumps(config, JSON_INDENT(2)) : NULL;
   json_decref(config);

@@ -30,6 +30,8 @@ typedef struct ig_weights_info {
   int64_t vocabulary;
   int max_length;  // tokens that texts are cut to
   bool pair;       // two texts a sample
+  bool has_classifier, has_pooler, has_words, has_pairs;  // parts of the file: cls.predictions, cls.seq_relationship
+  bool tags;  // the configuration says token classification
 } ig_weights_info;
 
 // path: a run folder (its model.safetensors), a step-N checkpoint folder, a .safetensors file or one that Keras wrote.

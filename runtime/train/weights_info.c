@@ -232,6 +232,29 @@ static int64_t vocabulary_of(const ig_weight_source *s) {
   return 0;
 }
 
+static bool has_param(const ig_weight_source *s, const char *param) {
+  extern const ig_model ig_model_bert_base;  // all text models have its names
+  char name[IG_WEIGHT_NAME_BYTES];
+  ig_weight_form form;
+  for (int prefix = 0; prefix < IG_WEIGHT_PREFIXES; prefix++)
+    for (int c = 0;
+         ig_weight_name(&ig_model_bert_base, (ig_weight_naming){ig_weight_prefixes[prefix], c}, param, name, &form);
+         c++)
+      if (ig_weight_source_find(s, name))
+        return true;
+  return false;
+}
+
+static void find_parts(const ig_weight_source *s, ig_weights_info *info) {
+  info->vocabulary = vocabulary_of(s);
+  if (info->vocabulary == 0)
+    return;
+  info->has_classifier = has_param(s, "classifier.weight");
+  info->has_pooler = has_param(s, "bert.pooler.dense.weight");
+  info->has_words = has_param(s, "cls.predictions.transform.dense.weight");
+  info->has_pairs = has_param(s, "cls.seq_relationship.weight");
+}
+
 // The folder of a run or a model: of RUN/checkpoints/step-N it is RUN.
 static ig_status folder_of(const ig_weight_source *s, char **out) {
   if (s->ckpt)
@@ -258,6 +281,7 @@ static ig_status read_config_beside(const ig_weight_source *s, ig_weights_info *
   IG_GOTO(ig_file_read(path, MAX_CONFIG, &text, &n));
   IG_GOTO(ig_bert_config_parse((const char *)text, n, path, &model, &labels));
   IG_GOTO(ig_asprintf(&info->config, "%.*s", (int)n, (const char *)text));
+  info->tags = strstr(info->config, "ForTokenClassification") != NULL;
   IG_GOTO(ig_strdup(model.model.name, &info->model));
   if (info->n_classes > 0 && json_array_size(labels) == (size_t)info->n_classes && !info->classes) {
     IG_GOTO(ig_alloc_array((size_t)info->n_classes, sizeof *info->classes, "names of classes", &info->classes));
@@ -313,7 +337,7 @@ ig_status ig_weights_info_read(const char *path, ig_weights_info *out) {
     IG_GOTO(recognise(&s, out));
   }
   IG_GOTO(check_head(&s, out));
-  out->vocabulary = vocabulary_of(&s);
+  find_parts(&s, out);
   IG_GOTO(read_config_beside(&s, out));
 done:
   if (status != IG_OK)
