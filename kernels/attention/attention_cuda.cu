@@ -146,7 +146,7 @@ static ig_status run_bwd(const ig_launch *l) {
 
 #define IMPL(name, backward, run)                                                                                      \
   {                                                                                                                    \
-    name "_cuda", IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, IG_ISA_BASE, supports<backward>, prepare<backward>, run, \
+    name "_cuda", IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | IG_IMPL_ROUNDED, IG_ISA_BASE, supports<backward>, prepare<backward>, run, \
         destroy                                                                                                        \
   }
 IG_CUDA_IMPLS(attention_cuda) = {IMPL("attention", false, run), IMPL("attention_bwd", true, run_bwd), {0}};

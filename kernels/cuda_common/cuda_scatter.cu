@@ -117,7 +117,7 @@ static __global__ void __launch_bounds__(128)
 }
 
 template <class Y, int E>
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 4)
     finish_kernel(Y *out, const float *partial, const int32_t *first, int V, int D) {
   __shared__ float sums[WARPS][IG_WARP * E];
   const int lane = threadIdx.x % IG_WARP, warp = threadIdx.x / IG_WARP, v0 = blockIdx.x * WARPS;
