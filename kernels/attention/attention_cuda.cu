@@ -35,8 +35,8 @@ typedef struct plan {
 
 static bool make(plan *p, const ig_node *n, const ig_device_caps *caps, bool backward, char *why, size_t why_bytes) {
   const ig_attention_attr *a = (const ig_attention_attr *)n->attr;
-  const int q = backward ? B_Q : F_Q;
-  const ig_attention_dims s = ig_attention_dims_of(n, q, backward ? B_OFFSETS : F_OFFSETS);
+  const int q = backward ? (int)B_Q : (int)F_Q;
+  const ig_attention_dims s = ig_attention_dims_of(n, q, backward ? (int)B_OFFSETS : (int)F_OFFSETS);
   *p = (plan){};
   p->type = n->in[q]->dtype;
   ig_attention_args *x = &p->launch.args;
