@@ -86,6 +86,7 @@ struct ig_tokenizer {
   int max_length;
 
   char **tokens;  // [n_tokens], NULL where an id is of no token
+  char **shown;   // [n_tokens] or NULL: texts in normal form of added tokens that are found in normalized text
   size_t n_tokens, tokens_capacity;
   ig_trie vocabulary;
   size_t n_vocabulary;  // tokens of the model, without those that were only added
@@ -153,7 +154,8 @@ ig_status ig_wordpiece(const ig_tokenizer *t, ig_work *w, size_t n, size_t n_cha
                        int32_t number, bool offsets);
 ig_status ig_pieces_room(ig_pieces *p, size_t more);
 
-// --- split.c: a text, added tokens and all, into w->pieces. number: that of the next word; fixed: words have it all. ---
+// --- split.c: a text, added tokens and all, into w->pieces. number: that of the next word; fixed: words have it all.
+// ---
 ig_status ig_split(const ig_tokenizer *t, ig_work *w, const uint8_t *text, size_t n, bool offsets, bool fixed,
                    int32_t *number);
 

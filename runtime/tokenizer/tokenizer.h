@@ -54,9 +54,9 @@ typedef struct ig_encoding {
   uint8_t *types;         // [n] 0, or 1 for the second text
   uint8_t *special;       // [n] 1 for tokens that stand for no text
   uint32_t *begin, *end;  // [n] of the token in its text, in code points; 0, 0 for special ones; only with offsets
-  int32_t *word;          // [n] number of the word that it is of, from 0 in each text; -1 for special ones; with offsets
-  size_t n_unknown;       // tokens that are [UNK]
-  size_t n_invalid;       // byte sequences that were not UTF-8 and became U+FFFD
+  int32_t *word;     // [n] number of the word that it is of, from 0 in each text; -1 for special ones; with offsets
+  size_t n_unknown;  // tokens that are [UNK]
+  size_t n_invalid;  // byte sequences that were not UTF-8 and became U+FFFD
   bool truncated;
   void *work;  // the encoder's own
 } ig_encoding;
@@ -72,13 +72,13 @@ ig_status ig_tokenizer_encode_words(const ig_tokenizer *t, size_t n_words, const
 ig_status ig_tokenizer_decode(const ig_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, char **text);
 
 typedef struct ig_tokenizer_train_options {
-  size_t size;              // sizeof(ig_tokenizer_train_options)
+  size_t size;               // sizeof(ig_tokenizer_train_options)
   const char *const *files;  // raw text
   size_t n_files;
   int vocabulary;  // tokens, special ones included
   bool lowercase;
-  int min_frequency;       // of a pair that is merged; Hugging Face's default for BERT: 2
-  int limit_alphabet;      // characters kept, by frequency; 1000
+  int min_frequency;   // of a pair that is merged; Hugging Face's default for BERT: 2
+  int limit_alphabet;  // characters kept, by frequency; 1000
   int threads;
 } ig_tokenizer_train_options;
 // The vocabulary that tokenizers.BertWordPieceTokenizer.train makes: [PAD] [UNK] [CLS] [SEP] [MASK], the alphabet, then
