@@ -6,10 +6,20 @@
 #include "runtime/base/mem.h"
 #include "runtime/tokenizer/internal.h"
 
+// Hugging Face's shows such a token in its normal form, and then does not know a special one again.
+static ig_status show(ig_tokenizer *t, const ig_added *a, const ig_normalized *text) {
+  if (!t->shown)
+    IG_TRY(ig_alloc_array(t->n_tokens, sizeof *t->shown, "added tokens", &t->shown));
+  IG_TRY(ig_asprintf(&t->shown[a->id], "%.*s", (int)text->n, (const char *)text->bytes));
+  if (strcmp(t->shown[a->id], a->content) != 0)
+    t->is_special[a->id] = false;
+  return IG_OK;
+}
+
 static ig_status find_added(ig_tokenizer *t) {
   ig_status status = IG_OK;
   ig_normalized text = {0};
-  char quoted[IG_QUOTE_BYTES];
+  char quoted[IG_QUOTE_BYTES], other[IG_QUOTE_BYTES];
   size_t invalid = 0;
   for (size_t i = 0; i < t->n_added; i++) {
     const ig_added *a = &t->added[i];
@@ -22,8 +32,12 @@ static ig_status find_added(ig_tokenizer *t) {
     if (!text.n)
       IG_GOTO(ig_fail(IG_ERR_FORMAT, "added token %s is nothing once it is normalized; set its \"normalized\" to false",
                       ig_quote(quoted, a->content)));
-    // Of two that are the same then, the first is found, as in Hugging Face's.
     IG_GOTO(ig_added_set_add(&t->normalized, (const char *)text.bytes, text.n, (int32_t)i, &was));
+    // Which of the two Hugging Face's finds, its hash table decides.
+    if (was != IG_TRIE_NONE)
+      IG_GOTO(ig_fail(IG_ERR_UNSUPPORTED, "added tokens %s and %s are the same once they are normalized; keep one",
+                      ig_quote(other, t->added[was].content), ig_quote(quoted, a->content)));
+    IG_GOTO(show(t, a, &text));
   }
 done:
   ig_normalized_fini(&text);
