@@ -40,11 +40,13 @@ TEST(Sentences, EndsAndWhatIsNone) {
             "|[See fig. 3 and vol. 2.][No. 5 is next.][He said no.][Then he went.]");
   EXPECT_EQ(cut("He said \"Stop.\" Then (really!) he ran. (So it was.) \"Go!\" she said."),
             "|[He said \"Stop.\"][Then (really!) he ran.][(So it was.)][\"Go!\" she said.]");
-  EXPECT_EQ(cut("in the U.S. The next in the U.S. Army e.g. Rome."), "|[in the U.S.][The next in the U.S. Army e.g. Rome.]");
+  EXPECT_EQ(cut("in the U.S. The next in the U.S. Army e.g. Rome."),
+            "|[in the U.S.][The next in the U.S. Army e.g. Rome.]");
   EXPECT_EQ(cut("Wait... What? No!? Yes."), "|[Wait...][What?][No!?][Yes.]");
   EXPECT_EQ(cut("wait... then go. Acme Inc. sold it. Acme Inc. The end."),
             "|[wait... then go.][Acme Inc. sold it.][Acme Inc.][The end.]");
-  EXPECT_EQ(cut("1. First thing\n2. Second thing with more words"), "|[1. First thing][2. Second thing with more words]");
+  EXPECT_EQ(cut("1. First thing\n2. Second thing with more words"),
+            "|[1. First thing][2. Second thing with more words]");
   EXPECT_EQ(cut("\u4f60\u597d\u3002\u518d\u89c1\u3002"), "|[\u4f60\u597d\u3002][\u518d\u89c1\u3002]");
   EXPECT_EQ(cut("Er kam. \u00c4rger. Er ging. \u00fcber alles."), "|[Er kam.][\u00c4rger.][Er ging. \u00fcber alles.]");
   EXPECT_EQ(cut("no capital here. so these are two."), "|[no capital here.][so these are two.]");
@@ -469,7 +471,9 @@ TEST_F(CorpusTest, RefusesWhatIsNoCorpus) {
   put(home / "empty/a.txt", " \n \n\t\n");
   EXPECT_NE(refusal(home / "empty").find("no sentence"), std::string::npos) << refusal(home / "empty");
   EXPECT_FALSE(fs::exists(home / "cache") && !fs::is_empty(home / "cache"));
-  put(home / "empty/a.txt", "\xff\xfe" "a\0b\0");
+  put(home / "empty/a.txt",
+      "\xff\xfe"
+      "a\0b\0");
   EXPECT_NE(refusal(home / "empty").find("UTF-16"), std::string::npos);
   put(home / "empty/a.txt", "\xef\xbb\xbfKa lo. Mi ter.");
   o.warnings.clear();
@@ -518,10 +522,12 @@ TEST(CorpusReal, TokenisesTheSharedCorpus) {
     ASSERT_EQ(o.open(&c), IG_OK) << ig_error_message();
     double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count();
     ig_corpus_info n = info_of(c);
-    printf("%s %.1f MB in %.3f s with 2 threads: %zu documents, %zu sentences, %zu tokens, %.3f %% unknown, %.2f bytes a token\n",
-           n.made ? "tokenised" : "opened", (double)n.text_bytes * 1e-6, seconds, (size_t)n.n_documents,
-           (size_t)n.n_sentences, (size_t)n.n_tokens, 100.0 * (double)n.n_unknown / (double)n.n_tokens,
-           (double)n.text_bytes / (double)n.n_tokens);
+    printf(
+        "%s %.1f MB in %.3f s with 2 threads: %zu documents, %zu sentences, %zu tokens, %.3f %% unknown, %.2f bytes a "
+        "token\n",
+        n.made ? "tokenised" : "opened", (double)n.text_bytes * 1e-6, seconds, (size_t)n.n_documents,
+        (size_t)n.n_sentences, (size_t)n.n_tokens, 100.0 * (double)n.n_unknown / (double)n.n_tokens,
+        (double)n.text_bytes / (double)n.n_tokens);
     EXPECT_EQ(n.made, again == 0);
     EXPECT_EQ(n.n_files, 21u);
     EXPECT_GT(n.n_tokens, 2500000u);
