@@ -1,12 +1,13 @@
 // floor: ig_data
-// Samples for pre-training: chunks tile the corpus, pairs and masks are drawn as stated, and nothing depends on anything
-// but (options, epoch, sample).
+// Samples for pre-training: chunks tile the corpus, pairs and masks are drawn as stated, and nothing depends on
+// anything but (options, epoch, sample).
+#include "runtime/data/mlm.h"
+
 #include <algorithm>
 #include <cmath>
 #include <map>
 #include <set>
 
-#include "runtime/data/mlm.h"
 #include "tests/corpus_common.h"
 
 using namespace corpus;
@@ -230,7 +231,9 @@ TEST_F(MlmTest, PairsAreWhatTheirLabelsSay) {
         }
       if (pair == IG_PAIR_NONE)
         continue;
-      auto half = [](size_t k, size_t n) { return std::fabs((double)k - 0.5 * (double)n) < 5 * 0.5 * std::sqrt((double)n); };
+      auto half = [](size_t k, size_t n) {
+        return std::fabs((double)k - 0.5 * (double)n) < 5 * 0.5 * std::sqrt((double)n);
+      };
       ones_of_single += 0;
       EXPECT_GT(single, 500u);
       EXPECT_TRUE(half(ones_of_single, single)) << ones_of_single << " of " << single;
@@ -351,7 +354,8 @@ TEST_F(MlmTest, WholeWordsAreMaskedWhole) {
 }
 
 TEST_F(MlmTest, SamplesDependOnSeedEpochAndNumberAlone) {
-  Mlm m = make(IG_PAIR_NEXT, 64, 0.2), again = make(IG_PAIR_NEXT, 64, 0.2), other = make(IG_PAIR_NEXT, 64, 0.2, false, 8);
+  Mlm m = make(IG_PAIR_NEXT, 64, 0.2), again = make(IG_PAIR_NEXT, 64, 0.2),
+      other = make(IG_PAIR_NEXT, 64, 0.2, false, 8);
   Result a, b, c;
   size_t same_epoch = 0, same_seed = 0, n = 0;
   const uint64_t train = ig_mlm_count(m.get(), IG_PART_TRAIN), all = ig_mlm_count(m.get(), IG_PART_ALL);
@@ -403,8 +407,8 @@ TEST_F(MlmTest, TwoLengthsShareACorpus) {
 TEST_F(MlmTest, BatchesArePacked) {
   Mlm m = make(IG_PAIR_NEXT, 40);
   const int batch = 6, n = 5, room = batch * 40, k = batch * ig_mlm_max_masked(m.get());
-  std::vector<int32_t> ids(room, 99), types(room, 99), positions(room, 99), cu(batch + 1), first(batch), masked(k), labels(k),
-      next(batch, 9);
+  std::vector<int32_t> ids(room, 99), types(room, 99), positions(room, 99), cu(batch + 1), first(batch), masked(k),
+      labels(k), next(batch, 9);
   std::vector<uint64_t> keys(room, 99);
   std::vector<float> mask_weights(k, 9), weights(batch, 9);
   ig_packed p = {};
@@ -490,8 +494,9 @@ TEST_F(MlmTest, RefusesWhatCannotBe) {
     put(home / "one/a.txt", "a b a.");
     o.tokenizer = t;
     ASSERT_EQ(o.open(&corpus), IG_OK);
-    EXPECT_NE(refusal([](O &o) { o.val_share = 0, o.pair = IG_PAIR_NONE; }).find("mismatch: the tokenizer has no [CLS]"),
-              std::string::npos);
+    EXPECT_NE(
+        refusal([](O &o) { o.val_share = 0, o.pair = IG_PAIR_NONE; }).find("mismatch: the tokenizer has no [CLS]"),
+        std::string::npos);
     corpus.reset();
     ig_tokenizer_close(t);
   }
