@@ -1,0 +1,138 @@
+// Opening, closing and facts of a tokenizer. Rule: what a path holds is found by its name and content, and said where it
+// is not what was expected.
+#include "runtime/tokenizer/tokenizer.h"
+
+#include <string.h>
+
+#include "runtime/base/fileop.h"
+#include "runtime/base/mem.h"
+#include "runtime/tokenizer/internal.h"
+
+void ig_tokenizer_close(ig_tokenizer *t) {
+  if (!t)
+    return;
+  for (size_t i = 0; i < t->n_tokens; i++)
+    ig_free(t->tokens[i]);
+  for (size_t i = 0; i < t->n_added; i++)
+    ig_free(t->added[i].content);
+  ig_trie *const tries[] = {&t->vocabulary, &t->added_names, &t->raw.trie, &t->normalized.trie};
+  for (size_t i = 0; i < sizeof tries / sizeof *tries; i++)
+    ig_trie_fini(tries[i]);
+  void *const memory[] = {t->path,  t->prefix,     t->unk_token,     t->tokens,
+                          t->added, t->is_special, t->single.pieces, t->pair.pieces};
+  for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
+    ig_free(memory[i]);
+  ig_charmap_fini(&t->map);
+  ig_charmap_fini(&t->split_map);
+  ig_unicode_fini(&t->unicode);
+  ig_free(t);
+}
+
+static int32_t id_of(const ig_tokenizer *t, const char *name, const char *otherwise) {
+  return ig_tokenizer_id(t, name ? name : otherwise);
+}
+
+static void find_special(ig_tokenizer *t, const ig_token_names *names) {
+  t->pad = id_of(t, names->pad, "[PAD]");
+  t->cls = id_of(t, names->cls, "[CLS]");
+  t->sep = id_of(t, names->sep, "[SEP]");
+  t->mask = id_of(t, names->mask, "[MASK]");
+}
+
+// The five tokens that BERT adds to a plain vocabulary, where it holds them.
+static ig_status add_specials(ig_tokenizer *t, const ig_token_names *names) {
+  const char *const texts[] = {names->pad ? names->pad : "[PAD]", t->unk_token, names->cls ? names->cls : "[CLS]",
+                               names->sep ? names->sep : "[SEP]", names->mask ? names->mask : "[MASK]"};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    int32_t id = ig_tokenizer_id(t, texts[i]);
+    if (id >= 0 && ig_trie_find(&t->added_names, texts[i], strlen(texts[i])) < 0)
+      IG_TRY(ig_vocab_add_special(t, &(ig_added){.content = (char *)texts[i], .id = id, .special = true}));
+  }
+  return IG_OK;
+}
+
+static ig_status read_text_vocabulary(const char *path, const char *config, ig_tokenizer *t, ig_token_names *names) {
+  IG_TRY(ig_tokenizer_config_read(config, true, t, names));
+  IG_TRY(ig_vocab_read(path, t));
+  if (names->unk) {
+    ig_free(t->unk_token);
+    t->unk_token = names->unk;
+    names->unk = NULL;
+  }
+  IG_TRY(add_specials(t, names));
+  return ig_template_bert(t, id_of(t, names->cls, "[CLS]"), id_of(t, names->sep, "[SEP]"));
+}
+
+static ig_status read_any(const char *path, ig_tokenizer *t, ig_token_names *names) {
+  ig_status status = IG_OK;
+  char *file = NULL, *config = NULL;
+  const char *slash = strrchr(path, '/');
+  if (ig_path_is_dir(path)) {
+    IG_GOTO(ig_path_join(&config, path, "tokenizer_config.json"));
+    IG_GOTO(ig_path_join(&file, path, "tokenizer.json"));
+    if (!ig_path_exists(file)) {
+      ig_free(file);
+      IG_GOTO(ig_path_join(&file, path, "vocab.txt"));
+    }
+    if (!ig_path_exists(file))
+      IG_GOTO(ig_fail(IG_ERR_NOT_FOUND, "%s holds neither tokenizer.json nor vocab.txt", path));
+  } else {
+    IG_GOTO(ig_strdup(path, &file));
+    if (slash)
+      IG_GOTO(ig_asprintf(&config, "%.*s/tokenizer_config.json", (int)(slash - path), path));
+    else
+      IG_GOTO(ig_strdup("tokenizer_config.json", &config));
+  }
+  const char *ending = strrchr(file, '.');
+  if (ending && !strcmp(ending, ".json")) {
+    IG_GOTO(ig_tokenizer_config_read(config, false, t, names));
+    IG_GOTO(ig_tokenizer_json_read(file, t));
+  } else {
+    IG_GOTO(read_text_vocabulary(file, config, t, names));
+  }
+  if ((status = ig_tokenizer_seal(t)) != IG_OK)
+    status = ig_fail_prefix(status, "%s", file);
+done:
+  ig_free(file);
+  ig_free(config);
+  return status;
+}
+
+ig_status ig_tokenizer_open(const char *path, ig_tokenizer **out) {
+  ig_token_names names = {0};
+  ig_tokenizer *t;
+  *out = NULL;
+  IG_TRY(ig_tokenizer_new(path, &t));
+  ig_status status = read_any(path, t, &names);
+  if (status == IG_OK)
+    find_special(t, &names);
+  ig_token_names_fini(&names);
+  if (status != IG_OK)
+    ig_tokenizer_close(t);
+  else
+    *out = t;
+  return status;
+}
+
+void ig_tokenizer_get_info(const ig_tokenizer *t, ig_tokenizer_info *out) {
+  *out = (ig_tokenizer_info){.vocabulary = (int32_t)t->n_tokens,
+                             .pad = t->pad,
+                             .unk = t->unk,
+                             .cls = t->cls,
+                             .sep = t->sep,
+                             .mask = t->mask,
+                             .lowercase = t->flags.lower,
+                             .prefix = t->prefix,
+                             .max_length = t->max_length};
+  memcpy(out->fingerprint, t->fingerprint, sizeof out->fingerprint);
+}
+
+const char *ig_tokenizer_token(const ig_tokenizer *t, int32_t id) {
+  return id >= 0 && (size_t)id < t->n_tokens ? t->tokens[id] : NULL;
+}
+
+int32_t ig_tokenizer_id(const ig_tokenizer *t, const char *token) {
+  const size_t n = strlen(token);
+  const int32_t id = ig_trie_find(&t->added_names, token, n);
+  return id >= 0 ? id : ig_trie_find(&t->vocabulary, token, n);
+}

@@ -1,0 +1,82 @@
+// tokenizer_config.json: names of special tokens, flags, model_max_length. Rule: a file that is not there says nothing;
+// one that is there is read or refused.
+#include <jansson.h>
+#include <string.h>
+
+#include "runtime/base/fileop.h"
+#include "runtime/base/mem.h"
+#include "runtime/tokenizer/internal.h"
+
+enum { MAX_CONFIG_BYTES = 16 << 20, LONGEST = 1000000 };
+
+// A text, or an object {"content": text}; *out stays where there is none (or null).
+static ig_status read_name(const json_t *config, const char *path, const char *key, char **out) {
+  const json_t *value = json_object_get(config, key);
+  if (json_is_object(value))
+    value = json_object_get(value, "content");
+  if (!value || json_is_null(value))
+    return IG_OK;
+  if (!json_is_string(value))
+    return ig_fail(IG_ERR_FORMAT, "%s: \"%s\" is to be a token", path, key);
+  return ig_strdup(json_string_value(value), out);
+}
+
+static ig_status read_flag(const json_t *config, const char *path, const char *key, bool *out) {
+  const json_t *value = json_object_get(config, key);
+  if (!value || json_is_null(value))
+    return IG_OK;
+  if (!json_is_boolean(value))
+    return ig_fail(IG_ERR_FORMAT, "%s: \"%s\" is to be true or false", path, key);
+  *out = json_is_true(value);
+  return IG_OK;
+}
+
+static ig_status read_values(const json_t *config, const char *path, bool flags, ig_tokenizer *t,
+                             ig_token_names *names) {
+  IG_TRY(read_name(config, path, "unk_token", &names->unk));
+  IG_TRY(read_name(config, path, "cls_token", &names->cls));
+  IG_TRY(read_name(config, path, "sep_token", &names->sep));
+  IG_TRY(read_name(config, path, "pad_token", &names->pad));
+  IG_TRY(read_name(config, path, "mask_token", &names->mask));
+  const json_t *length = json_object_get(config, "model_max_length");
+  if (length && !json_is_number(length) && !json_is_null(length))
+    return ig_fail(IG_ERR_FORMAT, "%s: \"model_max_length\" is to be a number", path);
+  // Transformers writes 1e30 where it knows of none.
+  double tokens = json_number_value(length);
+  if (tokens >= 1 && tokens <= LONGEST)
+    t->max_length = (int)tokens;
+  if (!flags)
+    return IG_OK;
+  IG_TRY(read_flag(config, path, "do_lower_case", &t->flags.lower));
+  IG_TRY(read_flag(config, path, "tokenize_chinese_chars", &t->flags.cjk));
+  t->flags.strip = t->flags.lower;
+  return read_flag(config, path, "strip_accents", &t->flags.strip);
+}
+
+ig_status ig_tokenizer_config_read(const char *path, bool flags, ig_tokenizer *t, ig_token_names *names) {
+  uint8_t *text;
+  size_t n;
+  json_error_t error;
+  if (!ig_path_exists(path))
+    return IG_OK;
+  IG_TRY(ig_file_read(path, MAX_CONFIG_BYTES, &text, &n));
+  json_t *config = json_loadb((const char *)text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
+  ig_free(text);
+  if (!config)
+    return ig_fail(IG_ERR_FORMAT, "%s: line %d, column %d: %s", path, error.line, error.column, error.text);
+  ig_status status = IG_OK;
+  if (!json_is_object(config))
+    status = ig_fail(IG_ERR_FORMAT, "%s is to be a JSON object", path);
+  else
+    status = read_values(config, path, flags, t, names);
+  json_decref(config);
+  return status;
+}
+
+void ig_token_names_fini(ig_token_names *n) {
+  ig_free(n->unk);
+  ig_free(n->cls);
+  ig_free(n->sep);
+  ig_free(n->pad);
+  ig_free(n->mask);
+}
