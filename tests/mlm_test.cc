@@ -162,7 +162,6 @@ TEST_F(MlmTest, PairsAreWhatTheirLabelsSay) {
       Mlm m = make(pair, length, 0.2);
       Result r;
       size_t ones = 0, n_samples = 0, ones_of_single = 0, single = 0, full = 0;
-      std::set<int> cuts;
       std::set<std::pair<uint64_t, int>> partners;
       const uint64_t n = ig_mlm_count(m.get(), IG_PART_ALL), n_train = ig_mlm_count(m.get(), IG_PART_TRAIN);
       for (int64_t epoch = 0; epoch < 12; epoch++)
@@ -226,22 +225,19 @@ TEST_F(MlmTest, PairsAreWhatTheirLabelsSay) {
             ones += (size_t)r.next;
             n_samples += i < n_train;
           }
-          if (i == 1 % n)
-            cuts.insert((int)cut);
         }
       if (pair == IG_PAIR_NONE)
         continue;
       auto half = [](size_t k, size_t n) {
         return std::fabs((double)k - 0.5 * (double)n) < 5 * 0.5 * std::sqrt((double)n);
       };
-      ones_of_single += 0;
       EXPECT_GT(single, 500u);
       EXPECT_TRUE(half(ones_of_single, single)) << ones_of_single << " of " << single;
       EXPECT_GT(n_samples, 1000u);
-      if (pair == IG_PAIR_NEXT)
+      if (pair == IG_PAIR_NEXT) {
         EXPECT_GT(full, ones / 3) << "random segments are as long as the true ones where they can be";
-      if (pair == IG_PAIR_NEXT)
         EXPECT_GT(partners.size(), 3u) << "partners are drawn anew each epoch";
+      }
     }
 }
 
@@ -322,8 +318,9 @@ TEST_F(MlmTest, PositionsAreUniform) {
   for (int32_t id : r.whole())
     maskable += !special(id);
   for (int t = 0; t < r.n; t++)
-    if (!special(r.whole()[(size_t)t]))
+    if (!special(r.whole()[(size_t)t])) {
       EXPECT_NEAR(hits[(size_t)t], total / maskable, 6 * std::sqrt(total / maskable)) << t;
+    }
 }
 
 TEST_F(MlmTest, WholeWordsAreMaskedWhole) {
@@ -370,10 +367,11 @@ TEST_F(MlmTest, SamplesDependOnSeedEpochAndNumberAlone) {
     ASSERT_EQ(ig_mlm_sample(again.get(), 3, i, &b), IG_OK);
     ASSERT_TRUE(equal(a, b));
     ASSERT_EQ(ig_mlm_sample(m.get(), 4, i, &b), IG_OK);
-    if (i >= train)
+    if (i >= train) {
       ASSERT_TRUE(equal(a, b)) << "validation samples are fixed";
-    else
+    } else {
       same_epoch += equal(a, b);
+    }
     if (i < ig_mlm_count(other.get(), IG_PART_ALL)) {
       ASSERT_EQ(ig_mlm_sample(other.get(), 3, i, &c), IG_OK);
       same_seed += equal(a, c);

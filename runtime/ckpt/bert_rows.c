@@ -1,4 +1,5 @@
-// Shards as one table of rows. Rule: files in the order of their names, rows in the order of the files, padding left out.
+// Shards as one table of rows. Rule: files in the order of their names, rows in the order of the files, padding left
+// out.
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -66,7 +67,8 @@ static ig_status list_files(ig_bert_rows *r, const char *path) {
   if (errno)
     IG_GOTO(ig_fail(IG_ERR_IO, "cannot list %s: %s", ig_quote(q, path), strerror(errno)));
   if (!r->n_files)
-    IG_GOTO(ig_fail(IG_ERR_DATA, "%s holds no shard: expected .hdf5 files whose names contain \"training\", found %zu others",
+    IG_GOTO(ig_fail(IG_ERR_DATA,
+                    "%s holds no shard: expected .hdf5 files whose names contain \"training\", found %zu others",
                     ig_quote(q, path), r->n_other));
   qsort(r->files, r->n_files, sizeof *r->files, by_name);
 done:

@@ -16,8 +16,8 @@ enum { LONGEST = 65536, GZIP_LEVEL = 4, CHUNK_BYTES = 256 << 10 };
 typedef struct column {
   const char *name;
   void *data;
-  int width;         // 0: one number a row
-  size_t bytes;      // of a number
+  int width;          // 0: one number a row
+  size_t bytes;       // of a number
   int32_t low, high;  // that a number may be
 } column;
 enum { IDS, MASK, SEGMENTS, POSITIONS, LABELS, NEXT, N_COLUMNS };
@@ -82,8 +82,9 @@ static ig_status check_shape(const char *path, const ig_h5_foreign_item *item, c
   const bool fits = width ? item->n_dims == 2 && item->dims[1] == width
                           : item->n_dims == 1 || (item->n_dims == 2 && item->dims[1] == 1);
   if (!fits || item->dims[0] != rows)
-    return ig_fail(IG_ERR_FORMAT, "%s: %s has %d dimensions, the first of %lld and the last of %lld; expected %lld rows%s",
-                   path, name, item->n_dims, item->n_dims ? (long long)item->dims[0] : 0,
+    return ig_fail(IG_ERR_FORMAT,
+                   "%s: %s has %d dimensions, the first of %lld and the last of %lld; expected %lld rows%s", path, name,
+                   item->n_dims, item->n_dims ? (long long)item->dims[0] : 0,
                    item->n_dims ? (long long)item->dims[item->n_dims - 1] : 0, (long long)rows,
                    width ? " as wide as the other arrays" : "");
   return IG_OK;
@@ -94,8 +95,8 @@ static ig_status take_column(const char *path, const ig_h5_foreign_item *item, c
   const int64_t width = c->width ? c->width : 1, n = rows * width;
   for (int64_t i = 0; i < n; i++) {
     if (from[i] < c->low || from[i] > c->high)
-      return ig_fail(IG_ERR_FORMAT, "%s: %s[%lld, %lld] is %d; expected %d to %d", path, c->name, (long long)(i / width),
-                     (long long)(i % width), from[i], c->low, c->high);
+      return ig_fail(IG_ERR_FORMAT, "%s: %s[%lld, %lld] is %d; expected %d to %d", path, c->name,
+                     (long long)(i / width), (long long)(i % width), from[i], c->low, c->high);
     if (c->bytes == 1)
       ((int8_t *)c->data)[i] = (int8_t)from[i];
   }
@@ -187,9 +188,9 @@ ig_status ig_bert_shard_read(const char *path, ig_bert_shard *out, int32_t *larg
   IG_TRY(ig_file_map(path, &file));
   if (file.n == 0)
     IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s is empty", path));
-  IG_GOTO(ig_h5_foreign_read_with(
-      path, file.data, file.n,
-      &(ig_h5_foreign_options){.datasets = names, .unpacked_bytes = unpacked_limit(file.n)}, &f));
+  IG_GOTO(ig_h5_foreign_read_with(path, file.data, file.n,
+                                  &(ig_h5_foreign_options){.datasets = names, .unpacked_bytes = unpacked_limit(file.n)},
+                                  &f));
   IG_GOTO(take_arrays(path, &f, out, largest_id));
 done:
   if (status != IG_OK)

@@ -1,5 +1,5 @@
-// Ids back to text. Rule: as Hugging Face's WordPiece decoder: pieces join, other tokens follow a space, and the clean-up
-// is done token by token.
+// Ids back to text. Rule: as Hugging Face's WordPiece decoder: pieces join, other tokens follow a space, and the
+// clean-up is done token by token.
 #include <string.h>
 
 #include "runtime/base/mem.h"
@@ -8,7 +8,7 @@
 // In this order.
 static const struct {
   const char *from, *to;
-} clean_ups[] = {{" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},   {" ' ", "'"}, {" n't", "n't"},
+} clean_ups[] = {{" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
                  {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
 
 static ig_status replace_all(ig_text *text, const char *from, const char *to) {

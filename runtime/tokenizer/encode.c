@@ -137,9 +137,9 @@ static ig_status finish(const ig_tokenizer *t, const ig_encode_options *o, bool 
 }
 
 static ig_status too_long(size_t n) {
-  return n > UINT32_MAX / 8 ? ig_fail(IG_ERR_UNSUPPORTED, "a text of %zu bytes is too long: at most %u", n,
-                                      UINT32_MAX / 8)
-                            : IG_OK;
+  return n > UINT32_MAX / 8
+             ? ig_fail(IG_ERR_UNSUPPORTED, "a text of %zu bytes is too long: at most %u", n, UINT32_MAX / 8)
+             : IG_OK;
 }
 
 ig_status ig_tokenizer_encode(const ig_tokenizer *t, const char *text, size_t text_bytes, const char *second,

@@ -153,7 +153,8 @@ ig_status ig_wordpiece(const ig_tokenizer *t, ig_work *w, size_t n, size_t n_cha
                        int32_t number, bool offsets);
 ig_status ig_pieces_room(ig_pieces *p, size_t more);
 
-// --- split.c: a text, added tokens and all, into w->pieces. number: that of the next word; fixed: words have it all. ---
+// --- split.c: a text, added tokens and all, into w->pieces. number: that of the next word; fixed: words have it all.
+// ---
 ig_status ig_split(const ig_tokenizer *t, ig_work *w, const uint8_t *text, size_t n, bool offsets, bool fixed,
                    int32_t *number);
 

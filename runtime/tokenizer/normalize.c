@@ -1,6 +1,6 @@
 // A whole text through BERT's normalizer, step by step: clean, spaces around CJK, NFD, marks dropped, lower case.
-// Rule: see unicode.h. NFD sorts the marks behind a letter by their class, stably; places stay where they were, and what
-// a decomposition added has the place before it, as Hugging Face aligns them.
+// Rule: see unicode.h. NFD sorts the marks behind a letter by their class, stably; places stay where they were, and
+// what a decomposition added has the place before it, as Hugging Face aligns them.
 #include <stdlib.h>
 
 #include "runtime/base/mem.h"
@@ -21,8 +21,7 @@ static int by_class(const void *a, const void *b) {
 
 static ig_status add_part(const ig_unicode *u, ig_normalized *o, uint32_t c, bool added) {
   IG_TRY(ig_grow(&o->parts, &o->parts_capacity, o->n_parts, o->n_parts + 1, sizeof *o->parts, "normalized text"));
-  o->parts[o->n_parts] =
-      (ig_part){c, (uint32_t)o->n_parts, (uint8_t)ig_unicode_value(u, IG_SET_COMBINING, c), added};
+  o->parts[o->n_parts] = (ig_part){c, (uint32_t)o->n_parts, (uint8_t)ig_unicode_value(u, IG_SET_COMBINING, c), added};
   o->n_parts++;
   return IG_OK;
 }

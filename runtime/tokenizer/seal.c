@@ -84,7 +84,8 @@ static ig_status make_fingerprint(ig_tokenizer *t) {
   if (!*t->fingerprint)
     return ig_fail(IG_ERR_MEMORY, "libcrypto could not finish a SHA-256 digest");
   for (int i = 0; i < 16; i++)
-    t->serial = t->serial << 4 | (uint64_t)(t->fingerprint[i] <= '9' ? t->fingerprint[i] - '0' : t->fingerprint[i] - 'a' + 10);
+    t->serial =
+        t->serial << 4 | (uint64_t)(t->fingerprint[i] <= '9' ? t->fingerprint[i] - '0' : t->fingerprint[i] - 'a' + 10);
   return IG_OK;
 }
 

@@ -1,5 +1,6 @@
-// A text into words: added tokens cut out, the rest normalized and split in one pass. Rule: the pass holds one word at a
-// time; a text in which marks change places is normalized as a whole first (normalize.c) and then split by the same pass.
+// A text into words: added tokens cut out, the rest normalized and split in one pass. Rule: the pass holds one word at
+// a time; a text in which marks change places is normalized as a whole first (normalize.c) and then split by the same
+// pass.
 #include <string.h>
 
 #include "runtime/base/mem.h"
@@ -44,8 +45,12 @@ static inline void put_code(pass *s, uint32_t c, bool offsets) {
 // Takes an entry of the map; c: the code point that it is of.
 static inline ig_status put_entry(pass *s, uint32_t entry, uint32_t c, bool offsets) {
   switch (entry >> IG_ENTRY_SHIFT) {
-    case IG_CHAR_SELF: put_code(s, c, offsets); break;
-    case IG_CHAR_ONE: put_code(s, entry & IG_ENTRY_CODE, offsets); break;
+    case IG_CHAR_SELF:
+      put_code(s, c, offsets);
+      break;
+    case IG_CHAR_ONE:
+      put_code(s, entry & IG_ENTRY_CODE, offsets);
+      break;
     case IG_CHAR_SPACE:
       if (s->n_chars)
         IG_TRY(end_word(s, offsets));
@@ -63,7 +68,8 @@ static inline ig_status put_entry(pass *s, uint32_t entry, uint32_t c, bool offs
         put_code(s, letters[i], offsets);
       break;
     }
-    default: break;  // IG_CHAR_DROP
+    default:
+      break;  // IG_CHAR_DROP
   }
   return IG_OK;
 }

@@ -1,5 +1,5 @@
-// Opening, closing and facts of a tokenizer. Rule: what a path holds is found by its name and content, and said where it
-// is not what was expected.
+// Opening, closing and facts of a tokenizer. Rule: what a path holds is found by its name and content, and said where
+// it is not what was expected.
 #include "runtime/tokenizer/tokenizer.h"
 
 #include <string.h>

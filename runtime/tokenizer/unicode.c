@@ -6,10 +6,9 @@
 #include "runtime/base/mem.h"
 
 static const ig_unicode_gaps *gaps_of(ig_unicode_set set) {
-  const ig_unicode_gaps *const sets[IG_N_SETS] = {&ig_unicode_data.dropped,     &ig_unicode_data.space,
-                                                  &ig_unicode_data.punctuation, &ig_unicode_data.cjk,
-                                                  &ig_unicode_data.mark,        &ig_unicode_data.word,
-                                                  &ig_unicode_data.combining};
+  const ig_unicode_gaps *const sets[IG_N_SETS] = {
+      &ig_unicode_data.dropped, &ig_unicode_data.space, &ig_unicode_data.punctuation, &ig_unicode_data.cjk,
+      &ig_unicode_data.mark,    &ig_unicode_data.word,  &ig_unicode_data.combining};
   return sets[set];
 }
 

@@ -374,7 +374,8 @@ static const int32_t singles[] = {
 };
 // clang-format on
 
-#define SET(name) {name, sizeof name / sizeof *name}
+#define SET(name) \
+  { name, sizeof name / sizeof *name }
 
 const ig_unicode_tables ig_unicode_data = {
     .dropped = SET(dropped),

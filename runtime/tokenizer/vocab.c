@@ -100,16 +100,17 @@ ig_status ig_vocab_read(const char *path, ig_tokenizer *t) {
   if (n == 0)
     IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s is empty; a vocabulary with a token a line is expected", path));
   if (n >= 3 && !memcmp(data, "\xef\xbb\xbf", 3))
-    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s starts with a byte-order mark, which would be part of its first token: save it "
-                                   "as UTF-8 without one",
+    IG_GOTO(ig_fail(IG_ERR_FORMAT,
+                    "%s starts with a byte-order mark, which would be part of its first token: save it "
+                    "as UTF-8 without one",
                     path));
   int32_t line = 0;
   for (char *p = (char *)data, *end = p + n; p < end; line++) {
     char *stop = memchr(p, '\n', (size_t)(end - p)), *next = stop ? stop + 1 : end;
     stop = stop ? stop : end;
     if (memchr(p, 0, (size_t)(stop - p)))
-      IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: line %d holds a zero byte; text is expected, a token a line", path,
-                      line + 1));
+      IG_GOTO(
+          ig_fail(IG_ERR_FORMAT, "%s: line %d holds a zero byte; text is expected, a token a line", path, line + 1));
     if (stop > p && stop[-1] == '\r')
       stop--;
     *stop = 0;
