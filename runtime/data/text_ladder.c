@@ -8,7 +8,7 @@
 
 #define MIN_BATCHES 4096
 #define MAX_SAMPLES (1 << 20)
-#define MAX_VALUES  1024  // distinct sums that the search tells apart
+#define MAX_VALUES  1024  // distinct sums that the search tells apart, give or take two of rounding
 #define GOOD_WASTE  0.02  // fewer capacities are fewer plans: no more than reach this
 
 typedef struct sums {
@@ -69,9 +69,9 @@ static ig_status find_sums(const ig_dataset *d, ig_part part, int batch, uint64_
   return IG_OK;
 }
 
-// Sums rounded up to what capacities can be, with how many batches have each.
+// Sums rounded up to what capacities can be, with how many batches have each; last the largest that there can be.
 typedef struct values {
-  int64_t at[MAX_VALUES + 1], count[MAX_VALUES + 1];
+  int64_t at[MAX_VALUES + 4], count[MAX_VALUES + 4];
   int n;
 } values;
 
@@ -87,14 +87,16 @@ static void count_values(const sums *s, values *v) {
       v->at[v->n++] = value;
     v->count[v->n - 1]++;
   }
+  if (v->at[v->n - 1] < round_up(s->largest, IG_ROW_MULTIPLE))
+    v->at[v->n++] = round_up(s->largest, IG_ROW_MULTIPLE);
 }
 
 // cost[m][j]: least rows of the batches of values 0..j with m + 1 capacities, the last of which is value j.
 typedef struct search {
   values v;
-  int64_t until[MAX_VALUES + 2];  // batches of values before i
-  int64_t cost[IG_MAX_RUNGS][MAX_VALUES + 1];
-  int from[IG_MAX_RUNGS][MAX_VALUES + 1];  // the value of the capacity before, -1: none
+  int64_t until[MAX_VALUES + 5];  // batches of values before i
+  int64_t cost[IG_MAX_RUNGS][MAX_VALUES + 4];
+  int from[IG_MAX_RUNGS][MAX_VALUES + 4];  // the value of the capacity before, -1: none
 } search;
 
 static void run_search(search *s, int rungs) {
@@ -127,17 +129,13 @@ ig_status ig_text_ladder(const ig_dataset *d, ig_part part, int batch, uint64_t 
   count_values(&all, &s->v);
   for (size_t k = 0; k < all.n; k++)
     real += (double)all.at[k];
-  int64_t last = round_up(all.largest, IG_ROW_MULTIPLE);
-  int top = s->v.n - 1, most = last > s->v.at[top] ? IG_MAX_RUNGS - 1 : IG_MAX_RUNGS, used = 0;
-  most = most < s->v.n ? most : s->v.n;
+  int top = s->v.n - 1, most = s->v.n < IG_MAX_RUNGS ? s->v.n : IG_MAX_RUNGS, used = 0;
   run_search(s, most);
   while (used < most - 1 && real < (1 - GOOD_WASTE) * (double)s->cost[used][top])
     used++;
   *n = used + 1;
   for (int m = used, j = top; m >= 0; j = s->from[m--][j])
     rungs[m] = s->v.at[j];
-  if (last > rungs[used])
-    rungs[(*n)++] = last;
 done:
   ig_free(all.at);
   ig_free(s);
