@@ -78,6 +78,9 @@ ig_status ig_dataset_keys(ig_call_state *c, ig_dataset_options *out) {
                                           : IG_TASK_AUTO,
                               .columns = columns,
                               .n_columns = n_columns,
+                              .text_column = ig_config_known(k, "text_column") ? ig_config_str(k, "text_column") : NULL,
+                              .text2_column =
+                                  ig_config_known(k, "text2_column") ? ig_config_str(k, "text2_column") : NULL,
                               .seed = (uint64_t)ig_config_int(k, "seed"),
                               .needs_labels = true,
                               .strict = ig_config_known(k, "strict") && ig_config_bool(k, "strict"),

@@ -24,8 +24,13 @@ typedef struct block {
   size_t used, room;
   char text[];
 } block;
+typedef struct kept {
+  struct kept *next;
+  void *data;
+} kept;
 struct ig_dataset_memory {
   block *blocks;
+  kept *kept;
 };
 
 const char *ig_part_name(ig_part part) {
@@ -33,12 +38,12 @@ const char *ig_part_name(ig_part part) {
   return (unsigned)part <= IG_PART_ALL ? names[part] : "unknown";
 }
 
-static const char *const task_names[] = {"auto", "classify", "regress", "multilabel"};
+static const char *const task_names[] = {"auto", "classify", "regress", "multilabel", "tag", "mlm"};
 
-const char *ig_task_name(ig_task task) { return (unsigned)task <= IG_TASK_MULTILABEL ? task_names[task] : "unknown"; }
+const char *ig_task_name(ig_task task) { return (unsigned)task <= IG_TASK_MLM ? task_names[task] : "unknown"; }
 
 ig_task ig_task_from_text(const char *text) {
-  for (int i = IG_TASK_CLASSIFY; i <= IG_TASK_MULTILABEL; i++)
+  for (int i = IG_TASK_CLASSIFY; i <= IG_TASK_MLM; i++)
     if (!strcmp(text, task_names[i]))
       return (ig_task)i;
   return IG_TASK_AUTO;
@@ -49,8 +54,8 @@ int ig_part_from_text(const char *text) {
     const char *text;
     int part;
   } known[] = {{"train", IG_PART_TRAIN}, {"training", IG_PART_TRAIN}, {"val", IG_PART_VAL},
-               {"valid", IG_PART_VAL},   {"validation", IG_PART_VAL}, {"test", IG_PART_TEST},
-               {"testing", IG_PART_TEST}};
+               {"valid", IG_PART_VAL},   {"validation", IG_PART_VAL}, {"dev", IG_PART_VAL},
+               {"test", IG_PART_TEST},   {"testing", IG_PART_TEST}};
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
     if (!strcasecmp(text, known[i].text))
       return known[i].part;
@@ -71,6 +76,14 @@ ig_status ig_dataset_text(ig_dataset *d, const char *text, size_t n, const char 
   to[n] = 0;
   b->used += n + 1;
   *out = to;
+  return IG_OK;
+}
+
+ig_status ig_dataset_keep(ig_dataset *d, void *data) {
+  kept *k;
+  IG_TRY(ig_alloc(sizeof *k, "a data set", &k));
+  *k = (kept){d->memory->kept, data};
+  d->memory->kept = k;
   return IG_OK;
 }
 
@@ -113,6 +126,12 @@ ig_status ig_builder_skip(ig_builder *b, const char *name, const char *why) {
   return IG_OK;
 }
 
+void ig_builder_end_skips(const ig_builder *b) {
+  if (b->d->n_skipped > MAX_NAMED && !b->options->skipped)
+    ig_builder_warn(b, "skipped %zu more %s that cannot be used (%zu in all)", b->d->n_skipped - MAX_NAMED,
+                    b->tables ? "rows" : "files", b->d->n_skipped);
+}
+
 static int by_class_and_name(const void *pa, const void *pb) {
   const ig_candidate *a = pa, *b = pb;
   int order = strcmp(a->class_name ? a->class_name : "", b->class_name ? b->class_name : "");
@@ -152,128 +171,8 @@ static ig_status probe_all(ig_builder *b) {
     b->items[kept++] = *item;
   }
   b->n = kept;
-  if (b->d->n_skipped > MAX_NAMED && !b->options->skipped)
-    ig_builder_warn(b, "skipped %zu more files that cannot be read (%zu in all)", b->d->n_skipped - MAX_NAMED,
-                    b->d->n_skipped);
   ig_error_clear();
   return IG_OK;
-}
-
-// Numbers the classes and sets every label.
-static ig_status set_labels(ig_builder *b) {
-  ig_dataset *d = b->d;
-  const ig_dataset_options *o = b->options;
-  ig_status status = IG_OK;
-  const char **names = NULL;
-  size_t n = 0, capacity = 0;
-  char q[IG_QUOTE_BYTES], q2[IG_QUOTE_BYTES], near[IG_NEAREST_BYTES];
-  if (o->classes) {
-    for (int i = 0; i < o->n_classes; i++) {
-      IG_GOTO(ig_grow(&names, &capacity, n, n + 1, sizeof *names, "class names"));
-      IG_GOTO(ig_dataset_text(d, o->classes[i], strlen(o->classes[i]), &names[n++]));
-    }
-  } else {
-    for (size_t i = 0; i < b->n; i++) {  // sorted by class
-      const char *c = b->items[i].class_name;
-      if (!c || (n && !strcmp(names[n - 1], c)))
-        continue;
-      IG_GOTO(ig_grow(&names, &capacity, n, n + 1, sizeof *names, "class names"));
-      names[n++] = c;
-    }
-  }
-  for (size_t i = 0, at = 0; i < b->n; i++) {
-    ig_candidate *item = &b->items[i];
-    if (!item->class_name) {
-      item->sample.label = -1;
-      continue;
-    }
-    for (size_t tried = 0; strcmp(names[at], item->class_name); at = (at + 1) % n)
-      if (++tried > n)
-        IG_GOTO(ig_fail(IG_ERR_MISMATCH, "%s: class %s (of %s) is not among the %zu classes of the weights%s", d->path,
-                        ig_quote(q, item->class_name), ig_quote(q2, item->sample.name), n,
-                        ig_nearest(near, item->class_name, names, n)));
-    item->sample.label = (int32_t)at;
-  }
-  if (n > INT32_MAX)
-    IG_GOTO(ig_fail(IG_ERR_DATA, "%s: %zu classes; at most %d are possible", d->path, n, INT32_MAX));
-  IG_GOTO(ig_alloc_array(n, sizeof *d->classes, "class names", &d->classes));
-  for (size_t i = 0; i < n; i++)
-    d->classes[i] = (char *)names[i];
-  d->n_classes = (int)n;
-done:
-  ig_free(names);
-  return status;
-}
-
-// 44, 45, 46 and the agreement of the parts' classes.
-static ig_status check(ig_builder *b) {
-  ig_dataset *d = b->d;
-  ig_status status = IG_OK;
-  int64_t(*counts)[IG_N_PARTS] = NULL;
-  char q[IG_QUOTE_BYTES];
-  if (b->n == 0) {
-    if (d->n_skipped)
-      return ig_fail(IG_ERR_DATA, "%s holds no readable picture: %zu files were skipped; see the warnings", d->path,
-                     d->n_skipped);
-    if (b->n_outside)
-      return ig_fail(IG_ERR_DATA,
-                     "%s has no class folders: found %zu pictures beside each other (first: %s); expected one folder a "
-                     "class, or split=FILE.csv with the classes",
-                     d->path, b->n_outside, ig_quote(q, b->first_outside));
-    return ig_fail(IG_ERR_DATA,
-                   "%s is empty: found no picture (%zu other files); expected one folder a class with JPEG, PNG, TIFF, "
-                   "WebP or BMP files",
-                   d->path, b->n_ignored);
-  }
-  if (!b->options->needs_labels || d->task != IG_TASK_CLASSIFY)
-    return IG_OK;
-  for (size_t i = 0; i < b->n_empty; i++) {
-    if (!b->options->allow_one_class)
-      return ig_fail(IG_ERR_DATA, "%s: class folder %s holds no picture; put pictures there or remove the folder",
-                     d->path, ig_quote(q, b->empty[i]));
-    ig_builder_warn(b, "class folder %s holds no picture", ig_quote(q, b->empty[i]));
-  }
-  IG_TRY(ig_alloc_array((size_t)d->n_classes, sizeof *counts, "class counts", &counts));
-  bool has_train = false, in_parts = false;
-  for (size_t i = 0; i < b->n; i++) {
-    const ig_candidate *item = &b->items[i];
-    int part = item->part == IG_PART_NONE ? IG_PART_TRAIN : item->part;
-    has_train |= part == IG_PART_TRAIN;
-    in_parts |= item->part != IG_PART_NONE;
-    if (item->sample.label >= 0)
-      counts[item->sample.label][part]++;
-  }
-  int present = 0, one = 0;
-  for (int c = 0; c < d->n_classes; c++) {
-    int64_t *k = counts[c];
-    if (k[0] + k[1] + k[2] == 0)
-      continue;
-    present++;
-    one = c;
-    if (has_train && k[IG_PART_TRAIN] == 0 && !b->options->allow_one_class)
-      IG_GOTO(ig_fail(IG_ERR_DATA,
-                      "%s: class %s has %lld samples in the %s part and none in the training part; every "
-                      "class needs training samples",
-                      d->path, ig_quote(q, d->classes[c]),
-                      (long long)(k[IG_PART_VAL] ? k[IG_PART_VAL] : k[IG_PART_TEST]),
-                      k[IG_PART_VAL] ? "validation" : "test"));
-  }
-  if (present < 2 && !b->options->allow_one_class)
-    IG_GOTO(ig_fail(IG_ERR_DATA, "%s has one class only (%s, %zu samples); at least two are needed to learn from",
-                    d->path, ig_quote(q, d->classes[one]), b->n));
-  for (int p = IG_PART_VAL; in_parts && p < IG_N_PARTS; p++) {
-    int64_t total = 0, missing = 0;
-    for (int c = 0; c < d->n_classes; c++) {
-      total += counts[c][p];
-      missing += counts[c][p] == 0 && counts[c][IG_PART_TRAIN] > 0;
-    }
-    if (total && missing)
-      ig_builder_warn(b, "the %s part lacks %lld of the %d classes", ig_part_name((ig_part)p), (long long)missing,
-                      d->n_classes);
-  }
-done:
-  ig_free(counts);
-  return status;
 }
 
 // The fraction of split=, or -1 where it is a file's name.
@@ -310,6 +209,27 @@ static ig_status set_parts(ig_builder *b, double fraction) {
 
 static int by_int(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
 
+static void hash_text(ig_sha256 *h, const char *text, size_t n) {
+  uint8_t bytes[8];
+  for (int k = 0; k < 8; k++)
+    bytes[k] = (uint8_t)((uint64_t)n >> (8 * k));
+  ig_sha256_update(h, bytes, sizeof bytes);
+  ig_sha256_update(h, text, n);
+}
+
+// Texts are at hand, so that they count as they are.
+static void hash_texts(ig_sha256 *h, const ig_dataset *d) {
+  for (size_t i = 0; i < d->n; i++) {
+    const ig_text_sample *t = &d->texts[i];
+    hash_text(h, t->first, t->n_first);
+    hash_text(h, t->second, t->n_second);
+    for (size_t k = 0; k < t->n_words; k++)
+      hash_text(h, t->words[k], strlen(t->words[k]));
+    if (t->word_labels)
+      ig_sha256_update(h, t->word_labels, t->n_words * sizeof *t->word_labels);
+  }
+}
+
 // Samples, indices, fingerprint and typical size from the finished candidates.
 static ig_status finish(ig_builder *b) {
   ig_dataset *d = b->d;
@@ -322,6 +242,10 @@ static ig_status finish(ig_builder *b) {
     d->samples[i].part = (ig_part)b->items[i].part;
     d->count[b->items[i].part]++;
   }
+  if (b->options->text)
+    IG_TRY(ig_alloc_array(b->n, sizeof *d->texts, "texts of a data set", &d->texts));
+  for (size_t i = 0; d->texts && i < b->n; i++)
+    d->texts[i] = b->items[i].text;
   size_t at[IG_N_PARTS] = {0};
   for (int p = 0; p < IG_N_PARTS; p++)
     IG_TRY(ig_alloc_array(d->count[p], sizeof *d->index[p], "sample numbers", &d->index[p]));
@@ -346,6 +270,8 @@ static ig_status finish(ig_builder *b) {
     if (d->targets)
       ig_sha256_update(h, d->targets + i * (size_t)d->n_classes, (size_t)d->n_classes * sizeof *d->targets);
   }
+  if (d->texts)
+    hash_texts(h, d);
   ig_sha256_finish(h, d->fingerprint);
   if (!d->fingerprint[0])
     return ig_fail(IG_ERR_INTERNAL, "libcrypto could not compute a SHA-256 digest");
@@ -377,9 +303,11 @@ static ig_status read_sources(ig_builder *b, double fraction) {
   char q[IG_QUOTE_BYTES];
   if (!ig_path_exists(o->data))
     return ig_fail(IG_ERR_NOT_FOUND, "data=%s: no such folder or file", ig_quote(q, o->data));
-  if ((csv || list) && o->val)
+  if ((csv || (list && !o->text)) && o->val)
     return ig_fail(IG_ERR_USAGE, "val= and %s=%s contradict: a split file names the validation part itself",
                    csv ? "split" : "data", csv ? o->split : o->data);
+  if (o->text)
+    return ig_read_texts(b, csv);
   if (ig_is_cifar(o->data)) {
     if (csv || o->val)
       return ig_fail(IG_ERR_USAGE, "%s goes with a folder of pictures; %s holds CIFAR records",
@@ -401,54 +329,69 @@ static ig_status read_sources(ig_builder *b, double fraction) {
   return ig_read_folder(b, o->val, IG_PART_VAL);
 }
 
+// Samples that are files each: sorted, read (pictures: their headers), and what is of no use is dropped.
+static ig_status examine_files(ig_builder *b) {
+  if (b->n)
+    qsort(b->items, b->n, sizeof *b->items, by_class_and_name);
+  // Before they are read, which may leave a class without a readable file: that is an empty class too.
+  size_t first = b->n_empty, kept = b->n_empty;
+  const char *last = NULL;
+  for (size_t i = 0; i < b->n; i++) {
+    const char *c = b->items[i].class_name;
+    if (!c || (last && !strcmp(last, c)))
+      continue;
+    IG_TRY(ig_grow(&b->empty, &b->empty_capacity, b->n_empty, b->n_empty + 1, sizeof *b->empty, "class names"));
+    b->empty[b->n_empty++] = last = c;
+  }
+  IG_TRY(b->options->text ? ig_load_text_files(b) : probe_all(b));
+  for (size_t k = first, i = 0; k < b->n_empty; k++) {
+    while (i < b->n && (!b->items[i].class_name || strcmp(b->items[i].class_name, b->empty[k]) < 0))
+      i++;
+    if (i == b->n || strcmp(b->items[i].class_name, b->empty[k]))
+      b->empty[kept++] = b->empty[k];
+  }
+  b->n_empty = kept;
+  return IG_OK;
+}
+
+static void tell_ignored(const ig_builder *b) {
+  const char *noun = b->options->text ? "text" : "picture";
+  char q[IG_QUOTE_BYTES];
+  if (b->n_ignored)
+    ig_builder_warn(b, "ignored %zu files that are no %ss by their names (first: %s)", b->n_ignored, noun,
+                    ig_quote(q, b->first_ignored));
+  if (b->n_outside && b->n)
+    ig_builder_warn(b, "ignored %zu %ss outside of class folders (first: %s)", b->n_outside, noun,
+                    ig_quote(q, b->first_outside));
+}
+
 ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out) {
   ig_status status = IG_OK;
   ig_builder b = {.options = options};
   double fraction;
-  char q[IG_QUOTE_BYTES];
   *out = NULL;
   if (!options->data || !*options->data)
-    return ig_fail(IG_ERR_USAGE, "data= is missing: name a folder of pictures or a CIFAR file");
+    return ig_fail(IG_ERR_USAGE, "data= is missing: name %s",
+                   options->text ? "a table of texts or a folder" : "a folder of pictures or a CIFAR file");
   IG_TRY(split_fraction(options, &fraction));
   IG_TRY(ig_alloc(sizeof *b.d, "a data set", &b.d));
-  b.d->kind = IG_DATASET_FOLDER;
+  b.d->kind = options->text ? IG_DATASET_TEXT : IG_DATASET_FOLDER;
   IG_GOTO(ig_alloc(sizeof *b.d->memory, "a data set", &b.d->memory));
   IG_GOTO(ig_strdup(options->data, &b.d->path));
   IG_GOTO(read_sources(&b, fraction));
   IG_GOTO(ig_decide_task(&b));
-  if (b.d->kind == IG_DATASET_FOLDER) {
-    if (b.n)
-      qsort(b.items, b.n, sizeof *b.items, by_class_and_name);
-    // Before the probe, which may leave a class without a readable picture: that is an empty class too.
-    size_t first_probe_empty = b.n_empty;
-    const char *last = NULL;
-    for (size_t i = 0; i < b.n; i++) {
-      const char *c = b.items[i].class_name;
-      if (!c || (last && !strcmp(last, c)))
-        continue;
-      IG_GOTO(ig_grow(&b.empty, &b.empty_capacity, b.n_empty, b.n_empty + 1, sizeof *b.empty, "class names"));
-      b.empty[b.n_empty++] = last = c;
-    }
-    IG_GOTO(probe_all(&b));
-    size_t kept = first_probe_empty;
-    for (size_t k = first_probe_empty, i = 0; k < b.n_empty; k++) {
-      while (i < b.n && (!b.items[i].class_name || strcmp(b.items[i].class_name, b.empty[k]) < 0))
-        i++;
-      if (i == b.n || strcmp(b.items[i].class_name, b.empty[k]))
-        b.empty[kept++] = b.empty[k];
-    }
-    b.n_empty = kept;
+  if (b.d->kind != IG_DATASET_CIFAR10 && b.d->kind != IG_DATASET_CIFAR100) {
+    if (!b.tables)
+      IG_GOTO(examine_files(&b));
+    ig_builder_end_skips(&b);
     if (b.d->task == IG_TASK_CLASSIFY)
-      IG_GOTO(set_labels(&b));
+      IG_GOTO(ig_set_labels(&b));
   }
-  if (b.n_ignored)
-    ig_builder_warn(&b, "ignored %zu files that are no pictures by their names (first: %s)", b.n_ignored,
-                    ig_quote(q, b.first_ignored));
-  if (b.n_outside && b.n)
-    ig_builder_warn(&b, "ignored %zu pictures outside of class folders (first: %s)", b.n_outside,
-                    ig_quote(q, b.first_outside));
-  IG_GOTO(check(&b));
-  if (b.d->task != IG_TASK_CLASSIFY)
+  tell_ignored(&b);
+  IG_GOTO(ig_check_classes(&b));
+  if (b.d->task == IG_TASK_TAG)
+    IG_GOTO(ig_set_tags(&b));
+  else if (b.d->task != IG_TASK_CLASSIFY)
     IG_GOTO(ig_set_targets(&b));
   IG_GOTO(set_parts(&b, fraction));
   IG_GOTO(finish(&b));
@@ -458,9 +401,18 @@ done:
   ig_free(b.items);
   ig_free(b.empty);
   ig_free(b.columns);
-  ig_free(b.column_numbers);
   ig_dataset_close(b.d);
   return status;
+}
+
+void ig_token_table_free(ig_token_table *t) {
+  if (!t)
+    return;
+  ig_free(t->start);
+  ig_free(t->ids);
+  ig_free(t->second);
+  ig_free(t->labels);
+  ig_free(t);
 }
 
 void ig_dataset_close(ig_dataset *d) {
@@ -470,7 +422,14 @@ void ig_dataset_close(ig_dataset *d) {
     next = b->next;
     ig_free(b);
   }
+  for (kept *k = d->memory ? d->memory->kept : NULL, *next; k; k = next) {
+    next = k->next;
+    ig_free(k->data);
+    ig_free(k);
+  }
   ig_free(d->memory);
+  ig_token_table_free(d->tokens);
+  ig_free(d->texts);
   for (int p = 0; p < IG_N_PARTS; p++)
     ig_free(d->index[p]);
   ig_free(d->samples);

@@ -1,5 +1,6 @@
-// Reads a tree of pictures: class folders, perhaps below train, val and test. Rule: nothing is opened here but folders;
-// what is neither folder nor regular file (FIFO, device, dead or looping link) is skipped with a warning.
+// Reads a tree of pictures, or of .txt files each of which is a text: class folders, perhaps below train, val and test.
+// Rule: nothing is opened here but folders; what is neither folder nor regular file (FIFO, device, dead or looping
+// link) is skipped with a warning.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -14,11 +15,6 @@
 
 #define MAX_DEPTH 64
 
-typedef struct names {
-  char **at;
-  size_t n, capacity;
-} names;
-
 // A folder on the way down, to see a link that leads back up.
 typedef struct frame {
   const struct frame *up;
@@ -27,7 +23,7 @@ typedef struct frame {
   int depth;
 } frame;
 
-static void names_free(names *list) {
+void ig_names_free(ig_names *list) {
   for (size_t i = 0; i < list->n; i++)
     ig_free(list->at[i]);
   ig_free(list->at);
@@ -35,11 +31,10 @@ static void names_free(names *list) {
 
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-// The entries of a folder by code point. IG_ERR_IO where it cannot be read.
-static ig_status list_folder(const char *path, names *out) {
+ig_status ig_list_folder(const char *path, ig_names *out) {
   const ig_fileops *ops = ig_fileops_get();
   ig_status status = IG_OK;
-  *out = (names){0};
+  *out = (ig_names){0};
   int fd = ops->open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (fd < 0)
     return ig_fail(IG_ERR_IO, "cannot read folder %s: %s", path, strerror(errno));
@@ -63,18 +58,20 @@ static ig_status list_folder(const char *path, names *out) {
 done:
   closedir(dir);
   if (status != IG_OK) {
-    names_free(out);
-    *out = (names){0};
+    ig_names_free(out);
+    *out = (ig_names){0};
   }
   return status;
 }
 
 // Names that pictures have; content decides later. The second row is of formats that we do not read, so that such a
 // file is named with the reason instead of being passed over.
-static bool is_picture_name(const char *name) {
+static bool is_sample_name(const ig_builder *b, const char *name) {
   static const char *const known[] = {"jpg", "jpeg", "jpe",  "jfif", "png", "bmp", "dib", "tif", "tiff", "webp",
                                       "gif", "heic", "avif", "jp2",  "jxl", "ppm", "pgm", "ico", "tga"};
   const char *dot = strrchr(name, '.');
+  if (b->options->text)
+    return dot && !strcasecmp(dot + 1, "txt");
   for (size_t i = 0; dot && i < sizeof known / sizeof *known; i++)
     if (!strcasecmp(dot + 1, known[i]))
       return true;
@@ -121,13 +118,13 @@ static ig_status add_file(ig_builder *b, const char *path, const char *rel, cons
   return ig_builder_add(b, &item);
 }
 
-// Takes all pictures of a folder and below.
+// Takes all samples of a folder and below.
 static ig_status walk(ig_builder *b, const char *folder, const char *rel, const char *class_name, int part,
                       const frame *self) {
   ig_status status = IG_OK;
-  names list = {0};
+  ig_names list = {0};
   char *path = NULL, *child = NULL;
-  status = list_folder(folder, &list);
+  status = ig_list_folder(folder, &list);
   if (status == IG_ERR_IO)
     return ig_builder_skip(b, rel, NULL);
   IG_TRY(status);
@@ -149,14 +146,14 @@ static ig_status walk(ig_builder *b, const char *folder, const char *rel, const 
     if (S_ISDIR(st.st_mode)) {
       frame below = {self, st.st_dev, st.st_ino, self->depth + 1};
       IG_GOTO(walk(b, path, child, class_name, part, &below));
-    } else if (is_picture_name(list.at[i])) {
+    } else if (is_sample_name(b, list.at[i])) {
       IG_GOTO(add_file(b, path, child, class_name, part, &st));
     } else {
       IG_GOTO(ignore(b, child));
     }
   }
 done:
-  names_free(&list);
+  ig_names_free(&list);
   ig_free(path);
   ig_free(child);
   return status;
@@ -165,9 +162,9 @@ done:
 // Every folder in `folder` is a class.
 static ig_status read_classes(ig_builder *b, const char *folder, const char *rel, int part, const frame *self) {
   ig_status status = IG_OK;
-  names list = {0};
+  ig_names list = {0};
   char *path = NULL, *child = NULL;
-  IG_TRY(list_folder(folder, &list));
+  IG_TRY(ig_list_folder(folder, &list));
   for (size_t i = 0; i < list.n; i++) {
     struct stat st;
     const char *class_name, *text;
@@ -185,7 +182,7 @@ static ig_status read_classes(ig_builder *b, const char *folder, const char *rel
       continue;
     }
     if (!S_ISDIR(st.st_mode)) {
-      if (!is_picture_name(list.at[i]))
+      if (!is_sample_name(b, list.at[i]))
         IG_GOTO(ignore(b, child));
       else if (b->n_outside++ == 0)
         IG_GOTO(ig_dataset_text(b->d, child, strlen(child), &b->first_outside));
@@ -202,7 +199,7 @@ static ig_status read_classes(ig_builder *b, const char *folder, const char *rel
     }
   }
 done:
-  names_free(&list);
+  ig_names_free(&list);
   ig_free(path);
   ig_free(child);
   return status;
@@ -212,11 +209,11 @@ done:
 // called "train" otherwise.
 static ig_status finds_parts(const char *root, bool *parts) {
   ig_status status = IG_OK;
-  names list = {0};
+  ig_names list = {0};
   char *path = NULL;
   bool found[IG_N_PARTS] = {false};
   size_t other = 0, named = 0;
-  IG_TRY(list_folder(root, &list));
+  IG_TRY(ig_list_folder(root, &list));
   for (size_t i = 0; i < list.n; i++) {
     if (list.at[i][0] == '.')
       continue;
@@ -235,17 +232,17 @@ static ig_status finds_parts(const char *root, bool *parts) {
   }
   *parts = named && (!other || (found[IG_PART_TRAIN] && (found[IG_PART_VAL] || found[IG_PART_TEST])));
 done:
-  names_free(&list);
+  ig_names_free(&list);
   ig_free(path);
   return status;
 }
 
 static ig_status read_parts(ig_builder *b, const char *root, const frame *self) {
   ig_status status = IG_OK;
-  names list = {0};
+  ig_names list = {0};
   char *path = NULL;
   const char *seen[IG_N_PARTS] = {NULL};
-  IG_TRY(list_folder(root, &list));
+  IG_TRY(ig_list_folder(root, &list));
   for (size_t i = 0; i < list.n; i++) {
     struct stat st;
     const char *name = list.at[i];
@@ -269,7 +266,7 @@ static ig_status read_parts(ig_builder *b, const char *root, const frame *self) 
     IG_GOTO(read_classes(b, path, name, part, &below));
   }
 done:
-  names_free(&list);
+  ig_names_free(&list);
   ig_free(path);
   return status;
 }

@@ -4,15 +4,19 @@
 #define IG_DATA_DATASET_INTERNAL_H
 
 #include "runtime/data/dataset.h"
+#include "runtime/data/table.h"
 
 enum { IG_PART_NONE = -1 };  // a candidate that no folder or file has put into a part
 
 typedef struct ig_candidate {
   ig_sample sample;
-  const char *class_name;  // NULL: sample.label holds already (CIFAR), or there is no label
-  const char *cells;       // of a CSV file: its label columns, each text ended by NUL; NULL without
-  size_t row;              // its line there
-  int stratum;             // held-out shares are drawn within these
+  const char *class_name;   // NULL: sample.label holds already (CIFAR), or there is no label
+  const char *cells;        // of a table: its label columns, each text ended by NUL; NULL without
+  const size_t *columns;    // their numbers in that file, from 0
+  size_t row;               // its line there
+  ig_text_sample text;      // of a set of texts; the labels of words are numbered from tags
+  const char *const *tags;  // [text.n_words]
+  int stratum;              // held-out shares are drawn within these
   uint64_t bytes;
   int part;  // ig_part or IG_PART_NONE
   int w, h;  // 0: not probed
@@ -27,10 +31,10 @@ typedef struct ig_builder {
   size_t n_empty, empty_capacity;
   size_t n_ignored;           // files that are no pictures by name
   const char *first_ignored;  // owned by the data set
-  const char *csv;            // the split file
-  const char **columns;       // its label columns: names and numbers from 0
-  size_t *column_numbers;
-  size_t n_columns, columns_capacity, numbers_capacity;
+  const char *csv;            // the split file; NULL: a sample's own file is the table
+  const char **columns;       // names of the label columns
+  size_t n_columns, columns_capacity;
+  bool tables;  // the samples are rows of tables, in the order of these
   int n_strata;
   size_t n_outside;  // pictures outside of class folders
   const char *first_outside;
@@ -38,6 +42,9 @@ typedef struct ig_builder {
 
 // Texts that live as long as the data set.
 ig_status ig_dataset_text(ig_dataset *d, const char *text, size_t n, const char **out);
+// Gives `data` (ig_alloc*, ig_file_read) to the data set, which frees it; on failure it stays the caller's.
+ig_status ig_dataset_keep(ig_dataset *d, void *data);
+void ig_token_table_free(ig_token_table *t);  // NULL is fine
 // "a/b" (or b where a is empty) as such a text.
 ig_status ig_dataset_path(ig_dataset *d, const char *a, const char *b, const char **out);
 ig_status ig_builder_add(ig_builder *b, const ig_candidate *item);
@@ -45,14 +52,71 @@ void ig_builder_warn(const ig_builder *b, const char *format, ...) __attribute__
 // A file that cannot be used (the thread's message says why where `why` is NULL): warned and counted, or an error where
 // strict. The first 20 are named.
 ig_status ig_builder_skip(ig_builder *b, const char *name, const char *why);
-// IG_PART_NONE where `text` names no part: train, training, val, valid, validation, test, testing; in any case.
+// Tells how many more were skipped than were named.
+void ig_builder_end_skips(const ig_builder *b);
+// IG_PART_NONE where `text` names no part: train, training, val, valid, validation, dev, test, testing; in any case.
 int ig_part_from_text(const char *text);
+
+// Entries of a folder by code point, without . and ..; zero before, names_free after. IG_ERR_IO: cannot be read.
+typedef struct ig_names {
+  char **at;
+  size_t n, capacity;
+} ig_names;
+ig_status ig_list_folder(const char *path, ig_names *out);
+void ig_names_free(ig_names *list);
+
+// dataset_columns.c: which columns of a table hold what is learned, and what is read. taken[i]: column i has another
+// meaning. The first table decides (b->columns), later ones must have the same names; one_left: where no column has a
+// usual name, the only one that is not taken is it. *numbers lives as long as the data set; NULL: the table has none.
+ig_status ig_find_label_columns(ig_builder *b, const ig_table *t, const bool *taken, bool one_left,
+                                const size_t **numbers);
+// The cells of these columns as ig_candidate.cells.
+ig_status ig_copy_cells(ig_builder *b, const ig_table *t, const size_t *numbers, const char **cells);
+typedef struct ig_text_columns {
+  int first, second, part, group;  // -1 without
+  bool taken[IG_TABLE_COLUMNS];
+} ig_text_columns;
+ig_status ig_find_text_columns(const ig_builder *b, const ig_table *t, ig_text_columns *out);
+// "a", "b" and "c", for messages.
+const char *ig_column_names(char *out, size_t bytes, const ig_table *t);
 
 // The readers. root: folder or file that exists.
 ig_status ig_read_folder(ig_builder *b, const char *root, int part);
 ig_status ig_read_split_csv(ig_builder *b, const char *csv);
 ig_status ig_read_cifar(ig_builder *b, const char *root);
+// All forms of texts: data, val and split (csv: a file, not a share).
+ig_status ig_read_texts(ig_builder *b, bool csv);
+// Rows of a table, and sentences of a file with a word and its tag a line.
+ig_status ig_read_text_table(ig_builder *b, const char *path, const char *name, int part);
+ig_status ig_read_conll(ig_builder *b, const char *path, const char *name, int part);
+// Texts of candidates that are files; what cannot be read or is empty is skipped.
+ig_status ig_load_text_files(ig_builder *b);
+bool ig_text_is_blank(const char *text, size_t n);
 bool ig_is_cifar(const char *root);  // by names only: a .bin file, or a folder that holds batches
+
+// No group in two parts. csv: the table of all samples, or NULL; column: of the groups, -1 = not told.
+ig_status ig_check_groups(const ig_builder *b, const char *csv, int column);
+
+// dataset_labels.c
+// Sorts by code point (or, with `numbers`, by value where all are numbers) and drops doubles.
+ig_status ig_distinct_texts(const char **names, size_t *n, bool numbers);
+typedef struct ig_class_finder {
+  const ig_builder *builder;
+  const char *const *names;
+  size_t n;
+  void *sorted;
+  bool by_number;  // texts: a label may be the number of a class that the weights have a name for
+} ig_class_finder;
+ig_status ig_class_finder_init(ig_class_finder *f, const ig_builder *b, const char *const *names, size_t n);
+void ig_class_finder_fini(ig_class_finder *f);
+ig_status ig_class_find(const ig_class_finder *f, const char *name, const char *where, int32_t *label);
+ig_status ig_set_class_names(ig_builder *b, const char *const *names, size_t n);
+// Numbers the classes and sets every label.
+ig_status ig_set_labels(ig_builder *b);
+// 44, 45, 46 and the agreement of the parts' classes.
+ig_status ig_check_classes(ig_builder *b);
+// tag: names of the tags, labels of all words, strata (the rarest tag of a sentence).
+ig_status ig_set_tags(ig_builder *b);
 
 // Decides what task=auto is; for classify by a CSV file, its cells become class names.
 ig_status ig_decide_task(ig_builder *b);

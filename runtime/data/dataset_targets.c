@@ -1,5 +1,5 @@
-// What is learned from the label columns of a split file: one class, numbers (regress), or any number of labels
-// (multilabel). Rule: a cell that does not fit is an error that names file:row:column.
+// What is learned from the label columns of a split file or a table of texts: one class, numbers (regress), or any
+// number of labels (multilabel). Rule: a cell that does not fit is an error that names file:row:column.
 //
 // task=auto: one column with `;` in a cell is multilabel, numbers of which one has a fraction are regress, all else
 // classes; several columns (label_column=) of 0 and 1 alone are multilabel, of numbers regress.
@@ -14,11 +14,13 @@
 
 enum { STRATA = 5, STRATUM_SAMPLES = 10, MAX_LABELS = 1 << 16 };
 
+static const char *table_of(const ig_builder *b) { return b->csv ? b->csv : b->d->path; }
+
 static ig_status fail_cell(const ig_builder *b, const ig_candidate *item, size_t column, const char *cell,
                            const char *expected) {
   char q[IG_QUOTE_BYTES], q2[IG_QUOTE_BYTES];
-  return ig_fail(IG_ERR_FORMAT, "%s:%zu:%zu: column %s: found %s, expected %s", b->csv, item->row,
-                 b->column_numbers[column] + 1, ig_quote(q2, b->columns[column]), ig_quote(q, cell), expected);
+  return ig_fail(IG_ERR_FORMAT, "%s:%zu:%zu: column %s: found %s, expected %s", b->csv ? b->csv : item->sample.path,
+                 item->row, item->columns[column] + 1, ig_quote(q2, b->columns[column]), ig_quote(q, cell), expected);
 }
 
 static const char *trimmed_end(const char *from, const char *to) {
@@ -58,7 +60,14 @@ static kind look(const ig_builder *b) {
 ig_status ig_decide_task(ig_builder *b) {
   ig_dataset *d = b->d;
   d->task = b->options->task;
+  if (b->n && b->items[0].text.words)
+    d->task = IG_TASK_TAG;
+  if (d->task == IG_TASK_TAG)
+    return IG_OK;
   if (b->n_columns == 0) {
+    if (b->options->text && (d->task == IG_TASK_REGRESS || d->task == IG_TASK_MULTILABEL))
+      return ig_fail(IG_ERR_DATA, "task=%s needs a table (.csv, .tsv, .jsonl) with columns of its %s; %s has none",
+                     ig_task_name(d->task), d->task == IG_TASK_REGRESS ? "numbers" : "labels", d->path);
     if (d->task == IG_TASK_REGRESS || d->task == IG_TASK_MULTILABEL)
       return ig_fail(IG_ERR_DATA,
                      "task=%s needs split=FILE.csv with a column file and the columns of its %s; %s has none",
@@ -73,8 +82,8 @@ ig_status ig_decide_task(ig_builder *b) {
               : k.numbers && k.fraction ? IG_TASK_REGRESS
                                         : IG_TASK_CLASSIFY;
     if (d->task != IG_TASK_CLASSIFY)
-      ig_builder_warn(b, "task=%s, by the cells of %s (column %s); task= says otherwise", ig_task_name(d->task), b->csv,
-                      b->columns[0]);
+      ig_builder_warn(b, "task=%s, by the cells of %s (column %s); task= says otherwise", ig_task_name(d->task),
+                      table_of(b), b->columns[0]);
   }
   if (d->task != IG_TASK_CLASSIFY)
     return IG_OK;
@@ -120,8 +129,8 @@ static ig_status name_targets(ig_builder *b, bool lists) {
       IG_GOTO(ig_dataset_text(d, text, strlen(text), &names[i]));
     }
     if (!lists && n != b->n_columns)
-      IG_GOTO(
-          ig_fail(IG_ERR_MISMATCH, "%s: %zu columns of targets found, the weights have %zu", b->csv, b->n_columns, n));
+      IG_GOTO(ig_fail(IG_ERR_MISMATCH, "%s: %zu columns of targets found, the weights have %zu", table_of(b),
+                      b->n_columns, n));
   } else {
     for (size_t i = 0; i < b->n; i++)
       for (const char *at = b->items[i].cells; next_name(&at, &text, &length);) {
@@ -136,7 +145,7 @@ static ig_status name_targets(ig_builder *b, bool lists) {
     n = kept;
   }
   if (n == 0 || n > MAX_LABELS)
-    IG_GOTO(ig_fail(IG_ERR_DATA, "%s: %zu labels in column %s; 1 to %d are possible", b->csv, n, b->columns[0],
+    IG_GOTO(ig_fail(IG_ERR_DATA, "%s: %zu labels in column %s; 1 to %d are possible", table_of(b), n, b->columns[0],
                     MAX_LABELS));
   IG_GOTO(ig_alloc_array(n, sizeof *d->classes, "names of targets", &d->classes));
   for (size_t i = 0; i < n; i++)
@@ -194,8 +203,8 @@ static ig_status check_targets(const ig_builder *b) {
       n++;
     }
     if (n && !varies)
-      return ig_fail(IG_ERR_DATA, "%s: %s is %g in all %zu training samples: there is nothing to learn; %s", b->csv,
-                     ig_quote(q, d->classes[c]), (double)*first, n,
+      return ig_fail(IG_ERR_DATA, "%s: %s is %g in all %zu training samples: there is nothing to learn; %s",
+                     table_of(b), ig_quote(q, d->classes[c]), (double)*first, n,
                      d->task == IG_TASK_REGRESS ? "leave it out by label_column=" : "add samples of the other kind");
   }
   return IG_OK;

@@ -1,5 +1,5 @@
-// The ring of batches and its threads. Rule: a thread claims one sample at a time under the lock, writes only that row
-// without it, and whatever goes wrong in a thread comes out of ig_loader_next.
+// The ring of batches and its threads. Rule: a thread claims one sample (texts: one batch) at a time under the lock,
+// writes only that row (batch) without it, and whatever goes wrong in a thread comes out of ig_loader_next.
 #include "runtime/data/loader.h"
 
 #include <errno.h>
@@ -40,6 +40,7 @@ struct ig_loader {
   uint64_t n;           // samples of the part
   size_t limit;         // unreadable samples that are tolerated
   slot slots[SLOTS];
+  ig_batch_source batches;  // fill is NULL for pictures, which are made row by row
   ig_picture_cache cache;
   ig_sample_source source;
   int fds[MAX_FILES];
@@ -69,10 +70,8 @@ static uint64_t now_ns(void) {
 
 uint64_t ig_loader_sample_at(const ig_loader *l, int64_t position) {
   uint64_t p = (uint64_t)position;
-  if (l->o.train) {
-    uint64_t key = ig_hash_mix(ig_hash_mix(l->o.seed, ig_hash_str("order")), p / l->n);
-    p = ig_permute(key, l->n, p % l->n);
-  }
+  if (l->o.train)
+    p = ig_order_at(l->o.seed, l->n, p);
   return l->index ? l->index[p] : p;
 }
 
@@ -136,25 +135,29 @@ static void *run_thread(void *argument) {
       pthread_cond_wait(&l->work, &l->lock);
     if (l->stopping)
       break;
-    int64_t item = l->next++, position = l->base + item;
+    const bool whole = l->batches.fill != NULL;
+    const int items = whole ? l->o.batch : 1;
+    int64_t item = l->next, position = l->base + item;
+    l->next += items;
     slot *to = &l->slots[item / l->o.batch % SLOTS];
-    bool real = l->o.train || position < (int64_t)l->n;
+    bool real = !whole && (l->o.train || position < (int64_t)l->n);
     uint64_t sample = real ? ig_loader_sample_at(l, position) : 0;
     bool known_bad = real && l->is_bad[sample];
     l->busy++;
     pthread_mutex_unlock(&l->lock);
-    ig_status status = make_row(l, &work, &to->batch, (int)(item % l->o.batch), position, known_bad);
+    ig_status status = whole ? l->batches.fill(l->batches.state, &to->batch, position)
+                             : make_row(l, &work, &to->batch, (int)(item % l->o.batch), position, known_bad);
     pthread_mutex_lock(&l->lock);
     l->busy--;
-    if (status == IG_ERR_FORMAT || status == IG_ERR_DATA || status == IG_ERR_NOT_FOUND || status == IG_ERR_IO ||
-        status == IG_ERR_UNSUPPORTED || status == IG_ERR_USAGE)
+    if (real && (status == IG_ERR_FORMAT || status == IG_ERR_DATA || status == IG_ERR_NOT_FOUND ||
+                 status == IG_ERR_IO || status == IG_ERR_UNSUPPORTED || status == IG_ERR_USAGE))
       status = note_unreadable(l, sample, ig_error_message());
     if (status != IG_OK && l->failed == IG_OK) {
       l->failed = status;
       if (ig_strdup(ig_error_message(), &l->message) != IG_OK)
         l->message = NULL;
     }
-    to->done++;
+    to->done += items;
     if (to->done == l->o.batch || l->failed != IG_OK || (l->paused && l->busy == 0))
       pthread_cond_signal(&l->ready);
   }
@@ -163,18 +166,20 @@ static void *run_thread(void *argument) {
   return NULL;
 }
 
-static ig_status make_batch(ig_batch *b, const ig_loader_options *o) {
+static ig_status make_batch(ig_batch *b, const ig_loader_options *o, const ig_batch_source *batches) {
   size_t n = (size_t)o->batch, side = (size_t)o->image_size;
-  IG_TRY(ig_alloc_array(n, side * side * 3, "a batch of pictures", &b->pictures));
   IG_TRY(ig_alloc_array(n, sizeof *b->labels, "a batch", &b->labels));
   IG_TRY(ig_alloc_array(n, sizeof *b->second_labels, "a batch", &b->second_labels));
   if (o->data->targets)
     IG_TRY(ig_alloc_array(n, (size_t)o->data->n_classes * sizeof *b->targets, "a batch", &b->targets));
   IG_TRY(ig_alloc_array(n, sizeof *b->lam, "a batch", &b->lam));
   IG_TRY(ig_alloc_array(n, sizeof *b->weights, "a batch", &b->weights));
+  IG_TRY(ig_alloc_array(n, sizeof *b->samples, "a batch", &b->samples));
+  if (batches->fill)
+    return batches->init(batches->state, b);
+  IG_TRY(ig_alloc_array(n, side * side * 3, "a batch of pictures", &b->pictures));
   IG_TRY(ig_alloc_array(n, AUG_N * sizeof *b->aug, "a batch", &b->aug));
-  IG_TRY(ig_alloc_array(n, sizeof *b->partner, "a batch", &b->partner));
-  return ig_alloc_array(n, sizeof *b->samples, "a batch", &b->samples);
+  return ig_alloc_array(n, sizeof *b->partner, "a batch", &b->partner);
 }
 
 static void free_batch(ig_batch *b) {
@@ -227,7 +232,10 @@ static ig_status start_threads(ig_loader *l) {
 static ig_status check_options(const ig_loader_options *o) {
   if (!o->data || (unsigned)o->part > IG_PART_ALL)
     return ig_fail(IG_ERR_USAGE, "loader: no data set, or an unknown part");
-  if (o->batch < 1 || o->image_size < 1 || o->image_size > 65500 || o->threads < 1)
+  if (o->data->kind == IG_DATASET_TEXT && (o->batch < 1 || o->threads < 1))
+    return ig_fail(IG_ERR_USAGE, "loader: batch=%d, threads=%d; each must be at least 1", o->batch, o->threads);
+  if (o->data->kind != IG_DATASET_TEXT &&
+      (o->batch < 1 || o->image_size < 1 || o->image_size > 65500 || o->threads < 1))
     return ig_fail(IG_ERR_USAGE, "loader: batch=%d, image_size=%d, threads=%d; each must be at least 1", o->batch,
                    o->image_size, o->threads);
   const ig_augment *a = &o->augment;
@@ -245,6 +253,18 @@ static ig_status check_options(const ig_loader_options *o) {
   return IG_OK;
 }
 
+// What the batches of this kind of data set are made of.
+static ig_status open_source(ig_loader *l) {
+  const ig_dataset *d = l->o.data;
+  if (d->kind == IG_DATASET_TEXT) {
+    IG_TRY(ig_text_source(&l->o, &l->batches));
+    l->n = l->batches.n;
+    return IG_OK;
+  }
+  IG_TRY(open_files(l));
+  return ig_cache_init(&l->cache, d->n, l->o.cache_bytes);
+}
+
 ig_status ig_loader_create(const ig_loader_options *options, ig_loader **out) {
   ig_status status = IG_OK;
   ig_loader *l = NULL;
@@ -260,11 +280,10 @@ ig_status ig_loader_create(const ig_loader_options *options, ig_loader **out) {
   if (l->limit >= l->n)
     l->limit = (size_t)l->n - 1;
   l->source = (ig_sample_source){&l->o, &l->cache, l->fds, l->paths, 0};
-  IG_GOTO(open_files(l));
-  IG_GOTO(ig_cache_init(&l->cache, d->n, l->o.cache_bytes));
+  IG_GOTO(open_source(l));
   IG_GOTO(ig_alloc(d->n, "a loader", &l->is_bad));
   for (int i = 0; i < SLOTS; i++)
-    IG_GOTO(make_batch(&l->slots[i].batch, &l->o));
+    IG_GOTO(make_batch(&l->slots[i].batch, &l->o, &l->batches));
   IG_GOTO(ig_alloc_array((size_t)l->o.threads, sizeof *l->threads, "loader threads", &l->threads));
   l->has_lock = pthread_mutex_init(&l->lock, NULL) == 0;
   l->has_work = pthread_cond_init(&l->work, NULL) == 0;
@@ -300,8 +319,13 @@ void ig_loader_destroy(ig_loader *l) {
     ig_fileops_get()->close(l->fds[i]);
   for (size_t i = 0; i < l->n_bad; i++)
     ig_free(l->bad[i].reason);
-  for (int i = 0; i < SLOTS; i++)
+  for (int i = 0; i < SLOTS; i++) {
+    if (l->batches.fill)
+      l->batches.fini_batch(&l->slots[i].batch);
     free_batch(&l->slots[i].batch);
+  }
+  if (l->batches.fill)
+    l->batches.fini(l->batches.state);
   ig_cache_fini(&l->cache);
   ig_free(l->bad);
   ig_free(l->is_bad);
@@ -373,7 +397,8 @@ ig_status ig_loader_next(ig_loader *l, const ig_batch **batch) {
   b->epoch = b->position / (int64_t)l->n;
   int64_t left = (int64_t)l->n - b->position;
   b->n = l->o.train || left > l->o.batch ? l->o.batch : (int)left;
-  ig_batch_mix(&l->o, l->n, b);
+  if (!l->batches.fill)
+    ig_batch_mix(&l->o, l->n, b);
   l->handed_out = true;
   *batch = b;
   return IG_OK;

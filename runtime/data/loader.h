@@ -1,5 +1,5 @@
-// Batches of pictures, decoded and cut ahead of time by own threads. Rule: what a batch holds is a pure function of
-// (seed, epoch, position, sample); the number of threads and their timing change nothing.
+// Batches of pictures, decoded and cut ahead of time by own threads, or of packed texts. Rule: what a batch holds is a
+// pure function of (seed, epoch, position, sample); the number of threads and their timing change nothing.
 #ifndef IG_DATA_LOADER_H
 #define IG_DATA_LOADER_H
 
@@ -10,6 +10,8 @@ extern "C" {
 #endif
 
 #define IG_AUG_FIELDS 16  // columns of ig_batch.aug: enum ig_aug_field of kernels/picture/picture.h
+
+enum { IG_MAX_RUNGS = 8 };
 
 // Ranges of the drawn augmentation; all zero (scale 1..1) = none.
 typedef struct ig_augment {
@@ -27,13 +29,15 @@ typedef struct ig_loader_options {
   size_t size;  // sizeof(ig_loader_options)
   const ig_dataset *data;
   ig_part part;
-  bool train;  // shuffled, augmented, endless over epochs; else in order, neutral, padded at the end
-  int batch;   // samples a batch
-  int image_size;
+  bool train;              // shuffled, augmented, endless over epochs; else in order, neutral, padded at the end
+  int batch;               // samples a batch
+  int image_size;          // pictures; texts: not read
   double eval_crop_ratio;  // 0 = whole picture
   ig_augment augment;      // train only
   uint64_t seed;
   int threads;                                 // >= 1
+  int64_t rungs[IG_MAX_RUNGS];                 // texts: capacities of batches, ascending (text_batch.h) ...
+  int n_rungs;                                 // ... and how many; 0 = ig_text_ladder's
   uint64_t cache_bytes;                        // budget for decoded pictures kept in memory; 0 = none
   bool strict;                                 // an unreadable sample is an error, not skipped
   double max_unreadable;                       // share of the part that may be unreadable before the run stops (0.01)

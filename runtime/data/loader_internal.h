@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "runtime/base/rng.h"
 #include "runtime/data/image.h"
 #include "runtime/data/loader.h"
 #include "runtime/data/loader_aug.h"
@@ -29,6 +30,23 @@ void ig_cache_fini(ig_picture_cache *c);
 const ig_cached *ig_cache_get(ig_picture_cache *c, size_t sample);
 // Keeps a copy where there is room; first come, first kept.
 void ig_cache_put(ig_picture_cache *c, size_t sample, const uint8_t *data, int w, int h);
+
+// The sample's place in the part at a place of the training order: a keyed permutation per epoch.
+static inline uint64_t ig_order_at(uint64_t seed, uint64_t n, uint64_t place) {
+  return ig_permute(ig_hash_mix(ig_hash_mix(seed, ig_hash_str("order")), place / n), n, place % n);
+}
+
+// Makes whole batches, of what is not pictures: one thread a batch, without the loader's lock. Rule: what a batch holds
+// is a function of state and position alone. A kind of data set that has one fills this in for ig_loader_create.
+typedef struct ig_batch_source {
+  void *state;
+  uint64_t n;                                         // samples of an epoch
+  ig_status (*init)(const void *state, ig_batch *b);  // memory for the largest batch; labels to weights are there
+  ig_status (*fill)(const void *state, ig_batch *b, int64_t position);  // all of b but n, epoch and position
+  void (*fini_batch)(ig_batch *b);                                      // of what init made
+  void (*fini)(void *state);
+} ig_batch_source;
+ig_status ig_text_source(const ig_loader_options *options, ig_batch_source *out);  // text_batch.c
 
 // Working memory of one thread.
 typedef struct ig_sample_work {

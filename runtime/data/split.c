@@ -1,11 +1,13 @@
 // Holds a validation part out of the training samples. Rule: which samples move is a function of seed, stratum (or
 // group) and the number of samples only, and nothing but training samples ever moves.
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/base/mem.h"
 #include "runtime/base/rng.h"
+#include "runtime/base/text.h"
 #include "runtime/data/dataset_internal.h"
 
 // Training items of one stratum are `rows[0..n)`: at least one of two stays, at least one moves.
@@ -116,5 +118,34 @@ done:
   ig_free(m);
   ig_free(rows);
   ig_free(offset);
+  return status;
+}
+
+ig_status ig_check_groups(const ig_builder *b, const char *csv, int column) {
+  char q[IG_QUOTE_BYTES], place[32] = "";
+  ig_status status = IG_OK;
+  member *m;
+  size_t n = 0;
+  IG_TRY(ig_alloc_array(b->n, sizeof *m, "groups", &m));
+  for (size_t i = 0; i < b->n; i++)
+    if (b->items[i].sample.group)
+      m[n++] = (member){b->items[i].sample.group, i};
+  if (n)
+    qsort(m, n, sizeof *m, by_group);
+  if (column >= 0)
+    snprintf(place, sizeof place, ":%d", column + 1);
+  for (size_t i = 1; i < n && status == IG_OK; i++) {
+    const ig_candidate *item = &b->items[m[i].item], *other = &b->items[m[i - 1].item];
+    if (strcmp(m[i].group, m[i - 1].group) || item->part == other->part)
+      continue;
+    status = ig_fail(IG_ERR_DATA,
+                     "%s:%zu%s: group %s is in the %s part here and in the %s part in row %zu%s%s; a group must not "
+                     "stand in two parts",
+                     csv ? csv : item->sample.path, item->row, place, ig_quote(q, m[i].group),
+                     item->part == IG_PART_NONE ? "training" : ig_part_name((ig_part)item->part),
+                     other->part == IG_PART_NONE ? "training" : ig_part_name((ig_part)other->part), other->row,
+                     csv ? "" : " of ", csv ? "" : other->sample.path);
+  }
+  ig_free(m);
   return status;
 }
