@@ -1,6 +1,5 @@
 // NVIDIA's pre-training shard: every number of the file as Python's reader stored it, and what the format promises.
 #include "runtime/ckpt/bert_shard.h"
-
 #include "tests/golden.h"
 #include "tests/st_reader.h"
 

@@ -404,7 +404,8 @@ TEST_F(MlmTest, TwoLengthsShareACorpus) {
 
 TEST_F(MlmTest, BatchesArePacked) {
   Mlm m = make(IG_PAIR_NEXT, 40);
-  const int batch = 6, n = 5, room = batch * 40, k = batch * ig_mlm_max_masked(m.get());
+  const int64_t rungs[] = {16, 96, 192, 240};
+  const int batch = 6, n = 5, room = 240, k = batch * ig_mlm_max_masked(m.get());
   std::vector<int32_t> ids(room, 99), types(room, 99), positions(room, 99), cu(batch + 1), first(batch), masked(k),
       labels(k), next(batch, 9);
   std::vector<uint64_t> keys(room, 99);
@@ -415,7 +416,7 @@ TEST_F(MlmTest, BatchesArePacked) {
   p.masked = masked.data(), p.masked_labels = labels.data(), p.masked_weights = mask_weights.data();
   std::vector<ig_mlm_row> rows = {{3, 0, 100}, {1, 0, 101}, {0, 1, 102}, {9, 1, 103}, {3, 1, 104}};
   Result work, r;
-  ASSERT_EQ(ig_mlm_fill(m.get(), rows.data(), n, batch, &work, &p, next.data(), weights.data()), IG_OK);
+  ASSERT_EQ(ig_mlm_fill(m.get(), rows.data(), n, batch, rungs, 4, &work, &p, next.data(), weights.data()), IG_OK);
   int64_t at = 0, seen = 0;
   for (int i = 0; i < n; i++) {
     ASSERT_EQ(ig_mlm_sample(m.get(), rows[(size_t)i].epoch, rows[(size_t)i].sample, &r), IG_OK);
@@ -438,7 +439,9 @@ TEST_F(MlmTest, BatchesArePacked) {
   EXPECT_EQ(p.n_tokens, at);
   EXPECT_EQ(p.n_masked, seen);
   EXPECT_EQ(p.masked_capacity, k);
-  EXPECT_TRUE(p.capacity >= at && p.capacity <= room);
+  EXPECT_EQ(p.capacity, *std::lower_bound(rungs, rungs + 4, at));
+  EXPECT_EQ(ig_mlm_fill(m.get(), rows.data(), n, batch, rungs, 1, &work, &p, next.data(), weights.data()),
+            IG_ERR_USAGE);
   EXPECT_EQ(cu[n], at);
   EXPECT_EQ(cu[batch], at);
   EXPECT_EQ(first[n], -1);

@@ -37,9 +37,9 @@ void make(int n, int S, int P, Shard *s) {
 
 bool equal(const ig_bert_shard &a, const ig_bert_shard &b) {
   const size_t t = (size_t)(a.n * a.length), m = (size_t)(a.n * a.max_masked);
-  return a.n == b.n && a.length == b.length && a.max_masked == b.max_masked && !memcmp(a.input_ids, b.input_ids, t * 4) &&
-         !memcmp(a.input_mask, b.input_mask, t) && !memcmp(a.segment_ids, b.segment_ids, t) &&
-         !memcmp(a.masked_lm_positions, b.masked_lm_positions, m * 4) &&
+  return a.n == b.n && a.length == b.length && a.max_masked == b.max_masked &&
+         !memcmp(a.input_ids, b.input_ids, t * 4) && !memcmp(a.input_mask, b.input_mask, t) &&
+         !memcmp(a.segment_ids, b.segment_ids, t) && !memcmp(a.masked_lm_positions, b.masked_lm_positions, m * 4) &&
          !memcmp(a.masked_lm_ids, b.masked_lm_ids, m * 4) &&
          !memcmp(a.next_sentence_labels, b.next_sentence_labels, (size_t)a.n);
 }
@@ -122,17 +122,20 @@ TEST_F(ShardTest, RowsThatCannotBeAreRefused) {
   };
   using S = Shard;
   EXPECT_EQ(with([](S &) {}), "ok: ");
-  EXPECT_NE(with([](S &s) { s.input_ids[20] = -1; }).find("format: " + path + ": input_ids[1, 4] is -1"), std::string::npos);
+  EXPECT_NE(with([](S &s) { s.input_ids[20] = -1; }).find("format: " + path + ": input_ids[1, 4] is -1"),
+            std::string::npos);
   EXPECT_NE(with([](S &s) { s.input_mask[16] = 2; }).find("input_mask[1, 0] is 2"), std::string::npos);
   EXPECT_NE(with([](S &s) { s.input_mask[17] = 0; }).find("input_mask of row 1 is not ones and then zeros"),
             std::string::npos);
   EXPECT_NE(with([](S &s) { memset(s.input_mask + 32, 0, 16); }).find("input_mask of row 2"), std::string::npos);
   EXPECT_NE(with([](S &s) { s.segment_ids[48] = 1; }).find("segment_ids of row 3"), std::string::npos);
   EXPECT_NE(with([](S &s) { s.masked_lm_positions[7] = 15; }).find("masked_lm_positions of row 2"), std::string::npos);
-  EXPECT_NE(with([](S &s) { s.masked_lm_positions[6] = s.masked_lm_positions[7]; }).find("masked_lm_positions of row 2"),
-            std::string::npos);
+  EXPECT_NE(
+      with([](S &s) { s.masked_lm_positions[6] = s.masked_lm_positions[7]; }).find("masked_lm_positions of row 2"),
+      std::string::npos);
   EXPECT_NE(with([](S &s) { s.masked_lm_positions[7] = 16; }).find("expected 0 to 15"), std::string::npos);
-  EXPECT_NE(with([](S &s) { s.next_sentence_labels[5] = 3; }).find("next_sentence_labels[5, 0] is 3"), std::string::npos);
+  EXPECT_NE(with([](S &s) { s.next_sentence_labels[5] = 3; }).find("next_sentence_labels[5, 0] is 3"),
+            std::string::npos);
   Shard s;
   EXPECT_EQ(ig_bert_shard_init(4, 8, 9, &s), IG_ERR_USAGE);
 }
