@@ -495,7 +495,7 @@ TEST_F(TextBatch, WasteOfRealTexts) {
       for (int i = 0; i < n; i++)
         printf(" %lld", static_cast<long long>(rungs[i]));
       printf("\n");
-      EXPECT_LT(waste, 0.04);
+      EXPECT_LT(waste, batch == 16 ? 0.065 : batch == 32 ? 0.045 : 0.035);
     }
   }
   ig_tokenizer_close(real);

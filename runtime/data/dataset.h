@@ -88,6 +88,12 @@ typedef struct ig_dataset_options {
   const char *text2_column;
   const char *lines;  // prediction: texts, one a line, in place of the file `data`, which then is only their name
   size_t lines_bytes;
+  // task=mlm: data= is raw text (corpus.h); split's fraction is held out by ig_dataset_mlm, not here.
+  const ig_tokenizer *tokenizer;                   // must outlive the data set
+  const char *cache, *beside;                      // folders for its tokens
+  int threads;                                     // that tokenise
+  void (*progress)(void *user, const char *line);  // with warn_user, as should_stop
+  bool (*should_stop)(void *user);
   bool needs_labels;     // train, eval: a class folder or column is expected; predict: not
   bool allow_one_class;  // evaluation: one class or an empty class folder is fine; training: an error
   bool strict;           // a file that cannot be read at the opening scan is an error, not skipped
@@ -116,8 +122,8 @@ typedef struct ig_dataset {
   int typical_w, typical_h;          // median picture size of a fixed spread of at most 64 samples
   ig_text_sample *texts;             // [n] of IG_DATASET_TEXT, else NULL
   ig_token_table *tokens;            // of IG_DATASET_TEXT after ig_dataset_tokenize
-  int max_masked;                    // of IG_DATASET_CORPUS: masked words of a sample at most
-  struct ig_corpus *corpus;          // of IG_DATASET_CORPUS (corpus.h)
+  struct ig_corpus *corpus;          // of IG_DATASET_CORPUS (corpus.h); NULL where mlm is made of given samples
+  struct ig_mlm *mlm;                // of IG_DATASET_CORPUS after ig_dataset_mlm (mlm.h); n and count are its samples'
   size_t n_skipped;                  // files that the opening scan could not read; each was named by a warning
   struct ig_dataset_memory *memory;  // owns all texts
 } ig_dataset;
