@@ -206,6 +206,42 @@ void configurations() {
   seed("config", "unknown", verb(3, true) + "modle=resnet18\nlr=nan\nepochs=-1\nbatch=99999999999999999999\n");
 }
 
+// Form, what is asked (fuzz_text_table.c), then the file.
+void texts() {
+  enum { CSV, TSV, JSONL, JSON, CONLL, TXT };
+  auto text = [](const char *name, int form, int ask, const std::string &file) {
+    seed("text_table", name, std::string(1, (char)form) + std::string(1, (char)ask) + file);
+  };
+  text("csv", CSV, 0, "\xef\xbb\xbftext,label\r\nplain,a\r\n\"two\r\nlines, \"\"q\"\"\",b\r\n\r\n\xff,a\r\nx,b");
+  text("csv-nul", CSV, 16, std::string("text;label\na\0b;x\n ;y\n", 21));
+  text("csv-pairs", CSV, 0, "id,sentence1,sentence2,split,group,label\n1,a,b,train,g,x\n2,c,d,val,h,y\n3,e,f,train,,y\n");
+  text("csv-named", CSV, 0x40 | 0x80 | 0x20, "a,b,x,y\np,q,0,1\nr,s,1,0\nt,u,0,0\n");
+  text("csv-files", CSV, 0, "path,class\nm.csv,x\nm.tsv,y\n");
+  text("csv-open", CSV, 0, "text,label\n\"a,x\nb,y\n");
+  text("csv-ragged", CSV, 0, "text,label\na,x\nb\n");
+  text("csv-regress", CSV, 1, "text,score\na,1.5\nb,-2e3\nc,7\n");
+  text("csv-lists", CSV, 2, "text,label\na,x;y\nb,\nc,y\n");
+  text("csv-predict", CSV, 4, "message\nhello\nworld\n");
+  text("tsv", TSV, 0, "sentence\tlabel\n\" it 's \"\"\t1\nbad\t0\n");
+  text("tsv-cola", TSV, 0, "gj04\t1\t\tOur friends.\ngj04\t0\t*\tThey friends.\n");
+  text("tsv-quotes", TSV, 0, "text\tlabel\n\"two\nlines\ttab\"\ta\nplain\tb\n");
+  text("tsv-tag", TSV, 3, "New York\tB\nis\tO\n\nbig\tO\n");
+  text("jsonl", JSONL, 0,
+       R"({"text": "a \"q\" \\ \n \u00e9 \ud83d\ude00 \ud83d \u0000!", "label": "p"})"
+       "\r\n\n"
+       R"({"id": 7, "e": {"d": [1, {"x": "]}"}]}, "label": "n", "text" : "b"})"
+       "\n{\"text\":\"raw \xff\",\"label\":\"p\",\"n\":[1,[2]],\"b\":null}");
+  text("jsonl-lists", JSONL, 0, R"({"text": "a", "label": []}{"text": "b", "label": ["x", "y"]}{"text":"c","label":["y"]})");
+  text("jsonl-numbers", JSONL, 1, R"({"text": "a", "label": -1.5e3} {"text": "b", "label": 0} {"text":"c","label":true})");
+  text("json-array", JSON, 0, "[{\"text\": \"a\", \"label\": 1},\n{\"text\": \"b\", \"label\": 0}]");
+  text("json-nested", JSON, 0, "{\"a\": " + std::string(70, '['));
+  text("json-open", JSON, 0, "[{\"text\": \"a");
+  text("conll", CONLL, 0, "-DOCSTART- -X- O O\r\n\r\nEU NNP B-NP B-ORG\r\nrejects VBZ B-VP O\r\n\r\nP N I-NP B-PER\n");
+  text("conll-predict", CONLL, 4, "a\nb\n\nc\n");
+  text("conll-ragged", CONLL, 0, "a B\nb O\nc\n");
+  text("lines", TXT, 4, "one\r\n\ntwo words");
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
@@ -217,5 +253,6 @@ int main(int argc, char **argv) {
   manifests();
   tables();
   configurations();
+  texts();
   return 0;
 }
