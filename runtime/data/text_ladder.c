@@ -4,6 +4,7 @@
 
 #include "runtime/base/mem.h"
 #include "runtime/data/loader_internal.h"
+#include "runtime/data/mlm.h"
 #include "runtime/data/text_batch.h"
 
 #define MIN_BATCHES 4096
@@ -153,6 +154,8 @@ ig_status ig_text_ladder(const ig_dataset *d, ig_part part, int batch, uint64_t 
                          int *n) {
   ig_lengths l;
   *n = 0;
+  if (d->mlm)
+    return ig_mlm_ladder(d->mlm, part, batch, seed, rungs, n);
   IG_TRY(lengths_of(d, part, batch, &l));
   return ig_lengths_ladder(&l, batch, seed, rungs, n);
 }
