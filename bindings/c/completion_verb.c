@@ -53,6 +53,8 @@ static ig_status add_verb_words(ig_text *t, const char *indent) {
     IG_TRY(ig_text_addf(t, "%s%s) list=\"", indent, ig_keys.verbs[v]));
     if (v == IG_VERB_CHECKPOINT)
       IG_TRY(ig_text_addf(t, "list verify show"));
+    if (v == IG_VERB_TOKENIZER)
+      IG_TRY(ig_text_addf(t, "train encode decode"));
     if (v == IG_VERB_BENCH)
       IG_TRY(ig_text_addf(t, "kernels step loader"));
     if (v == IG_VERB_COMPLETION)
