@@ -106,19 +106,14 @@ ig_status ig_path_list_read(const ig_config *config, ig_path_list *out) {
   return IG_OK;
 }
 
-ig_status ig_path_list_texts(const ig_config *config, size_t first, ig_path_list *out) {
-  for (size_t i = first; i < ig_config_n_paths(config); i++) {
-    const char *path = ig_config_path(config, i);
-    size_t before = out->n;
-    if (!ig_path_is_dir(path)) {
-      IG_TRY(add(out, path));
-      continue;
-    }
-    IG_TRY(add_folder(out, path, texts, 0));
-    if (out->n == before)
-      return ig_fail(IG_ERR_NOT_FOUND, "%s holds no .txt file at any depth", path);
-    qsort(out->paths + before, out->n - before, sizeof *out->paths, compare);
-  }
+ig_status ig_path_list_texts(const char *path, ig_path_list *out) {
+  const size_t before = out->n;
+  if (!ig_path_is_dir(path))
+    return add(out, path);
+  IG_TRY(add_folder(out, path, texts, 0));
+  if (out->n == before)
+    return ig_fail(IG_ERR_NOT_FOUND, "%s holds no .txt file at any depth", path);
+  qsort(out->paths + before, out->n - before, sizeof *out->paths, compare);
   return IG_OK;
 }
 

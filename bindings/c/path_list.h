@@ -13,8 +13,8 @@ typedef struct ig_path_list {
 // The positional words: files; folders (their pictures at any depth, sorted by code point); `-` (one path a line of
 // standard input). A folder without pictures is IG_ERR_NOT_FOUND.
 ig_status ig_path_list_read(const ig_config *config, ig_path_list *out);
-// The positional words from number `first` on: files as they are, and the .txt files of folders.
-ig_status ig_path_list_texts(const ig_config *config, size_t first, ig_path_list *out);
+// Adds a file as it is, or the .txt files of a folder. A folder without is IG_ERR_NOT_FOUND.
+ig_status ig_path_list_texts(const char *path, ig_path_list *out);
 void ig_path_list_fini(ig_path_list *list);
 
 #endif

@@ -221,7 +221,8 @@ static ig_status train(ig_call_state *c) {
     return ig_fail(IG_ERR_USAGE, "tokenizer train: name files of text, or folders of .txt files, to learn from");
   if (ig_path_exists(out))
     return ig_fail(IG_ERR_USAGE, "%s is there already: name a new folder", out);
-  IG_GOTO(ig_path_list_texts(k, 1, &files));
+  for (size_t i = 1; i < ig_config_n_paths(k); i++)
+    IG_GOTO(ig_path_list_texts(ig_config_path(k, i), &files));
   IG_GOTO(ig_tokenizer_train(&(ig_tokenizer_train_options){.size = sizeof(ig_tokenizer_train_options),
                                                            .files = (const char *const *)files.paths,
                                                            .n_files = files.n,
