@@ -1,5 +1,6 @@
 // From what was read to what encoding uses: special ids, tables, sets of added tokens, fingerprint. Rule: after this
 // nothing of a tokenizer changes.
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/base/fileop.h"
@@ -103,10 +104,17 @@ static ig_status make_fingerprint(ig_tokenizer *t) {
   return IG_OK;
 }
 
+static int by_id(const void *a, const void *b) {
+  const ig_added *x = a, *y = b;
+  return (x->id > y->id) - (x->id < y->id);
+}
+
 ig_status ig_tokenizer_seal(ig_tokenizer *t) {
   if (!t->vocabulary.n_nodes)
     return ig_fail(IG_ERR_FORMAT, "the vocabulary has no token with a text");
   t->unk = ig_trie_find(&t->vocabulary, t->unk_token, strlen(t->unk_token));
+  if (t->n_added)  // their order in the file decides nothing
+    qsort(t->added, t->n_added, sizeof *t->added, by_id);
   IG_TRY(ig_alloc_array(t->n_tokens, 1, "special tokens", &t->is_special));
   for (size_t i = 0; i < t->n_added; i++)
     t->is_special[t->added[i].id] = t->added[i].special;
