@@ -1,5 +1,5 @@
-// Capacities of packed batches. Rule: see text_batch.h. Between the batches that were looked at, the best capacities are
-// found exactly, by dynamic programming over the distribution of their sums.
+// Capacities of packed batches. Rule: see text_batch.h. Between the batches that were looked at, the best capacities
+// are found exactly, by dynamic programming over the distribution of their sums.
 #include <stdlib.h>
 
 #include "runtime/base/mem.h"
@@ -61,8 +61,9 @@ static ig_status find_largest(const ig_dataset *d, ig_part part, size_t n, size_
 
 static ig_status find_sums(const ig_dataset *d, ig_part part, int batch, uint64_t seed, sums *out) {
   if (!d->tokens || batch < 1 || (unsigned)part > IG_PART_ALL)
-    return ig_fail(IG_ERR_USAGE, "%s: capacities of batch=%d; expected a batch of at least 1 and texts with their tokens",
-                   d->path, batch);
+    return ig_fail(IG_ERR_USAGE,
+                   "%s: capacities of batch=%d; expected a batch of at least 1 and texts with their tokens", d->path,
+                   batch);
   size_t n = part == IG_PART_ALL ? d->n : d->count[part], step = (size_t)batch;
   if (n == 0)
     return ig_fail(IG_ERR_DATA, "%s: the %s part has no samples", d->path, ig_part_name(part));
