@@ -343,13 +343,13 @@ TEST_F(TextData, PartsGroupsAndOtherFiles) {
 TEST_F(TextData, FingerprintIsOfTextsLabelsAndParts) {
   std::set<std::string> prints;
   o.allow_one_class = true;
-  for (auto &s :
-       {"text,label\nab,x\nc,y\n", "text,label\nab,x\nd,y\n", "text,label\na,x\nbc,y\n", "text,label\nab,y\nc,x\n",
-        "text,label,split\nab,x,train\nc,y,test\n", "text,text2,label\nab,q,x\nc,q,y\n"}) {
+  for (auto &s : {"text,label\nab,x\nc,y\n", "text,label\nab,x\nd,y\n", "text,label\na,x\nbc,y\n",
+                  "text,label\nab,y\nc,x\n", "text,label,split\nab,x,train\nc,y,test\n",
+                  "text,text2,label\nab,q,x\nc,q,y\n", "text,text2,label\nab,q,x\nc,r,y\n"}) {
     ASSERT_EQ(open("m.csv", s), IG_OK) << ig_error_message();
     prints.insert(d->fingerprint);
   }
-  EXPECT_EQ(prints.size(), 6u);
+  EXPECT_EQ(prints.size(), 7u);
 }
 
 TEST_F(TextData, Columns) {

@@ -214,7 +214,8 @@ void texts() {
   };
   text("csv", CSV, 0, "\xef\xbb\xbftext,label\r\nplain,a\r\n\"two\r\nlines, \"\"q\"\"\",b\r\n\r\n\xff,a\r\nx,b");
   text("csv-nul", CSV, 16, std::string("text;label\na\0b;x\n ;y\n", 21));
-  text("csv-pairs", CSV, 0, "id,sentence1,sentence2,split,group,label\n1,a,b,train,g,x\n2,c,d,val,h,y\n3,e,f,train,,y\n");
+  text("csv-pairs", CSV, 0,
+       "id,sentence1,sentence2,split,group,label\n1,a,b,train,g,x\n2,c,d,val,h,y\n3,e,f,train,,y\n");
   text("csv-named", CSV, 0x40 | 0x80 | 0x20, "a,b,x,y\np,q,0,1\nr,s,1,0\nt,u,0,0\n");
   text("csv-files", CSV, 0, "path,class\nm.csv,x\nm.tsv,y\n");
   text("csv-open", CSV, 0, "text,label\n\"a,x\nb,y\n");
@@ -231,8 +232,10 @@ void texts() {
        "\r\n\n"
        R"({"id": 7, "e": {"d": [1, {"x": "]}"}]}, "label": "n", "text" : "b"})"
        "\n{\"text\":\"raw \xff\",\"label\":\"p\",\"n\":[1,[2]],\"b\":null}");
-  text("jsonl-lists", JSONL, 0, R"({"text": "a", "label": []}{"text": "b", "label": ["x", "y"]}{"text":"c","label":["y"]})");
-  text("jsonl-numbers", JSONL, 1, R"({"text": "a", "label": -1.5e3} {"text": "b", "label": 0} {"text":"c","label":true})");
+  text("jsonl-lists", JSONL, 0,
+       R"({"text": "a", "label": []}{"text": "b", "label": ["x", "y"]}{"text":"c","label":["y"]})");
+  text("jsonl-numbers", JSONL, 1,
+       R"({"text": "a", "label": -1.5e3} {"text": "b", "label": 0} {"text":"c","label":true})");
   text("json-array", JSON, 0, "[{\"text\": \"a\", \"label\": 1},\n{\"text\": \"b\", \"label\": 0}]");
   text("json-nested", JSON, 0, "{\"a\": " + std::string(70, '['));
   text("json-open", JSON, 0, "[{\"text\": \"a");
