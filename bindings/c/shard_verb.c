@@ -59,13 +59,13 @@ static ig_status tell(ig_call_state *c, const ig_corpus *corpus, const ig_mlm *m
                       double seconds) {
   ig_corpus_info n;
   ig_corpus_get_info(corpus, &n);
-  json_t *result = json_pack(
-      "{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:I, s:I, s:I, s:I, s:f}", "out",
-      ig_json_text(ig_config_str(c->config, "out")), "files", (json_int_t)w->files, "rows", (json_int_t)w->rows, "bytes",
-      (json_int_t)w->bytes, "tokens", (json_int_t)w->tokens, "masked", (json_int_t)w->masked, "random_next",
-      (json_int_t)w->random_next, "max_length", ig_mlm_max_length(m), "max_masked", ig_mlm_max_masked(m), "documents",
-      (json_int_t)n.n_documents, "sentences", (json_int_t)n.n_sentences, "corpus_tokens", (json_int_t)n.n_tokens,
-      "unknown", (json_int_t)n.n_unknown, "seconds", seconds);
+  json_t *result = json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:I, s:I, s:I, s:I, s:f}", "out",
+                             ig_json_text(ig_config_str(c->config, "out")), "files", (json_int_t)w->files, "rows",
+                             (json_int_t)w->rows, "bytes", (json_int_t)w->bytes, "tokens", (json_int_t)w->tokens,
+                             "masked", (json_int_t)w->masked, "random_next", (json_int_t)w->random_next, "max_length",
+                             ig_mlm_max_length(m), "max_masked", ig_mlm_max_masked(m), "documents",
+                             (json_int_t)n.n_documents, "sentences", (json_int_t)n.n_sentences, "corpus_tokens",
+                             (json_int_t)n.n_tokens, "unknown", (json_int_t)n.n_unknown, "seconds", seconds);
   if (!result)
     return ig_no_json();
   ig_status status = ig_answer(c, result, NULL);

@@ -24,18 +24,32 @@ static int by_value(const void *pa, const void *pb) {
   return (*a > *b) - (*a < *b);
 }
 
-// Tokens of the largest batch. A training batch may go over the ends of epochs: among L samples in a row of orders of
-// n, one comes at most (L - 2) / n + 2 times.
-static ig_status find_largest(const ig_lengths *l, int batch, int64_t *largest) {
+static int64_t sum_of(const int64_t *lengths, size_t n) {
+  int64_t sum = 0;
+  for (size_t i = 0; i < n; i++)
+    sum += lengths[i];
+  return sum;
+}
+
+// Tokens of the largest batch. One of the training order may go over the ends of epochs: it holds some whole epochs,
+// the longest at the end of the one before and the longest at the start of the one behind, each sample once in each.
+static ig_status find_largest(const ig_lengths *l, size_t batch, int64_t *largest) {
   int64_t *lengths;
-  const size_t n = (size_t)l->n, times = l->repeats && batch > 1 ? (size_t)(batch - 2) / n + 2 : 1;
+  const size_t n = (size_t)l->n;
   IG_TRY(ig_alloc_array(n, sizeof *lengths, "lengths of texts", &lengths));
   for (size_t i = 0; i < n; i++)
-    lengths[i] = l->at(l, i);
+    lengths[i] = -l->at(l, i);
   qsort(lengths, n, sizeof *lengths, by_value);
-  *largest = 0;
-  for (size_t i = 0; i < (size_t)batch && i / times < n; i++)
-    *largest += lengths[n - 1 - i / times];
+  for (size_t i = 0; i < n; i++)
+    lengths[i] = -lengths[i];
+  *largest = sum_of(lengths, batch < n ? batch : n);
+  for (size_t whole = batch / n > 2 ? batch / n - 2 : 0; l->repeats && whole <= batch / n; whole++) {
+    size_t rest = batch - whole * n, half = rest / 2;
+    if (rest > 2 * n)
+      continue;
+    int64_t sum = (int64_t)whole * sum_of(lengths, n) + sum_of(lengths, half) + sum_of(lengths, rest - half);
+    *largest = sum > *largest ? sum : *largest;
+  }
   ig_free(lengths);
   return IG_OK;
 }
@@ -48,7 +62,7 @@ static ig_status find_sums(const ig_lengths *l, int batch, uint64_t seed, sums *
     if (out->n * step > MAX_SAMPLES)
       out->n = MAX_SAMPLES / step > 0 ? MAX_SAMPLES / step : 1;
   }
-  IG_TRY(find_largest(l, batch, &out->largest));
+  IG_TRY(find_largest(l, step, &out->largest));
   IG_TRY(ig_alloc_array(out->n, sizeof *out->at, "sums of tokens", &out->at));
   for (size_t k = 0; k < out->n; k++)
     for (size_t i = k * step; i < (k + 1) * step && (l->train || i < n); i++)

@@ -1,5 +1,5 @@
-// Between a corpus and NVIDIA's pre-training shards: samples written as shards, and shards as a data set. Rule: floor 2's
-// folders do not know each other; what joins runtime/data and runtime/ckpt for shards is here.
+// Between a corpus and NVIDIA's pre-training shards: samples written as shards, and shards as a data set. Rule: floor
+// 2's folders do not know each other; what joins runtime/data and runtime/ckpt for shards is here.
 #ifndef IG_TRAIN_SHARDS_H
 #define IG_TRAIN_SHARDS_H
 
@@ -14,11 +14,11 @@ typedef struct ig_shards_options {
   size_t size;  // sizeof(ig_shards_options)
   const ig_mlm *mlm;
   ig_part part;
-  const char *out;    // folder; made where absent, refused where it holds shards already
-  int64_t rows;       // of a file
-  int64_t epochs;     // how often every sample is written, each time with masks and pairs of its own
-  uint64_t seed;      // of the order
-  int32_t pad;        // id behind a row's tokens
+  const char *out;  // folder; made where absent, refused where it holds shards already
+  int64_t rows;     // of a file
+  int64_t epochs;   // how often every sample is written, each time with masks and pairs of its own
+  uint64_t seed;    // of the order
+  int32_t pad;      // id behind a row's tokens
   void (*progress)(void *user, const char *line);
   int (*should_stop)(void *user);  // between files; then IG_STOPPED
   void *user;
