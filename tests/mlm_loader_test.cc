@@ -231,8 +231,8 @@ struct Given {
   static void get(const void *state, uint64_t i, ig_mlm_given_row *row) {
     const Given *g = (const Given *)state;
     const auto &t = g->ids[i];
-    *row = {(int)t.size(), (int)t.size() / 2, (int)g->masked[i].size(), (int32_t)(i % 2), t.data(), g->masked[i].data(),
-            g->labels[i].data()};
+    *row = {(int)t.size(), (int)t.size() / 2,   (int)g->masked[i].size(), (int32_t)(i % 2),
+            t.data(),      g->masked[i].data(), g->labels[i].data()};
   }
 };
 

@@ -51,7 +51,7 @@ static const ig_key keys[] = {
     {"out", IG_KEY_STRING, "path", NULL, V(TRAIN) | V(DEMO), "run folder (default: runs/<model>-<data>-<date>)",
      .flags = CALL},
     {"out", IG_KEY_STRING, "path", NULL, V(PREDICT) | V(REPORT) | V(DATA),
-     "file that is written: predict: CSV, report and data: HTML"},
+     "file that is written: predict: CSV, report and data: HTML; data shard: folder"},
 
     // How long, how much at a time.
     {"epochs", IG_KEY_INT, "", NULL, RUN | V(DEMO), "passes over the training part", NULL, 1, 1e9, MAY},
@@ -170,6 +170,22 @@ static const ig_key keys[] = {
      1024, MAY},
     {"samples", IG_KEY_INT, "pictures", "1800", V(DEMO), "pictures that the demo makes", NULL, 120, 1e6},
 
+    // data shard.
+    {"data", IG_KEY_STRING, "path", NULL, V(DATA), "shard: raw text: a .txt file, or a folder of such"},
+    {"tokenizer", IG_KEY_STRING, "path", NULL, V(DATA),
+     "shard: vocab.txt, tokenizer.json or a folder with one of them"},
+    {"max_length", IG_KEY_INT, "tokens", "128", V(DATA), "shard: of a row, special ones included", NULL, 3, 65536},
+    {"pair", IG_KEY_ENUM, "", "next", V(DATA),
+     "shard: next: half of the second segments are of another document; order: half are the first; none: one segment",
+     "next|order|none"},
+    {"mask_share", IG_KEY_FLOAT, "", "0.15", V(DATA), "shard: tokens that are predicted", NULL, 0, 1},
+    {"max_masked", IG_KEY_INT, "tokens", NULL, V(DATA), "shard: of a row (default: mask_share x max_length)", NULL, 1,
+     65536},
+    {"whole_word", IG_KEY_BOOL, "", "0", V(DATA), "shard: all pieces of a word are predicted, or none"},
+    {"epochs", IG_KEY_INT, "", "1", V(DATA), "shard: how often all text is written, with other masks each time", NULL,
+     1, 1e6},
+    {"rows", IG_KEY_INT, "", "32768", V(DATA), "shard: rows of a file", NULL, 1, 16777216},
+
     // predict, plan, keys.
     {"reject", IG_KEY_FLOAT, "", "0", V(PREDICT),
      "answer `unsure` below this probability (multilabel: of a label; regress has none)", NULL, 0, 1},
@@ -253,7 +269,8 @@ const char *const ig_verb_usage[IG_N_VERBS] = {
     "ingot plan model=NAME data=PATH [key=value]...",
     "ingot convert IN OUT.safetensors|FOLDER/step-N|FOLDER [model=NAME]",
     "ingot checkpoint list|verify|show RUN",
-    "ingot data PATH [split=FILE.csv] [weights=RUN] [out=FILE.html] [key=value]...",
+    "ingot data PATH [split=FILE.csv] [weights=RUN] [out=FILE.html] [key=value]... | "
+    "data shard data=TEXT tokenizer=VOCAB out=FOLDER [key=value]...",
     "ingot tokenizer train TEXT... out=FOLDER [vocabulary=N] | encode|decode tokenizer=PATH [PATH]... [key=value]...",
     "ingot report RUN... [out=FILE.html]",
     "ingot demo [out=FOLDER] [key=value]...",
@@ -274,7 +291,8 @@ const char *const ig_verb_meaning[IG_N_VERBS] = {
     "checkpoint "
     "or a folder",
     "lists the checkpoints of a run, checks every hash of them, or shows the newest one's tensors",
-    "quality of a data set: unreadable files, copies, leaks between the parts, balance, odd pictures, doubtful labels",
+    "quality of a data set: unreadable files, copies, leaks between the parts, balance, odd pictures, doubtful labels; "
+    "shard: masks raw text and writes NVIDIA's pre-training shards",
     "WordPiece: learns a vocabulary from raw text, or turns texts into ids and back, a line each (files, or standard "
     "input)",
     "one HTML file of a run, or a comparison of several",

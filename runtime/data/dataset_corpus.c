@@ -30,7 +30,8 @@ ig_status ig_open_corpus(const ig_dataset_options *o, ig_dataset **out) {
   char q[IG_QUOTE_BYTES];
   *out = NULL;
   if (!o->tokenizer)
-    return ig_fail(IG_ERR_USAGE, "data=%s: task=mlm reads raw text, and needs a tokenizer (tokenizer=)", ig_quote(q, o->data));
+    return ig_fail(IG_ERR_USAGE, "data=%s: task=mlm reads raw text, and needs a tokenizer (tokenizer=)",
+                   ig_quote(q, o->data));
   if (o->val)
     return ig_fail(IG_ERR_USAGE, "val=%s: pre-training holds out documents of data= (split=0.05); put its files there",
                    ig_quote(q, o->val));
@@ -78,7 +79,7 @@ ig_status ig_dataset_mlm(ig_dataset *d, const ig_mlm_options *options) {
 
 ig_status ig_dataset_of_mlm(const char *path, const char *fingerprint, ig_mlm *m, ig_dataset **out) {
   IG_TRY(make(path, out));
-  strncpy((*out)->fingerprint, fingerprint, sizeof (*out)->fingerprint - 1);
+  strncpy((*out)->fingerprint, fingerprint, sizeof(*out)->fingerprint - 1);
   set_mlm(*out, m);
   return IG_OK;
 }

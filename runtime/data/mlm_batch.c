@@ -1,5 +1,5 @@
-// Batches of samples for pre-training, and the loader's source of such. Rule: every element of a batch is written at each
-// filling, so that nothing of an earlier one remains.
+// Batches of samples for pre-training, and the loader's source of such. Rule: every element of a batch is written at
+// each filling, so that nothing of an earlier one remains.
 #include <string.h>
 
 #include "runtime/base/mem.h"

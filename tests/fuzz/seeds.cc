@@ -9,6 +9,10 @@
 #include "runtime/ckpt/safetensors.h"
 #include "tests/image_bytes.h"
 
+extern "C" {
+#include "runtime/data/corpus_internal.h"
+}
+
 namespace fs = std::filesystem;
 using namespace pic;
 
@@ -245,6 +249,49 @@ void texts() {
   text("lines", TXT, 4, "one\r\n\ntwo words");
 }
 
+// Token files and parts, sentences, and shards.
+void pretraining() {
+  fs::path work = fs::temp_directory_path() / "ingot-fuzz-corpus";
+  fs::remove_all(work);
+  fs::create_directories(work);
+  const uint32_t lengths[] = {3 | CORPUS_STARTS, 2, 1 | CORPUS_STARTS, 4};
+  const uint16_t ids[] = {5, 6, 7, 8, 9, 10, 11, 12, 13, 99};
+  const int32_t wide[] = {5, 6, 7, 8, 9, 10, 11, 12, 13, 99};
+  corpus_counts counts = {2, 4, 10, 0, 0, 4};
+  for (int id_bytes : {2, 4}) {
+    const std::string folder = work.string(), part = folder + "/0", whole = folder + "/whole";
+    (void)!ig_corpus_part_write(part.c_str(), 0, id_bytes, &counts, lengths, id_bytes == 2 ? (const void *)ids : wide);
+    corpus_header known = {};
+    known.id_bytes = (uint32_t)id_bytes;
+    known.n_files = 1;
+    known.vocabulary = 100;
+    memset(known.fingerprint, 'f', sizeof known.fingerprint);
+    (void)!ig_corpus_assemble(folder.c_str(), 1, &known, (whole + ".tmp").c_str(), whole.c_str());
+    for (int sealed : {0, 1})
+      seed("corpus", "whole" + std::to_string(id_bytes) + "-" + std::to_string(sealed),
+           std::string(1, (char)sealed) + slurp(whole));
+    seed("corpus", "part" + std::to_string(id_bytes), std::string(1, 0) + slurp(part));
+  }
+  const char *const texts[][2] = {
+      {"prose", "Mr. Smith met J. R. Jones in the U.S. The end. \"Stop!\" he said... Then 3.14 (no. 5).\n\nNew one.\n"},
+      {"wrapped", "The first line is wrapped at\nforty columns or so. And the\nnext sentence ends here.\n"},
+      {"lines", "a short one\nthis line is a good deal longer than that\nand a short one\n\r\n \t\nend"},
+      {"wide", "\xe4\xbd\xa0\xe5\xa5\xbd\xe3\x80\x82\xe5\x86\x8d\xef\xbc\x81 \xc3\x84rger. \xc3\xbc\xff\xe3\x80"},
+      {"quotes", "He said \" open . \" The next ' never ' . \" It . ( a ) . [ B ]"}};
+  for (auto &t : texts)
+    for (int document : {0, 1})
+      seed("corpus_text", t[0] + std::string(document ? "-new" : "-on"), std::string(1, (char)document) + t[1]);
+  // Edits of fuzz_bert_shard: place, length, bytes.
+  seed("bert_shard", "nothing", "");
+  seed("bert_shard", "empty", std::string("\1", 1));
+  seed("bert_shard", "other", "\1\x89HDF\r\n\x1a\n then something else");
+  seed("bert_shard", "cut", std::string("\0\0\x10\0", 4));
+  for (int at = 0; at < 19000; at += 700)
+    seed("bert_shard", "edit" + std::to_string(at),
+         std::string(1, 0) + std::string(1, (char)at) + std::string(1, (char)(at >> 8)) + std::string("\4\xff\1\0\x7f", 5));
+  fs::remove_all(work);
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
@@ -257,5 +304,6 @@ int main(int argc, char **argv) {
   tables();
   configurations();
   texts();
+  pretraining();
   return 0;
 }
