@@ -23,12 +23,19 @@ static const ig_key keys[] = {
      "classify|regress|multilabel|tag|mlm"},
     {"task", IG_KEY_ENUM, "", NULL, V(PREDICT), "embed: the text's vector in place of an answer", "embed"},
     {"label_column", IG_KEY_LIST, "", NULL, RUN | V(EVAL) | V(DATA),
-     "columns of split=FILE.csv with the class, numbers or labels (default: class, label, category or target; regress, "
-     "multilabel: else all but file, split and group)"},
+     "columns of split=FILE.csv, or of a table of texts, with the class, numbers or labels (default: class, label, "
+     "category or target; texts: else the one that is left; regress, multilabel: else all but file, split and group)"},
+    {"text_column", IG_KEY_STRING, "", NULL, RUN | V(EVAL),
+     "texts: column of the text (default: text, sentence, or sentence1 and sentence2 of a pair; else the one that is "
+     "left)"},
+    {"text2_column", IG_KEY_STRING, "", NULL, RUN | V(EVAL), "texts: column of the second text of a pair"},
     {"data", IG_KEY_STRING, "path", NULL, RUN | V(EVAL),
-     "folder with a folder of pictures a class (in train/ val/ test/ where there are parts), or CIFAR binary files",
+     "folder with a folder of pictures (or .txt files) a class, in train/ val/ test/ where there are parts; CIFAR "
+     "binary "
+     "files; texts: a table (.csv, .tsv, .jsonl), words with tags (.conll), or a folder with train, dev and test of "
+     "such",
      .flags = MAY},
-    {"val", IG_KEY_STRING, "path", NULL, RUN | V(EVAL) | V(DATA), "another folder that is the validation part",
+    {"val", IG_KEY_STRING, "path", NULL, RUN | V(EVAL) | V(DATA), "another folder or table that is the validation part",
      .flags = MAY},
     {"split", IG_KEY_STRING, "", NULL, RUN | V(EVAL) | V(DATA),
      "share held out for validation where there is no such part (0.2), or a CSV file: file[, split, class, group, "

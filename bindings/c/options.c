@@ -69,20 +69,22 @@ ig_status ig_dataset_keys(ig_call_state *c, ig_dataset_options *out) {
   size_t n_columns = 0;
   const char *const *columns =
       ig_config_known(k, "label_column") ? ig_config_list(k, "label_column", &n_columns) : NULL;
-  *out = (ig_dataset_options){.size = sizeof *out,
-                              .data = ig_config_str(k, "data"),
-                              .val = ig_config_str(k, "val"),
-                              .split = ig_config_str(k, "split"),
-                              .task = ig_config_known(k, "task") && ig_config_has_value(k, "task")
-                                          ? ig_task_from_text(ig_config_str(k, "task"))
-                                          : IG_TASK_AUTO,
-                              .columns = columns,
-                              .n_columns = n_columns,
-                              .seed = (uint64_t)ig_config_int(k, "seed"),
-                              .needs_labels = true,
-                              .strict = ig_config_known(k, "strict") && ig_config_bool(k, "strict"),
-                              .warn = ig_note_text,
-                              .warn_user = c};
+  *out = (ig_dataset_options){
+      .size = sizeof *out,
+      .data = ig_config_str(k, "data"),
+      .val = ig_config_str(k, "val"),
+      .split = ig_config_str(k, "split"),
+      .task = ig_config_known(k, "task") && ig_config_has_value(k, "task") ? ig_task_from_text(ig_config_str(k, "task"))
+                                                                           : IG_TASK_AUTO,
+      .columns = columns,
+      .n_columns = n_columns,
+      .text_column = ig_config_known(k, "text_column") ? ig_config_str(k, "text_column") : NULL,
+      .text2_column = ig_config_known(k, "text2_column") ? ig_config_str(k, "text2_column") : NULL,
+      .seed = (uint64_t)ig_config_int(k, "seed"),
+      .needs_labels = true,
+      .strict = ig_config_known(k, "strict") && ig_config_bool(k, "strict"),
+      .warn = ig_note_text,
+      .warn_user = c};
   return IG_OK;
 }
 
@@ -171,7 +173,7 @@ ig_status ig_use_session(ig_call_state *c, ig_use *use) {
   return ig_session_load(use->session, ig_config_str(c->config, "weights"), use->model,
                          &(ig_weights_options){.size = sizeof(ig_weights_options),
                                                .ema = ig_config_bool(c->config, "ema"),
-                                               .warn = ig_note_text,
+                                               .warn = use->embed ? NULL : ig_note_text,  // heads go unused
                                                .warn_user = c},
                          &(ig_weights_report){0});
 }

@@ -94,6 +94,47 @@ V16_INLINE float v16_sum(v16 v) {
   return x[0];
 }
 
+V16_INLINE v16 v16_splat(float x) {
+#ifdef __AVX512F__
+  return (v16)_mm512_set1_ps(x);
+#else
+  return (v16){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+#endif
+}
+
+// Rows of 16 lanes become columns.
+V16_INLINE void v16_transpose(v16 r[16]) {
+#ifdef __AVX512F__
+  __m512 s[16], t[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {  // pairs of neighbours
+    t[i] = _mm512_unpacklo_ps((__m512)r[i], (__m512)r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_ps((__m512)r[i], (__m512)r[i + 1]);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += (i & 1) ? 3 : 1) {  // quadruples of rows, within 128-bit lanes
+    __m512d a = _mm512_castps_pd(t[i]), b = _mm512_castps_pd(t[i + 2]);
+    s[(i & 12) + 2 * (i & 1)] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+    s[(i & 12) + 2 * (i & 1) + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; j++) {  // 128-bit lanes of all
+    __m512 a = _mm512_shuffle_f32x4(s[j], s[j + 4], 0x88), b = _mm512_shuffle_f32x4(s[j], s[j + 4], 0xdd);
+    __m512 c = _mm512_shuffle_f32x4(s[j + 8], s[j + 12], 0x88), d = _mm512_shuffle_f32x4(s[j + 8], s[j + 12], 0xdd);
+    r[j] = (v16)_mm512_shuffle_f32x4(a, c, 0x88);
+    r[j + 8] = (v16)_mm512_shuffle_f32x4(a, c, 0xdd);
+    r[j + 4] = (v16)_mm512_shuffle_f32x4(b, d, 0x88);
+    r[j + 12] = (v16)_mm512_shuffle_f32x4(b, d, 0xdd);
+  }
+#else
+  float x[16][16];
+  memcpy(x, r, sizeof x);
+  for (int i = 0; i < 16; i++)
+    for (int j = 0; j < 16; j++)
+      r[j][i] = x[i][j];
+#endif
+}
+
 // v < 0 ? 0 : v
 V16_INLINE v16 v16_relu(v16 v) {
 #ifdef __AVX512F__

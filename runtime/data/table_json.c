@@ -308,7 +308,7 @@ ig_status ig_table_next_object(ig_table *t, bool *more) {
   } else if (!first && t->in_array && at(t, ',')) {
     may_end = false;
     t->p++;
-  } else if (!first && t->in_array && !at(t, ']')) {
+  } else if (!first && t->in_array && t->p < t->end && !at(t, ']')) {
     return fail_here(t, start, "expected , or ] after an object of the array");
   }
   skip_space(t);

@@ -1,0 +1,172 @@
+// Backward of attention in tiles, behind attention_tiles.h. Rule: a task is one head of one sequence; blocks of keys
+// outside, tiles of queries inside: gradients of keys and values are summed in the thread's memory over the queries in
+// their order, those of queries over blocks of keys in theirs.
+#ifndef IG_KERNELS_ATTENTION_BWD_TILES_H
+#define IG_KERNELS_ATTENTION_BWD_TILES_H
+
+#include "kernels/attention/attention_tiles.h"
+
+typedef struct bwd_memory {
+  unit *along, *k_turned, *v_turned, *k_across;              // of a block of keys
+  unit *q_along, *do_along, *q_across, *do_across, *packed;  // of a tile of queries; a tile as operand
+  float *p, *ds, *dk, *dv, *dq, *factor;
+} bwd_memory;
+
+static size_t bwd_memory_of(char *at, const attention *a, bwd_memory *m) {
+  carver c = {at, 0};
+  m->along = carve(&c, KEYS * a->du);
+  m->k_turned = carve(&c, a->du * KEYS);
+  m->v_turned = carve(&c, a->du * KEYS);
+  m->k_across = carve(&c, units(KEYS) * a->dp);
+  m->q_along = carve(&c, QUERIES * a->du);
+  m->do_along = carve(&c, QUERIES * a->du);
+  m->q_across = carve(&c, units(QUERIES) * a->dp);
+  m->do_across = carve(&c, units(QUERIES) * a->dp);
+  m->packed = carve(&c, TILE_UNITS);
+  m->p = carve(&c, QUERIES * KEYS);
+  m->ds = carve(&c, QUERIES * KEYS);
+  m->dk = carve(&c, KEYS * a->dp);
+  m->dv = carve(&c, KEYS * a->dp);
+  m->dq = carve(&c, QUERIES * a->dp);
+  m->factor = carve(&c, KEYS + 16);
+  return c.used;
+}
+
+// sum of do o over the head, in double.
+static float row_delta(const attention *a, int64_t at) {
+  double sum = 0;
+  float x[IG_LANES_TILE], y[IG_LANES_TILE];
+  for (int64_t c = 0; c < a->s.d; c += IG_LANES_TILE) {
+    const int64_t n = ig_min_i64(a->s.d - c, IG_LANES_TILE);
+    const float *dy = ig_lanes_load(a->l->in[B_DO], a->type, at + c, n, x);
+    const float *o = ig_lanes_load(a->l->in[B_O], a->type, at + c, n, y);
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++)
+      sum += (double)dy[i] * (double)o[i];
+  }
+  return (float)sum;
+}
+
+// Scores p and products do v of one query become dropped probabilities and gradients of scores.
+static void bwd_row(const attention *a, bwd_memory *m, int64_t row, int64_t head, int64_t r, int64_t k0, int64_t n,
+                    int64_t padded) {
+  const float *dlse = a->l->in[B_DLSE], lse = ((const float *)a->l->in[B_LSE])[head * a->s.T + row];
+  const float delta = row_delta(a, head_at(a, row, head)) - (dlse ? dlse[head * a->s.T + row] : 0);
+  const float scale = a->scale, *factor = m->factor;
+  float *p = m->p + r * KEYS, *ds = m->ds + r * KEYS;
+  if (a->dropout > 0 && n > 0) {
+    draw_factors(a, row, head, k0, n, m->factor);
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+      const float all = ig_exp_f32(p[i] * scale - lse);
+      ds[i] = all * (factor[i] * ds[i] - delta) * scale;
+      p[i] = all * factor[i];
+    }
+  } else {
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+      p[i] = ig_exp_f32(p[i] * scale - lse);
+      ds[i] = p[i] * (ds[i] - delta) * scale;
+    }
+  }
+  memset(p + n, 0, (size_t)(padded - n) * sizeof *p);
+  memset(ds + n, 0, (size_t)(padded - n) * sizeof *ds);
+}
+
+// rows of dp numbers into a head of a result.
+static void write_rows(const attention *a, const float *x, int64_t rows, void *out, int64_t at) {
+  for (int64_t r = 0; r < rows; r++, at += a->stride)
+    for (int64_t i = 0; i < a->s.d; i += 16) {
+      const int64_t n = ig_min_i64(a->s.d - i, 16);
+      v16_store(out, a->type, at + i, n, v16_load(x, IG_F32, r * a->dp + i, n));
+    }
+}
+
+// The tile's part of dq: alone, or added to those of the blocks of keys before, and rounded after the last.
+static void write_dq(const attention *a, const bwd_memory *m, int64_t rows, int64_t at, bool first, bool last) {
+  if (first && last) {
+    write_rows(a, m->dq, rows, a->l->out[0], at);
+    return;
+  }
+  for (int64_t r = 0; r < rows; r++, at += a->stride)
+    for (int64_t i = 0; i < a->s.d; i += 16) {
+      const int64_t n = ig_min_i64(a->s.d - i, 16);
+      v16 sum = v16_load(m->dq, IG_F32, r * a->dp + i, n);
+      if (!first)
+        sum += v16_load(a->dq, IG_F32, at + i, n);
+      if (last)
+        v16_store(a->l->out[0], a->type, at + i, n, sum);
+      else
+        v16_store(a->dq, IG_F32, at + i, n, sum);
+    }
+}
+
+// Queries from row `from` on against the packed keys k0..k0+n of the sequence.
+static void bwd_tile(const attention *a, const task *t, int64_t head, bwd_memory *m, int64_t from, int64_t rows,
+                     int64_t k0, int64_t n) {
+  const int64_t padded = whole16(n), at = head_at(a, from, head), d = a->s.d, du = a->du, dp = a->dp;
+  const void *q = a->l->in[B_Q], *dy = a->l->in[B_DO];
+  const int64_t keys = t->last - t->first, most = a->causal ? from - t->first + rows : keys;
+  pack_along(q, a->type, at, a->stride, rows, d, m->q_along, du);
+  pack_along(dy, a->type, at, a->stride, rows, d, m->do_along, du);
+  pack_across(q, a->type, at, a->stride, rows, d, m->q_across, dp);
+  pack_across(dy, a->type, at, a->stride, rows, d, m->do_across, dp);
+  product(m->q_along, du, 1, rows, du, m->k_turned, KEYS, padded, m->p, KEYS, false);
+  product(m->do_along, du, 1, rows, du, m->v_turned, KEYS, padded, m->ds, KEYS, false);
+  for (int64_t r = 0; r < rows; r++)
+    bwd_row(a, m, from + r, head, r, k0, seen(a, from + r - t->first, k0, n), padded);
+  product(tile_across(m->p, rows, padded, m->packed), 1, KEYS, n, units(rows), m->do_across, dp, dp, m->dv, dp, true);
+  product(tile_across(m->ds, rows, padded, m->packed), 1, KEYS, n, units(rows), m->q_across, dp, dp, m->dk, dp, true);
+  product(tile_along(m->ds, rows, padded, m->packed), ALONG_ROW, 1, rows, units(n), m->k_across, dp, dp, m->dq, dp,
+          false);
+  write_dq(a, m, rows, at, k0 == 0, k0 + KEYS >= most);
+}
+
+static void bwd_task(const attention *a, const task *t, int64_t head) {
+  const ig_launch *l = a->l;
+  const int64_t keys = t->last - t->first, d = a->s.d;
+  bwd_memory m;
+  bwd_memory_of(own_memory(a), a, &m);
+  for (int64_t k0 = 0; k0 < keys; k0 += KEYS) {
+    const int64_t n = ig_min_i64(KEYS, keys - k0), at = head_at(a, t->first + k0, head);
+    pack_along(l->in[B_K], a->type, at, a->stride, n, d, m.along, a->du);
+    turn_units(m.along, a->du, n, a->du, m.k_turned, KEYS, whole16(n));
+    pack_along(l->in[B_V], a->type, at, a->stride, n, d, m.along, a->du);
+    turn_units(m.along, a->du, n, a->du, m.v_turned, KEYS, whole16(n));
+    pack_across(l->in[B_K], a->type, at, a->stride, n, d, m.k_across, a->dp);
+    memset(m.dk, 0, (size_t)(n * a->dp) * sizeof *m.dk);
+    memset(m.dv, 0, (size_t)(n * a->dp) * sizeof *m.dv);
+    // Tiles lie alike for every block of keys, for each adds to dq. Causal: the first ones see no key of this block.
+    for (int64_t from = t->first + (a->causal ? k0 / QUERIES * QUERIES : 0); from < t->last; from += QUERIES)
+      bwd_tile(a, t, head, &m, from, ig_min_i64(QUERIES, t->last - from), k0, n);
+    write_rows(a, m.dk, n, l->out[1], at);
+    write_rows(a, m.dv, n, l->out[2], at);
+  }
+}
+
+// dq of long sequences is summed in fp32: in the result itself, or beside it where that is narrower.
+static size_t dq_bytes(const attention *a) {
+  return a->s.T > KEYS && a->type != IG_F32 ? rounded_up((size_t)(a->s.T * a->s.H * a->s.d) * sizeof(float)) : 0;
+}
+
+static ig_status prepare_bwd(ig_prepare *p) {
+  const attention a = attention_sizes(p->node, B_Q, B_OFFSETS);
+  bwd_memory m;
+  all_plain(p);
+  p->workspace_bytes = tasks_bytes(&a.s) + dq_bytes(&a) + (size_t)p->device->caps.threads * bwd_memory_of(NULL, &a, &m);
+  return IG_OK;
+}
+
+static ig_status run_bwd(const ig_launch *l) {
+  attention a = attention_of(l, B_Q, B_OFFSETS, B_STATE);
+  bwd_memory m;
+  char *memory = (char *)l->workspace + tasks_bytes(&a.s);
+  make_tasks(&a, l->in[B_OFFSETS], a.s.T + 1, 3, NULL);
+  a.dq = a.type == IG_F32 ? l->out[0] : (float *)memory;
+  a.own = memory + dq_bytes(&a);
+  a.own_bytes = bwd_memory_of(NULL, &a, &m);
+  run_tasks(&a, bwd_task);
+  return IG_OK;
+}
+
+#endif

@@ -1,0 +1,174 @@
+// Matrix products of small tiles, from registers: c[r][.] (+)= sum_i a[r,i] b[i][.]. Rule: included by <..>_cpu.c files
+// alone. Operands lie in units of four bytes: an fp32 number, or with PRODUCTS_BF16 (in <..>_bf16_cpu.c) two bf16
+// numbers that follow each other in the sum, whose products vdpbf16ps adds at once. A matrix is packed
+//   along:  [row][unit], the sum runs along its rows, or
+//   across: [unit][column], the sum runs across its rows; columns padded with zeros to whole vectors of 16.
+// Sums are fp32, in an order that depends on sizes alone.
+#ifndef IG_KERNELS_PRODUCTS_H
+#define IG_KERNELS_PRODUCTS_H
+
+#include "kernels/eltwise/vec16.h"
+
+#ifdef PRODUCTS_BF16
+enum { PAIR = 2 };
+typedef uint32_t unit;
+#else
+enum { PAIR = 1 };
+typedef float unit;
+#endif
+
+// Accumulators in registers: R rows of V vectors.
+#ifdef __AVX512F__
+enum { PRODUCT_R = 6, PRODUCT_V = 4 };
+#elif defined(__AVX2__)
+enum { PRODUCT_R = 6, PRODUCT_V = 1 };
+#else
+enum { PRODUCT_R = 3, PRODUCT_V = 1 };
+#endif
+enum { PRODUCT_DEPTH = 128 };  // units summed at once: so much of b stays in the first-level cache
+
+static inline int64_t units(int64_t n) { return (n + PAIR - 1) / PAIR; }
+static inline int64_t whole16(int64_t n) { return (n + 15) / 16 * 16; }
+
+V16_INLINE v16 product_step(const unit *a, v16 b, v16 c) {
+#ifdef PRODUCTS_BF16
+  return (v16)_mm512_dpbf16_ps((__m512)c, (__m512bh)_mm512_set1_epi32((int)*a), (__m512bh)b);
+#else
+  return v16_madd(v16_splat(*a), b, c);
+#endif
+}
+
+V16_INLINE void product_tile(const unit *a, int64_t a_row, int64_t a_unit, int64_t n, const unit *b, int64_t b_row,
+                             float *c, int64_t c_row, bool add, const int R, const int V) {
+  v16 acc[PRODUCT_R][PRODUCT_V];
+#pragma GCC unroll 6
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++)
+      acc[r][v] = add ? v16_load(c, IG_F32, r * c_row + 16 * v, 16) : (v16){0};
+  for (int64_t i = 0; i < n; i++, a += a_unit, b += b_row) {
+    v16 x[PRODUCT_V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++)
+      memcpy(&x[v], b + 16 * v, sizeof x[v]);
+#pragma GCC unroll 6
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; v++)
+        acc[r][v] = product_step(a + r * a_row, x[v], acc[r][v]);
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++)
+      v16_store(c, IG_F32, r * c_row + 16 * v, 16, acc[r][v]);
+}
+
+typedef void (*product_fn)(const unit *a, int64_t a_row, int64_t a_unit, int64_t n, const unit *b, int64_t b_row,
+                           float *c, int64_t c_row, bool add);
+#define PRODUCT_FN(R, V)                                                                                               \
+  static void product_##R##_##V(const unit *a, int64_t a_row, int64_t a_unit, int64_t n, const unit *b, int64_t b_row, \
+                                float *c, int64_t c_row, bool add) {                                                   \
+    product_tile(a, a_row, a_unit, n, b, b_row, c, c_row, add, R, V);                                                  \
+  }
+#define PRODUCT_FNS(R) PRODUCT_FN(R, 1) PRODUCT_MORE(R)
+#define PRODUCT_LIST(R) \
+  { product_##R##_1 PRODUCT_LIST_MORE(R) }
+#ifdef __AVX512F__
+#define PRODUCT_MORE(R)      PRODUCT_FN(R, 2) PRODUCT_FN(R, 3) PRODUCT_FN(R, 4)
+#define PRODUCT_LIST_MORE(R) , product_##R##_2, product_##R##_3, product_##R##_4
+#else
+#define PRODUCT_MORE(R)
+#define PRODUCT_LIST_MORE(R)
+#endif
+PRODUCT_FNS(1)
+PRODUCT_FNS(2)
+PRODUCT_FNS(3)
+#ifdef __AVX2__
+PRODUCT_FNS(4)
+PRODUCT_FNS(5)
+PRODUCT_FNS(6)
+static const product_fn product_fns[PRODUCT_R][PRODUCT_V] = {PRODUCT_LIST(1), PRODUCT_LIST(2), PRODUCT_LIST(3),
+                                                             PRODUCT_LIST(4), PRODUCT_LIST(5), PRODUCT_LIST(6)};
+#else
+static const product_fn product_fns[PRODUCT_R][PRODUCT_V] = {PRODUCT_LIST(1), PRODUCT_LIST(2), PRODUCT_LIST(3)};
+#endif
+
+// c[rows][columns] (+)= a b over n units; columns is a multiple of 16. a[r,i] = a[r * a_row + i * a_unit].
+static inline void product(const unit *a, int64_t a_row, int64_t a_unit, int64_t rows, int64_t n, const unit *b,
+                           int64_t b_row, int64_t columns, float *c, int64_t c_row, bool add) {
+  for (int64_t i = 0; i < n || i == 0; i += PRODUCT_DEPTH) {
+    const int64_t depth = n - i < PRODUCT_DEPTH ? n - i : PRODUCT_DEPTH;
+    for (int64_t v = 0; v < columns; v += 16 * PRODUCT_V) {
+      const int64_t left = (columns - v) / 16, V = left < PRODUCT_V ? left : PRODUCT_V;
+      for (int64_t r = 0; r < rows; r += PRODUCT_R) {
+        const int64_t R = rows - r < PRODUCT_R ? rows - r : PRODUCT_R;
+        product_fns[R - 1][V - 1](a + r * a_row + i * a_unit, a_row, a_unit, depth, b + i * b_row + v, b_row,
+                                  c + r * c_row + v, c_row, add || i > 0);
+      }
+    }
+  }
+}
+
+// ---- packing; x: numbers from `at` on, rows `stride` numbers apart ----
+
+// out[rows][out_row units]: rows as they lie, zeros behind their end.
+static inline void pack_along(const void *x, ig_dtype type, int64_t at, int64_t stride, int64_t rows, int64_t columns,
+                              unit *out, int64_t out_row) {
+  for (int64_t r = 0; r < rows; r++, at += stride, out += out_row) {
+#ifdef PRODUCTS_BF16
+    if (columns % 2)
+      out[columns / 2] = 0;
+    memcpy(out, (const uint16_t *)x + at, (size_t)columns * sizeof(uint16_t));
+    for (int64_t i = units(columns); i < out_row; i++)
+      out[i] = 0;
+#else
+    int64_t i = 0;
+    for (; i + 16 <= columns; i += 16)
+      v16_store(out, IG_F32, i, 16, v16_load(x, type, at + i, 16));
+    for (; i < out_row; i += 16) {
+      const int64_t n = columns - i < 0 ? 0 : columns - i < 16 ? columns - i : 16;
+      v16_store(out, IG_F32, i, out_row - i < 16 ? out_row - i : 16, v16_load(x, type, at + i, n));
+    }
+#endif
+  }
+}
+
+// out[units(rows)][out_row]: out_row is a multiple of 16.
+static inline void pack_across(const void *x, ig_dtype type, int64_t at, int64_t stride, int64_t rows, int64_t columns,
+                               unit *out, int64_t out_row) {
+#ifdef PRODUCTS_BF16
+  for (int64_t r = 0; r < rows; r += 2, at += 2 * stride, out += out_row)
+    for (int64_t i = 0; i < out_row; i += 16) {
+      const int64_t n = columns - i < 0 ? 0 : columns - i < 16 ? columns - i : 16;
+      v16_u16 a = {0}, b = {0};
+      memcpy(&a, (const uint16_t *)x + at + i, (size_t)n * sizeof(uint16_t));
+      if (r + 1 < rows)
+        memcpy(&b, (const uint16_t *)x + at + stride + i, (size_t)n * sizeof(uint16_t));
+      const v16_u32 pairs = __builtin_convertvector(a, v16_u32) | __builtin_convertvector(b, v16_u32) << 16;
+      memcpy(out + i, &pairs, sizeof pairs);
+    }
+#else
+  pack_along(x, type, at, stride, rows, columns, out, out_row);
+#endif
+}
+
+// out[columns][out_row] = x[rows][x_row] turned round, units; zeros for columns rows..padded-1 of the result.
+static inline void turn_units(const unit *x, int64_t x_row, int64_t rows, int64_t columns, unit *out, int64_t out_row,
+                              int64_t padded) {
+  for (int64_t r = 0; r < padded; r += 16)
+    for (int64_t i = 0; i < columns; i += 16) {
+      const int64_t n = columns - i < 16 ? columns - i : 16;
+      v16 t[16];
+      for (int k = 0; k < 16; k++) {
+        t[k] = (v16){0};
+        if (r + k < rows)
+          memcpy(&t[k], x + (r + k) * x_row + i, (size_t)n * sizeof *x);
+      }
+      v16_transpose(t);
+      for (int64_t k = 0; k < n; k++)
+        memcpy(out + (i + k) * out_row + r, &t[k], sizeof t[k]);
+    }
+}
+
+#endif
