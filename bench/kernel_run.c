@@ -51,9 +51,12 @@ static double draw(const ig_kernel_input *x, ig_rng *r, size_t i, size_t n) {
   }
 }
 
-// Fills `bytes` at p: offsets exactly, all else from a pool of random numbers again and again.
+// Fills `bytes` at p, which may be more than x takes: offsets exactly, all else from a pool of random numbers again and
+// again.
 static ig_status fill(void *p, size_t bytes, const ig_kernel_input *x, uint64_t stream) {
-  size_t size = ig_dtype_bytes(x->dtype), n = bytes / size, pool = n < POOL || x->fill == IG_FILL_OFFSETS ? n : POOL;
+  size_t size = ig_dtype_bytes(x->dtype), n = bytes / size, pool = n < POOL ? n : POOL;
+  if (x->fill == IG_FILL_OFFSETS)
+    n = pool = (size_t)ig_shape_count(&x->shape);
   ig_rng r = ig_rng_make(2024, stream, 0);
   for (size_t i = 0; i < pool; i++)
     ig_store_f64(p, x->dtype, i, draw(x, &r, i, n));
