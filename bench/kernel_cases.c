@@ -76,9 +76,12 @@ static bool same(const ig_kernel_case *k, const ig_node *n) {
 }
 
 // What a model's operand may hold without leaving what the operation expects of it.
-static ig_kernel_input operand(const ig_tensor *t) {
+static ig_kernel_input operand(const ig_stepper *s, const ig_tensor *t) {
   ig_kernel_input in = {.shape = t->shape, .dtype = t->dtype, .fill = IG_FILL_NORMAL};
-  if (!ig_dtype_is_float(t->dtype)) {
+  if (s->texts && !strcmp(t->name, "cu_seqlens")) {
+    in.fill = IG_FILL_OFFSETS;
+    in.hi = (double)s->texts->packed.n_tokens;
+  } else if (!ig_dtype_is_float(t->dtype)) {
     in.fill = IG_FILL_INDEX;
     in.hi = t->dtype == IG_U8 ? 4 : 2;  // places in a window, labels, partners
   } else if (t->shape.n <= 1) {
@@ -110,7 +113,7 @@ ig_status ig_kernel_cases_of_step(ig_kernel_cases *c, const ig_stepper *s) {
                                 .compute = s->session->compute},
                &k));
     for (int j = 0; j < n->n_in; j++)
-      k->in[j] = n->in[j] ? operand(n->in[j]) : (ig_kernel_input){.absent = true};
+      k->in[j] = n->in[j] ? operand(s, n->in[j]) : (ig_kernel_input){.absent = true};
   }
   return IG_OK;
 }

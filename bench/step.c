@@ -7,6 +7,7 @@
 #include "bench/detail.h"
 #include "bench/rival.h"
 #include "bench/startup.h"
+#include "bench/step_spec.h"
 #include "bench/stepper.h"
 #include "bindings/c/options.h"
 #include "runtime/base/cpu.h"
@@ -31,7 +32,7 @@ typedef struct step_bench {
   int n_sides;
   int64_t steps, rounds;
   uint64_t peak_bytes, idle_bytes;  // idle: before there was a model
-  char *folder;                     // weights, pictures, labels for the rivals
+  char *folder;                     // weights and batch for the rivals
 } step_bench;
 
 static bool is_bf16(const step_bench *b) { return b->stepper->session->compute == IG_BF16; }
@@ -53,46 +54,6 @@ static ig_status run_ingot(step_bench *b, int64_t steps, ig_times *times, double
 }
 
 // ---- rivals ----
-static ig_status write_file(const step_bench *b, const char *name, const void *data, size_t n, json_t *spec) {
-  char *path;
-  IG_TRY(ig_path_join(&path, b->folder, name));
-  ig_status status = ig_file_write_atomic(path, data, n);
-  json_object_set_new(spec, name, json_string(path));
-  ig_free(path);
-  return status;
-}
-
-// What both sides start from: written once, before ingot's first step.
-static ig_status write_spec(step_bench *b, json_t **out) {
-  const ig_stepper *s = b->stepper;
-  const ig_model *m = s->model;
-  char *weights = NULL;
-  ig_status status = IG_OK;
-  json_t *spec =
-      json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:i, s:f, s:f, s:f, s:[f,f,f], s:[f,f,f]}", "model", m->name, "mode",
-                s->train ? "train" : "infer", "batch", s->batch, "image_size", s->image_size, "classes", s->classes,
-                "precision", is_bf16(b) ? "bf16" : "fp32", "threads", s->session->device->caps.threads, "lr", s->lr,
-                "momentum", s->momentum, "weight_decay", s->weight_decay, "mean", (double)m->mean[0],
-                (double)m->mean[1], (double)m->mean[2], "std", (double)m->std[0], (double)m->std[1], (double)m->std[2]);
-  if (!spec)
-    return ig_no_json();
-  IG_GOTO(ig_bench_folder(&b->folder));
-  IG_GOTO(ig_path_join(&weights, b->folder, "weights.safetensors"));
-  IG_GOTO(ig_weights_save(weights, &s->session->params, (const float *const *)s->session->buffers,
-                          &(ig_weights_info){.model = (char *)m->name}, 0));
-  json_object_set_new(spec, "weights", json_string(weights));
-  IG_GOTO(write_file(b, "pictures", s->pictures, s->pictures_bytes, spec));
-  IG_GOTO(write_file(b, "labels", s->labels, (size_t)s->batch * sizeof *s->labels, spec));
-done:
-  ig_free(weights);
-  if (status != IG_OK) {
-    json_decref(spec);
-    spec = NULL;
-  }
-  *out = spec;
-  return status;
-}
-
 static ig_status run_rival(side *s, int64_t steps, ig_times *times, double *losses) {
   json_t *answer, *ns, *loss;
   size_t i;
@@ -121,11 +82,12 @@ static ig_status start_rivals(ig_call_state *c, step_bench *b) {
   for (size_t i = 0; i < n; i++)
     if (strcmp(names[i], "pytorch") && strcmp(names[i], "pytorch-tuned") && strcmp(names[i], "pytorch-compile"))
       return ig_fail(IG_ERR_USAGE, "rivals=%s: bench step knows pytorch, pytorch-tuned and pytorch-compile", names[i]);
-  IG_TRY(write_spec(b, &spec));
+  IG_TRY(ig_bench_folder(&b->folder));
+  IG_TRY(ig_step_spec(b->stepper, b->folder, &spec));
   for (size_t i = 0; i < n; i++) {
     side *s = &b->sides[b->n_sides];
     ig_note(c, "%s: starting", names[i]);
-    IG_GOTO(ig_rival_start(names[i], "pytorch_step.py", spec, &s->rival));
+    IG_GOTO(ig_rival_start(names[i], ig_step_script(b->stepper), spec, &s->rival));
     b->n_sides++;
     IG_GOTO(run_rival(s, WARM_UP, NULL, s->losses));
     ig_bench_pause();
@@ -158,20 +120,40 @@ static ig_status run_rounds(ig_call_state *c, step_bench *b) {
 }
 
 // ---- rows ----
+// Batch and size, "16x224x224x3"; of texts "8x128", or with real lengths "8x48 banking77": padded to the longest.
+static const char *shape_text(const ig_stepper *s, char text[64]) {
+  static const char *const lengths[] = {"", " banking77", " corpus"};
+  if (s->texts)
+    snprintf(text, 64, "%dx%d%s", s->batch, s->texts->longest, lengths[s->texts->o.lengths]);
+  else
+    snprintf(text, 64, "%dx%dx%dx3", s->batch, s->image_size, s->image_size);
+  return text;
+}
+
+static void put_texts(const ig_stepper *s, json_t *row) {
+  const ig_packed *p = &s->texts->packed;
+  json_object_set_new(row, "task", json_string(s->texts->o.mlm ? "mlm" : "classify"));
+  json_object_set_new(row, "dropout", json_real(s->dropout));
+  json_object_set_new(row, "tokens", json_integer(p->n_tokens));
+  json_object_set_new(row, "capacity", json_integer(p->capacity));
+  json_object_set_new(row, "masked", json_integer(p->n_masked));
+}
+
 static json_t *ingot_row(step_bench *b, const ig_machine *m) {
   const ig_stepper *s = b->stepper;
   char shape[64], name[128];
   ig_step_cost cost = ig_bench_step_cost(s, m);
   double ns = (double)ig_times_quantile(&b->sides[0].times, 0.5);
-  snprintf(shape, sizeof shape, "%dx%dx%dx3", s->batch, s->image_size, s->image_size);
   snprintf(name, sizeof name, "%s %s", s->model->name, s->train ? "train" : "infer");
-  json_t *row = json_pack("{s:s, s:s, s:s, s:i}", "name", name, "shape", shape, "precision",
+  json_t *row = json_pack("{s:s, s:s, s:s, s:i}", "name", name, "shape", shape_text(s, shape), "precision",
                           is_bf16(b) ? "bf16" : "fp32", "threads", s->session->device->caps.threads);
   if (!row || ig_times_put(&b->sides[0].times, row) != IG_OK) {
     json_decref(row);
     return NULL;
   }
   ig_put_number(row, "samples_per_second", s->batch / ns * 1e9);
+  if (s->texts)
+    put_texts(s, row);
   ig_put_number(row, "gflops", cost.flops / ns);
   ig_put_number(row, "gbps", cost.bytes / ns);
   ig_put_number(row, "roofline", cost.roofline_ns / ns);
@@ -256,8 +238,11 @@ done:
   return status;
 }
 
-// After the answer: unequal losses make every other figure void.
+// After the answer: unequal losses make every other figure void. With dropout both sides draw masks of their own, and
+// losses say nothing.
 static ig_status check_losses(const step_bench *b) {
+  if (b->stepper->train && b->stepper->dropout > 0)
+    return IG_OK;
   double tolerance = is_bf16(b) ? BF16_TOLERANCE : FP32_TOLERANCE;
   for (int i = 1; i < b->n_sides; i++) {
     double d = loss_difference(&b->sides[0], &b->sides[i]);

@@ -1,4 +1,4 @@
-// Builds and runs a model's step on synthetic pictures; see stepper.h.
+// Builds and runs a model's step on synthetic pictures or texts; see stepper.h.
 #include "bench/stepper.h"
 
 #include <math.h>
@@ -9,7 +9,7 @@
 #include "runtime/base/mem.h"
 #include "runtime/base/rng.h"
 
-static ig_status make_batch(ig_stepper *s, uint64_t seed) {
+static ig_status make_pictures(ig_stepper *s, uint64_t seed) {
   size_t n = (size_t)s->batch;
   s->pictures_bytes = n * (size_t)s->image_size * (size_t)s->image_size * 3;
   IG_TRY(ig_alloc_pages(s->pictures_bytes, "pictures", &s->pictures));
@@ -26,35 +26,13 @@ static ig_status make_batch(ig_stepper *s, uint64_t seed) {
     s->ones[i] = 1;
     ig_aug_neutral(s->aug + i * IG_N_AUG);
   }
-  return IG_OK;
-}
-
-static ig_status build_train(ig_call_state *c, ig_stepper *s, const ig_session_options *session) {
-  ig_train_options *o = &s->options;
   s->data = (ig_dataset){.path = (char *)"synthetic pictures",
                          .task = IG_TASK_CLASSIFY,
-                         .n = (size_t)s->batch,
+                         .n = n,
                          .n_classes = s->classes,
-                         .count = {[IG_PART_TRAIN] = (size_t)s->batch},
+                         .count = {[IG_PART_TRAIN] = n},
                          .typical_w = s->image_size,
                          .typical_h = s->image_size};
-  *o = (ig_train_options){.size = sizeof *o,
-                          .session = *session,
-                          .data = &s->data,
-                          .steps = 1,
-                          .batch = s->batch,
-                          .accumulate = 1,
-                          .image_size = s->image_size,
-                          .loss = "ce",
-                          .recompute = ig_recompute_key(c->config)};
-  IG_TRY(ig_optimizer_defaults("sgd", &o->optimizer));
-  o->optimizer.momentum = s->momentum;
-  o->optimizer.weight_decay = s->weight_decay;
-  s->trainer.o = o;
-  s->trainer.cb = &s->callbacks;
-  IG_TRY(ig_trainer_build(&s->trainer));
-  s->session = s->trainer.session;
-  IG_TRY(ig_trainer_bind(&s->trainer));
   s->batch_of_step = (ig_batch){.pictures = s->pictures,
                                 .aug = s->aug,
                                 .partner = s->partner,
@@ -65,12 +43,82 @@ static ig_status build_train(ig_call_state *c, ig_stepper *s, const ig_session_o
   return IG_OK;
 }
 
+static ig_status make_texts(ig_stepper *s, const ig_config *k, ig_session_options *session) {
+  const ig_texts_options o = {.spec = &s->bert.spec,
+                              .batch = s->batch,
+                              .max_length = (int)ig_config_int(k, "max_length"),
+                              .lengths = ig_config_is(k, "lengths", "banking77") ? IG_LENGTHS_BANKING77
+                                         : ig_config_is(k, "lengths", "corpus")  ? IG_LENGTHS_CORPUS
+                                                                                 : IG_LENGTHS_FULL,
+                              .mlm = ig_config_is(k, "task", "mlm"),
+                              .classes = s->classes,
+                              .seed = session->seed};
+  session->text_head = o.mlm ? IG_TEXT_PRETRAIN : IG_TEXT_SEQUENCE;
+  session->nsp = o.mlm;
+  session->dropout = s->dropout;
+  IG_TRY(ig_texts_create(&o, &s->texts));
+  s->data = s->texts->data;
+  s->batch_of_step = s->texts->batch;
+  return IG_OK;
+}
+
+static ig_status build_train(ig_call_state *c, ig_stepper *s, const ig_session_options *session) {
+  ig_train_options *o = &s->options;
+  *o = (ig_train_options){.size = sizeof *o,
+                          .session = *session,
+                          .data = &s->data,
+                          .steps = 1,
+                          .batch = s->batch,
+                          .accumulate = 1,
+                          .image_size = s->image_size,
+                          .optimizer = s->optimizer,
+                          .recompute = ig_recompute_key(c->config)};
+  s->trainer.o = o;
+  s->trainer.cb = &s->callbacks;
+  IG_TRY(ig_trainer_build(&s->trainer));
+  s->session = s->trainer.session;
+  IG_TRY(ig_trainer_bind(&s->trainer));
+  return IG_OK;
+}
+
 static ig_status build_infer(ig_stepper *s, const ig_session_options *session) {
   IG_TRY(ig_session_create(session, &s->session));
-  IG_TRY(ig_evaluator_create(s->session, s->batch, s->image_size, s->model->mean, s->model->std, &s->evaluator));
-  memcpy(s->evaluator->pictures_memory, s->pictures, s->pictures_bytes);
+  if (s->texts) {
+    s->data.count[IG_PART_TEST] = s->data.n;
+    IG_TRY(ig_evaluator_create_text(s->session, &s->data, IG_PART_TEST, s->batch, &s->evaluator));
+  } else {
+    IG_TRY(ig_evaluator_create(s->session, s->batch, s->image_size, s->model->mean, s->model->std, &s->evaluator));
+    memcpy(s->evaluator->pictures_memory, s->pictures, s->pictures_bytes);
+  }
   IG_TRY(ig_evaluator_refresh(s->evaluator, false));
   ig_tuner_save(s->session->tuner);  // where it cannot be stored the next start only takes longer
+  return IG_OK;
+}
+
+// What training starts from, for pictures and for texts.
+static ig_status set_optimizer(ig_stepper *s) {
+  const bool texts = s->model->build_text;
+  IG_TRY(ig_optimizer_defaults(texts ? "adamw" : "sgd", &s->optimizer));
+  s->lr = texts ? 1e-4 : 0.01;
+  s->optimizer.weight_decay = texts ? 0.01 : 1e-4;
+  if (!texts)
+    s->optimizer.momentum = 0.9;
+  return IG_OK;
+}
+
+static ig_status find_model(ig_stepper *s, const ig_config *k, const char *name) {
+  IG_TRY(ig_model_find(name, &s->model));
+  s->image_size = ig_config_has_value(k, "image_size") ? (int)ig_config_int(k, "image_size") : s->model->default_size;
+  s->classes = ig_config_has_value(k, "classes") ? (int)ig_config_int(k, "classes")
+               : s->model->build_text            ? 2
+               : s->model->default_size > 32     ? 1000
+                                                 : 10;
+  if (!s->model->build_text)
+    return IG_OK;
+  s->dropout = ig_config_float(k, "dropout");
+  ig_bert_model_init(s->model, 0, &s->bert);
+  s->bert.spec.dropout = s->bert.spec.attention_dropout = s->dropout;
+  s->model = &s->bert.model;
   return IG_OK;
 }
 
@@ -81,22 +129,16 @@ ig_status ig_stepper_create(ig_call_state *c, const char *model, bool plan_only,
   ig_status status = IG_OK;
   *out = NULL;
   IG_TRY(ig_alloc(sizeof *s, "bench of a step", &s));
-  s->lr = 0.01;
-  s->momentum = 0.9;
-  s->weight_decay = 1e-4;
   s->train = ig_config_is(k, "mode", "train");
   s->batch = (int)ig_config_int(k, "batch");
-  IG_GOTO(ig_model_find(model, &s->model));
-  s->image_size = ig_config_has_value(k, "image_size") ? (int)ig_config_int(k, "image_size") : s->model->default_size;
-  s->classes = ig_config_has_value(k, "classes") ? (int)ig_config_int(k, "classes")
-               : s->model->default_size > 32     ? 1000
-                                                 : 10;
+  IG_GOTO(find_model(s, k, model));
+  IG_GOTO(set_optimizer(s));
   IG_GOTO(ig_session_keys(c, &session, &s->cache_dir));
   session.model = s->model;
   session.classes = s->classes;
   if (plan_only)
     session.deterministic = true;  // in the order of the rows, without timing
-  IG_GOTO(make_batch(s, session.seed));
+  IG_GOTO(s->model->build_text ? make_texts(s, k, &session) : make_pictures(s, session.seed));
   IG_GOTO(s->train ? build_train(c, s, &session) : build_infer(s, &session));
   *out = s;
 done:
@@ -119,23 +161,29 @@ void ig_stepper_destroy(ig_stepper *s) {
   ig_free(s->partner);
   ig_free(s->ones);
   ig_free(s->aug);
+  ig_texts_destroy(s->texts);
   ig_free(s->cache_dir);
   ig_free(s);
 }
 
-// Mean cross-entropy of the logits.
+// Mean cross-entropy of the logits; and that of masked words.
 static double mean_loss(const ig_stepper *s) {
+  const int classes = s->evaluator->classes;
+  const ig_evaluator *e = s->evaluator;
   double sum = 0;
   for (int i = 0; i < s->batch; i++) {
-    const float *row = s->evaluator->logits_memory + (size_t)i * (size_t)s->classes;
+    const float *row = e->logits_memory + (size_t)i * (size_t)classes;
     double top = row[0], total = 0;
-    for (int j = 1; j < s->classes; j++)
+    for (int j = 1; j < classes; j++)
       top = row[j] > top ? row[j] : top;
-    for (int j = 0; j < s->classes; j++)
+    for (int j = 0; j < classes; j++)
       total += exp(row[j] - top);
-    sum += log(total) + top - row[s->labels[i]];
+    sum += log(total) + top - row[s->batch_of_step.labels[i]];
   }
-  return sum / s->batch;
+  sum /= s->batch;
+  if (s->texts && s->texts->o.mlm)  // results 1 and 2 of the evaluator: loss and weight
+    sum += (double)*(const float *)e->out[1].host / (double)*(const float *)e->out[2].host;
+  return sum;
 }
 
 ig_status ig_stepper_run(ig_stepper *s, double *loss) {
@@ -144,7 +192,8 @@ ig_status ig_stepper_run(ig_stepper *s, double *loss) {
     *loss = 0;
   if (!s->train) {
     const float *logits;
-    IG_TRY(ig_evaluator_run(s->evaluator, s->evaluator->pictures_memory, &logits));
+    IG_TRY(s->texts ? ig_evaluator_run_packed(s->evaluator, &s->batch_of_step, &logits)
+                    : ig_evaluator_run(s->evaluator, s->evaluator->pictures_memory, &logits));
     if (loss)
       *loss = mean_loss(s);
     return IG_OK;

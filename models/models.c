@@ -4,22 +4,22 @@
 #include "models/model.h"
 #include "runtime/base/text.h"
 
-#define EACH_MODEL(X)                                                                                          \
-  X(resnet18)                                                                                                  \
-  X(resnet34)                                                                                                  \
-  X(resnet50)                                                                                                  \
-  X(resnet101)                                                                                                 \
-  X(resnet152)                                                                                                 \
-  X(wide_resnet50_2)                                                                                           \
-  X(resnext50_32x4d)                                                                                           \
-  X(resnet20)                                                                                                  \
-  X(resnet32)                                                                                                  \
-  X(resnet44)                                                                                                  \
-  X(resnet56)                                                                                                  \
-  X(resnet110)                                                                                                 \
-  X(resnet8_mlperf)                                                                                            \
-  X(resnet50_keras) X(resnet101_keras) X(resnet152_keras) X(bert_tiny) X(bert_mini) X(bert_small) X(bert_base) \
-      X(bert_large)
+#define EACH_MODEL(X) \
+  X(resnet18)         \
+  X(resnet34)         \
+  X(resnet50)         \
+  X(resnet101)        \
+  X(resnet152)        \
+  X(wide_resnet50_2)  \
+  X(resnext50_32x4d)  \
+  X(resnet20)         \
+  X(resnet32)         \
+  X(resnet44)         \
+  X(resnet56)         \
+  X(resnet110)        \
+  X(resnet8_mlperf)   \
+  X(resnet50_keras)   \
+  X(resnet101_keras) X(resnet152_keras) X(bert_tiny) X(bert_mini) X(bert_small) X(bert_base) X(bert_large)
 
 #define DECLARE(id) extern const ig_model ig_model_##id;
 EACH_MODEL(DECLARE)

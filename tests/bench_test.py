@@ -20,6 +20,7 @@ SOURCE = os.environ.get("INGOT_SOURCE", os.path.join(os.path.dirname(os.path.abs
 WORK = tempfile.mkdtemp(prefix="ingot-bench-test-")
 ENV = dict(os.environ, XDG_CACHE_HOME=os.path.join(WORK, "cache"), OMP_WAIT_POLICY="passive", TMPDIR=WORK)
 STEP = ["step", "model=resnet20", "batch=4", "steps=2", "rounds=2", "--json", "--quiet"]
+TEXT = ["step", "model=bert_tiny", "batch=4", "max_length=32", "steps=1", "rounds=1", "--json", "--quiet"]
 tests = []
 
 
@@ -63,6 +64,9 @@ def refusals():
     for words, said in (([], "usage: ingot bench"), (["nonsense"], "none of kernels, step, loader"),
                         (["step", "kernels"], "one word too many"), (["step", "modle=resnet18"], "did you mean model"),
                         (["step", "model=resnet17"], "resnet18"), (["step", "rivals=tensorflow"], "pytorch"),
+                        (["step", "model=bert_tiny", "max_length=513"], "512 positions"),
+                        (["step", "model=bert_tiny", "lengths=short"], "banking77"),
+                        (["step", "model=bert_tiny", "task=tag"], "classify"),
                         (["kernels", "op=conv9d"], "names no row"), (["loader"], "data= is missing"),
                         (["kernels", "op=sgd", "model=none", "against=no.json"], "no.json")):
         p = run(*words, "--quiet")
@@ -158,6 +162,44 @@ def inference():
     assert row["name"] == "resnet20 infer" and row["ns"] > 0 and len(set(row["losses"])) == 1, row
 
 
+# ---- step of texts ----
+@test
+def texts():
+    value = answer(*TEXT, "detail=1")
+    row = value["rows"][0]
+    has(row, "ns", "gflops", "samples_per_second", "plan_bytes", "peak_bytes", "losses", "dropout")
+    assert row["name"] == "bert_tiny train" and row["shape"] == "4x32" and row["task"] == "mlm", row
+    assert row["tokens"] == row["capacity"] == 128 and row["masked"] == 20, row  # 15 % of each text, rounded up
+    # The mean over a vocabulary of 30,522 and that over two answers, of weights that know nothing; learned then.
+    assert abs(row["losses"][0] - math.log(30522) - math.log(2)) < 0.3 and row["losses"][2] < row["losses"][0], row
+    used = {o["op"] for o in value["ops"]}
+    assert {"attention", "attention_bwd", "layernorm", "embedding_bwd", "linear_xent", "adam"} <= used, used
+    again = answer(*TEXT)["rows"][0]["losses"]
+    assert again == row["losses"] and answer(*TEXT, "seed=1")["rows"][0]["losses"] != again
+
+
+@test
+def texts_of_real_lengths():
+    rows = {}
+    for lengths, batch, longest, tokens in (("banking77", 32, 48, 514), ("corpus", 32, 128, 2819)):
+        rows[lengths] = row = answer("step", "model=bert_tiny", f"batch={batch}", f"lengths={lengths}", "steps=1",
+                                     "rounds=1", "task=classify", "classes=77", "--json", "--quiet")["rows"][0]
+        assert row["shape"] == f"{batch}x{longest} {lengths}" and row["tokens"] == tokens, row
+        assert tokens <= row["capacity"] < tokens + batch + 16 and row["masked"] == 0, row
+        assert abs(row["losses"][0] - math.log(77)) < 0.3, row
+    long = answer("step", "model=bert_tiny", "batch=4", "lengths=corpus", "max_length=512", "steps=1", "rounds=1",
+                  "mode=infer", "--json", "--quiet")["rows"][0]
+    assert long["shape"] == "4x504 corpus" and abs(long["losses"][0] - math.log(30522) - math.log(2)) < 0.3, long
+
+
+@test
+def kernels_of_a_text_model():
+    rows = answer("kernels", "op=attention*,embedding", "model=bert_tiny", "batch=2", "max_length=16", "--json",
+                  "--quiet")["rows"]
+    mine = [r for r in rows if r.get("model") == "bert_tiny"]
+    assert {r["name"] for r in mine} == {"attention", "attention_bwd", "embedding"}, mine
+
+
 @test
 def startup_cold_and_warm():
     row = answer(*STEP, "startup=1")["rows"][0]
@@ -192,21 +234,35 @@ for line in sys.stdin:
 '''
 
 
-def with_rival(*words, losses, code, dies=False):
+TEXT_CHECKS = r'''
+assert "bert.encoder.layer.1.output.dense.weight" in json.loads(weights[8:8 + n])
+sizes = {k: os.path.getsize(spec[k]) // 4 for k in ("ids", "types", "cu_seqlens", "labels", "masked", "masked_labels")}
+assert sizes == {"ids": 128, "types": 128, "cu_seqlens": 5, "labels": 4, "masked": 20, "masked_labels": 20}, sizes
+assert spec["config"]["hidden_size"] == 128 and spec["config"]["vocab_size"] == 30522 and spec["betas"] == [0.9, 0.999]
+assert spec["config"]["hidden_dropout_prob"] == spec["config"]["attention_probs_dropout_prob"]
+log.write(f"dropout {spec['config']['hidden_dropout_prob']}\n")
+'''
+
+
+def with_rival(*words, losses, code, dies=False, step=STEP):
     folder = os.path.join(WORK, "rivals")
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "pytorch_step.py"), "w") as f:
-        f.write(RIVAL)
+    lines = RIVAL.split("\n")
+    pictures = [i for i, line in enumerate(lines) if line.startswith("assert")]
+    text = lines[:pictures[0]] + [TEXT_CHECKS] + lines[pictures[-1] + 1:]
+    for name, script in (("pytorch_step.py", lines), ("pytorch_text_step.py", text)):
+        with open(os.path.join(folder, name), "w") as f:
+            f.write("\n".join(script))
     log = os.path.join(WORK, "rival.log")
     if os.path.exists(log):
         os.remove(log)
     env = {"INGOT_RIVALS": folder, "INGOT_RIVALS_PYTHON": sys.executable, "RIVAL_LOG": log,
            "RIVAL_LOSSES": json.dumps(losses)}
     if dies:
-        p = run(*STEP, *words, env=dict(env, RIVAL_DIES="1"))
+        p = run(*step, *words, env=dict(env, RIVAL_DIES="1"))
         assert p.returncode == code and "rival pytorch ended" in p.stderr, (p.returncode, p.stderr)
         return None, None
-    value = answer(*STEP, *words, code=code, env=env)
+    value = answer(*step, *words, code=code, env=env)
     with open(log) as f:
         return value, f.read().splitlines()
 
@@ -242,13 +298,25 @@ def a_rival_that_dies():
     with_rival("rivals=pytorch", losses=[1.0], code=1, dies=True)
 
 
-def torch_python():
+@test
+def texts_beside_a_rival():
+    ours = answer(*TEXT)["rows"][0]["losses"]
+    value, log = with_rival("rivals=pytorch", losses=ours, code=0, step=TEXT)
+    assert value["rows"][0]["loss_difference"] < 1e-4 and log[0] == "dropout 0.0", log
+    value, _ = with_rival("rivals=pytorch", losses=[1.0], code=1, step=TEXT)
+    assert "not the same work" in value["stderr"], value["stderr"]
+    value, log = with_rival("rivals=pytorch", "dropout=0.1", losses=[1.0], code=0, step=TEXT)  # masks of their own
+    assert log[0] == "dropout 0.1" and value["rows"][0]["losses"] != ours, value["rows"]
+
+
+def torch_python(*more):
     python = os.environ.get("INGOT_RIVALS_PYTHON") or os.path.join(SOURCE, ".venv", "bin", "python")
     if not os.path.exists(python):
         raise Skip(f"there is no {python}: ./dev rivals installs PyTorch")
-    look = "import importlib.util as u, sys; sys.exit(not (u.find_spec('torch') and u.find_spec('torchvision')))"
+    needed = ("torch", *(more or ("torchvision",)))
+    look = f"import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, {needed})))"
     if subprocess.run([python, "-c", look]).returncode:
-        raise Skip(f"{python} has no torch and torchvision")
+        raise Skip(f"{python} has no {' and '.join(needed)}")
     return python
 
 
@@ -260,6 +328,17 @@ def pytorch_does_the_same_work():
                      "rivals=pytorch-tuned" if mode == "train" else "rivals=pytorch", env=env)["rows"][0]
         assert row["loss_difference"] < 1e-4, row
         assert row["rival_ns"] > 0 and row["ratio"] > 0 and row["rival_peak_bytes"] > row["rival_idle_bytes"] > 0
+
+
+@test
+def transformers_does_the_same_work():
+    env = {"INGOT_RIVALS_PYTHON": torch_python("transformers")}
+    for words in (("rivals=pytorch",), ("rivals=pytorch-tuned", "lengths=banking77"),
+                  ("rivals=pytorch-tuned", "lengths=corpus", "task=classify", "mode=infer"),
+                  ("rivals=pytorch-tuned", "dropout=0.1")):
+        row = answer(*TEXT, *words, env=env)["rows"][0]
+        assert "dropout=0.1" in words or row["loss_difference"] < 1e-4, row
+        assert row["rival_ns"] > 0 and row["ratio"] > 0 and "transformers" in row["rival_version"], row
 
 
 # ---- loader ----

@@ -95,7 +95,7 @@ void make_run(const std::string &folder, const std::string &data, int epochs, in
     names[i] = paths[i].c_str();
   }
   ASSERT_EQ(ig_report_predictions_csv((folder + "/predictions.csv").c_str(), N, names.data(), labels.data(),
-                                      logits.data(), K, classes),
+                                      logits.data(), K, classes, nullptr),
             IG_OK)
       << ig_error_message();
   ig_metrics m;
@@ -281,16 +281,16 @@ TEST_F(Report, PredictionsAreChecked) {
   int32_t label = 1;
   float logits[] = {1, 3};
   std::string csv = f.path + "/p.csv";
-  ASSERT_EQ(ig_report_predictions_csv(csv.c_str(), 1, names, &label, logits, 2, two), IG_OK);
+  ASSERT_EQ(ig_report_predictions_csv(csv.c_str(), 1, names, &label, logits, 2, two, nullptr), IG_OK);
   EXPECT_EQ(read(csv),
             "path,label,predicted,p,loss,p_x,\"p_y,z\"\n\"a,b\n.png\",\"y,z\",\"y,z\",0.880797078,0.126928011,"
             "0.119202922,0.880797078\n");
   label = 2;
-  EXPECT_EQ(ig_report_predictions_csv(csv.c_str(), 1, names, &label, logits, 2, two), IG_ERR_DATA);
+  EXPECT_EQ(ig_report_predictions_csv(csv.c_str(), 1, names, &label, logits, 2, two, nullptr), IG_ERR_DATA);
   label = -1;
-  EXPECT_EQ(ig_report_predictions_csv(csv.c_str(), 1, names, &label, logits, 2, two), IG_OK);
+  EXPECT_EQ(ig_report_predictions_csv(csv.c_str(), 1, names, &label, logits, 2, two, nullptr), IG_OK);
   logits[0] = NAN;
-  EXPECT_EQ(ig_report_predictions_csv(csv.c_str(), 1, names, &label, logits, 2, two), IG_ERR_NUMERIC);
+  EXPECT_EQ(ig_report_predictions_csv(csv.c_str(), 1, names, &label, logits, 2, two, nullptr), IG_ERR_NUMERIC);
 }
 
 }  // namespace

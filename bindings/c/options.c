@@ -8,6 +8,7 @@
 
 #include "runtime/base/cpu.h"
 #include "runtime/base/mem.h"
+#include "runtime/data/mlm.h"
 
 enum { MAX_PATH = 4096, EVAL_BATCH = 32 };
 
@@ -69,20 +70,22 @@ ig_status ig_dataset_keys(ig_call_state *c, ig_dataset_options *out) {
   size_t n_columns = 0;
   const char *const *columns =
       ig_config_known(k, "label_column") ? ig_config_list(k, "label_column", &n_columns) : NULL;
-  *out = (ig_dataset_options){.size = sizeof *out,
-                              .data = ig_config_str(k, "data"),
-                              .val = ig_config_str(k, "val"),
-                              .split = ig_config_str(k, "split"),
-                              .task = ig_config_known(k, "task") && ig_config_has_value(k, "task")
-                                          ? ig_task_from_text(ig_config_str(k, "task"))
-                                          : IG_TASK_AUTO,
-                              .columns = columns,
-                              .n_columns = n_columns,
-                              .seed = (uint64_t)ig_config_int(k, "seed"),
-                              .needs_labels = true,
-                              .strict = ig_config_known(k, "strict") && ig_config_bool(k, "strict"),
-                              .warn = ig_note_text,
-                              .warn_user = c};
+  *out = (ig_dataset_options){
+      .size = sizeof *out,
+      .data = ig_config_str(k, "data"),
+      .val = ig_config_str(k, "val"),
+      .split = ig_config_str(k, "split"),
+      .task = ig_config_known(k, "task") && ig_config_has_value(k, "task") ? ig_task_from_text(ig_config_str(k, "task"))
+                                                                           : IG_TASK_AUTO,
+      .columns = columns,
+      .n_columns = n_columns,
+      .text_column = ig_config_known(k, "text_column") ? ig_config_str(k, "text_column") : NULL,
+      .text2_column = ig_config_known(k, "text2_column") ? ig_config_str(k, "text2_column") : NULL,
+      .seed = (uint64_t)ig_config_int(k, "seed"),
+      .needs_labels = true,
+      .strict = ig_config_known(k, "strict") && ig_config_bool(k, "strict"),
+      .warn = ig_note_text,
+      .warn_user = c};
   return IG_OK;
 }
 
@@ -97,10 +100,38 @@ static ig_status name_classes(ig_use *use, const ig_model *model) {
   return IG_OK;
 }
 
-ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, const char *cache_dir,
+static bool asked_to_stop(void *call_state) { return ig_asked_to_stop(call_state) != 0; }
+
+ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, const char *cache, const char *beside,
                                ig_dataset_options *out) {
   out->text = true;
+  out->tokenizer = text->tokenizer;
+  out->cache = cache;
+  out->beside = beside;
+  out->threads = ig_thread_count(c);
+  out->progress = ig_show_progress;
+  out->should_stop = asked_to_stop;
   return IG_OK;
+}
+
+ig_status ig_use_dataset(ig_call_state *c, const ig_text_model *text, bool pairs, ig_dataset *d) {
+  const ig_config *k = c->config;
+  if (d->kind == IG_DATASET_TEXT)
+    return ig_dataset_tokenize(d, text->tokenizer, text->max_length, ig_thread_count(c));
+  if (d->kind != IG_DATASET_CORPUS || !d->corpus)
+    return IG_OK;
+  ig_mlm_options o = ig_mlm_options_default();
+  const char *split = ig_config_str(k, "split");
+  o.max_length = text->max_length;
+  o.pair = pairs ? IG_PAIR_NEXT : IG_PAIR_NONE;
+  o.val_share = split && *split ? strtod(split, NULL) : 0.05;
+  o.seed = (uint64_t)ig_config_int(k, "seed");
+  if (ig_config_known(k, "mask_share")) {
+    o.mask_share = ig_config_float(k, "mask_share");
+    o.whole_word = ig_config_bool(k, "whole_word");
+    (void)ig_mlm_pair_from_text(ig_config_str(k, "pairs"), &o.pair);  // one of its words: an enum key
+  }
+  return ig_dataset_mlm(d, &o);
 }
 
 // Task, outputs and their names, as the file says.
@@ -158,6 +189,8 @@ ig_status ig_use_init(ig_call_state *c, ig_use *use) {
 
 ig_status ig_use_session(ig_call_state *c, ig_use *use) {
   ig_session_options options;
+  ig_free(use->cache_dir);
+  use->cache_dir = NULL;
   IG_TRY(ig_session_keys(c, &options, &use->cache_dir));
   options.model = use->model;
   options.classes = use->info.n_classes;
@@ -171,7 +204,7 @@ ig_status ig_use_session(ig_call_state *c, ig_use *use) {
   return ig_session_load(use->session, ig_config_str(c->config, "weights"), use->model,
                          &(ig_weights_options){.size = sizeof(ig_weights_options),
                                                .ema = ig_config_bool(c->config, "ema"),
-                                               .warn = ig_note_text,
+                                               .warn = use->embed ? NULL : ig_note_text,  // heads go unused
                                                .warn_user = c},
                          &(ig_weights_report){0});
 }
@@ -181,6 +214,7 @@ void ig_use_fini(ig_use *use) {
   for (int i = 0; use->names && i < use->info.n_classes; i++)
     ig_free(use->names[i]);
   ig_free(use->names);
+  ig_free(use->corpora);
   ig_free(use->cache_dir);
   ig_weights_info_fini(&use->info);
   ig_text_model_fini(&use->text);

@@ -50,7 +50,7 @@ static ig_status add_classes(const json_t *scores, ig_text *out) {
     return ig_text_addf(out, "\nthe %zu classes one by one: --json, or report.html\n", json_array_size(rows));
   int width = widest_name(rows);
   size_t i;
-  IG_TRY(ig_text_addf(out, "\n%-*s  pictures  found (recall)  right when named (precision)  %s\n", width, "class",
+  IG_TRY(ig_text_addf(out, "\n%-*s   samples  found (recall)  right when named (precision)  %s\n", width, "class",
                       confusion ? "mistaken for" : ""));
   json_array_foreach(rows, i, row) {
     char precision[16] = "never named";

@@ -211,22 +211,26 @@ done:
 static ig_status train_text(const ig_call_state *c, const ig_train_setup *s, const json_t *result, ig_text *out) {
   int seconds = (int)(json_number_value(json_object_get(result, "seconds")) + 0.5);
   const char *split = ig_config_str(c->config, "split");
-  bool held_out = json_object_get(result, "n") != NULL;
-  IG_TRY(ig_text_addf(out, "trained %lld epochs (%lld steps) in %d min %02d s; kept: the weights of epoch %lld%s\n",
+  const char *noun = ig_dataset_noun(s->data);
+  const bool mlm = s->data->task == IG_TASK_MLM, held_out = mlm || json_object_get(result, "n") != NULL;
+  IG_TRY(ig_text_addf(out, "trained %lld epochs (%lld steps) in %d min %02d s; kept: the weights of epoch %lld%s%s\n",
                       (long long)json_integer_value(json_object_get(result, "epochs")),
                       (long long)json_integer_value(json_object_get(result, "steps")), seconds / 60, seconds % 60,
                       (long long)json_integer_value(json_object_get(result, "best_epoch")),
-                      held_out ? ", the best on the validation pictures" : ""));
+                      held_out ? ", the best on the validation " : "", held_out ? noun : ""));
   if (held_out) {
-    IG_TRY(ig_text_addf(out, "\nOn the validation pictures, by which the epoch was chosen:\n"));
+    IG_TRY(ig_text_addf(out, "\nOn the validation %s, by which the epoch was chosen:\n", noun));
     IG_TRY(ig_scores_text(result, out));
   }
   IG_TRY(ig_text_addf(out, "\nreport   %s/report.html\nweights  %s/model.safetensors\n", s->out, s->out));
   if (s->data->count[IG_PART_TEST])
-    IG_TRY(ig_text_addf(out, "next     ingot eval weights=%s data=%s%s%s  (the %zu test pictures)\n", s->out,
-                        s->data->path, split && *split ? " split=" : "", split ? split : "",
-                        s->data->count[IG_PART_TEST]));
-  return ig_text_addf(out, "next     ingot predict weights=%s PICTURES\n", s->out);
+    IG_TRY(ig_text_addf(out, "next     ingot eval weights=%s data=%s%s%s  (the %zu test %s)\n", s->out, s->data->path,
+                        split && *split ? " split=" : "", split ? split : "", s->data->count[IG_PART_TEST], noun));
+  if (mlm)
+    return ig_text_addf(out, "next     ingot train model=%s weights=%s data=LABELLED-TEXTS\n",
+                        s->options.session.model->name, s->out);
+  return ig_text_addf(out, "next     ingot predict weights=%s %s\n", s->out,
+                      s->text.tokenizer ? "FILE-WITH-A-TEXT-A-LINE" : "PICTURES");
 }
 
 // A line of what is trained on what, and one of how its pictures are turned.

@@ -120,10 +120,21 @@ static int by_badness(const void *a, const void *b) {
   return p != q ? (p < q) - (p > q) : strcmp(x->path, y->path);
 }
 
-static ig_status shot(ig_text *t, const report_run *r, const report_sample *s) {
+// The text in full, or so much of it that a page of mistakes can still be read.
+static ig_status shot_text(ig_text *t, const report_sample *s) {
+  enum { SHOWN = 2000 };
+  char *cut;
+  const size_t n = strlen(s->text);
+  IG_TRY(ig_asprintf(&cut, "%.*s", SHOWN, s->text));
+  ig_status status =
+      ig_report_wrap(t, "<blockquote><bdi>", cut, n > SHOWN ? " &hellip;</bdi></blockquote>" : "</bdi></blockquote>");
+  ig_free(cut);
+  return status;
+}
+
+static ig_status shot_picture(ig_text *t, const report_run *r, const report_sample *s) {
   ig_text url = {0};
   int w = 0, h = 0;
-  IG_TRY(ig_text_addf(t, "<figure>"));
   ig_status status = ig_report_thumb(r, s->path, &url, &w, &h);
   if (status == IG_OK) {
     status = ig_text_addf(t, "<img width=%d height=%d src=\"%s\"", w, h, url.data);
@@ -133,7 +144,12 @@ static ig_status shot(ig_text *t, const report_run *r, const report_sample *s) {
     status = ig_report_wrap(t, "<div class=none>No picture: ", ig_error_message(), "</div>");
   }
   ig_free(url.data);
-  IG_TRY(status);
+  return status;
+}
+
+static ig_status shot(ig_text *t, const report_run *r, const report_sample *s) {
+  IG_TRY(ig_text_addf(t, s->text ? "<figure class=text>" : "<figure>"));
+  IG_TRY(s->text ? shot_text(t, s) : shot_picture(t, r, s));
   IG_TRY(ig_report_wrap(t, "<figcaption>Is <b><bdi>", s->label, "</bdi></b>, said "));
   IG_TRY(ig_report_wrap(t, "<b><bdi>", s->predicted, "</bdi></b>"));
   if (isfinite(s->p))
@@ -156,8 +172,8 @@ static ig_status mistakes(ig_text *t, const report_run *r) {
   size_t shown = n_wrong ? n_wrong < MAX_SHOTS ? n_wrong : MAX_SHOTS : r->n_samples < 4 ? r->n_samples : 4;
   ig_status status = IG_OK;
   if (numbers)
-    IG_GOTO(ig_text_addf(t, "<h2>Largest errors</h2><p class=soft>The %zu of %zu pictures that it missed most.</p>\n",
-                         shown, r->n_samples));
+    IG_GOTO(ig_text_addf(t, "<h2>Largest errors</h2><p class=soft>The %zu of %zu %s that it missed most.</p>\n", shown,
+                         r->n_samples, ig_report_noun(r)));
   else if (n_wrong)
     IG_GOTO(ig_text_addf(t,
                          "<h2>Worst mistakes</h2><p class=soft>%zu of %zu were wrong; these are the %zu in which it "
@@ -187,7 +203,8 @@ static ig_status calibration(ig_text *t, const report_run *r) {
   IG_TRY(ig_text_addf(t,
                       "</div><div><p>Points on the dashed line are honest: of the answers given with 80 %%, 80 %% are "
                       "right. Below it the model is too sure of itself; above, too shy. Large points hold many "
-                      "pictures.</p>"));
+                      "%s.</p>",
+                      ig_report_noun(r)));
   if (isfinite(ece))
     IG_TRY(
         ig_text_addf(t, "<p>On average it is off by <b>%.1f points</b> (expected calibration error).</p>", 100 * ece));
@@ -228,7 +245,9 @@ static ig_status speed(ig_text *t, const report_run *r) {
   IG_TRY(median(r, "data_wait", &wait));
   IG_TRY(median(r, "mfu", &mfu));
   IG_TRY(ig_text_addf(t, "<h2>Speed and memory</h2><div class=scroll><table><tbody>\n"));
-  IG_TRY(number_row(t, "Pictures a second (median)", "%.1f", per_second));
+  const char *noun = ig_report_noun(r);
+  snprintf(text, sizeof text, "%c%s a second (median)", noun[0] - 'a' + 'A', noun + 1);
+  IG_TRY(number_row(t, text, "%.1f", per_second));
   IG_TRY(number_row(t, "Waiting for data (median share)", "%.1f %%", 100 * wait));
   IG_TRY(number_row(t, "Use of the processor's peak (median)", "%.1f %%", 100 * mfu));
   double seconds = ig_report_number(r->result, "seconds");
@@ -305,6 +324,32 @@ static ig_status provenance(ig_text *t, const report_run *r) {
   return ig_text_addf(t, "</tbody></table></div>\n");
 }
 
+// Lengths in tokens as bars, what was cut and what the vocabulary lacks.
+static ig_status texts(ig_text *t, const report_run *r) {
+  const json_t *about = json_object_get(r->result, "tokens"), *bars = json_object_get(about, "lengths");
+  const double n = ig_report_number(about, "n"), width = ig_report_number(about, "bar_width");
+  double most = 1;
+  if (json_array_size(bars) == 0)
+    return IG_OK;
+  for (size_t i = 0; i < json_array_size(bars); i++)
+    most = fmax(most, json_number_value(json_array_get(bars, i)));
+  IG_TRY(ig_text_addf(t,
+                      "<h2>The texts</h2><p>%.0f texts; the longest has %.0f tokens, %.0f were cut to %.0f. %.2f %% of "
+                      "the tokens are words that the vocabulary lacks ([UNK]).</p><h3>How long they are</h3>"
+                      "<div class=scroll><table><tbody>\n",
+                      n, ig_report_number(about, "longest"), ig_report_number(about, "truncated"),
+                      ig_report_number(about, "max_length"), 100 * ig_report_number(about, "unknown_share")));
+  for (size_t i = 0; i < json_array_size(bars); i++) {
+    const double count = json_number_value(json_array_get(bars, i));
+    IG_TRY(ig_text_addf(
+        t,
+        "<tr><th scope=row>%.0f to %.0f tokens</th><td class=n>%.0f</td><td style=\"width:14rem\"><div "
+        "style=\"height:.6rem;border-radius:3px;background:var(--accent);width:%.1f%%\"></div></td></tr>\n",
+        width * (double)i + 1, width * (double)(i + 1), count, 100 * count / most));
+  }
+  return ig_text_addf(t, "</tbody></table></div>\n");
+}
+
 static ig_status page(ig_text *t, const report_run *r) {
   IG_TRY(ig_report_page_begin(t, r->name));
   IG_TRY(ig_report_wrap(t, "<h1><bdi>", r->name, "</bdi></h1>"));
@@ -318,6 +363,7 @@ static ig_status page(ig_text *t, const report_run *r) {
   IG_TRY(classes(t, per_class));
   IG_TRY(mistakes(t, r));
   IG_TRY(calibration(t, r));
+  IG_TRY(texts(t, r));
   IG_TRY(curves(t, r));
   IG_TRY(speed(t, r));
   IG_TRY(provenance(t, r));

@@ -16,16 +16,17 @@ extern "C" {
 // with a comma, quote or line end are quoted (RFC 4180). paths [n]: as the report shall find the picture (absolute, or
 // relative to the data folder; "file.bin:17" for a CIFAR record); labels [n] in 0..k-1, or -1: unknown (label and loss
 // stay empty); logits [n][k], the softmax is taken here; p is that of the predicted class (the lowest of the largest
-// logits), loss = -log p_label in natural units. IG_ERR_NUMERIC: a logit that is not finite; IG_ERR_DATA: a label out
+// logits), loss = -log p_label in natural units. texts [n]: a last column `text`, what was read; NULL: none (pictures).
+// IG_ERR_NUMERIC: a logit that is not finite; IG_ERR_DATA: a label out
 // of range.
 ig_status ig_report_predictions_csv(const char *path, size_t n, const char *const *paths, const int32_t *labels,
-                                    const float *logits, int32_t k, const char *const *classes);
+                                    const float *logits, int32_t k, const char *const *classes, char *const *texts);
 
 // The same for other tasks: header `path,label,predicted,p,loss,<names>...`; label, predicted [n]: texts; p [n] or NULL
 // (empty); loss [n]; values [n][k].
 ig_status ig_report_values_csv(const char *path, size_t n, const char *const *paths, char *const *labels,
                                char *const *predicted, const double *p, const double *loss, const float *values,
-                               int32_t k, const char *const *names);
+                               int32_t k, const char *const *names, char *const *texts);
 
 // Reads args.yaml, environment.json, log.jsonl, result.json (what ig_train_run returns) and predictions.csv of
 // run_folder and writes one HTML file (atomically). What is missing or damaged is named in the report;

@@ -17,7 +17,7 @@ static ig_status field(ig_text *t, const char *prefix, const char *text) {
 }
 
 static ig_status line(ig_text *t, const char *path, int32_t label, const float *logits, int32_t k,
-                      const char *const *classes) {
+                      const char *const *classes, const char *text) {
   int32_t best = 0;
   double sum = 0;
   for (int32_t c = 0; c < k; c++) {
@@ -41,12 +41,16 @@ static ig_status line(ig_text *t, const char *path, int32_t label, const float *
     IG_TRY(ig_text_addf(t, "%.9g", log(sum) - ((double)logits[label] - logits[best])));
   for (int32_t c = 0; c < k; c++)
     IG_TRY(ig_text_addf(t, ",%.9g", exp((double)logits[c] - logits[best]) / sum));
+  if (text) {
+    IG_TRY(ig_text_add(t, ",", 1));
+    IG_TRY(field(t, "", text));
+  }
   return ig_text_add(t, "\n", 1);
 }
 
 ig_status ig_report_values_csv(const char *path, size_t n, const char *const *paths, char *const *labels,
                                char *const *predicted, const double *p, const double *loss, const float *values,
-                               int32_t k, const char *const *names) {
+                               int32_t k, const char *const *names, char *const *texts) {
   ig_status status = IG_OK;
   ig_text t = {0};
   IG_GOTO(ig_text_addf(&t, "path,label,predicted,p,loss"));
@@ -54,16 +58,22 @@ ig_status ig_report_values_csv(const char *path, size_t n, const char *const *pa
     IG_GOTO(ig_text_add(&t, ",", 1));
     IG_GOTO(field(&t, "", names[c]));
   }
+  if (texts)
+    IG_GOTO(ig_text_addf(&t, ",text"));
   for (size_t i = 0; i < n; i++) {
-    const char *const texts[] = {paths[i], labels[i], predicted[i]};
+    const char *const cells[] = {paths[i], labels[i], predicted[i]};
     for (int f = 0; f < 3; f++) {
       IG_GOTO(ig_text_add(&t, f ? "," : "\n", 1));
-      IG_GOTO(field(&t, "", texts[f]));
+      IG_GOTO(field(&t, "", cells[f]));
     }
     IG_GOTO(p ? ig_text_addf(&t, ",%.9g", p[i]) : ig_text_add(&t, ",", 1));
     IG_GOTO(ig_text_addf(&t, ",%.9g", loss[i]));
     for (int32_t c = 0; c < k; c++)
       IG_GOTO(ig_text_addf(&t, ",%.9g", (double)values[i * (size_t)k + (size_t)c]));
+    if (texts) {
+      IG_GOTO(ig_text_add(&t, ",", 1));
+      IG_GOTO(field(&t, "", texts[i]));
+    }
   }
   IG_GOTO(ig_text_add(&t, "\n", 1));
   IG_GOTO(ig_file_write_atomic(path, t.data, t.n));
@@ -73,7 +83,7 @@ done:
 }
 
 ig_status ig_report_predictions_csv(const char *path, size_t n, const char *const *paths, const int32_t *labels,
-                                    const float *logits, int32_t k, const char *const *classes) {
+                                    const float *logits, int32_t k, const char *const *classes, char *const *texts) {
   ig_status status = IG_OK;
   ig_text t = {0};
   IG_GOTO(ig_text_addf(&t, "path,label,predicted,p,loss"));
@@ -81,11 +91,13 @@ ig_status ig_report_predictions_csv(const char *path, size_t n, const char *cons
     IG_GOTO(ig_text_add(&t, ",", 1));
     IG_GOTO(field(&t, "p_", classes[c]));
   }
+  if (texts)
+    IG_GOTO(ig_text_addf(&t, ",text"));
   IG_GOTO(ig_text_add(&t, "\n", 1));
   for (size_t i = 0; i < n; i++) {
     if (labels[i] < -1 || labels[i] >= k)
       IG_GOTO(ig_fail(IG_ERR_DATA, "label %d of sample %zu; expected -1 to %d", (int)labels[i], i, (int)k - 1));
-    IG_GOTO(line(&t, paths[i], labels[i], logits + i * (size_t)k, k, classes));
+    IG_GOTO(line(&t, paths[i], labels[i], logits + i * (size_t)k, k, classes, texts ? texts[i] : NULL));
   }
   IG_GOTO(ig_file_write_atomic(path, t.data, t.n));
 done:

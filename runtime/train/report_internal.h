@@ -16,6 +16,7 @@ typedef struct report_arg {
 
 typedef struct report_sample {
   char *path, *label, *predicted;
+  char *text;      // what was read; NULL for pictures
   double p, loss;  // NaN where the field is empty
 } report_sample;
 
@@ -33,6 +34,8 @@ typedef struct report_run {
   ig_text notes;  // what is missing or damaged, a line each
 } report_run;
 
+// "pictures", "texts": what the run's samples are.
+const char *ig_report_noun(const report_run *r);
 ig_status ig_report_run_load(const char *folder, report_run *out);  // fini in any case
 void ig_report_run_fini(report_run *r);
 const char *ig_report_arg(const report_run *r, const char *key);  // or NULL

@@ -194,8 +194,12 @@ static ig_status read_predictions(report_run *r) {
     status = ig_text_addf(&r->notes, "predictions.csv is damaged: its first line does not start with %s.\n", header);
     at = text + n;
   }
-  for (bool last = *at == 0; !last;)
+  int text_column = -1, n_columns = 0;
+  for (bool last = *at == 0; !last; n_columns++) {
     IG_GOTO(csv_field(&at, &f, &last));
+    if (last && n_columns > 4 && !strcmp(f.data, "text"))
+      text_column = n_columns;
+  }
   while (*at && status == IG_OK) {
     IG_GOTO(ig_grow(&r->samples, &r->samples_capacity, r->n_samples, r->n_samples + 1, sizeof *r->samples,
                     "the predictions"));
@@ -210,6 +214,8 @@ static ig_status read_predictions(report_run *r) {
         s->p = number(f.data);
       else if (column == 4)
         s->loss = number(f.data);
+      else if (column == text_column)
+        IG_GOTO(ig_strdup(f.data, &s->text));
     }
     line++;
     if (column < 5) {
@@ -256,7 +262,8 @@ void ig_report_run_fini(report_run *r) {
   for (size_t i = 0; i < r->n_log; i++)
     json_decref(r->log[i]);
   for (size_t i = 0; i < r->n_samples; i++)
-    ig_free(r->samples[i].path), ig_free(r->samples[i].label), ig_free(r->samples[i].predicted);
+    ig_free(r->samples[i].path), ig_free(r->samples[i].label), ig_free(r->samples[i].predicted),
+        ig_free(r->samples[i].text);
   ig_free(r->args);
   ig_free(r->log);
   ig_free(r->samples);
@@ -266,6 +273,11 @@ void ig_report_run_fini(report_run *r) {
   json_decref(r->environment);
   json_decref(r->result);
   *r = (report_run){0};
+}
+
+const char *ig_report_noun(const report_run *r) {
+  const char *noun = json_string_value(json_object_get(r->result, "samples"));
+  return noun && !strcmp(noun, "texts") ? "texts" : noun && !strcmp(noun, "text windows") ? "text windows" : "pictures";
 }
 
 ig_status ig_report_series(const report_run *r, const char *split, const char *key, report_series *s) {

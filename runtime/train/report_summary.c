@@ -73,6 +73,7 @@ static ig_status confusions(ig_text *t, const report_run *r, findings *f) {
   if (n_shown == 0)
     IG_TRY(ig_text_addf(t, "<li>Nothing: there was no mistake.</li>"));
   IG_TRY(ig_text_addf(t, "</ul>\n"));
+  const char *noun = ig_report_noun(r);
   size_t worst = k, few = k;
   double lowest = 2, fewest = INFINITY;
   for (size_t c = 0; c < k; c++) {
@@ -88,20 +89,21 @@ static ig_status confusions(ig_text *t, const report_run *r, findings *f) {
     ig_interval i = ig_interval_wilson95((int64_t)llround(lowest * support), (int64_t)support);
     ig_text *to = lowest < 0.5 ? &f->bad : &f->care;
     IG_TRY(ig_report_wrap(to, "<li>Of class <bdi>", class_name(per_class, worst), "</bdi> "));
-    IG_TRY(ig_text_addf(to, "it finds only %.0f %% (%.0f&ndash;%.0f %%, %.0f pictures).</li>", 100 * lowest,
-                        100 * i.low, 100 * i.high, support));
-    IG_TRY(ig_report_wrap(&f->next, "<li>Collect more pictures of <bdi>", class_name(per_class, worst),
+    IG_TRY(ig_text_addf(to, "it finds only %.0f %% (%.0f&ndash;%.0f %%, %.0f %s).</li>", 100 * lowest, 100 * i.low,
+                        100 * i.high, support, noun));
+    IG_TRY(ig_report_wrap(&f->next, "<li>Collect more examples of <bdi>", class_name(per_class, worst),
                           "</bdi> and check their labels; try <code>class_weights=balanced</code>.</li>"));
   }
   if (few < k && fewest < 20) {
     IG_TRY(ig_report_wrap(&f->care, "<li>Class <bdi>", class_name(per_class, few), "</bdi> "));
-    IG_TRY(ig_text_addf(&f->care, "was judged on only %.0f pictures: its numbers are rough.</li>", fewest));
+    IG_TRY(ig_text_addf(&f->care, "was judged on only %.0f %s: its numbers are rough.</li>", fewest, noun));
   }
   return IG_OK;
 }
 
 // Last and lowest value of a validation curve.
 static ig_status curves(const report_run *r, findings *f) {
+  const char *noun = ig_report_noun(r);
   double lowest = INFINITY, last = NAN, last_epoch = NAN;
   size_t n = 0;
   for (size_t i = 0; i < r->n_log; i++) {
@@ -114,10 +116,12 @@ static ig_status curves(const report_run *r, findings *f) {
   }
   if (n >= 3 && last > 1.15 * lowest + 0.02) {
     IG_TRY(ig_text_addf(&f->care,
-                        "<li>It began to learn the training pictures by heart: the validation loss rose from %.3g to "
+                        "<li>It began to learn the training %s by heart: the validation loss rose from %.3g to "
                         "%.3g at the end. The best epoch was kept.</li>",
-                        lowest, last));
-    IG_TRY(ig_text_addf(&f->next, "<li>More data, <code>augment=strong</code> or fewer epochs.</li>"));
+                        noun, lowest, last));
+    IG_TRY(
+        ig_text_addf(&f->next, "<li>More data, %sfewer epochs.</li>",
+                     strcmp(noun, "pictures") ? "more <code>dropout</code> or " : "<code>augment=strong</code> or "));
   }
   double best = ig_report_number(r->result, "best_epoch"), epochs = ig_report_number(r->result, "epochs");
   if (n >= 3 && best >= 0 && (best == last_epoch || best == epochs) && last <= lowest &&
@@ -147,9 +151,9 @@ static ig_status judge(const report_run *r, double n, double accuracy, double lo
   else if (accuracy < 0.9)
     IG_TRY(ig_text_addf(&f->care, "<li>It is wrong in %.0f of 100 cases.</li>", 100 * (1 - accuracy)));
   if (high - low > 0.1) {
-    IG_TRY(ig_text_addf(&f->care, "<li>%.0f pictures are few: the true accuracy may be %.0f or %.0f %%.</li>", n,
-                        100 * low, 100 * high));
-    IG_TRY(ig_text_addf(&f->next, "<li>Set more labelled pictures aside for validation (<code>split=</code>).</li>"));
+    IG_TRY(ig_text_addf(&f->care, "<li>%.0f %s are few: the true accuracy may be %.0f or %.0f %%.</li>", n,
+                        ig_report_noun(r), 100 * low, 100 * high));
+    IG_TRY(ig_text_addf(&f->next, "<li>Set more labelled data aside for validation (<code>split=</code>).</li>"));
   }
   if (ece > 0.05) {
     double sure = 0;
@@ -179,15 +183,17 @@ static ig_status verdict(ig_text *t, const report_run *r, findings *f) {
                                   : "Yes, on data like these."));
   if (f->bad.n || f->care.n)
     IG_TRY(ig_text_addf(t, "<ul>%s%s</ul>", f->bad.n ? f->bad.data : "", f->care.n ? f->care.data : ""));
-  IG_TRY(ig_text_addf(t,
-                      "<p class=\"soft small\">The epoch was chosen by these same pictures, so that the number is "
-                      "slightly too good, and it says nothing of another camera, light or material.</p>\n"));
+  IG_TRY(ig_text_addf(
+      t,
+      "<p class=\"soft small\">The epoch was chosen by these same samples, so that the number is "
+      "slightly too good, and it says nothing of %s.</p>\n",
+      strcmp(ig_report_noun(r), "pictures") ? "texts of another kind or time" : "another camera, light or material"));
   IG_TRY(ig_text_addf(t, "<h2>What to do next</h2><ul>%s", f->next.n ? f->next.data : ""));
   if (r->n_samples)
     IG_TRY(ig_text_addf(t, "<li>Look at the worst mistakes below: wrong labels are often among them.</li>"));
   char *weights = NULL;
   IG_TRY(ig_asprintf(&weights, "weights=%s", r->folder));
-  ig_status status = ig_text_addf(t, "<li>Measure once on pictures never used: <code>ingot eval ");
+  ig_status status = ig_text_addf(t, "<li>Measure once on data never used: <code>ingot eval ");
   if (status == IG_OK)
     status = ig_report_shell(t, weights);
   ig_free(weights);
@@ -207,10 +213,10 @@ ig_status ig_report_summary(ig_text *t, const report_run *r) {
       i = (ig_interval){json_number_value(json_array_get(pair, 0)), json_number_value(json_array_get(pair, 1))};
     const bool labels = isfinite(ig_report_number(r->result, "label_accuracy"));
     IG_GOTO(ig_text_addf(t,
-                         "<p class=big>%.1f %%</p><p>%s %.0f validation pictures that it was not trained on; 95 %% "
+                         "<p class=big>%.1f %%</p><p>%s %.0f validation %s that it was not trained on; 95 %% "
                          "interval %.1f&ndash;%.1f %%.</p>\n",
-                         100 * accuracy, labels ? "have every label right, of" : "right on", n, 100 * i.low,
-                         100 * i.high));
+                         100 * accuracy, labels ? "have every label right, of" : "right on", n, ig_report_noun(r),
+                         100 * i.low, 100 * i.high));
     IG_GOTO(trained(t, r));
     IG_GOTO(confusions(t, r, &f));
     IG_GOTO(judge(r, n, accuracy, i.low, i.high, &f));

@@ -187,6 +187,28 @@ void ig_trainer_show(ig_trainer *t, bool now) {
   t->cb->progress(t->cb->user, text);
 }
 
+// What the report tells of the texts: n, longest, truncated, max_length, unknown_share; lengths: texts of 1 to
+// bar_width tokens, and so on. NULL for pictures.
+static json_t *token_json(const ig_dataset *d) {
+  enum { BARS = 16 };
+  const ig_token_table *k = d->tokens;
+  int64_t bars[BARS] = {0};
+  if (!k)
+    return NULL;
+  const uint64_t width = ((uint64_t)k->longest + BARS - 1) / BARS > 0 ? ((uint64_t)k->longest + BARS - 1) / BARS : 1;
+  for (size_t i = 0; i < d->n; i++) {
+    const uint64_t length = k->start[i + 1] - k->start[i], bar = length ? (length - 1) / width : 0;
+    bars[bar < BARS ? bar : BARS - 1]++;
+  }
+  json_t *lengths = json_array();
+  for (int i = 0; i < BARS && (uint64_t)i * width < (uint64_t)k->longest; i++)
+    json_array_append_new(lengths, json_integer((json_int_t)bars[i]));
+  return json_pack("{s:I, s:i, s:I, s:i, s:f, s:I, s:I, s:o}", "n", (json_int_t)d->n, "longest", k->longest,
+                   "truncated", (json_int_t)k->n_truncated, "max_length", k->max_length, "unknown_share",
+                   k->n_tokens ? (double)k->n_unknown / (double)k->n_tokens : 0.0, "invalid", (json_int_t)k->n_invalid,
+                   "bar_width", (json_int_t)width, "lengths", lengths);
+}
+
 // Reads the best weights back, evaluates them on the validation part, and writes predictions.csv, result.json and
 // report.html.
 ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
@@ -219,6 +241,11 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
       (json_int_t)t->total_steps, "epochs", (json_int_t)(t->position / t->n_train), "seconds", ig_trainer_seconds(t),
       "train_loss", number(t->last_loss), "best_epoch", t->best.exists ? json_integer(t->best.epoch) : json_null(),
       "unreadable", (json_int_t)ig_loader_unreadable(t->loader), "peak_memory", (json_int_t)ig_memory_peak());
+  json_t *tokens = token_json(t->o->data);
+  if (run)
+    json_object_set_new(run, "samples", json_string(ig_dataset_noun(t->o->data)));
+  if (run && tokens)
+    json_object_set_new(run, "tokens", tokens);
   if (!run || json_object_update_missing(run, metrics)) {
     json_decref(run);
     IG_GOTO(ig_fail(IG_ERR_MEMORY, "result: out of memory"));

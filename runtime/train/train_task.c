@@ -155,21 +155,44 @@ static ig_status fill_rows(const ig_trainer *t, const ig_scores *s, float *value
   return IG_OK;
 }
 
+// What was read of each scored sample: its text, both texts of a pair, or a tagged word. NULL for pictures.
+static ig_status text_rows(const ig_trainer *t, const ig_scores *s, char ***out) {
+  const ig_dataset *d = t->o->data;
+  size_t word = 0;
+  *out = NULL;
+  if (!d->texts)
+    return IG_OK;
+  IG_TRY(ig_alloc_array(s->n + 1, sizeof **out, "predictions", out));
+  for (size_t i = 0; i < s->n; i++) {
+    const ig_text_sample *x = &d->texts[s->sample[i]];
+    word = i && s->sample[i] == s->sample[i - 1] ? word + 1 : 0;
+    while (x->words && word + 1 < x->n_words && x->word_labels[word] < 0)
+      word++;
+    if (x->words)
+      IG_TRY(ig_strdup(x->words[word], &(*out)[i]));
+    else
+      IG_TRY(ig_asprintf(&(*out)[i], "%.*s%s%.*s", (int)x->n_first, x->first, x->second ? " | " : "", (int)x->n_second,
+                         x->second ? x->second : ""));
+  }
+  return IG_OK;
+}
+
 ig_status ig_trainer_write_predictions(ig_trainer *t, const ig_scores *s) {
   const ig_head *h = &t->head;
   if (h->task == IG_TASK_MLM)
     return IG_OK;  // there is nothing that a person would look up
   const char **paths = NULL;
-  char **labels = NULL, **predicted = NULL, *path = NULL;
+  char **labels = NULL, **predicted = NULL, **texts = NULL, *path = NULL;
   double *p = NULL, *loss = NULL;
   float *values = NULL;
   ig_status status = IG_OK;
   IG_GOTO(ig_alloc_array(s->n + 1, sizeof *paths, "predictions", &paths));
   for (size_t i = 0; i < s->n; i++)
-    paths[i] = t->o->data->samples[s->sample[i]].path;
+    paths[i] = t->o->data->texts ? t->o->data->samples[s->sample[i]].name : t->o->data->samples[s->sample[i]].path;
+  IG_GOTO(text_rows(t, s, &texts));
   IG_GOTO(ig_path_join(&path, t->o->out, "predictions.csv"));
   if (ig_task_has_classes(h->task)) {
-    IG_GOTO(ig_report_predictions_csv(path, s->n, paths, s->labels, s->logits, h->n, h->names));
+    IG_GOTO(ig_report_predictions_csv(path, s->n, paths, s->labels, s->logits, h->n, h->names, texts));
     goto done;
   }
   IG_GOTO(ig_alloc_array(s->n + 1, sizeof *labels, "predictions", &labels));
@@ -179,12 +202,14 @@ ig_status ig_trainer_write_predictions(ig_trainer *t, const ig_scores *s) {
   IG_GOTO(ig_alloc_array(s->n + 1, (size_t)h->n * sizeof *values, "predictions", &values));
   IG_GOTO(fill_rows(t, s, values, labels, predicted, p, loss));
   IG_GOTO(ig_report_values_csv(path, s->n, paths, labels, predicted, h->task == IG_TASK_REGRESS ? NULL : p, loss,
-                               values, h->n, h->names));
+                               values, h->n, h->names, texts));
 done:
   for (size_t i = 0; i < s->n; i++) {
     ig_free(labels ? labels[i] : NULL);
     ig_free(predicted ? predicted[i] : NULL);
+    ig_free(texts ? texts[i] : NULL);
   }
+  ig_free(texts);
   ig_free(paths);
   ig_free(labels);
   ig_free(predicted);

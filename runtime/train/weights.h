@@ -28,10 +28,10 @@ typedef struct ig_weights_info {
   // word embeddings in the file, 0 where it has none; folder: where its tokenizer is (the run's, the model's).
   char *config, *folder;
   int64_t vocabulary;
-  int max_length;  // tokens that texts are cut to
-  bool pair;       // two texts a sample
+  int max_length;                                         // tokens that texts are cut to
+  bool pair;                                              // two texts a sample
   bool has_classifier, has_pooler, has_words, has_pairs;  // parts of the file: cls.predictions, cls.seq_relationship
-  bool tags;  // the configuration says token classification
+  bool tags;                                              // the configuration says token classification
 } ig_weights_info;
 
 // path: a run folder (its model.safetensors), a step-N checkpoint folder, a .safetensors file or one that Keras wrote.
