@@ -37,7 +37,7 @@ const ig_op *row_named(const std::string &name) {
   throw std::runtime_error("no row " + name);
 }
 
-ig_case_input numbers(ig_shape shape, ig_case_fill fill = IG_FILL_NORMAL, bool wide = false) {
+ig_case_input numbers(ig_shape shape, ig_fill_kind fill = IG_FILL_NORMAL, bool wide = false) {
   ig_case_input in = {};
   in.shape = shape;
   in.dtype = IG_F32;
@@ -46,7 +46,7 @@ ig_case_input numbers(ig_shape shape, ig_case_fill fill = IG_FILL_NORMAL, bool w
   in.fixed_f32 = wide;
   return in;
 }
-ig_case_input integers(ig_dtype type, ig_shape shape, double below, ig_case_fill fill = IG_FILL_INDEX) {
+ig_case_input integers(ig_dtype type, ig_shape shape, double below, ig_fill_kind fill = IG_FILL_INDEX) {
   ig_case_input in = {};
   in.shape = shape;
   in.dtype = type;

@@ -39,7 +39,9 @@ typedef struct ig_attention_launch {
 // Shared memory of the tensor-core kernels for elements of `bytes` bytes.
 #define IG_ATTENTION_ROWS                64  // of a block's own piece
 #define IG_ATTENTION_OTHER(width, bytes, pass) \
-  ((bytes) == 2 && ((width) <= 64 || (pass) == IG_ATTENTION_FORWARD) ? 64 : 32)
+  ((bytes) == 2 && ((width) <= 64 || (pass) == IG_ATTENTION_FORWARD)  ? 64 \
+   : (bytes) == 4 && (width) == 128 && (pass) != IG_ATTENTION_FORWARD ? 16 \
+                                                                      : 32)
 #define IG_ATTENTION_SHARED(width, bytes, pass) \
   ((width) * (bytes) * ((pass) == IG_ATTENTION_FORWARD ? 1 : 2) * IG_ATTENTION_ROWS + \
    (width) * (bytes) * 4 * IG_ATTENTION_OTHER(width, bytes, pass))

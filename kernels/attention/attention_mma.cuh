@@ -53,7 +53,7 @@ struct tiles {
 #pragma unroll
       for (int e = 0; e < 4; e++)
         c[j][e] = 0;
-#pragma unroll
+#pragma unroll(STEPS > 4 ? 4 : STEPS)
     for (int step = 0; step < STEPS; step++) {
       uint32_t a[4];
       ig_ldmatrix(a, own + place(row + lane % 16, step * 2 + lane / 16));
@@ -155,7 +155,7 @@ static __device__ __forceinline__ uint32_t kept_of_columns(const head_draws &dra
 }
 
 template <class T, int WIDTH>
-static __global__ void __launch_bounds__(THREADS) forward_kernel(const ig_attention_args p) {
+static __global__ void __launch_bounds__(THREADS, WIDTH == 32 ? 3 : 2) forward_kernel(const ig_attention_args p) {
   typedef tiles<T, WIDTH> tile;
   constexpr int OTHER = IG_ATTENTION_OTHER(WIDTH, sizeof(T), IG_ATTENTION_FORWARD), N = OTHER / 8;
   constexpr int OWN_BYTES = IG_ATTENTION_ROWS * tile::PITCH, OTHER_BYTES = OTHER * tile::PITCH;
@@ -249,7 +249,7 @@ static __global__ void __launch_bounds__(THREADS) forward_kernel(const ig_attent
 
 // KEYS: own rows are keys, others queries: dk, dv; else own rows are queries, others keys: dq, and delta.
 template <class T, int WIDTH, bool KEYS>
-static __global__ void __launch_bounds__(THREADS) backward_kernel(const ig_attention_args p) {
+static __global__ void __launch_bounds__(THREADS, WIDTH == 32 && !KEYS ? 3 : 2) backward_kernel(const ig_attention_args p) {
   typedef tiles<T, WIDTH> tile;
   constexpr int OTHER = IG_ATTENTION_OTHER(WIDTH, sizeof(T), IG_ATTENTION_KEYS), N = OTHER / 8;
   constexpr int OWN_BYTES = IG_ATTENTION_ROWS * tile::PITCH, OTHER_BYTES = OTHER * tile::PITCH;
