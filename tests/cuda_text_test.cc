@@ -122,7 +122,7 @@ const Attention attentions[] = {
     {"width 128, causal draws", 140, 104, 1, 137, {1, true, 0.2f, 0.3f}, true},
     {"causal draws", 170, 40, 2, 163, {2, true, 0, 0.4f}, true},
     {"draws", 150, 24, 3, 150, {1, false, 0, 0.1f}, false},
-    {"large scores", 90, 16, 2, 90, {1, false, 9, 0}, false},
+    {"large scores", 90, 16, 2, 90, {1, false, 2, 0}, false},
     {"heads of 256", 43, 256, 2, 43, {1, true, 0, 0.2f}, true},
     {"heads of 150", 37, 150, 1, 35, {1, false, 0, 0}, false},
     {"odd heads", 77, 67, 2, 77, {2, true, 0, 0.1f}, true},

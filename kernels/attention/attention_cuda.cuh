@@ -19,12 +19,10 @@ static __device__ __forceinline__ float exp2_of(float x) {
 
 // Philox's key and counter of a head and step, for draws of (query row, place of the key in its sequence).
 struct head_draws {
-  uint64_t mixed, first;  // first: sample of row 0 where there are no keys of rows
-  const uint64_t *row_keys;
-  uint32_t step, threshold;
-  __device__ __forceinline__ uint64_t sample(int row) const { return row_keys ? row_keys[row] : first + (uint64_t)row; }
+  uint64_t mixed;
+  uint32_t step;
   // Bit i: the draw of key 4 quad + i keeps it.
-  __device__ __forceinline__ uint32_t kept(uint64_t sample, int quad) const {
+  __device__ __forceinline__ uint32_t kept(uint64_t sample, int quad, uint32_t threshold) const {
     uint32_t v[4], bits = 0;
     ig_philox_cuda(mixed, (uint32_t)quad, (uint32_t)sample, (uint32_t)(sample >> 32), step, v);
 #pragma unroll
@@ -37,12 +35,12 @@ static __device__ __forceinline__ head_draws draws_of(const ig_attention_args &p
   head_draws d = {};
   if (p.dropout) {
     d.mixed = ig_hash_mix_cuda(p.state[IG_STEP_SEED], ig_hash_mix_cuda(p.key, (uint64_t)head));
-    d.first = p.state[IG_STEP_FIRST_SAMPLE];
-    d.row_keys = p.row_keys;
     d.step = (uint32_t)p.state[IG_STEP_STEP];
-    d.threshold = p.threshold;
   }
   return d;
+}
+static __device__ __forceinline__ uint64_t sample_of(const ig_attention_args &p, int row) {
+  return p.row_keys ? p.row_keys[row] : p.state[IG_STEP_FIRST_SAMPLE] + (uint64_t)row;
 }
 
 // Piece of ROWS rows that this block owns, first: row of the sequence's beginning. False: none; what is left of the

@@ -121,7 +121,7 @@ static __global__ void __launch_bounds__(THREADS) fma_forward_kernel(const ig_at
 #pragma unroll
       for (int i = 0; i < PARTS; i++)
         sum[r][i] *= shrink;
-      if (p.dropout && query < length && !(draws.kept(draws.sample(own.first + query), key / 4) >> key % 4 & 1))
+      if (p.dropout && query < length && !(draws.kept(sample_of(p, own.first + query), key / 4, p.threshold) >> key % 4 & 1))
         s[r] = 0;
     }
     fma_weighted<PARTS>(sum, s, weights, v);
@@ -184,8 +184,9 @@ static __global__ void __launch_bounds__(THREADS) fma_backward_kernel(const ig_a
       their_log = p.lse_in[stats + theirs];
       their_delta = p.delta[stats + theirs];
       if (p.dropout) {
-        sample = draws.sample(own.first + theirs);
-        bits = draws.kept(sample, (r0 + row) / 4) | draws.kept(sample, (r0 + row) / 4 + 1) << 4;
+        sample = sample_of(p, own.first + theirs);
+        bits = draws.kept(sample, (r0 + row) / 4, p.threshold) |
+               draws.kept(sample, (r0 + row) / 4 + 1, p.threshold) << 4;
       }
     }
     float s[FMA_OWN], ds[FMA_OWN];
@@ -198,7 +199,7 @@ static __global__ void __launch_bounds__(THREADS) fma_backward_kernel(const ig_a
       const float all = seen ? expf(s[r] * p.scale - (KEYS ? their_log : log[r])) : 0;
       bool kept = bits >> r & 1;
       if (!KEYS && p.dropout && seen)
-        kept = draws.kept(draws.sample(own.first + query), key / 4) >> key % 4 & 1;
+        kept = draws.kept(sample_of(p, own.first + query), key / 4, p.threshold) >> key % 4 & 1;
       const float keep = kept ? p.keep : 0;
       ds[r] = all * (keep * ds[r] - (KEYS ? their_delta : delta[r]));
       s[r] = all * keep;

@@ -53,7 +53,7 @@ struct tiles {
 #pragma unroll
       for (int e = 0; e < 4; e++)
         c[j][e] = 0;
-#pragma unroll(STEPS > 4 ? 4 : STEPS)
+#pragma unroll(STEPS > 4 ? 2 : STEPS)
     for (int step = 0; step < STEPS; step++) {
       uint32_t a[4];
       ig_ldmatrix(a, own + place(row + lane % 16, step * 2 + lane / 16));
@@ -136,18 +136,18 @@ struct tiles {
 
 // Bits of a lane's four results of 8 columns from `column` on (places of keys), rows being queries: lanes of even t draw
 // for row g, the others for row g + 8, each 4 keys, and swap.
-static __device__ __forceinline__ uint32_t kept_of_rows(const head_draws &draws, uint64_t sample, int column) {
+static __device__ __forceinline__ uint32_t kept_of_rows(const head_draws &draws, uint64_t sample, int column, uint32_t threshold) {
   const int t = threadIdx.x % 4;
-  uint32_t bits = draws.kept(sample, column / 4 + t / 2) << (t % 2 * 4);
+  uint32_t bits = draws.kept(sample, column / 4 + t / 2, threshold) << (t % 2 * 4);
   bits |= __shfl_xor_sync(0xffffffffu, bits, 1);
   bits >>= t % 2 * 2;
   return (bits & 3) | (bits >> 2 & 12);
 }
 // The same where columns are queries and rows keys from `row` on: of four lanes of equal t, lane i draws for query 2 t +
 // i % 2 and keys 4 .. of row + 8 (i / 2). sample: that query's.
-static __device__ __forceinline__ uint32_t kept_of_columns(const head_draws &draws, uint64_t sample, int row) {
+static __device__ __forceinline__ uint32_t kept_of_columns(const head_draws &draws, uint64_t sample, int row, uint32_t threshold) {
   const int g = threadIdx.x % IG_WARP / 4, i = g % 4;
-  uint32_t bits = draws.kept(sample, (row + i / 2 * 8 + g / 4 * 4) / 4) << (i * 4);
+  uint32_t bits = draws.kept(sample, (row + i / 2 * 8 + g / 4 * 4) / 4, threshold) << (i * 4);
   bits |= __shfl_xor_sync(0xffffffffu, bits, 4);
   bits |= __shfl_xor_sync(0xffffffffu, bits, 8);
   bits >>= i;
@@ -170,7 +170,7 @@ static __global__ void __launch_bounds__(THREADS, WIDTH == 32 ? 3 : 2) forward_k
   const uint32_t q_at = ig_shared_address(shared), k_at = q_at + OWN_BYTES, v_at = k_at + 2 * OTHER_BYTES;
   const head_draws draws = draws_of(p, blockIdx.y);
   const int drawn = q0 + row + g + t % 2 * 8;
-  const uint64_t sample = p.dropout && drawn < length ? draws.sample(own.first + drawn) : 0;
+  const uint64_t sample = p.dropout && drawn < length ? sample_of(p, own.first + drawn) : 0;
   auto load = [&](int i) {
     const T *const k = (const T *)p.k + base + i * OTHER * stride, *const v = (const T *)p.v + base + i * OTHER * stride;
     tile::template load<OTHER>(k_at + (i & 1) * OTHER_BYTES, k, stride, length - i * OTHER, p.d);
@@ -227,7 +227,7 @@ static __global__ void __launch_bounds__(THREADS, WIDTH == 32 ? 3 : 2) forward_k
     if (p.dropout)
 #pragma unroll
       for (int j = 0; j < N; j++) {
-        const uint32_t kept = kept_of_rows(draws, sample, i * OTHER + j * 8);
+        const uint32_t kept = kept_of_rows(draws, sample, i * OTHER + j * 8, p.threshold);
 #pragma unroll
         for (int e = 0; e < 4; e++)
           s[j][e] = kept >> e & 1 ? s[j][e] : 0;
@@ -249,7 +249,7 @@ static __global__ void __launch_bounds__(THREADS, WIDTH == 32 ? 3 : 2) forward_k
 
 // KEYS: own rows are keys, others queries: dk, dv; else own rows are queries, others keys: dq, and delta.
 template <class T, int WIDTH, bool KEYS>
-static __global__ void __launch_bounds__(THREADS, WIDTH == 32 && !KEYS ? 3 : 2) backward_kernel(const ig_attention_args p) {
+static __global__ void __launch_bounds__(THREADS, 2) backward_kernel(const ig_attention_args p) {
   typedef tiles<T, WIDTH> tile;
   constexpr int OTHER = IG_ATTENTION_OTHER(WIDTH, sizeof(T), IG_ATTENTION_KEYS), N = OTHER / 8;
   constexpr int OWN_BYTES = IG_ATTENTION_ROWS * tile::PITCH, OTHER_BYTES = OTHER * tile::PITCH;
@@ -279,7 +279,7 @@ static __global__ void __launch_bounds__(THREADS, WIDTH == 32 && !KEYS ? 3 : 2) 
     if (KEYS && r < OTHER) {
       logs[at + r] = r < n ? p.lse_in[stats + i * OTHER + r] * log2e() : INFINITY;  // a query that is not there: p = 0
       deltas[at + r] = r < n ? p.delta[stats + i * OTHER + r] : 0;
-      samples[at + r] = p.dropout && r < n ? draws.sample(own.first + i * OTHER + r) : 0;
+      samples[at + r] = p.dropout && r < n ? sample_of(p, own.first + i * OTHER + r) : 0;
     }
   };
   tile::template load<IG_ATTENTION_ROWS>(own_at, x + r0 * stride, stride, left, p.d);
@@ -292,7 +292,7 @@ static __global__ void __launch_bounds__(THREADS, WIDTH == 32 && !KEYS ? 3 : 2) 
   if (!KEYS) {
     const int drawn = r0 + row + g + t % 2 * 8;
     if (p.dropout && drawn < length)
-      sample = draws.sample(own.first + drawn);
+      sample = sample_of(p, own.first + drawn);
     // delta = do . o - dlse: CHUNKS lanes a row.
     constexpr int V = tile::V, CHUNKS = tile::CHUNKS;
 #pragma unroll
@@ -344,8 +344,8 @@ static __global__ void __launch_bounds__(THREADS, WIDTH == 32 && !KEYS ? 3 : 2) 
     for (int j = 0; j < N; j++) {
       uint32_t kept = 15;
       if (p.dropout)
-        kept = KEYS ? kept_of_columns(draws, samples[at + j * 8 + 2 * t + g % 2], r0 + row)
-                    : kept_of_rows(draws, sample, i * OTHER + j * 8);
+        kept = KEYS ? kept_of_columns(draws, samples[at + j * 8 + 2 * t + g % 2], r0 + row, p.threshold)
+                    : kept_of_rows(draws, sample, i * OTHER + j * 8, p.threshold);
 #pragma unroll
       for (int e = 0; e < 4; e++) {
         const int column = j * 8 + 2 * t + e % 2, mine = r0 + row + g + e / 2 * 8, other = i * OTHER + column;
