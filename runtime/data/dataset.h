@@ -124,6 +124,7 @@ typedef struct ig_dataset {
   ig_text_sample *texts;             // [n] of IG_DATASET_TEXT, else NULL
   ig_token_table *tokens;            // of IG_DATASET_TEXT after ig_dataset_tokenize
   struct ig_corpus *corpus;          // of IG_DATASET_CORPUS (corpus.h); NULL where mlm is made of given samples
+  int max_masked;                    // task=mlm: masked words of a sample at most
   struct ig_mlm *mlm;                // of IG_DATASET_CORPUS after ig_dataset_mlm (mlm.h); n and count are its samples'
   size_t n_skipped;                  // files that the opening scan could not read; each was named by a warning
   struct ig_dataset_memory *memory;  // owns all texts

@@ -61,6 +61,7 @@ done:
 static void set_mlm(ig_dataset *d, ig_mlm *m) {
   ig_mlm_destroy(d->mlm);
   d->mlm = m;
+  d->max_masked = ig_mlm_max_masked(m);
   d->n = (size_t)ig_mlm_count(m, IG_PART_ALL);
   for (int part = 0; part < IG_N_PARTS; part++)
     d->count[part] = (size_t)ig_mlm_count(m, (ig_part)part);

@@ -6,7 +6,6 @@
 #include "kernels/linear_xent/linear_xent.h"
 #include "kernels/picture/picture.h"
 #include "runtime/base/cpu.h"
-#include "runtime/data/mlm.h"
 #include "runtime/data/text_batch.h"
 #include "runtime/train/trainer.h"
 
@@ -123,7 +122,7 @@ ig_status ig_evaluator_create_text(ig_session *s, const ig_dataset *data, ig_par
   for (int i = 0; i < e->n_rungs; i++) {
     e->rungs[i].capacity = capacities[i];
     IG_GOTO(build_text(e, &e->rungs[i],
-                       s->config.text_head == IG_TEXT_PRETRAIN ? (int64_t)batch * ig_mlm_max_masked(data->mlm) : 0));
+                       s->config.text_head == IG_TEXT_PRETRAIN ? (int64_t)batch * data->max_masked : 0));
   }
   IG_GOTO(make_mirrors(e));
   *out = e;
