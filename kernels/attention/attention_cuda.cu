@@ -11,13 +11,13 @@
 // dv), a warp 16 of them, a lane of the fragments rows g and g + 8. The other side passes by in tiles of 64 or 32 rows.
 // forward: running maximum and sum a row, o rescaled a tile. dq: also delta = do . o - dlse, left in the workspace for
 // dk and dv. Products: 2 forward, 3 for dq, 4 for dk and dv.
-// Shared memory (bytes; KiB = all dynamic but 2): forward 16-bit 20 K, 40 K, 80 K for widths 32, 64, 128; tf32 24 K, 48
-// K, 96 K; backward 16-bit 24 K, 48 K, 64 K; tf32 32 K, 64 K, 128 K.
+// Shared memory (KiB, dynamic): forward 16-bit 20, 40, 80 for widths 32, 64, 128; tf32 24, 48, 96; backward 16-bit 24,
+// 48, 64; tf32 32, 64, 96; dk and dv 1 or 2 more. Registers: docs/cuda.md.
 // Bytes from DRAM: forward q, k, v, o once, lse; backward do, q, k, v twice, o once, dq, dk, dv once: what is read
 // several times (k and v by each block of queries of the sequence) comes from the second-level cache.
-// Registers: see docs/cuda.md.
 //
-// Multiply-adds (attention_fma.cuh): exact fp32, any other head of up to 256. A block of 4 warps owns 32 rows, a warp 8.
+// Multiply-adds (attention_fma.cuh): exact fp32, any other head of up to 256. A block of 4 warps owns 32 rows, a
+// warp 8.
 //
 // PREDICTION for one H200, never measured: a warp of 16 rows loads 4 KiB of fragments a 16 x 64 x 64 product, so shared
 // memory bounds it: 35 % of the chip's bf16 rate for sequences of 512 and heads of 64, 30 % in backward; sequences of
@@ -144,9 +144,9 @@ static ig_status run_bwd(const ig_launch *l) {
   return launch(p, &g, 0);
 }
 
-#define IMPL(name, backward, run)                                                                                      \
-  {                                                                                                                    \
-    name "_cuda", IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | IG_IMPL_ROUNDED, IG_ISA_BASE, supports<backward>, prepare<backward>, run, \
-        destroy                                                                                                        \
+#define IMPL(name, backward, run)                                                                                 \
+  {                                                                                                               \
+    name "_cuda", IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | IG_IMPL_ROUNDED, IG_ISA_BASE, supports<backward>, \
+        prepare<backward>, run, destroy                                                                           \
   }
 IG_CUDA_IMPLS(attention_cuda) = {IMPL("attention", false, run), IMPL("attention_bwd", true, run_bwd), {0}};
