@@ -295,6 +295,12 @@ TEST_F(Tokenizer, JsonFlags) {
   EXPECT_EQ(with(normalizer("false", "true", "null", "true"), text), (Strings{"a", "e", "中", "中", "[UNK]"}));
   EXPECT_EQ(with("null", text), (Strings{"A", "é", "[UNK]", "[UNK]"}));
   EXPECT_EQ(encode("a \xff").tokens, (Strings{"a", "[UNK]"}));  // U+FFFD stays where nothing is cleaned
+  // The one letter whose lower case is two code points; where marks are dropped it is one.
+  j.vocab = R"({"[UNK]":0,"i":1,"i\u0307":2})";
+  EXPECT_EQ(with(normalizer("true", "true", "false", "true"), "\u0130"), (Strings{"i\u0307"}));
+  EXPECT_EQ(encode("a\u0130").offsets, (Offsets{{0, 2}}));
+  EXPECT_EQ(with(normalizer("true", "true", "true", "true"), "\u0130"), (Strings{"i"}));
+  j.vocab = Json().vocab;
   j.model.replace(j.model.find("100"), 3, "2");
   EXPECT_EQ(with("null", "ab abb"), (Strings{"a", "##b", "[UNK]"}));
 }
