@@ -52,6 +52,7 @@ TEST(Sentences, EndsAndWhatIsNone) {
   EXPECT_EQ(cut("no capital here. so these are two."), "|[no capital here.][so these are two.]");
   EXPECT_EQ(cut("The box said \" open . \" The next \" never . \" It ."),
             "|[The box said \" open . \"][The next \" never . \"][It .]");
+  EXPECT_EQ(cut("'' We go often . '' Then he ran . '' No ! ''"), "|['' We go often . ''][Then he ran .]['' No ! '']");
   EXPECT_EQ(cut("Are you here , he said . Mr. Weston 's house ! She went ."),
             "|[Are you here , he said .][Mr. Weston 's house !][She went .]");
   EXPECT_EQ(cut(""), "");
