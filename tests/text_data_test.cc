@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <map>
 #include <set>
 #include <string>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 
 #include "runtime/base/mem.h"
 #include "runtime/data/dataset.h"
+#include "runtime/data/text_quality.h"
 
 namespace fs = std::filesystem;
 
@@ -217,7 +219,8 @@ TEST_F(TextData, JsonThatIsNone) {
 }
 
 TEST_F(TextData, FilesNamedAsParts) {
-  put("s/train.tsv", rows("sentence\tlabel", 10, [](int i) { return "t" + std::to_string(i) + "\t" + std::to_string(i % 2); }));
+  put("s/train.tsv",
+      rows("sentence\tlabel", 10, [](int i) { return "t" + std::to_string(i) + "\t" + std::to_string(i % 2); }));
   put("s/dev.tsv", "label\tsentence\n1\tv\n0\tw\n");  // in another order
   put("s/test.tsv", "index\tsentence\n0\tx\n");
   put("s/categories.json", "[1]");
@@ -253,9 +256,12 @@ TEST_F(TextData, ClassFoldersOfTextFiles) {
   for (std::string part : {"train", "test"})
     for (std::string c : {"pos", "neg"})
       for (int i = 0; i < 5; i++)
-        put("f/" + part + "/" + c + "/" + std::to_string(i) + ".txt", "\xef\xbb\xbf" + part + " " + c + "\nline " + std::to_string(i));
+        put("f/" + part + "/" + c + "/" + std::to_string(i) + ".txt",
+            "\xef\xbb\xbf" + part + " " + c + "\nline " + std::to_string(i));
   put("f/train/pos/empty.txt", " \n");
-  put("f/train/pos/wide.txt", std::string("\xff\xfe" "a\0b\0", 6));
+  put("f/train/pos/wide.txt", std::string("\xff\xfe"
+                                          "a\0b\0",
+                                          6));
   put("f/train/pos/notes.md", "x");
   ASSERT_EQ(open((root / "f").string()), IG_OK) << ig_error_message();
   EXPECT_EQ(d->n, 20u);
@@ -318,7 +324,8 @@ TEST_F(TextData, PartsGroupsAndOtherFiles) {
   o.val = nullptr;
   o.seed = 5;
   // Held out by class, the same each time.
-  auto many = rows("text,label", 100, [](int i) { return "t" + std::to_string(i) + "," + (i % 10 ? "often" : "rare"); });
+  auto many =
+      rows("text,label", 100, [](int i) { return "t" + std::to_string(i) + "," + (i % 10 ? "often" : "rare"); });
   ASSERT_EQ(open("m.csv", many), IG_OK);
   EXPECT_EQ(d->count[IG_PART_VAL], 20u);
   int64_t counts[2];
@@ -338,9 +345,9 @@ TEST_F(TextData, PartsGroupsAndOtherFiles) {
 TEST_F(TextData, FingerprintIsOfTextsLabelsAndParts) {
   std::set<std::string> prints;
   o.allow_one_class = true;
-  for (auto &s : {"text,label\nab,x\nc,y\n", "text,label\nab,x\nd,y\n", "text,label\na,x\nbc,y\n", "text,label\nab,y\nc,x\n",
-                  "text,label,split\nab,x,train\nc,y,test\n", "text,text2,label\nab,q,x\nc,q,y\n",
-                  "text,text2,label\nab,q,x\nc,r,y\n"}) {
+  for (auto &s : {"text,label\nab,x\nc,y\n", "text,label\nab,x\nd,y\n", "text,label\na,x\nbc,y\n",
+                  "text,label\nab,y\nc,x\n", "text,label,split\nab,x,train\nc,y,test\n",
+                  "text,text2,label\nab,q,x\nc,q,y\n", "text,text2,label\nab,q,x\nc,r,y\n"}) {
     ASSERT_EQ(open("m.csv", s), IG_OK) << ig_error_message();
     prints.insert(d->fingerprint);
   }
@@ -353,8 +360,8 @@ TEST_F(TextData, Columns) {
   } good[] = {{"sentence1,sentence2,label", "a,b,x", "a", "b", "x"},
               {"text,text2,class", "a,b,x", "a", "b", "x"},
               {"index,sentence,category", "7,a,x", "a", nullptr, "x"},
-              {"note,label", "a,x", "a", nullptr, "x"},        // the only one left is the text
-              {"Text,intent", "a,x", "a", nullptr, "x"},       // ... or the label
+              {"note,label", "a,x", "a", nullptr, "x"},   // the only one left is the text
+              {"Text,intent", "a,x", "a", nullptr, "x"},  // ... or the label
               {"id,message,target,group", "1,a,x,", "a", nullptr, "x"}};
   for (auto &c : good) {
     SCOPED_TRACE(c.header);
@@ -368,7 +375,8 @@ TEST_F(TextData, Columns) {
     }
   }
   const std::string qqp = "id,question1,question2,is_duplicate\n1,a,b,0\n2,c,d,1\n";
-  refuse(IG_ERR_DATA, {"m.csv:1:1", "column holds the text", "\"question1\", \"question2\", \"is_duplicate\"", "text_column="},
+  refuse(IG_ERR_DATA,
+         {"m.csv:1:1", "column holds the text", "\"question1\", \"question2\", \"is_duplicate\"", "text_column="},
          open("m.csv", qqp));
   o.text_column = "question1";
   o.text2_column = "question2";
@@ -414,7 +422,8 @@ TEST_F(TextData, LabelsByNameAndNumber) {
   EXPECT_STREQ(d->classes[1], "pos");
   refuse(IG_ERR_MISMATCH, {"label 3", "m.csv:3", "out of range", "3 classes, 0 to 2"},
          open("m.csv", "text,label\na,1\nb,3\n"));
-  refuse(IG_ERR_MISMATCH, {"class \"poss\"", "m.csv:3", "did you mean pos"}, open("m.csv", "text,label\na,1\nb,poss\n"));
+  refuse(IG_ERR_MISMATCH, {"class \"poss\"", "m.csv:3", "did you mean pos"},
+         open("m.csv", "text,label\na,1\nb,poss\n"));
 }
 
 TEST_F(TextData, NumbersAndSeveralLabels) {
@@ -431,15 +440,15 @@ TEST_F(TextData, NumbersAndSeveralLabels) {
   refuse(IG_ERR_DATA, {"nothing to learn"}, open("m.csv", "text,score\nt,1\nt,1\n"));
   refuse(IG_ERR_DATA, {"task=regress", "column of labels"}, open("m.csv", "text\nt\n"));
   o.task = IG_TASK_AUTO;
-  ASSERT_EQ(open("m.jsonl", rows("{\"text\": \"t\", \"label\": 0.5}", 20, [](int i) {
-              return "{\"text\": \"t\", \"label\": " + std::to_string(i) + "}";
-            })),
+  ASSERT_EQ(open("m.jsonl", rows("{\"text\": \"t\", \"label\": 0.5}", 20,
+                                 [](int i) { return "{\"text\": \"t\", \"label\": " + std::to_string(i) + "}"; })),
             IG_OK);
   EXPECT_EQ(d->task, IG_TASK_REGRESS);
   const char *columns[] = {"rude", "late"};
   o.columns = columns;
   o.n_columns = 2;
-  ASSERT_EQ(open("m.csv", rows("text,late,rude", 40, [](int i) { return "t," + std::to_string(i % 2) + "," + std::to_string(i % 3 == 0); })),
+  ASSERT_EQ(open("m.csv", rows("text,late,rude", 40,
+                               [](int i) { return "t," + std::to_string(i % 2) + "," + std::to_string(i % 3 == 0); })),
             IG_OK)
       << ig_error_message();
   EXPECT_EQ(d->task, IG_TASK_MULTILABEL);
@@ -451,8 +460,9 @@ TEST_F(TextData, NumbersAndSeveralLabels) {
 }
 
 TEST_F(TextData, WordsWithTags) {
-  const std::string conll = "\xef\xbb\xbf-DOCSTART- -X- O O\r\n\r\nEU NNP B-NP B-ORG\r\nrejects VBZ B-VP O\r\n\r\n\r\n"
-                            "Peter NNP I-NP B-PER\nBlackburn NNP I-NP I-PER\n";
+  const std::string conll =
+      "\xef\xbb\xbf-DOCSTART- -X- O O\r\n\r\nEU NNP B-NP B-ORG\r\nrejects VBZ B-VP O\r\n\r\n\r\n"
+      "Peter NNP I-NP B-PER\nBlackburn NNP I-NP I-PER\n";
   ASSERT_EQ(open("m.conll", conll), IG_OK) << ig_error_message();
   EXPECT_EQ(d->task, IG_TASK_TAG);
   ASSERT_EQ(d->n, 2u);
@@ -555,13 +565,14 @@ TEST_F(TextData, ALineWithoutAnEndIsRefusedAtACap) {
 
 TEST_F(TextData, AnyAllocationMayFail) {
   put("a/train.csv", rows("text,text2,label,group", 30, [](int i) {
-    return "t" + std::to_string(i) + ",u," + std::to_string(i % 3) + ",g" + std::to_string(i);
-  }));
+        return "t" + std::to_string(i) + ",u," + std::to_string(i % 3) + ",g" + std::to_string(i);
+      }));
   put("a/test.csv", "text,text2,label\nx,y,0\n");
   put("b/x/1.txt", "one");
   put("b/y/1.txt", "two");
-  put("m.jsonl", "{\"text\": \"a\", \"label\": [\"x\"]}\n{\"text\": \"b\", \"label\": [\"x\", \"y\"]}\n"
-                 "{\"text\": \"b\", \"label\": []}\n{\"text\": \"b\", \"label\": [\"y\"]}\n");
+  put("m.jsonl",
+      "{\"text\": \"a\", \"label\": [\"x\"]}\n{\"text\": \"b\", \"label\": [\"x\", \"y\"]}\n"
+      "{\"text\": \"b\", \"label\": []}\n{\"text\": \"b\", \"label\": [\"y\"]}\n");
   put("m.conll", "a B\nb O\n\nc O\nd I\n");
   for (std::string name : {"a", "b", "m.jsonl", "m.conll"}) {
     for (int forever : {0, 1}) {
@@ -585,6 +596,54 @@ TEST_F(TextData, AnyAllocationMayFail) {
   }
 }
 
+TEST_F(TextData, QualityFindsCopiesLeaksAndConflicts) {
+  o.inspect = o.allow_one_class = true;
+  std::string csv = rows("text,text2,label,split", 20,
+                         [](int i) { return "t" + std::to_string(i) + ",u," + (i < 18 ? "a" : "b") + ",train"; });
+  csv += "t3,u,a,test\nt3,u,a,train\nt5,u,b,train\nt6,v,b,train\nt,7u,a,train\n,x,a,train\n";  // t6,v and t,7u are none
+  ASSERT_EQ(open("m.csv", csv), IG_OK) << ig_error_message();
+  ig_text_quality q{};
+  ASSERT_EQ(ig_text_quality_scan(d, &q), IG_OK) << ig_error_message();
+  ASSERT_EQ(q.n_groups, 2u);
+  EXPECT_EQ(q.groups[0].n, 3u);
+  EXPECT_EQ(std::vector<size_t>(q.members + q.groups[0].first, q.members + q.groups[0].first + 3),
+            (std::vector<size_t>{3, 20, 21}));
+  EXPECT_EQ(q.groups[0].parts, 1u << IG_PART_TRAIN | 1u << IG_PART_TEST);
+  EXPECT_FALSE(q.groups[0].labels_differ);
+  EXPECT_TRUE(q.groups[1].labels_differ);
+  EXPECT_EQ(q.n_copies, 3u);
+  EXPECT_EQ(q.n_leaks, 1u);
+  EXPECT_EQ(q.n_conflicts, 1u);
+  std::map<std::string, std::string> found;
+  for (size_t i = 0; i < q.n_findings; i++) {
+    found[q.findings[i].code] = q.findings[i].text;
+    EXPECT_LE(q.findings[i ? i - 1 : 0].severity, q.findings[i].severity);
+  }
+  EXPECT_NE(found["leak"].find("\"m.csv:5\" and \"m.csv:22\""), std::string::npos) << found["leak"];
+  EXPECT_NE(found["label_conflict"].find("\"m.csv:7\" and \"m.csv:24\""), std::string::npos) << found["label_conflict"];
+  EXPECT_NE(found["few_texts"].find("\"b\""), std::string::npos);
+  EXPECT_NE(found["duplicates"].find("2 texts"), std::string::npos) << found["duplicates"];
+  EXPECT_EQ(q.counts[IG_PART_TEST * 2 + 0], 1);
+  size_t all = 0;
+  for (auto &part : q.lengths)
+    for (size_t n : part)
+      all += n;
+  EXPECT_EQ(all, d->n);
+  EXPECT_EQ(q.lengths[IG_PART_TEST][1], 1u);  // 3 bytes
+  ig_text_quality_fini(&q);
+  for (int64_t k = 1;; k++) {
+    ASSERT_LT(k, 100);
+    int64_t asked = ig_mem_asked();
+    ig_mem_fail_after(k, 0);
+    ig_status status = ig_text_quality_scan(d, &q);
+    ig_mem_fail_after(0, 0);
+    ig_text_quality_fini(&q);
+    if (status == IG_OK && ig_mem_asked() - asked < k)
+      break;
+    ASSERT_EQ(status, IG_ERR_MEMORY);
+  }
+}
+
 TEST_F(TextData, Banking77) {
   std::string path = data_folder() + "/banking77";
   if (!fs::exists(path))
@@ -604,6 +663,10 @@ TEST_F(TextData, Banking77) {
   for (size_t i = 0; i < d->n; i++)
     with_breaks += first(i).find('\n') != std::string::npos;
   EXPECT_EQ(with_breaks, 13u);
+  ig_text_quality q{};
+  ASSERT_EQ(ig_text_quality_scan(d, &q), IG_OK);
+  EXPECT_EQ(q.n_copies, 0u);
+  ig_text_quality_fini(&q);
 }
 
 TEST_F(TextData, Sst2) {
@@ -620,6 +683,13 @@ TEST_F(TextData, Sst2) {
   EXPECT_EQ(counts[0], 29780);
   ig_dataset_class_counts(d, IG_PART_VAL, counts);
   EXPECT_EQ(counts[1], 444);
+  ig_text_quality q{};  // as counted by a dictionary in Python
+  ASSERT_EQ(ig_text_quality_scan(d, &q), IG_OK);
+  EXPECT_EQ(q.n_groups, 371u);
+  EXPECT_EQ(q.n_copies, 371u);
+  EXPECT_EQ(q.n_conflicts, 5u);
+  EXPECT_EQ(q.n_leaks, 0u);
+  ig_text_quality_fini(&q);
   EXPECT_TRUE(warned("test.tsv"));
 }
 
