@@ -288,7 +288,8 @@ void pretraining() {
   seed("bert_shard", "cut", std::string("\0\0\x10\0", 4));
   for (int at = 0; at < 19000; at += 700)
     seed("bert_shard", "edit" + std::to_string(at),
-         std::string(1, 0) + std::string(1, (char)at) + std::string(1, (char)(at >> 8)) + std::string("\4\xff\1\0\x7f", 5));
+         std::string(1, 0) + std::string(1, (char)at) + std::string(1, (char)(at >> 8)) +
+             std::string("\4\xff\1\0\x7f", 5));
   fs::remove_all(work);
 }
 
