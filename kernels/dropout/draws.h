@@ -55,7 +55,7 @@ static inline __attribute__((always_inline)) void ig_draws_philox(uint64_t key, 
 #endif
 
 // factor[i] = 0 or scale for elements first..first+n of a sample, n <= IG_DRAWS_TILE; factor has room for n rounded up
-// to 64, and anything may be written there.
+// to 64; the rest of the last 16 is finite, what follows is anything.
 static inline void ig_draws_factors(const ig_draws *d, uint64_t sample, int64_t first, int64_t n, float *factor) {
   const uint32_t threshold = d->threshold > UINT32_MAX ? UINT32_MAX : (uint32_t)d->threshold;  // p = 1: scale is 0
   const float scale = d->scale;
@@ -95,6 +95,8 @@ static inline void ig_draws_factors(const ig_draws *d, uint64_t sample, int64_t 
   for (int64_t q = 0; q < quads; q++)
     for (int64_t j = 0; j < 4; j++)
       factor[4 * q + j] = bits[j][q] >= threshold ? scale : 0;
+  for (int64_t i = 4 * quads; i % 16; i++)
+    factor[i] = 0;
 #endif
 }
 
