@@ -6,10 +6,11 @@
 #include "bindings/c/call.h"
 #include "runtime/base/cpu.h"
 
-// The three things that are measured: `ingot bench kernels|step|loader` (docs/keys.md, verb bench).
+// What is measured: `ingot bench kernels|step|loader|tokenizer` (docs/keys.md, verb bench).
 ig_status ig_bench_kernels(ig_call_state *c);
 ig_status ig_bench_step(ig_call_state *c);
 ig_status ig_bench_loader(ig_call_state *c);
+ig_status ig_bench_tokenizer(ig_call_state *c);
 
 // ---- samples of a time (bench/stats.c) ----
 typedef struct ig_times {

@@ -23,14 +23,17 @@ static ig_status run(ig_call_state *c) {
   static const struct {
     const char *name;
     ig_status (*run)(ig_call_state *c);
-  } benches[] = {{"kernels", ig_bench_kernels}, {"step", ig_bench_step}, {"loader", ig_bench_loader}};
+  } benches[] = {{"kernels", ig_bench_kernels},
+                 {"step", ig_bench_step},
+                 {"loader", ig_bench_loader},
+                 {"tokenizer", ig_bench_tokenizer}};
   IG_TRY(ig_want_paths(c, 1, 1));
   const char *word = ig_config_path(c->config, 0);
   for (size_t i = 0; i < sizeof benches / sizeof *benches; i++)
     if (!strcmp(word, benches[i].name))
       return benches[i].run(c);
   char quoted[IG_QUOTE_BYTES];
-  return ig_fail(IG_ERR_USAGE, "bench: %s is none of kernels, step, loader", ig_quote(quoted, word));
+  return ig_fail(IG_ERR_USAGE, "bench: %s is none of kernels, step, loader, tokenizer", ig_quote(quoted, word));
 }
 
 int main(int argc, char **argv) {

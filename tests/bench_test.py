@@ -61,7 +61,7 @@ def in_order(row):
 # ---- refusals ----
 @test
 def refusals():
-    for words, said in (([], "usage: ingot bench"), (["nonsense"], "none of kernels, step, loader"),
+    for words, said in (([], "usage: ingot bench"), (["nonsense"], "none of kernels, step, loader, tokenizer"),
                         (["step", "kernels"], "one word too many"), (["step", "modle=resnet18"], "did you mean model"),
                         (["step", "model=resnet17"], "resnet18"), (["step", "rivals=tensorflow"], "pytorch"),
                         (["step", "model=bert_tiny", "max_length=513"], "512 positions"),
@@ -379,6 +379,37 @@ def loader_beside_torchvision():
                  "rivals=torchvision", "threads=1", env=env)["rows"][0]
     has(row, "rival", "rival_version", "rival_ns", "ratio", "rival_cpu_ns", "cpu_ratio")
     assert row["rival_ns"] > 0 and "torchvision" in row["rival_version"]
+
+
+# ---- tokenizer ----
+def texts():
+    folder = os.path.join(WORK, "texts")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "vocab.txt"), "w") as f:
+        f.write("[UNK]\n[CLS]\n[SEP]\na\n##b\nc\n")
+    with open(os.path.join(folder, "lines.txt"), "w") as f:
+        f.write("a ab abb\nc C zz\n" * 50)
+    return f"data={folder}/lines.txt", f"tokenizer={folder}/vocab.txt"
+
+
+@test
+def tokenizer():
+    for more in [], ["offsets=1", "threads=3"]:
+        row = answer("tokenizer", *texts(), "rounds=2", "--json", "--quiet", *more)["rows"][0]
+        has(row, "name", "shape", "precision", "ns", "gbps", "gflops", "roofline", "mb_per_second", "tokens_per_second")
+        in_order(row)
+        # 100 lines and what stands behind the last line feed; 5 + 3 tokens and the special ones
+        assert row["shape"] == "101 lines, 800 bytes" and row["samples"] == 2, row
+        assert abs(row["tokens_per_second"] * row["ns"] / 1e9 / (50 * (6 + 3) + 2 * 101) - 1) < 0.05, row
+
+
+@test
+def tokenizer_beside_tokenizers():
+    env = {"INGOT_RIVALS_PYTHON": torch_python()}
+    row = answer("tokenizer", *texts(), "rounds=1", "--json", "--quiet", "rivals=tokenizers-fast", "threads=1",
+                 env=env)["rows"][0]
+    has(row, "rival", "rival_version", "rival_ns", "ratio", "rival_mb_per_second")
+    assert row["rival_ns"] > 0 and "tokenizers" in row["rival_version"]
 
 
 def main():

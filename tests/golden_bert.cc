@@ -196,8 +196,10 @@ void run_steps(Net &net, const std::string &path, const std::string &suffix, con
       sum += (double)x * x;
     r.compare(tag + "norm of " + p->name + " after" + suffix, std::sqrt(sum), golden::number(norms, p->name),
               {2e-6, 2e-6});
+    // Adam divides what is zero by mathematics by its own size: rounding is all that moves it.
+    const double allowed = ends_with(p->name, "attention.self.key.bias") ? 1e-5 : 2e-6;
     if (after.has(p->name))
-      r.compare(tag + p->name + " after" + suffix, v, after.f32(p->name), {2e-6, 0});
+      r.compare(tag + p->name + " after" + suffix, v, after.f32(p->name), {allowed, 0});
   }
 }
 

@@ -382,7 +382,8 @@ inline double amplification(const Job &job) {
 // Allowed difference of one element: the rounding of the stored result, and the error of `length` additions of terms
 // of the size of the tensor's largest value in fp32 (growing with the root of the length, as rounding errors have
 // either sign), `amplify` times that (64 for Winograd's transforms), and `rounded` times the largest value (twice the
-// unit of a 16-bit type in which Winograd's transformed operands are rounded). Integers are exact.
+// unit of a 16-bit type in which Winograd's transformed operands, or what lies between two products, are rounded).
+// Integers are exact.
 inline double tolerance(ig_dtype stored, double length, double want, double largest, double amplify,
                         double rounded = 0) {
   if (!ig_dtype_is_float(stored))
@@ -398,8 +399,9 @@ inline double tolerance(ig_dtype stored, double length, double want, double larg
 inline std::string compare(const Job &job, const ig_impl *impl, const Result &got, const Result &want,
                            size_t *n_compared = nullptr) {
   const double amplify = amplification(job) * (impl->flags & IG_IMPL_INEXACT ? 64 : 1);
-  const double rounded =
-      (impl->flags & IG_IMPL_INEXACT) && ig_dtype_bytes(job.type) == 2 ? 2 * unit_roundoff(job.type) : 0;
+  const double rounded = (impl->flags & (IG_IMPL_INEXACT | IG_IMPL_ROUNDED)) && ig_dtype_bytes(job.type) == 2
+                             ? 2 * unit_roundoff(job.type)
+                             : 0;
   if (got.items.size() != want.items.size())
     return "number of results differs";
   std::string text;

@@ -14,11 +14,22 @@
 
 typedef ig_status (*verb_function)(ig_call_state *c);
 static const verb_function functions[IG_N_VERBS] = {
-    [IG_VERB_TRAIN] = ig_verb_train,   [IG_VERB_EVAL] = ig_verb_eval,       [IG_VERB_PREDICT] = ig_verb_predict,
-    [IG_VERB_PLAN] = ig_verb_plan,     [IG_VERB_CONVERT] = ig_verb_convert, [IG_VERB_CHECKPOINT] = ig_verb_checkpoint,
-    [IG_VERB_DATA] = ig_verb_data,     [IG_VERB_REPORT] = ig_verb_report,   [IG_VERB_DEMO] = ig_verb_demo,
-    [IG_VERB_DOCTOR] = ig_verb_doctor, [IG_VERB_KEYS] = ig_verb_keys,       [IG_VERB_COMPLETION] = ig_verb_completion,
-    [IG_VERB_HELP] = ig_verb_help,     [IG_VERB_VERSION] = ig_verb_version, [IG_VERB_BENCH] = ig_verb_bench,
+    [IG_VERB_TRAIN] = ig_verb_train,
+    [IG_VERB_EVAL] = ig_verb_eval,
+    [IG_VERB_PREDICT] = ig_verb_predict,
+    [IG_VERB_PLAN] = ig_verb_plan,
+    [IG_VERB_CONVERT] = ig_verb_convert,
+    [IG_VERB_CHECKPOINT] = ig_verb_checkpoint,
+    [IG_VERB_DATA] = ig_verb_data,
+    [IG_VERB_TOKENIZER] = ig_verb_tokenizer,
+    [IG_VERB_REPORT] = ig_verb_report,
+    [IG_VERB_DEMO] = ig_verb_demo,
+    [IG_VERB_DOCTOR] = ig_verb_doctor,
+    [IG_VERB_KEYS] = ig_verb_keys,
+    [IG_VERB_COMPLETION] = ig_verb_completion,
+    [IG_VERB_HELP] = ig_verb_help,
+    [IG_VERB_VERSION] = ig_verb_version,
+    [IG_VERB_BENCH] = ig_verb_bench,
 };
 
 const char *ig_version(void) { return INGOT_VERSION; }

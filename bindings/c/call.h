@@ -27,6 +27,8 @@ ig_status ig_verb_plan(ig_call_state *c);
 ig_status ig_verb_convert(ig_call_state *c);
 ig_status ig_verb_checkpoint(ig_call_state *c);
 ig_status ig_verb_data(ig_call_state *c);
+ig_status ig_data_shard(ig_call_state *c);  // data shard
+ig_status ig_verb_tokenizer(ig_call_state *c);
 ig_status ig_verb_report(ig_call_state *c);
 ig_status ig_verb_demo(ig_call_state *c);
 ig_status ig_verb_bench(ig_call_state *c);

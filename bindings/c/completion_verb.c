@@ -53,8 +53,10 @@ static ig_status add_verb_words(ig_text *t, const char *indent) {
     IG_TRY(ig_text_addf(t, "%s%s) list=\"", indent, ig_keys.verbs[v]));
     if (v == IG_VERB_CHECKPOINT)
       IG_TRY(ig_text_addf(t, "list verify show"));
+    if (v == IG_VERB_TOKENIZER)
+      IG_TRY(ig_text_addf(t, "train encode decode"));
     if (v == IG_VERB_BENCH)
-      IG_TRY(ig_text_addf(t, "kernels step loader"));
+      IG_TRY(ig_text_addf(t, "kernels step loader tokenizer"));
     if (v == IG_VERB_COMPLETION)
       IG_TRY(ig_text_addf(t, "bash zsh"));
     if (v == IG_VERB_KEYS || v == IG_VERB_HELP)

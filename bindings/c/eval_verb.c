@@ -25,19 +25,28 @@ static ig_status choose_part(const ig_call_state *c, const ig_dataset *d, ig_par
                  ig_part_name(*out), d->count[IG_PART_TRAIN], d->count[IG_PART_VAL], d->count[IG_PART_TEST]);
 }
 
-static ig_status open_data(ig_call_state *c, const ig_use *use, ig_dataset **out) {
+static ig_status open_data(ig_call_state *c, ig_use *use, ig_dataset **out) {
   ig_dataset_options options;
   IG_TRY(ig_dataset_keys(c, &options));
   options.classes = (const char *const *)use->info.classes;
   options.n_classes = use->info.classes ? use->info.n_classes : 0;
   options.allow_one_class = true;
   options.task = use->head.task;
+  if (use->model->build_text) {
+    if (use->cache_dir)
+      IG_TRY(ig_path_join(&use->corpora, use->cache_dir, "corpora"));
+    IG_TRY(ig_text_dataset_keys(c, &use->text, use->corpora, NULL, &options));
+  }
   IG_TRY(ig_dataset_open(&options, out));
+  IG_TRY(ig_use_dataset(c, &use->text, use->info.has_pairs, *out));
+  if (use->head.task == IG_TASK_MLM)
+    return IG_OK;
   int n = (*out)->n_classes, known = use->info.n_classes;
-  if (use->head.task == IG_TASK_CLASSIFY ? n <= known : n == known)
+  if (ig_task_has_classes(use->head.task) ? n <= known : n == known)
     return IG_OK;
   return ig_fail(IG_ERR_MISMATCH, "data=%s has %d %s, the weights know %d", options.data, n,
                  use->head.task == IG_TASK_CLASSIFY  ? "classes"
+                 : use->head.task == IG_TASK_TAG     ? "tags"
                  : use->head.task == IG_TASK_REGRESS ? "columns of numbers"
                                                      : "labels",
                  known);
@@ -58,12 +67,15 @@ ig_status ig_verb_eval(ig_call_state *c) {
   IG_TRY(ig_want_key(c, "data"));
   IG_TRY(ig_want_writable(c, "logits"));
   IG_GOTO(ig_use_init(c, &use));
+  IG_GOTO(ig_cache_folder(&use.cache_dir));
   IG_GOTO(open_data(c, &use, &data));
   IG_GOTO(choose_part(c, data, &part));
   IG_GOTO(ig_use_session(c, &use));
-  IG_GOTO(ig_evaluator_create(use.session, use.batch, use.image_size, use.mean, use.std, &evaluator));
+  IG_GOTO(use.model->build_text
+              ? ig_evaluator_create_text(use.session, data, part, use.batch, &evaluator)
+              : ig_evaluator_create(use.session, use.batch, use.image_size, use.mean, use.std, &evaluator));
   IG_GOTO(ig_evaluator_refresh(evaluator, false));
-  ig_scores_init(&scores, use.info.n_classes);
+  ig_scores_init(&scores, evaluator->classes);
   ig_train_callbacks callbacks = {c, ig_note_text, ig_show_progress, ig_asked_to_stop};
   uint64_t start = ig_now_ns();
   IG_GOTO(ig_evaluate(evaluator, data, part, use.crop_ratio, ig_thread_count(c), ig_config_bool(c->config, "strict"),
@@ -76,16 +88,17 @@ ig_status ig_verb_eval(ig_call_state *c) {
     IG_GOTO(ig_npy_write(ig_config_str(c->config, "logits"), scores.logits, scores.n, (size_t)scores.k));
     ig_note(c, "logits of %zu samples: %s", scores.n, ig_config_str(c->config, "logits"));
   }
-  size_t asked = part == IG_PART_ALL ? data->n : data->count[part];
+  const bool tokens = use.head.task == IG_TASK_TAG || use.head.task == IG_TASK_MLM;  // scores are not of samples
+  size_t asked = part == IG_PART_ALL ? data->n : data->count[part], done = tokens ? asked : scores.n;
   json_t *about = json_pack("{s:s, s:s, s:s, s:o, s:I, s:f, s:f}", "task", ig_task_name(use.head.task), "model",
                             use.model->name, "part", ig_part_name(part), "weights", ig_json_text(use.info.path),
-                            "unreadable", (json_int_t)(asked + data->n_skipped - scores.n), "seconds", seconds,
-                            "samples_per_second", seconds > 0 ? (double)scores.n / seconds : 0);
+                            "unreadable", (json_int_t)(asked + data->n_skipped - done), "seconds", seconds,
+                            "samples_per_second", seconds > 0 ? (double)done / seconds : 0);
   if (!about || json_object_update_new(result, about))
     IG_GOTO(ig_no_json());
   if (json_object_get(result, "confusion"))
     IG_GOTO(ig_text_addf(&text, "%s (%s) on part %s of %s, %.1f s, %zu unreadable\n", use.model->name, use.info.path,
-                         ig_part_name(part), data->path, seconds, asked + data->n_skipped - scores.n));
+                         ig_part_name(part), data->path, seconds, asked + data->n_skipped - done));
   IG_GOTO(ig_scores_text(result, &text));
   status = ig_answer(c, result, text.data);
 done:

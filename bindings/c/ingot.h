@@ -19,7 +19,7 @@ typedef struct ig_callbacks {
   void (*line)(void *user, const char *text);
   // One line of progress that replaces the one before; "" clears it.
   void (*progress)(void *user, const char *text);
-  // The result: one JSON object, or for predict one a sample.
+  // The result: one JSON object, or for predict one a sample, for tokenizer one a text.
   void (*result)(void *user, const char *json);
   // The result as a text table for people, in place of JSON (predict's table, checkpoint list, keys, help, ...).
   void (*table)(void *user, const char *text);
@@ -27,9 +27,10 @@ typedef struct ig_callbacks {
   int (*should_stop)(void *user);
 } ig_callbacks;
 
-// Runs a verb ("train", "eval", "predict", "plan", "convert", "checkpoint", "data", "report", "keys", "doctor", "demo",
-// "completion", "help", "version") with its words: key=value, --key value, --key=value, PATH. Returns IG_OK, IG_STOPPED
-// (a checkpoint was written), or an error with ig_error_message(). Safe from several threads on different run folders.
+// Runs a verb ("train", "eval", "predict", "plan", "convert", "checkpoint", "data", "tokenizer", "report", "keys",
+// "doctor", "demo", "completion", "help", "version") with its words: key=value, --key value, --key=value, PATH. Returns
+// IG_OK, IG_STOPPED (a checkpoint was written), or an error with ig_error_message(). Safe from several threads on
+// different run folders.
 IG_PUBLIC ig_status ig_call(const char *verb, int n_words, const char *const *words, const ig_callbacks *callbacks);
 
 // "0.1.0".

@@ -51,7 +51,7 @@ static const ig_key keys[] = {
     {"out", IG_KEY_STRING, "path", NULL, V(TRAIN) | V(DEMO), "run folder (default: runs/<model>-<data>-<date>)",
      .flags = CALL},
     {"out", IG_KEY_STRING, "path", NULL, V(PREDICT) | V(REPORT) | V(DATA),
-     "file that is written: predict: CSV, report and data: HTML"},
+     "file that is written: predict: CSV, report and data: HTML; data shard: folder"},
 
     // How long, how much at a time.
     {"epochs", IG_KEY_INT, "", NULL, RUN | V(DEMO), "passes over the training part", NULL, 1, 1e9, MAY},
@@ -170,17 +170,54 @@ static const ig_key keys[] = {
      1024, MAY},
     {"samples", IG_KEY_INT, "pictures", "1800", V(DEMO), "pictures that the demo makes", NULL, 120, 1e6},
 
+    // data shard.
+    {"data", IG_KEY_STRING, "path", NULL, V(DATA), "shard: raw text: a .txt file, or a folder of such"},
+    {"tokenizer", IG_KEY_STRING, "path", NULL, V(DATA),
+     "shard: vocab.txt, tokenizer.json or a folder with one of them"},
+    {"max_length", IG_KEY_INT, "tokens", "128", V(DATA), "shard: of a row, special ones included", NULL, 3, 65536},
+    {"pair", IG_KEY_ENUM, "", "next", V(DATA),
+     "shard: next: half of the second segments are of another document; order: half are the first; none: one segment",
+     "next|order|none"},
+    {"mask_share", IG_KEY_FLOAT, "", "0.15", V(DATA), "shard: tokens that are predicted", NULL, 0, 1},
+    {"max_masked", IG_KEY_INT, "tokens", NULL, V(DATA), "shard: of a row (default: mask_share x max_length)", NULL, 1,
+     65536},
+    {"whole_word", IG_KEY_BOOL, "", "0", V(DATA), "shard: all pieces of a word are predicted, or none"},
+    {"epochs", IG_KEY_INT, "", "1", V(DATA), "shard: how often all text is written, with other masks each time", NULL,
+     1, 1e6},
+    {"rows", IG_KEY_INT, "", "32768", V(DATA), "shard: rows of a file", NULL, 1, 16777216},
+
     // predict, plan, keys.
     {"reject", IG_KEY_FLOAT, "", "0", V(PREDICT),
      "answer `unsure` below this probability (multilabel: of a label; regress has none)", NULL, 0, 1},
     {"logits", IG_KEY_STRING, "path", NULL, V(EVAL), "file (.npy) the logits are written to, a row a sample"},
     {"format", IG_KEY_ENUM, "", "text", V(KEYS), "markdown: docs/keys.md", "text|markdown"},
 
+    // tokenizer.
+    {"tokenizer", IG_KEY_STRING, "path", NULL, V(TOKENIZER),
+     "encode, decode: vocab.txt, tokenizer.json or a folder that holds one of them"},
+    {"special", IG_KEY_BOOL, "", "1", V(TOKENIZER), "encode: add [CLS] and [SEP]; decode: show special tokens"},
+    {"pairs", IG_KEY_BOOL, "", "0", V(TOKENIZER), "encode: a line is two texts with a tab between"},
+    {"max_length", IG_KEY_INT, "tokens", "0", V(TOKENIZER),
+     "encode: longer texts are cut, special tokens included; train: noted as model_max_length; 0: no limit", NULL, 0,
+     1e6},
+    {"truncation", IG_KEY_ENUM, "", "longest_first", V(TOKENIZER), "encode: which text of a pair is cut",
+     "longest_first|only_first|only_second"},
+    {"vocabulary", IG_KEY_INT, "tokens", "30522", V(TOKENIZER), "train: size, special tokens included", NULL, 6, 4e6},
+    {"lowercase", IG_KEY_BOOL, "", "1", V(TOKENIZER), "train: lower case without accents"},
+    {"min_frequency", IG_KEY_INT, "", "2", V(TOKENIZER), "train: pairs that are rarer are not merged", NULL, 1, 1e9},
+    {"alphabet", IG_KEY_INT, "", "1000", V(TOKENIZER), "train: characters that are kept, the most frequent ones", NULL,
+     1, 1e6},
+    {"out", IG_KEY_STRING, "path", NULL, V(TOKENIZER),
+     "train: new folder for vocab.txt, tokenizer.json and tokenizer_config.json"},
+
     // bench.
     {"model", IG_KEY_STRING, "", "resnet18", V(BENCH), "step: what is measured; kernels: whose shapes, too: a,b"},
     {"mode", IG_KEY_ENUM, "", "train", V(BENCH), "step: training steps (forward, backward, update), or inference",
      "train|infer"},
-    {"data", IG_KEY_STRING, "path", NULL, V(BENCH), "loader: folder of pictures"},
+    {"data", IG_KEY_STRING, "path", NULL, V(BENCH),
+     "loader: folder of pictures; tokenizer: text, a file or a folder of .txt"},
+    {"tokenizer", IG_KEY_STRING, "path", NULL, V(BENCH), "tokenizer: vocab.txt, tokenizer.json or a folder of these"},
+    {"offsets", IG_KEY_BOOL, "", "0", V(BENCH), "tokenizer: with places and words, too"},
     {"batch", IG_KEY_INT, "samples", "16", V(BENCH), "samples a step", NULL, 1, 1048576},
     {"image_size", IG_KEY_INT, "pixels", NULL, V(BENCH), "side of the pictures (default: the model's)", NULL, 8, 4096},
     {"classes", IG_KEY_INT, "", NULL, V(BENCH), "outputs of the head (default: 1000, CIFAR models 10, texts 2)", NULL, 2,
@@ -195,7 +232,9 @@ static const ig_key keys[] = {
     {"steps", IG_KEY_INT, "", "5", V(BENCH), "step: steps of a round", NULL, 1, 1e6},
     {"rounds", IG_KEY_INT, "", "4", V(BENCH), "rounds; with rivals all take turns in each", NULL, 1, 1e6},
     {"rivals", IG_KEY_LIST, "", NULL, V(BENCH),
-     "step: pytorch, pytorch-tuned, pytorch-compile; loader: torchvision (./dev rivals installs them)"},
+     "step: pytorch, pytorch-tuned, pytorch-compile; loader: torchvision; tokenizer: tokenizers, tokenizers-fast "
+     "(./dev "
+     "rivals installs them)"},
     {"detail", IG_KEY_BOOL, "", "0", V(BENCH), "step: a row an operation and a row a node"},
     {"trace", IG_KEY_STRING, "path", NULL, V(BENCH), "step: file for a time line of one step (Chrome's trace format)"},
     {"startup", IG_KEY_BOOL, "", "0", V(BENCH),
@@ -227,9 +266,9 @@ static const ig_key keys[] = {
     {"config", IG_KEY_CONFIG, "", NULL, ALL, "a YAML file of keys; may repeat, later ones win", .flags = CALL},
 };
 
-static const char *const verbs[IG_N_VERBS] = {"train",      "eval", "predict",    "plan", "convert",
-                                              "checkpoint", "data", "report",     "demo", "bench",
-                                              "doctor",     "keys", "completion", "help", "version"};
+static const char *const verbs[IG_N_VERBS] = {"train", "eval",       "predict", "plan",   "convert", "checkpoint",
+                                              "data",  "tokenizer",  "report",  "demo",   "bench",   "doctor",
+                                              "keys",  "completion", "help",    "version"};
 
 const char *const ig_verb_usage[IG_N_VERBS] = {
     "ingot train model=NAME data=PATH [out=RUN] [weights=PATH] [resume=auto] [key=value]...",
@@ -238,10 +277,12 @@ const char *const ig_verb_usage[IG_N_VERBS] = {
     "ingot plan model=NAME data=PATH [key=value]...",
     "ingot convert IN OUT.safetensors|FOLDER/step-N|FOLDER [model=NAME]",
     "ingot checkpoint list|verify|show RUN",
-    "ingot data PATH [split=FILE.csv] [weights=RUN] [out=FILE.html] [key=value]...",
+    "ingot data PATH [split=FILE.csv] [weights=RUN] [out=FILE.html] [key=value]... | "
+    "data shard data=TEXT tokenizer=VOCAB out=FOLDER [key=value]...",
+    "ingot tokenizer train TEXT... out=FOLDER [vocabulary=N] | encode|decode tokenizer=PATH [PATH]... [key=value]...",
     "ingot report RUN... [out=FILE.html]",
     "ingot demo [out=FOLDER] [key=value]...",
-    "ingot bench kernels|step|loader [key=value]...",
+    "ingot bench kernels|step|loader|tokenizer [key=value]...",
     "ingot doctor",
     "ingot keys [VERB] [format=markdown]",
     "ingot completion bash|zsh",
@@ -258,10 +299,14 @@ const char *const ig_verb_meaning[IG_N_VERBS] = {
     "checkpoint "
     "or a folder",
     "lists the checkpoints of a run, checks every hash of them, or shows the newest one's tensors",
-    "quality of a data set: unreadable files, copies, leaks between the parts, balance, odd pictures, doubtful labels",
+    "quality of a data set: unreadable files, copies, leaks between the parts, balance, odd pictures, doubtful labels; "
+    "shard: masks raw text and writes NVIDIA's pre-training shards",
+    "WordPiece: learns a vocabulary from raw text, or turns texts into ids and back, a line each (files, or standard "
+    "input)",
     "one HTML file of a run, or a comparison of several",
     "makes its own data, trains, evaluates, predicts and writes the report",
-    "measures kernels, whole steps or the reading of pictures on this machine, beside rivals where installed",
+    "measures kernels, whole steps, the reading of pictures or the tokenizer on this machine, beside rivals where "
+    "installed",
     "processors, libraries, versions, writable folders, and what is missing",
     "lists every key with type, unit, default and meaning",
     "prints a completion script of a shell: source <(ingot completion bash)",

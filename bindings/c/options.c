@@ -8,6 +8,7 @@
 
 #include "runtime/base/cpu.h"
 #include "runtime/base/mem.h"
+#include "runtime/data/mlm.h"
 
 enum { MAX_PATH = 4096, EVAL_BATCH = 32 };
 
@@ -99,10 +100,38 @@ static ig_status name_classes(ig_use *use, const ig_model *model) {
   return IG_OK;
 }
 
-ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, const char *cache_dir,
+static bool asked_to_stop(void *call_state) { return ig_asked_to_stop(call_state) != 0; }
+
+ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, const char *cache, const char *beside,
                                ig_dataset_options *out) {
   out->text = true;
+  out->tokenizer = text->tokenizer;
+  out->cache = cache;
+  out->beside = beside;
+  out->threads = ig_thread_count(c);
+  out->progress = ig_show_progress;
+  out->should_stop = asked_to_stop;
   return IG_OK;
+}
+
+ig_status ig_use_dataset(ig_call_state *c, const ig_text_model *text, bool pairs, ig_dataset *d) {
+  const ig_config *k = c->config;
+  if (d->kind == IG_DATASET_TEXT)
+    return ig_dataset_tokenize(d, text->tokenizer, text->max_length, ig_thread_count(c));
+  if (d->kind != IG_DATASET_CORPUS || !d->corpus)
+    return IG_OK;
+  ig_mlm_options o = ig_mlm_options_default();
+  const char *split = ig_config_str(k, "split");
+  o.max_length = text->max_length;
+  o.pair = pairs ? IG_PAIR_NEXT : IG_PAIR_NONE;
+  o.val_share = split && *split ? strtod(split, NULL) : 0.05;
+  o.seed = (uint64_t)ig_config_int(k, "seed");
+  if (ig_config_known(k, "mask_share")) {
+    o.mask_share = ig_config_float(k, "mask_share");
+    o.whole_word = ig_config_bool(k, "whole_word");
+    (void)ig_mlm_pair_from_text(ig_config_str(k, "pairs"), &o.pair);  // one of its words: an enum key
+  }
+  return ig_dataset_mlm(d, &o);
 }
 
 // Task, outputs and their names, as the file says.
@@ -160,6 +189,8 @@ ig_status ig_use_init(ig_call_state *c, ig_use *use) {
 
 ig_status ig_use_session(ig_call_state *c, ig_use *use) {
   ig_session_options options;
+  ig_free(use->cache_dir);
+  use->cache_dir = NULL;
   IG_TRY(ig_session_keys(c, &options, &use->cache_dir));
   options.model = use->model;
   options.classes = use->info.n_classes;
@@ -183,6 +214,7 @@ void ig_use_fini(ig_use *use) {
   for (int i = 0; use->names && i < use->info.n_classes; i++)
     ig_free(use->names[i]);
   ig_free(use->names);
+  ig_free(use->corpora);
   ig_free(use->cache_dir);
   ig_weights_info_fini(&use->info);
   ig_text_model_fini(&use->text);

@@ -22,9 +22,11 @@ ig_status ig_session_keys(ig_call_state *c, ig_session_options *out, char **cach
 ig_recompute ig_recompute_key(const ig_config *c);
 // data, val, split, seed.
 ig_status ig_dataset_keys(ig_call_state *c, ig_dataset_options *out);
-// What texts need beside them: columns, tokenizer, cache of corpora, pre-training.
-ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, const char *cache_dir,
+// What texts need beside them: tokenizer, and folders that a corpus's tokens go to (each may be NULL).
+ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, const char *cache, const char *beside,
                                ig_dataset_options *out);
+// After a data set is open: token ids of its texts, or the samples of pre-training (pairs: where no key says which).
+ig_status ig_use_dataset(ig_call_state *c, const ig_text_model *text, bool pairs, ig_dataset *d);
 int ig_thread_count(const ig_call_state *c);
 
 // Everything of a train: opens the data, fills in the defaults by model and data.
@@ -34,7 +36,7 @@ typedef struct ig_train_setup {
   float *class_weights;
   ig_text_model text;
   ig_weights_info info;  // what weights= says of itself; empty without
-  char *cache_dir, *args_yaml, *environment, *out, *resume_path, *config_json;
+  char *cache_dir, *corpora, *args_yaml, *environment, *out, *resume_path, *config_json;
   char config_hash[65];
 } ig_train_setup;
 // setup starts zeroed (out and resume_path may be set); fini is due whatever is returned.
@@ -53,7 +55,7 @@ typedef struct ig_use {
   int image_size, batch;
   double crop_ratio;
   float mean[3], std[3];
-  char *cache_dir;
+  char *cache_dir, *corpora;
   char **names;  // [info.n_classes] class names; numbers where the file has none
 } ig_use;
 // Reads what the file says and finds the model; the session follows by ig_use_session, when the classes are known.

@@ -21,16 +21,19 @@ static ig_status add(ig_path_list *l, const char *path) {
   return IG_OK;
 }
 
-static bool looks_like_picture(const char *name) {
-  static const char *const endings[] = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"};
+// Endings of the files that are taken from folders; NULL ends the list.
+static const char *const pictures[] = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", NULL};
+static const char *const texts[] = {".txt", NULL};
+
+static bool has_ending(const char *name, const char *const *endings) {
   const char *dot = strrchr(name, '.');
-  for (size_t i = 0; dot && dot != name && i < sizeof endings / sizeof *endings; i++)
+  for (size_t i = 0; dot && dot != name && endings[i]; i++)
     if (!strcasecmp(dot, endings[i]))
       return true;
   return false;
 }
 
-static ig_status add_folder(ig_path_list *l, const char *folder, int depth) {
+static ig_status add_folder(ig_path_list *l, const char *folder, const char *const *endings, int depth) {
   DIR *dir = opendir(folder);
   if (!dir)
     return ig_fail(IG_ERR_IO, "cannot list %s: %s", folder, strerror(errno));
@@ -43,8 +46,8 @@ static ig_status add_folder(ig_path_list *l, const char *folder, int depth) {
     struct stat st;
     bool known = ig_fileops_get()->stat(path, &st) == 0;
     if (known && S_ISDIR(st.st_mode) && depth < MAX_DEPTH)
-      IG_GOTO(add_folder(l, path, depth + 1));
-    else if (looks_like_picture(e->d_name))
+      IG_GOTO(add_folder(l, path, endings, depth + 1));
+    else if (has_ending(e->d_name, endings))
       IG_GOTO(add(l, path));
     ig_free(path);
     path = NULL;
@@ -91,7 +94,7 @@ ig_status ig_path_list_read(const ig_config *config, ig_path_list *out) {
     if (!strcmp(path, "-")) {
       IG_TRY(add_standard_input(out));
     } else if (ig_path_is_dir(path)) {
-      IG_TRY(add_folder(out, path, 0));
+      IG_TRY(add_folder(out, path, pictures, 0));
       if (out->n == before)
         return ig_fail(IG_ERR_NOT_FOUND,
                        "%s holds no picture (.jpg, .jpeg, .png, .bmp, .tif, .tiff, .webp at any depth)", path);
@@ -100,6 +103,17 @@ ig_status ig_path_list_read(const ig_config *config, ig_path_list *out) {
       IG_TRY(add(out, path));
     }
   }
+  return IG_OK;
+}
+
+ig_status ig_path_list_texts(const char *path, ig_path_list *out) {
+  const size_t before = out->n;
+  if (!ig_path_is_dir(path))
+    return add(out, path);
+  IG_TRY(add_folder(out, path, texts, 0));
+  if (out->n == before)
+    return ig_fail(IG_ERR_NOT_FOUND, "%s holds no .txt file at any depth", path);
+  qsort(out->paths + before, out->n - before, sizeof *out->paths, compare);
   return IG_OK;
 }
 

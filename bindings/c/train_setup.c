@@ -344,11 +344,12 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
   IG_GOTO(ig_dataset_keys(c, &data));
   if (o->session.model->build_text) {
     IG_GOTO(ig_open_tokenizer(c, is_text ? &s->info : NULL, &s->text));
-    IG_GOTO(ig_text_dataset_keys(c, &s->text, s->cache_dir, &data));
+    if (s->cache_dir)
+      IG_GOTO(ig_path_join(&s->corpora, s->cache_dir, "corpora"));
+    IG_GOTO(ig_text_dataset_keys(c, &s->text, s->corpora, s->out, &data));
   }
   IG_GOTO(ig_dataset_open(&data, &s->data));
-  if (s->data->kind == IG_DATASET_TEXT)
-    IG_GOTO(ig_dataset_tokenize(s->data, s->text.tokenizer, s->text.max_length, ig_thread_count(c)));
+  IG_GOTO(ig_use_dataset(c, &s->text, true, s->data));
   o->session.classes = s->data->n_classes;
   int w = s->data->typical_w, h = s->data->typical_h;
   IG_GOTO(ig_set_defaults(c->config, &(ig_facts){.model = o->session.model,
@@ -393,6 +394,7 @@ void ig_train_setup_fini(ig_train_setup *s) {
   ig_free(s->out);
   ig_free(s->resume_path);
   ig_free(s->config_json);
+  ig_free(s->corpora);
   ig_weights_info_fini(&s->info);
   ig_text_model_fini(&s->text);
 }

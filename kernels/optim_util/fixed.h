@@ -61,7 +61,9 @@ static inline double ig_sum_squares_f32(const float *x, int64_t n) {
 static inline void ig_add_parts_f32(const float *parts, int64_t n_parts, int64_t stride, int64_t n, float *out) {
   double total[64] = {0};
   for (int64_t part = 0; part < n_parts; part++)
+#ifdef _OPENMP  // not in device code, where nothing is to be vectorised
 #pragma omp simd
+#endif
     for (int64_t i = 0; i < n; i++)
       total[i] += (double)parts[part * stride + i];
   for (int64_t i = 0; i < n; i++)

@@ -1,5 +1,5 @@
 // NVIDIA's pre-training shards of BERT: HDF5 files of masked samples (DeepLearningExamples, BERT/PyTorch). Rule: files
-// are read as a stranger's (h5_foreign.h: in a child process, with limits), and every number is checked.
+// are read as a stranger's (h5_foreign.h: in a child process, at most 2 GiB of numbers), and each number is checked.
 //
 //   input_ids i4 [N, S], input_mask and segment_ids i1 [N, S], masked_lm_positions and masked_lm_ids i4 [N, P],
 //   next_sentence_labels i1 [N] (1 = random next). Gzip. The first masked position 0 ends a row's list.

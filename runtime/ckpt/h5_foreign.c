@@ -20,7 +20,9 @@ enum {
   MAX_OBJECTS = 1 << 17,
   MAX_TEXT = 64 << 20,  // a model's configuration
   CPU_SECONDS = 20,
-  SLACK = 64 << 20  // of shared memory for records and texts
+  SLACK = 64 << 20,  // of shared memory for records and texts
+  MAX_CHUNK = 64 << 20,
+  DEFLATE_RATIO = 1040  // zlib never packs more than 1032 bytes into one
 };
 #define HEAP_BYTES (512ull << 20)  // what libhdf5 may allocate beside
 
@@ -36,7 +38,8 @@ typedef struct record {
   uint64_t bytes;  // to the next record
   uint64_t data_at, data_bytes;
   uint32_t path_bytes, attribute_bytes;  // with their NUL; 0: none
-  int32_t dtype, n_dims;                 // dtype -1: no floating-point numbers
+  int32_t dtype, n_dims;                 // dtype -1: no numbers
+  uint32_t is_float, unused;
   int64_t dims[IG_CKPT_MAX_DIMS];
 } record;
 
@@ -46,10 +49,10 @@ static uint64_t round_up(uint64_t n) { return (n + 63) & ~(uint64_t)63; }
 
 typedef struct child {
   const char *file;
-  const char *const *attributes;
+  const ig_h5_foreign_options *o;
   head *head;
   uint64_t capacity;
-  uint64_t file_bytes, promised;  // bytes of all numbers so far
+  uint64_t room, promised;  // bytes that all numbers may take, and those so far
   int objects;
 } child;
 
@@ -114,8 +117,29 @@ done:
   return status;
 }
 
-// Where the numbers lie: in this file, unfiltered.
-static ig_status check_storage(const child *c, hid_t dataset, const char *path) {
+static bool filter_allowed(const child *c, H5Z_filter_t filter) {
+  return filter == H5Z_FILTER_FLETCHER32 ||
+         (c->o->unpacked_bytes && (filter == H5Z_FILTER_DEFLATE || filter == H5Z_FILTER_SHUFFLE));
+}
+
+// A chunk is unpacked whole.
+static ig_status check_chunk(const child *c, hid_t dcpl, size_t element, const char *path) {
+  hsize_t dims[H5S_MAX_RANK];
+  uint64_t bytes = element;
+  bool over = false;
+  char q[IG_QUOTE_BYTES];
+  int n = H5Pget_chunk(dcpl, H5S_MAX_RANK, dims);
+  if (n < 0)
+    return ig_h5_fail(IG_ERR_FORMAT, c->file, "read a dataset's chunks");
+  for (int i = 0; i < n; i++)
+    over = over || __builtin_mul_overflow(bytes, (uint64_t)dims[i], &bytes);
+  if (over || bytes > MAX_CHUNK)
+    return ig_fail(IG_ERR_FORMAT, "%s: %s has chunks of more than %d MiB", c->file, ig_quote(q, path), MAX_CHUNK >> 20);
+  return IG_OK;
+}
+
+// Where the numbers lie: in this file, unfiltered, or packed where that is allowed.
+static ig_status check_storage(const child *c, hid_t dataset, size_t element, bool *packed, const char *path) {
   ig_status status = IG_OK;
   hid_t dcpl;
   char q[IG_QUOTE_BYTES];
@@ -132,13 +156,33 @@ static ig_status check_storage(const child *c, hid_t dataset, const char *path) 
     unsigned flags, config;
     size_t n_values = 0;
     H5Z_filter_t filter = H5Pget_filter2(dcpl, (unsigned)i, &flags, &n_values, NULL, 0, NULL, &config);
-    if (filter != H5Z_FILTER_FLETCHER32)
+    *packed = *packed || filter == H5Z_FILTER_DEFLATE;
+    if (!filter_allowed(c, filter))
       IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: %s is compressed (filter %d); write it anew without compression", c->file,
                       ig_quote(q, path), (int)filter));
   }
+  if (n_filters && layout == H5D_CHUNKED)
+    IG_GOTO(check_chunk(c, dcpl, element, path));
 done:
   ig_h5_close_id(dcpl, H5Pclose);
   return status;
+}
+
+static bool is_wanted(const child *c, const char *path) {
+  const char *const *name = c->o->datasets;
+  if (!name)
+    return true;
+  while (*name && strcmp(*name, path))
+    name++;
+  return *name != NULL;
+}
+
+// What the numbers become, or -1 where they are not read. element: bytes of one in the file.
+static int target_dtype(const child *c, hid_t type, size_t element) {
+  const H5T_class_t class = H5Tget_class(type);
+  if (class == H5T_FLOAT && (element == 2 || element == 4 || element == 8))
+    return element == 8 ? IG_F64 : IG_F32;
+  return class == H5T_INTEGER && c->o->datasets && element <= 8 ? IG_I32 : -1;
 }
 
 static ig_status read_dataset(child *c, hid_t dataset, const char *path) {
@@ -146,34 +190,38 @@ static ig_status read_dataset(child *c, hid_t dataset, const char *path) {
   hid_t type = -1, space = -1;
   hsize_t dims[H5S_MAX_RANK];
   char q[IG_QUOTE_BYTES];
+  bool packed = false;
   record *r;
-  IG_GOTO(check_storage(c, dataset, path));
+  if (!is_wanted(c, path))
+    return IG_OK;
   IG_H5_GOTO(type = H5Dget_type(dataset), IG_ERR_FORMAT, c->file, "read a dataset's type");
+  const size_t element = H5Tget_size(type);
+  IG_GOTO(check_storage(c, dataset, element, &packed, path));
   IG_H5_GOTO(space = H5Dget_space(dataset), IG_ERR_FORMAT, c->file, "read a dataset's shape");
   int n_dims = H5Sget_simple_extent_ndims(space);
   if (H5Sget_simple_extent_type(space) == H5S_NULL || n_dims < 0 || n_dims > IG_CKPT_MAX_DIMS)
     IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: %s has %d dimensions; 0 to %d are possible", c->file, ig_quote(q, path), n_dims,
                     IG_CKPT_MAX_DIMS));
   IG_H5_GOTO(H5Sget_simple_extent_dims(space, dims, NULL), IG_ERR_FORMAT, c->file, "read a dataset's shape");
-  const size_t element = H5Tget_size(type);
-  const bool is_float = H5Tget_class(type) == H5T_FLOAT && (element == 2 || element == 4 || element == 8);
-  uint64_t stored = element;
+  const int dtype = target_dtype(c, type, element);
+  uint64_t n = 1, stored = 0, ours = 0;
   bool over = false;
   for (int i = 0; i < n_dims; i++)
-    over = over || __builtin_mul_overflow(stored, (uint64_t)dims[i], &stored);
-  if (over || stored > H5Dget_storage_size(dataset) || (c->promised += stored) > c->file_bytes)
-    IG_GOTO(
-        ig_fail(IG_ERR_FORMAT, "%s: %s promises more numbers than the file has bytes for", c->file, ig_quote(q, path)));
-  const size_t ours = element == 8 ? 8 : 4;
-  IG_GOTO(add_record(c, path, NULL, is_float ? stored / element * ours : 0, &r));
+    over = over || __builtin_mul_overflow(n, (uint64_t)dims[i], &n);
+  over = over || __builtin_mul_overflow(n, (uint64_t)element, &stored);
+  over = over || __builtin_mul_overflow(n, (uint64_t)(dtype < 0 ? 0 : ig_dtype_bytes((ig_dtype)dtype)), &ours);
+  const uint64_t held = (uint64_t)H5Dget_storage_size(dataset) * (packed ? DEFLATE_RATIO : 1);
+  if (over || stored > held || (c->promised += c->o->unpacked_bytes ? ours : stored) > c->room)
+    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: %s promises more numbers than %s", c->file, ig_quote(q, path),
+                    c->o->unpacked_bytes ? "its data can hold, or than are read" : "the file has bytes for"));
+  IG_GOTO(add_record(c, path, NULL, ours, &r));
   r->n_dims = n_dims;
   for (int i = 0; i < n_dims; i++)
     r->dims[i] = (int64_t)dims[i];
-  if (!is_float)
-    goto done;
-  r->dtype = ours == 8 ? IG_F64 : IG_F32;
-  if (stored && H5Dread(dataset, ours == 8 ? H5T_IEEE_F64LE : H5T_IEEE_F32LE, H5S_ALL, H5S_ALL, H5P_DEFAULT,
-                        (char *)r + r->data_at) < 0) {
+  r->dtype = dtype;
+  r->is_float = H5Tget_class(type) == H5T_FLOAT && dtype >= 0;
+  const hid_t memory = dtype == IG_F64 ? H5T_IEEE_F64LE : dtype == IG_I32 ? H5T_STD_I32LE : H5T_IEEE_F32LE;
+  if (dtype >= 0 && ours && H5Dread(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, (char *)r + r->data_at) < 0) {
     status = ig_h5_fail(IG_ERR_FORMAT, c->file, "read a dataset");
     ig_fail_prefix(status, "%s", ig_quote(q, path));
   }
@@ -229,7 +277,7 @@ static ig_status read_group(child *c, hid_t group, const char *path, int depth) 
   if (depth > MAX_DEPTH)
     return ig_fail(IG_ERR_FORMAT, "%s: groups are nested more than %d deep, as in a cycle: %s", c->file, MAX_DEPTH,
                    ig_quote(q, path));
-  for (const char *const *name = c->attributes; *name; name++)
+  for (const char *const *name = c->o->attributes; name && *name; name++)
     IG_TRY(read_attribute(c, group, path, *name));
   if (H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, NULL, each_link, &v) < 0 && v.status == IG_OK)
     v.status = ig_h5_fail(IG_ERR_FORMAT, c->file, "list a group");
@@ -275,7 +323,7 @@ static _Noreturn void be_child(child *c, const void *data, size_t bytes) {
   uint64_t mapped = mapped_bytes();
   if (mapped)
     limit(RLIMIT_AS, mapped + HEAP_BYTES);
-  limit(RLIMIT_CPU, CPU_SECONDS + bytes / (16 << 20));
+  limit(RLIMIT_CPU, CPU_SECONDS + (bytes + c->o->unpacked_bytes / 4) / (16 << 20));
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_FSIZE, 0);
   for (int fd = 0; fd < 3; fd++)
@@ -297,13 +345,15 @@ static ig_status broken(const char *path) {
 static ig_status add_item(const char *path, const record *r, uint64_t room, ig_h5_foreign *f) {
   const char *name = (const char *)(r + 1), *attribute = name + r->path_bytes, *data = (const char *)r + r->data_at;
   uint64_t names = (uint64_t)r->path_bytes + r->attribute_bytes, element = r->dtype == IG_F64 ? 8 : 4, n = 1;
+  const bool numbers = r->dtype != -1;
   if (r->bytes > room || r->bytes % 64 || r->data_at % 64 || r->data_at > r->bytes ||
       r->data_bytes > r->bytes - r->data_at || sizeof *r + names > r->data_at || !r->path_bytes ||
       name[r->path_bytes - 1] || (r->attribute_bytes && attribute[r->attribute_bytes - 1]) || r->n_dims < 0 ||
-      r->n_dims > IG_CKPT_MAX_DIMS || (r->dtype != -1 && r->dtype != IG_F32 && r->dtype != IG_F64))
+      r->n_dims > IG_CKPT_MAX_DIMS || (numbers && r->dtype != IG_F32 && r->dtype != IG_F64 && r->dtype != IG_I32) ||
+      (r->is_float && (!numbers || r->dtype == IG_I32)))
     return broken(path);
   ig_h5_foreign_item *item = &f->items[f->n];
-  *item = (ig_h5_foreign_item){.path = name, .n_dims = r->n_dims, .is_float = r->dtype != -1};
+  *item = (ig_h5_foreign_item){.path = name, .n_dims = r->n_dims, .is_float = r->is_float != 0};
   for (int i = 0; i < r->n_dims; i++) {
     item->dims[i] = r->dims[i];
     if (r->dims[i] < 0 || __builtin_mul_overflow(n, (uint64_t)r->dims[i], &n) || n > INT64_MAX / 8)
@@ -315,7 +365,7 @@ static ig_status add_item(const char *path, const record *r, uint64_t room, ig_h
       return broken(path);
     item->attribute = attribute;
     item->text = data;
-  } else if (item->is_float) {
+  } else if (numbers) {
     if (r->data_bytes != n * element)
       return broken(path);
     item->dtype = (ig_dtype)r->dtype;
@@ -356,15 +406,24 @@ static ig_status outcome(const char *path, const head *h, int how) {
 
 ig_status ig_h5_foreign_read(const char *path, const void *data, size_t bytes, const char *const *attributes,
                              ig_h5_foreign *out) {
+  return ig_h5_foreign_read_with(path, data, bytes, &(ig_h5_foreign_options){.attributes = attributes}, out);
+}
+
+ig_status ig_h5_foreign_read_with(const char *path, const void *data, size_t bytes, const ig_h5_foreign_options *o,
+                                  ig_h5_foreign *out) {
   ig_status status = IG_OK;
   ig_h5_section s;
   memset(out, 0, sizeof *out);
   // Narrow floats double, and every object rounds up to 64 bytes.
-  out->memory_bytes = 2 * bytes + SLACK;
+  out->memory_bytes = (o->unpacked_bytes ? o->unpacked_bytes : 2 * bytes) + SLACK;
   IG_TRY(ig_alloc_shared(out->memory_bytes, "what a child process reads", &out->memory));
   head *h = out->memory;
   *h = (head){.used = round_up(sizeof *h), .status = -1};
-  child c = {.file = path, .attributes = attributes, .head = h, .capacity = out->memory_bytes, .file_bytes = bytes};
+  child c = {.file = path,
+             .o = o,
+             .head = h,
+             .capacity = out->memory_bytes,
+             .room = o->unpacked_bytes ? o->unpacked_bytes : bytes};
   ig_h5_begin(&s);  // so that no other thread is inside of libhdf5 when it is copied
   pid_t pid = fork();
   if (pid == 0)

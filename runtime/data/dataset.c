@@ -377,6 +377,8 @@ ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out) {
   if (!options->data || !*options->data)
     return ig_fail(IG_ERR_USAGE, "data= is missing: name %s",
                    options->text ? "a table of texts or a folder" : "a folder of pictures or a CIFAR file");
+  if (options->text && options->task == IG_TASK_MLM)
+    return ig_open_corpus(options, out);
   IG_TRY(split_fraction(options, &fraction));
   IG_TRY(ig_alloc(sizeof *b.d, "a data set", &b.d));
   b.d->kind = options->text ? IG_DATASET_TEXT : IG_DATASET_FOLDER;
@@ -433,6 +435,7 @@ void ig_dataset_close(ig_dataset *d) {
   }
   ig_free(d->memory);
   ig_token_table_free(d->tokens);
+  ig_close_corpus(d);
   ig_free(d->texts);
   for (int p = 0; p < IG_N_PARTS; p++)
     ig_free(d->index[p]);
@@ -445,7 +448,7 @@ void ig_dataset_close(ig_dataset *d) {
 
 void ig_dataset_class_counts(const ig_dataset *d, ig_part part, int64_t *counts) {
   memset(counts, 0, (size_t)d->n_classes * sizeof *counts);
-  for (size_t i = 0; i < d->n; i++) {
+  for (size_t i = 0; d->samples && i < d->n; i++) {
     if (part != IG_PART_ALL && d->samples[i].part != part)
       continue;
     if (d->samples[i].label >= 0)

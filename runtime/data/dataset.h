@@ -34,7 +34,7 @@ ig_task ig_task_from_text(const char *text);  // IG_TASK_AUTO for other words
 typedef struct ig_sample {
   const char *path;  // absolute or as given; the file that holds it
   const char *name;  // for people and logs: relative to the data folder, "file.bin:17" for a record; may be not UTF-8
-  int64_t record;    // CIFAR: index within the file; -1: the file is one picture
+  int64_t record;    // CIFAR: index within the file; texts: line of the row; -1: the file is one sample
   int32_t label;     // 0..n_classes-1; -1 without a class (regress, multilabel: see ig_dataset.targets)
   ig_part part;
   const char *group;  // part or lot; NULL without
@@ -88,6 +88,12 @@ typedef struct ig_dataset_options {
   const char *text2_column;
   const char *lines;  // prediction: texts, one a line, in place of the file `data`, which then is only their name
   size_t lines_bytes;
+  // task=mlm: data= is raw text (corpus.h); split's fraction is held out by ig_dataset_mlm, not here.
+  const ig_tokenizer *tokenizer;                   // must outlive the data set
+  const char *cache, *beside;                      // folders for its tokens
+  int threads;                                     // that tokenise
+  void (*progress)(void *user, const char *line);  // with warn_user, as should_stop
+  bool (*should_stop)(void *user);
   bool needs_labels;     // train, eval: a class folder or column is expected; predict: not
   bool allow_one_class;  // evaluation: one class or an empty class folder is fine; training: an error
   bool strict;           // a file that cannot be read at the opening scan is an error, not skipped
@@ -104,37 +110,47 @@ typedef struct ig_dataset {
   ig_dataset_kind kind;
   ig_task task;  // never auto
   char *path;
-  ig_sample *samples;  // sorted by code point of (class, name), records in the file's order; part of the fingerprint
+  ig_sample *samples;  // sorted by code point of (class, name), records in the file's order; part of the fingerprint;
+                       // rows of tables: by part file, then by row
   size_t n;
   char **classes;  // names: sorted, or as the options or the CIFAR file number them
   int n_classes;   // regress: names of the numbers; multilabel: of the labels
   float *targets;  // [n, n_classes] regress: the numbers; multilabel: 1 or 0; NULL for classify
   size_t count[IG_N_PARTS];
   size_t *index[IG_N_PARTS];         // sample numbers of each part, in order
-  char fingerprint[65];              // SHA-256 over names, sizes, labels and parts (not pixels)
+  char fingerprint[65];              // SHA-256 over names, sizes, labels and parts (not pixels), and over texts
   bool val_was_given;                // false: the validation part was held out of the training data here
   int typical_w, typical_h;          // median picture size of a fixed spread of at most 64 samples
   ig_text_sample *texts;             // [n] of IG_DATASET_TEXT, else NULL
   ig_token_table *tokens;            // of IG_DATASET_TEXT after ig_dataset_tokenize
-  int max_masked;                    // of IG_DATASET_CORPUS: masked words of a sample at most
-  struct ig_corpus *corpus;          // of IG_DATASET_CORPUS (corpus.h)
+  struct ig_corpus *corpus;          // of IG_DATASET_CORPUS (corpus.h); NULL where mlm is made of given samples
+  int max_masked;                    // task=mlm: masked words of a sample at most
+  struct ig_mlm *mlm;                // of IG_DATASET_CORPUS after ig_dataset_mlm (mlm.h); n and count are its samples'
   size_t n_skipped;                  // files that the opening scan could not read; each was named by a warning
   struct ig_dataset_memory *memory;  // owns all texts
 } ig_dataset;
 
-// Forms: a folder of class folders (pictures at any depth below); folders train, val (valid, validation), test of such;
-// a split file (see split_csv.c; data= may be that file itself); a CIFAR-10/100 binary file or folder. The headers of
-// up to 20,000 pictures are read: what is no picture is skipped with a warning. Without a validation part, a share of
-// the training samples is held out for it (split's fraction; by default 0.2, or 0.15 where there is a test part),
-// stratified (by class; regress: by the first number's rank; multilabel: by the rarest label), groups kept whole; test
-// samples never move. With neither labels nor parts (needs_labels false) all samples stand in IG_PART_TEST.
+// Forms: a folder of class folders (pictures at any depth below); folders train, val (valid, validation, dev), test of
+// such; a split file (see split_csv.c; data= may be that file itself); a CIFAR-10/100 binary file or folder. The
+// headers of up to 20,000 pictures are read: what is no picture is skipped with a warning. Without a validation part, a
+// share of the training samples is held out for it (split's fraction; by default 0.2, or 0.15 where there is a test
+// part), stratified (by class; regress: by the first number's rank; multilabel: by the rarest label), groups kept
+// whole; test samples never move. With neither labels nor parts (needs_labels false) all samples stand in IG_PART_TEST.
+// Texts (options.text): a table (.csv, .tsv, .json, .jsonl; table.h), a sample a row; a folder of such files named
+// train, dev (val, valid, validation) and test; words with tags (.conll, .iob, .bio; with task=tag also .txt and .tsv),
+// a sample a sentence; class folders of .txt files, a sample a file; a split file that lists such, or that is a table
+// itself. A table may have columns split and group. A test file without labels is left out with a warning where labels
+// are needed; without that need a .txt file is a text a line. Rows without text are skipped with a warning. A label is
+// a class's name or, where the weights name theirs, its number.
 // IG_ERR_NOT_FOUND, IG_ERR_DATA (empty, one class, empty class, label out of range, group in two parts, ...),
 // IG_ERR_FORMAT (a split file's row and column). The message names path, field, found, expected and what to do.
 ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out);
 void ig_dataset_close(ig_dataset *d);
 // "pictures", "texts": what its samples are called in lines for people.
 const char *ig_dataset_noun(const ig_dataset *d);
-// Token ids of all texts, cut to max_length tokens; on `threads` threads, the result does not depend on their number.
+// Token ids of all texts, cut to max_length tokens (3 to 32768), the longer of a pair first; on `threads` threads, the
+// result does not depend on their number. A second call replaces the table. IG_ERR_UNSUPPORTED: types that are not 0,
+// then 1.
 ig_status ig_dataset_tokenize(ig_dataset *d, const ig_tokenizer *tokenizer, int max_length, int threads);
 // Samples of each class in a part (multilabel: of each label; regress: 0): counts has n_classes entries.
 void ig_dataset_class_counts(const ig_dataset *d, ig_part part, int64_t *counts);

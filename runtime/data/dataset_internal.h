@@ -127,4 +127,8 @@ ig_status ig_set_targets(ig_builder *b);
 // are sorted and have their strata.
 ig_status ig_hold_out(ig_builder *b, double fraction);
 
+// dataset_corpus.c: raw text for task=mlm. close: corpus and mlm of any data set.
+ig_status ig_open_corpus(const ig_dataset_options *options, ig_dataset **out);
+void ig_close_corpus(ig_dataset *d);
+
 #endif

@@ -72,7 +72,7 @@ uint64_t ig_loader_sample_at(const ig_loader *l, int64_t position) {
   uint64_t p = (uint64_t)position;
   if (l->o.train)
     p = ig_order_at(l->o.seed, l->n, p);
-  return l->index ? l->index[p] : p;
+  return l->index ? l->index[p] : l->batches.first + p;
 }
 
 // Items that there are from `base` on: whole batches in evaluation, no end in training.
@@ -232,10 +232,10 @@ static ig_status start_threads(ig_loader *l) {
 static ig_status check_options(const ig_loader_options *o) {
   if (!o->data || (unsigned)o->part > IG_PART_ALL)
     return ig_fail(IG_ERR_USAGE, "loader: no data set, or an unknown part");
-  if (o->data->kind == IG_DATASET_TEXT && (o->batch < 1 || o->threads < 1))
+  const bool texts = o->data->kind == IG_DATASET_TEXT || o->data->kind == IG_DATASET_CORPUS;
+  if (texts && (o->batch < 1 || o->threads < 1))
     return ig_fail(IG_ERR_USAGE, "loader: batch=%d, threads=%d; each must be at least 1", o->batch, o->threads);
-  if (o->data->kind != IG_DATASET_TEXT &&
-      (o->batch < 1 || o->image_size < 1 || o->image_size > 65500 || o->threads < 1))
+  if (!texts && (o->batch < 1 || o->image_size < 1 || o->image_size > 65500 || o->threads < 1))
     return ig_fail(IG_ERR_USAGE, "loader: batch=%d, image_size=%d, threads=%d; each must be at least 1", o->batch,
                    o->image_size, o->threads);
   const ig_augment *a = &o->augment;
@@ -256,8 +256,8 @@ static ig_status check_options(const ig_loader_options *o) {
 // What the batches of this kind of data set are made of.
 static ig_status open_source(ig_loader *l) {
   const ig_dataset *d = l->o.data;
-  if (d->kind == IG_DATASET_TEXT) {
-    IG_TRY(ig_text_source(&l->o, &l->batches));
+  if (d->kind == IG_DATASET_TEXT || d->kind == IG_DATASET_CORPUS) {
+    IG_TRY(d->kind == IG_DATASET_TEXT ? ig_text_source(&l->o, &l->batches) : ig_mlm_source(&l->o, &l->batches));
     l->n = l->batches.n;
     return IG_OK;
   }

@@ -38,6 +38,7 @@ typedef struct ig_loader_options {
   int threads;                                 // >= 1
   int64_t rungs[IG_MAX_RUNGS];                 // texts: capacities of batches, ascending (text_batch.h) ...
   int n_rungs;                                 // ... and how many; 0 = ig_text_ladder's
+  const struct ig_mlm *mlm;                    // of a corpus: the samples (mlm.h); NULL = the data set's own
   uint64_t cache_bytes;                        // budget for decoded pictures kept in memory; 0 = none
   bool strict;                                 // an unreadable sample is an error, not skipped
   double max_unreadable;                       // share of the part that may be unreadable before the run stops (0.01)

@@ -41,12 +41,25 @@ static inline uint64_t ig_order_at(uint64_t seed, uint64_t n, uint64_t place) {
 typedef struct ig_batch_source {
   void *state;
   uint64_t n;                                         // samples of an epoch
+  uint64_t first;                                     // where a part is a range of sample numbers: its first
   ig_status (*init)(const void *state, ig_batch *b);  // memory for the largest batch; labels to weights are there
   ig_status (*fill)(const void *state, ig_batch *b, int64_t position);  // all of b but n, epoch and position
   void (*fini_batch)(ig_batch *b);                                      // of what init made
   void (*fini)(void *state);
 } ig_batch_source;
 ig_status ig_text_source(const ig_loader_options *options, ig_batch_source *out);  // text_batch.c
+ig_status ig_mlm_source(const ig_loader_options *options, ig_batch_source *out);   // mlm_batch.c
+
+// Lengths of the samples of a part, for the search of capacities (text_ladder.c).
+typedef struct ig_lengths {
+  const void *of;
+  ig_part part;
+  uint64_t n;
+  int64_t (*at)(const struct ig_lengths *l, uint64_t place);  // tokens of the sample at a place of the part, at most
+  bool train;                                                 // the order is that of training
+  bool repeats;                                               // a batch may go over an epoch's end
+} ig_lengths;
+ig_status ig_lengths_ladder(const ig_lengths *l, int batch, uint64_t seed, int64_t rungs[IG_MAX_RUNGS], int *n);
 
 // Working memory of one thread.
 typedef struct ig_sample_work {

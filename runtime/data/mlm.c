@@ -175,9 +175,55 @@ done:
   return status;
 }
 
+// Given rows are their own chunks; none has a start.
+static ig_status make_given(ig_mlm *m, const ig_mlm_given *g) {
+  ig_mlm_given *copy;
+  chunks val = {0};
+  const uint64_t key = ig_hash_mix(g->seed, ig_hash_str("mlm held out"));
+  uint64_t held = (uint64_t)llround(g->val_share * (double)g->n);
+  held = g->val_share > 0 && held < 1 ? 1 : held;
+  if (g->n <= held)
+    return ig_fail(IG_ERR_DATA, "%llu samples; more than the %llu that are held out for validation are needed",
+                   (unsigned long long)g->n, (unsigned long long)held);
+  IG_TRY(ig_alloc(sizeof *copy, "samples for pre-training", &copy));
+  *copy = *g;
+  m->given = copy;
+  m->n = g->n;
+  m->o = (ig_mlm_options){.size = sizeof m->o,
+                          .max_length = g->longest,
+                          .max_masked = g->max_masked < 1 ? 1 : g->max_masked,
+                          .pair = g->pairs ? IG_PAIR_NEXT : IG_PAIR_NONE,
+                          .val_share = g->val_share,
+                          .seed = g->seed};
+  for (uint64_t i = 0; held && i < g->n; i++) {
+    ig_status status = ig_permute(key, g->n, i) < held ? add_chunk(&val, i) : IG_OK;
+    m->val = val.start;
+    m->n_val = val.n;
+    IG_TRY(status);
+  }
+  return IG_OK;
+}
+
+ig_status ig_mlm_create_given(const ig_mlm_given *given, ig_mlm **out) {
+  ig_mlm *m;
+  *out = NULL;
+  if (!given->get || given->longest < 1 || given->longest > MLM_LONGEST || !(given->val_share >= 0) ||
+      given->val_share >= 1)
+    return ig_fail(IG_ERR_USAGE, "pre-training: given samples of %d tokens, a share of %g held out", given->longest,
+                   given->val_share);
+  IG_TRY(ig_alloc(sizeof *m, "samples for pre-training", &m));
+  ig_status status = make_given(m, given);
+  if (status == IG_OK)
+    *out = m;
+  else
+    ig_mlm_destroy(m);
+  return status;
+}
+
 void ig_mlm_destroy(ig_mlm *m) {
   if (!m)
     return;
+  ig_free((void *)m->given);
   ig_free(m->start);
   ig_free(m->val);
   ig_free(m->kind);
@@ -208,6 +254,13 @@ uint64_t ig_mlm_chunk_of(const ig_mlm *m, uint64_t sample) {
 
 void ig_mlm_chunk(const ig_mlm *m, uint64_t sample, uint64_t *first, int *n) {
   const uint64_t c = ig_mlm_chunk_of(m, sample);
+  ig_mlm_given_row row;
+  if (m->given) {
+    m->given->get(m->given->state, c, &row);
+    *first = c;
+    *n = row.n;
+    return;
+  }
   *first = m->start[c];
   *n = (int)(m->start[c + 1] - m->start[c]);
 }
@@ -216,6 +269,8 @@ int ig_mlm_length(const ig_mlm *m, uint64_t sample) {
   uint64_t first;
   int n;
   ig_mlm_chunk(m, sample, &first, &n);
+  if (m->given)
+    return n;
   if (m->o.pair == IG_PAIR_NONE)
     return n + 2;
   return (m->o.pair == IG_PAIR_NEXT && n == 1 ? 2 : n) + 3;  // a token alone still gets a second segment
@@ -224,8 +279,9 @@ int ig_mlm_length(const ig_mlm *m, uint64_t sample) {
 void ig_mlm_fingerprint(const ig_mlm *m, char out[65]) {
   const ig_mlm_options *o = &m->o;
   char text[512];
-  int n = snprintf(text, sizeof text, "ingot mlm 1\n%s\n%d %s %a %a %a %d %d %a %llu", m->corpus.fingerprint,
-                   o->max_length, ig_mlm_pair_name(o->pair), o->mask_share, o->mask_token, o->random_token,
-                   o->whole_word, o->max_masked, o->val_share, (unsigned long long)o->seed);
+  int n = snprintf(text, sizeof text, "ingot mlm 1\n%s\n%d %s %a %a %a %d %d %a %llu",
+                   m->given ? m->given->fingerprint : m->corpus.fingerprint, o->max_length, ig_mlm_pair_name(o->pair),
+                   o->mask_share, o->mask_token, o->random_token, o->whole_word, o->max_masked, o->val_share,
+                   (unsigned long long)o->seed);
   ig_sha256_hex(text, (size_t)n, out);
 }

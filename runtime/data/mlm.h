@@ -72,14 +72,45 @@ void ig_mlm_result_fini(ig_mlm_result *r);
 ig_status ig_mlm_sample(const ig_mlm *m, int64_t epoch, uint64_t sample, ig_mlm_result *r);
 
 // A batch: rows[0..n) (sample and epoch each, and the place in the training order for the keys of dropout) packed one
-// after the other into p, whose arrays have room for batch x max_length rows and batch x max_masked masked ones, and
-// whose `capacity` is set to the used rows rounded up to 64. next: [batch] labels; weights: [batch] 1, or 0 from n on.
+// after the other into p, whose arrays have room for the last capacity and for batch x max_masked masked ones. rungs:
+// capacities, ascending; p gets the least that holds the batch (IG_ERR_USAGE where none does). next: [batch] labels;
+// weights: [batch] 1, or 0 from n on.
 typedef struct ig_mlm_row {
   uint64_t sample;
   int64_t epoch, position;
 } ig_mlm_row;
-ig_status ig_mlm_fill(const ig_mlm *m, const ig_mlm_row *rows, int n, int batch, ig_mlm_result *work, ig_packed *p,
-                      int32_t *next, float *weights);
+ig_status ig_mlm_fill(const ig_mlm *m, const ig_mlm_row *rows, int n, int batch, const int64_t *rungs, int n_rungs,
+                      ig_mlm_result *work, ig_packed *p, int32_t *next, float *weights);
+// The capacities for batches of `batch` samples of a part, as ig_text_ladder finds them: by the most tokens that each
+// sample can have.
+ig_status ig_mlm_ladder(const ig_mlm *m, ig_part part, int batch, uint64_t seed, int64_t rungs[IG_MAX_RUNGS], int *n);
+
+// Samples that were masked before, as NVIDIA's shards hold them: the same in every epoch.
+typedef struct ig_mlm_given_row {
+  int n, n_first, n_masked;        // tokens, those of the first segment, masked ones
+  int32_t next;                    // label of the pair
+  const int32_t *ids;              // [n] borrowed, as all
+  const int32_t *masked, *labels;  // [n_masked] positions ascending
+} ig_mlm_given_row;
+typedef struct ig_mlm_given {
+  size_t size;        // sizeof(ig_mlm_given)
+  const void *state;  // must outlive what is made of it
+  uint64_t n;         // rows
+  void (*get)(const void *state, uint64_t i, ig_mlm_given_row *row);
+  int longest, max_masked;  // of any row
+  bool pairs;               // their next label counts
+  double val_share;         // of the rows, drawn by seed, held out
+  uint64_t seed;
+  const char *fingerprint;  // of the files
+} ig_mlm_given;
+// Chunks are rows: ig_mlm_chunk tells (row, tokens). IG_ERR_DATA: too few rows.
+ig_status ig_mlm_create_given(const ig_mlm_given *given, ig_mlm **out);
+
+// Samples for a data set of IG_DATASET_CORPUS: sets mlm, n and count, and closes an earlier mlm. options->corpus: NULL
+// = the data set's own.
+ig_status ig_dataset_mlm(ig_dataset *d, const ig_mlm_options *options);
+// A data set of given samples; takes over m.
+ig_status ig_dataset_of_mlm(const char *path, const char *fingerprint, ig_mlm *m, ig_dataset **out);
 
 #ifdef __cplusplus
 }

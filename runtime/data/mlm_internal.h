@@ -15,6 +15,7 @@ struct ig_mlm {
   uint64_t *val;    // [n_val] chunks that are held out, ascending
   uint64_t n, n_val;
   int32_t vocabulary, cls, sep, mask;
+  const ig_mlm_given *given;      // in place of a corpus: a copy, owned
   uint8_t *kind;                  // [vocabulary] MLM_SPECIAL, MLM_CONTINUES: a later piece of a word
   int32_t special[5], n_special;  // ascending
 };

@@ -1,5 +1,5 @@
-// One sample: its two segments and its masked words, and batches of such. Rule: every number drawn comes from (seed,
-// epoch, sample) in a fixed order; lengths are known from the chunk.
+// One sample: its two segments and its masked words. Rule: every number drawn comes from (seed, epoch, sample) in a
+// fixed order; lengths are known from the chunk.
 #include <math.h>
 #include <string.h>
 
@@ -215,68 +215,33 @@ static void mask_tokens(const ig_mlm *m, ig_rng *rng, ig_mlm_result *r) {
   }
 }
 
+static void copy_given(const ig_mlm *m, uint64_t sample, ig_mlm_result *r) {
+  ig_mlm_given_row row;
+  m->given->get(m->given->state, ig_mlm_chunk_of(m, sample), &row);
+  r->n = row.n;
+  memcpy(r->ids, row.ids, (size_t)row.n * sizeof *r->ids);
+  for (int i = 0; i < row.n; i++)
+    r->types[i] = i >= row.n_first;
+  r->n_masked = row.n_masked;
+  memcpy(r->masked, row.masked, (size_t)row.n_masked * sizeof *r->masked);
+  memcpy(r->labels, row.labels, (size_t)row.n_masked * sizeof *r->labels);
+  r->next = m->o.pair == IG_PAIR_NONE ? 0 : row.next;
+}
+
 ig_status ig_mlm_sample(const ig_mlm *m, int64_t epoch, uint64_t sample, ig_mlm_result *r) {
   if (sample >= m->n || epoch < 0)
     return ig_fail(IG_ERR_USAGE, "pre-training: sample %llu of %llu, epoch %lld", (unsigned long long)sample,
                    (unsigned long long)m->n, (long long)epoch);
   IG_TRY(make_room(m, r));
+  if (m->given) {
+    copy_given(m, sample, r);
+    return IG_OK;
+  }
   const bool val = sample >= m->n - m->n_val;
   const uint64_t key = ig_hash_mix(m->o.seed, ig_hash_str(val ? "mlm validation" : "mlm"));
   ig_rng rng = ig_rng_make(key, val ? 0 : (uint64_t)epoch, sample);
   const segments s = draw_segments(m, &rng, sample);
   write_segments(m, &s, r);
   mask_tokens(m, &rng, r);
-  return IG_OK;
-}
-
-// ---- batches ----
-
-static void put_row(const ig_mlm_result *w, int row, int64_t position, ig_packed *p) {
-  const int64_t at = p->n_tokens;
-  p->first[row] = (int32_t)at;
-  memcpy(p->ids + at, w->ids, (size_t)w->n * sizeof *p->ids);
-  memcpy(p->types + at, w->types, (size_t)w->n * sizeof *p->types);
-  for (int i = 0; i < w->n; i++) {
-    p->positions[at + i] = i;
-    p->row_keys[at + i] = (uint64_t)position << 16 | (uint64_t)i;
-  }
-  for (int i = 0; i < w->n_masked; i++, p->n_masked++) {
-    p->masked[p->n_masked] = (int32_t)(at + w->masked[i]);
-    p->masked_labels[p->n_masked] = w->labels[i];
-    p->masked_weights[p->n_masked] = 1;
-  }
-  p->n_tokens += w->n;
-}
-
-ig_status ig_mlm_fill(const ig_mlm *m, const ig_mlm_row *rows, int n, int batch, ig_mlm_result *work, ig_packed *p,
-                      int32_t *next, float *weights) {
-  enum { STEP = 64 };
-  const int64_t room = (int64_t)batch * m->o.max_length;
-  p->n_tokens = p->n_masked = 0;
-  p->masked_capacity = (int64_t)batch * m->o.max_masked;
-  for (int i = 0; i < batch; i++) {
-    p->cu_seqlens[i] = (int32_t)p->n_tokens;
-    p->first[i] = -1;
-    next[i] = 0;
-    weights[i] = 0;
-    if (i >= n)
-      continue;
-    IG_TRY(ig_mlm_sample(m, rows[i].epoch, rows[i].sample, work));
-    put_row(work, i, rows[i].position, p);
-    next[i] = work->next;
-    weights[i] = 1;
-  }
-  p->cu_seqlens[batch] = (int32_t)p->n_tokens;
-  p->capacity = (p->n_tokens + STEP - 1) / STEP * STEP;
-  p->capacity = p->capacity > room ? room : p->capacity;
-  for (int64_t i = p->n_tokens; i < p->capacity; i++) {
-    p->ids[i] = p->types[i] = p->positions[i] = 0;
-    p->row_keys[i] = 0;
-  }
-  for (int64_t i = p->n_masked; i < p->masked_capacity; i++) {
-    p->masked[i] = -1;
-    p->masked_labels[i] = 0;
-    p->masked_weights[i] = 0;
-  }
   return IG_OK;
 }

@@ -77,7 +77,7 @@ static ig_status read_text(ig_table *t, const char *start, char **to) {
   static const char escapes[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
   const char *from = *to;
   for (t->p++;; t->p++) {
-    if (t->p == t->end)
+    if (t->p == t->end || (*t->p == '\\' && t->p + 1 == t->end))
       return fail_here(t, start, "the text that ends here is never closed by a quote");
     if (*t->p == '"')
       break;
@@ -89,8 +89,7 @@ static ig_status read_text(ig_table *t, const char *start, char **to) {
       *(*to)++ = *t->p;
       continue;
     }
-    if (++t->p == t->end)
-      continue;  // said above
+    t->p++;
     const char *known = *t->p ? strchr(escapes, *t->p) : NULL;
     if (known) {
       *(*to)++ = meant[known - escapes];

@@ -140,6 +140,6 @@ ig_status ig_text_source(const ig_loader_options *options, ig_batch_source *out)
     return status;
   }
   s->capacity = s->o.rungs[s->o.n_rungs - 1];
-  *out = (ig_batch_source){s, s->n, init_batch, fill, fini_batch, fini};
+  *out = (ig_batch_source){s, s->n, 0, init_batch, fill, fini_batch, fini};
   return IG_OK;
 }

@@ -86,6 +86,7 @@ struct ig_tokenizer {
   int max_length;
 
   char **tokens;  // [n_tokens], NULL where an id is of no token
+  char **shown;   // [n_tokens] or NULL: texts in normal form of added tokens that are found in normalized text
   size_t n_tokens, tokens_capacity;
   ig_trie vocabulary;
   size_t n_vocabulary;  // tokens of the model, without those that were only added
@@ -134,6 +135,7 @@ typedef struct ig_pieces {
   int32_t *word;
   size_t n, capacity, n_first;  // n_first: those of the first text
 } ig_pieces;
+typedef struct ig_word_counts ig_word_counts;
 typedef struct ig_work {
   ig_pieces pieces;
   uint8_t *word;  // bytes of the present word, with IG_WORD_MARGIN more
@@ -142,6 +144,7 @@ typedef struct ig_work {
   size_t origin_capacity;
   ig_normalized normalized;
   ig_word_cache *cache;
+  ig_word_counts *counts;  // where words are counted and not split into pieces (training)
   uint64_t serial;
   size_t n_invalid;
   size_t encoding_capacity, offsets_capacity;  // of the caller's arrays
@@ -152,6 +155,42 @@ ig_status ig_work_of(ig_encoding *e, const ig_tokenizer *t, ig_work **out);
 ig_status ig_wordpiece(const ig_tokenizer *t, ig_work *w, size_t n, size_t n_chars, uint32_t first, uint32_t last,
                        int32_t number, bool offsets);
 ig_status ig_pieces_room(ig_pieces *p, size_t more);
+
+// --- count.c: how often each word stands in a text ---
+typedef struct ig_counted {
+  size_t at;  // of its bytes
+  uint32_t n_bytes, hash;
+  int64_t count;
+} ig_counted;
+struct ig_word_counts {
+  char *bytes;
+  size_t n_bytes, bytes_capacity;
+  ig_counted *words;
+  size_t n, capacity;
+  uint32_t *slots;  // [mask + 1] index + 1 of a word
+  size_t mask;
+};
+ig_status ig_count_word(ig_word_counts *c, const uint8_t *word, size_t n, int64_t times);
+// The words of files, by all threads, in byte order.
+ig_status ig_count_files(const ig_tokenizer *t, const char *const *files, size_t n_files, int threads,
+                         ig_word_counts *out);
+void ig_word_counts_fini(ig_word_counts *c);
+// --- merge.c: words as symbols, and what is merged of them ---
+typedef struct ig_symbols {
+  ig_text *tokens;  // [n] text of each, "##" included
+  size_t n, capacity;
+  ig_trie names;
+} ig_symbols;
+ig_status ig_symbols_add(ig_symbols *s, const char *text, size_t n, int32_t *id);
+void ig_symbols_fini(ig_symbols *s);
+typedef struct ig_merge_word {
+  uint32_t *symbols;
+  uint32_t n;
+  int64_t count;
+} ig_merge_word;
+// Merges pairs until there are `vocabulary` tokens or no pair is as frequent as min_frequency.
+ig_status ig_merge_words(ig_merge_word *words, size_t n_words, size_t prefix_bytes, size_t vocabulary,
+                         int64_t min_frequency, ig_symbols *symbols);
 
 // --- split.c: a text, added tokens and all, into w->pieces. number: that of the next word; fixed: words have it all.
 // ---

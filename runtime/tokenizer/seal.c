@@ -1,15 +1,26 @@
 // From what was read to what encoding uses: special ids, tables, sets of added tokens, fingerprint. Rule: after this
 // nothing of a tokenizer changes.
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 #include "runtime/tokenizer/internal.h"
 
+// Hugging Face's shows such a token in its normal form, and then does not know a special one again.
+static ig_status show(ig_tokenizer *t, const ig_added *a, const ig_normalized *text) {
+  if (!t->shown)
+    IG_TRY(ig_alloc_array(t->n_tokens, sizeof *t->shown, "added tokens", &t->shown));
+  IG_TRY(ig_asprintf(&t->shown[a->id], "%.*s", (int)text->n, (const char *)text->bytes));
+  if (strcmp(t->shown[a->id], a->content) != 0)
+    t->is_special[a->id] = false;
+  return IG_OK;
+}
+
 static ig_status find_added(ig_tokenizer *t) {
   ig_status status = IG_OK;
   ig_normalized text = {0};
-  char quoted[IG_QUOTE_BYTES];
+  char quoted[IG_QUOTE_BYTES], other[IG_QUOTE_BYTES];
   size_t invalid = 0;
   for (size_t i = 0; i < t->n_added; i++) {
     const ig_added *a = &t->added[i];
@@ -22,8 +33,12 @@ static ig_status find_added(ig_tokenizer *t) {
     if (!text.n)
       IG_GOTO(ig_fail(IG_ERR_FORMAT, "added token %s is nothing once it is normalized; set its \"normalized\" to false",
                       ig_quote(quoted, a->content)));
-    // Of two that are the same then, the first is found, as in Hugging Face's.
     IG_GOTO(ig_added_set_add(&t->normalized, (const char *)text.bytes, text.n, (int32_t)i, &was));
+    // Which of the two Hugging Face's finds, its hash table decides.
+    if (was != IG_TRIE_NONE)
+      IG_GOTO(ig_fail(IG_ERR_UNSUPPORTED, "added tokens %s and %s are the same once they are normalized; keep one",
+                      ig_quote(other, t->added[was].content), ig_quote(quoted, a->content)));
+    IG_GOTO(show(t, a, &text));
   }
 done:
   ig_normalized_fini(&text);
@@ -89,10 +104,17 @@ static ig_status make_fingerprint(ig_tokenizer *t) {
   return IG_OK;
 }
 
+static int by_id(const void *a, const void *b) {
+  const ig_added *x = a, *y = b;
+  return (x->id > y->id) - (x->id < y->id);
+}
+
 ig_status ig_tokenizer_seal(ig_tokenizer *t) {
   if (!t->vocabulary.n_nodes)
     return ig_fail(IG_ERR_FORMAT, "the vocabulary has no token with a text");
   t->unk = ig_trie_find(&t->vocabulary, t->unk_token, strlen(t->unk_token));
+  if (t->n_added)  // their order in the file decides nothing
+    qsort(t->added, t->n_added, sizeof *t->added, by_id);
   IG_TRY(ig_alloc_array(t->n_tokens, 1, "special tokens", &t->is_special));
   for (size_t i = 0; i < t->n_added; i++)
     t->is_special[t->added[i].id] = t->added[i].special;

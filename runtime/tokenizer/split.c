@@ -133,10 +133,12 @@ static ig_status run_plain(pass *s, const uint8_t *text, size_t n, bool *order) 
 }
 
 // Room for the longest word that a text of n bytes can have: a code point becomes at most 4, each of 4 bytes.
-static ig_status word_room(const ig_tokenizer *t, ig_work *w, size_t n) {
+static ig_status word_room(const ig_tokenizer *t, ig_work *w, size_t n, bool offsets) {
   size_t chars = n < SIZE_MAX / 32 ? 4 * n : n;
   size_t need = 4 * (chars < t->max_chars ? chars : t->max_chars) + IG_WORD_MARGIN;
   IG_TRY(ig_grow(&w->word, &w->word_capacity, 0, need, 1, "a word"));
+  if (!offsets)
+    return IG_OK;
   return ig_grow(&w->origin, &w->origin_capacity, 0, need, sizeof *w->origin, "a word");
 }
 
@@ -151,7 +153,7 @@ typedef struct splitter {
 static ig_status words(const splitter *s, const ig_charmap *map, const uint8_t *text, size_t n, const uint32_t *origin,
                        uint32_t place, bool *order) {
   pass p = {s->t, s->w, map, origin, place, s->number, s->fixed, 0, 0, 0, 0};
-  IG_TRY(word_room(s->t, s->w, n));
+  IG_TRY(word_room(s->t, s->w, n, s->offsets));
   return s->offsets ? run_offsets(&p, text, n, order) : run_plain(&p, text, n, order);
 }
 
@@ -209,7 +211,7 @@ ig_status ig_split(const ig_tokenizer *t, ig_work *w, const uint8_t *text, size_
   ig_added_match m = {0};
   size_t done = 0;
   uint32_t place = 0;
-  while (t->raw.n && ig_added_next(t, &t->raw, text, n, done, &m)) {
+  while (ig_added_next(t, &t->raw, text, n, done, &m)) {
     if (done < m.begin) {
       IG_TRY(segment(&s, text + done, m.begin - done, place));
       place += offsets ? count_codes(text + done, m.begin - done) : 0;

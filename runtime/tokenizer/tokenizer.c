@@ -13,12 +13,14 @@ void ig_tokenizer_close(ig_tokenizer *t) {
     return;
   for (size_t i = 0; i < t->n_tokens; i++)
     ig_free(t->tokens[i]);
+  for (size_t i = 0; t->shown && i < t->n_tokens; i++)
+    ig_free(t->shown[i]);
   for (size_t i = 0; i < t->n_added; i++)
     ig_free(t->added[i].content);
   ig_trie *const tries[] = {&t->vocabulary, &t->added_names, &t->raw.trie, &t->normalized.trie};
   for (size_t i = 0; i < sizeof tries / sizeof *tries; i++)
     ig_trie_fini(tries[i]);
-  void *const memory[] = {t->path,  t->prefix,     t->unk_token,     t->tokens,
+  void *const memory[] = {t->path,  t->prefix,     t->unk_token,     t->tokens,     t->shown,
                           t->added, t->is_special, t->single.pieces, t->pair.pieces};
   for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
     ig_free(memory[i]);
@@ -128,7 +130,9 @@ void ig_tokenizer_get_info(const ig_tokenizer *t, ig_tokenizer_info *out) {
 }
 
 const char *ig_tokenizer_token(const ig_tokenizer *t, int32_t id) {
-  return id >= 0 && (size_t)id < t->n_tokens ? t->tokens[id] : NULL;
+  if (id < 0 || (size_t)id >= t->n_tokens)
+    return NULL;
+  return t->shown && t->shown[id] ? t->shown[id] : t->tokens[id];
 }
 
 int32_t ig_tokenizer_id(const ig_tokenizer *t, const char *token) {

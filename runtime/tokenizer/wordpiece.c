@@ -123,6 +123,8 @@ static void remember(cached *c, const uint64_t key[KEY_WORDS], size_t n, const i
 
 ig_status ig_wordpiece(const ig_tokenizer *t, ig_work *w, size_t n, size_t n_chars, uint32_t first, uint32_t last,
                        int32_t number, bool offsets) {
+  if (w->counts)
+    return ig_count_word(w->counts, w->word, n, 1);
   const bool too_long = n_chars > t->max_chars;
   if (w->pieces.n + n_chars > w->pieces.capacity)
     IG_TRY(ig_pieces_room(&w->pieces, too_long ? 1 : n_chars));

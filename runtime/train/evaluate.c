@@ -121,8 +121,8 @@ ig_status ig_evaluator_create_text(ig_session *s, const ig_dataset *data, ig_par
   IG_GOTO(ig_text_ladder(data, part, batch, 0, capacities, &e->n_rungs));
   for (int i = 0; i < e->n_rungs; i++) {
     e->rungs[i].capacity = capacities[i];
-    IG_GOTO(
-        build_text(e, &e->rungs[i], s->config.text_head == IG_TEXT_PRETRAIN ? (int64_t)batch * data->max_masked : 0));
+    IG_GOTO(build_text(e, &e->rungs[i],
+                       s->config.text_head == IG_TEXT_PRETRAIN ? (int64_t)batch * data->max_masked : 0));
   }
   IG_GOTO(make_mirrors(e));
   *out = e;
@@ -246,18 +246,21 @@ static ig_status add_scores(const ig_evaluator *e, const ig_batch *b, const floa
 
 static ig_status open_loader(const ig_evaluator *e, const ig_dataset *data, ig_part part, double eval_crop_ratio,
                              int threads, bool strict, const ig_train_callbacks *callbacks, ig_loader **out) {
-  return ig_loader_create(&(ig_loader_options){.size = sizeof(ig_loader_options),
-                                               .data = data,
-                                               .part = part,
-                                               .batch = e->batch,
-                                               .image_size = e->image_size,
-                                               .eval_crop_ratio = eval_crop_ratio,
-                                               .threads = threads,
-                                               .strict = strict,
-                                               .max_unreadable = 1,
-                                               .warn = callbacks ? callbacks->line : NULL,
-                                               .warn_user = callbacks ? callbacks->user : NULL},
-                          out);
+  ig_loader_options o = {.size = sizeof(ig_loader_options),
+                         .data = data,
+                         .part = part,
+                         .batch = e->batch,
+                         .image_size = e->image_size,
+                         .eval_crop_ratio = eval_crop_ratio,
+                         .threads = threads,
+                         .strict = strict,
+                         .max_unreadable = 1,
+                         .warn = callbacks ? callbacks->line : NULL,
+                         .warn_user = callbacks ? callbacks->user : NULL};
+  o.n_rungs = e->rungs[0].capacity > 0 ? e->n_rungs : 0;
+  for (int i = 0; i < o.n_rungs; i++)
+    o.rungs[i] = e->rungs[i].capacity;
+  return ig_loader_create(&o, out);
 }
 
 ig_status ig_evaluate(ig_evaluator *e, const ig_dataset *data, ig_part part, double eval_crop_ratio, int threads,

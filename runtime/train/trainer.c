@@ -41,21 +41,24 @@ static ig_status write_text(const ig_trainer *t, const char *name, const char *t
 
 static ig_status open_loader(ig_trainer *t) {
   const ig_train_options *o = t->o;
-  return ig_loader_create(&(ig_loader_options){.size = sizeof(ig_loader_options),
-                                               .data = o->data,
-                                               .part = IG_PART_TRAIN,
-                                               .train = true,
-                                               .batch = t->micro,
-                                               .image_size = o->image_size,
-                                               .augment = o->augment,
-                                               .seed = o->session.seed,
-                                               .threads = o->loader_threads,
-                                               .cache_bytes = o->cache_bytes,
-                                               .strict = o->strict,
-                                               .max_unreadable = 0.01,
-                                               .warn = t->cb->line,
-                                               .warn_user = t->cb->user},
-                          &t->loader);
+  ig_loader_options l = {.size = sizeof(ig_loader_options),
+                         .data = o->data,
+                         .part = IG_PART_TRAIN,
+                         .train = true,
+                         .batch = t->micro,
+                         .image_size = o->image_size,
+                         .augment = o->augment,
+                         .seed = o->session.seed,
+                         .threads = o->loader_threads,
+                         .cache_bytes = o->cache_bytes,
+                         .strict = o->strict,
+                         .max_unreadable = 0.01,
+                         .warn = t->cb->line,
+                         .warn_user = t->cb->user};
+  l.n_rungs = t->rungs[0].capacity > 0 ? t->n_rungs : 0;
+  for (int i = 0; i < l.n_rungs; i++)
+    l.rungs[i] = t->rungs[i].capacity;
+  return ig_loader_create(&l, &t->loader);
 }
 
 // One step, started; its result is looked at by settle().

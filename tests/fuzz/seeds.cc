@@ -9,6 +9,10 @@
 #include "runtime/ckpt/safetensors.h"
 #include "tests/image_bytes.h"
 
+extern "C" {
+#include "runtime/data/corpus_internal.h"
+}
+
 namespace fs = std::filesystem;
 using namespace pic;
 
@@ -198,12 +202,131 @@ void configurations() {
            "model=resnet18\ndata=./a b\n--lr\n0.1\n--steps=100\nsave_every=7\nout=r\n"
            "--flip\nfreeze=a,b*\nclass_weights=balanced\nmemory=1.5GiB\n");
   seed("config", "predict-words", verb(2, true) + "weights=run\n-\na.png\n--\n--json\nx=y\n");
-  seed("config", "bench-words", verb(9, true) + "step\nmodel=resnet18,resnet50\nrivals=pytorch\n");
+  seed("config", "bench-words", verb(10, true) + "step\nmodel=resnet18,resnet50\nrivals=pytorch\n");
   seed("config", "odd-yaml",
        verb(0, false) + "a: &x 1\nb: *x\n---\nc: !t {d: [1, {e: f}]}\n? g\n: h\n\"q\\x41\": 'it''s'\n");
   seed("config", "twice", verb(1, false) + "weights: \"a\\\"b\\n\"\nweights: c\n");
   seed("config", "block", verb(1, false) + "data: |\n  two\n  lines\nweights: >\n  folded\n  text\n");
   seed("config", "unknown", verb(3, true) + "modle=resnet18\nlr=nan\nepochs=-1\nbatch=99999999999999999999\n");
+}
+
+// Form, what is asked (fuzz_text_table.c), then the file.
+void texts() {
+  enum { CSV, TSV, JSONL, JSON, CONLL, TXT };
+  auto text = [](const char *name, int form, int ask, const std::string &file) {
+    seed("text_table", name, std::string(1, (char)form) + std::string(1, (char)ask) + file);
+  };
+  text("csv", CSV, 0, "\xef\xbb\xbftext,label\r\nplain,a\r\n\"two\r\nlines, \"\"q\"\"\",b\r\n\r\n\xff,a\r\nx,b");
+  text("csv-nul", CSV, 16, std::string("text;label\na\0b;x\n ;y\n", 21));
+  text("csv-pairs", CSV, 0,
+       "id,sentence1,sentence2,split,group,label\n1,a,b,train,g,x\n2,c,d,val,h,y\n3,e,f,train,,y\n");
+  text("csv-named", CSV, 0x40 | 0x80 | 0x20, "a,b,x,y\np,q,0,1\nr,s,1,0\nt,u,0,0\n");
+  text("csv-files", CSV, 0, "path,class\nm.csv,x\nm.tsv,y\n");
+  text("csv-open", CSV, 0, "text,label\n\"a,x\nb,y\n");
+  text("csv-ragged", CSV, 0, "text,label\na,x\nb\n");
+  text("csv-regress", CSV, 1, "text,score\na,1.5\nb,-2e3\nc,7\n");
+  text("csv-lists", CSV, 2, "text,label\na,x;y\nb,\nc,y\n");
+  text("csv-predict", CSV, 4, "message\nhello\nworld\n");
+  text("tsv", TSV, 0, "sentence\tlabel\n\" it 's \"\"\t1\nbad\t0\n");
+  text("tsv-cola", TSV, 0, "gj04\t1\t\tOur friends.\ngj04\t0\t*\tThey friends.\n");
+  text("tsv-quotes", TSV, 0, "text\tlabel\n\"two\nlines\ttab\"\ta\nplain\tb\n");
+  text("tsv-tag", TSV, 3, "New York\tB\nis\tO\n\nbig\tO\n");
+  text("jsonl", JSONL, 0,
+       R"({"text": "a \"q\" \\ \n \u00e9 \ud83d\ude00 \ud83d \u0000!", "label": "p"})"
+       "\r\n\n"
+       R"({"id": 7, "e": {"d": [1, {"x": "]}"}]}, "label": "n", "text" : "b"})"
+       "\n{\"text\":\"raw \xff\",\"label\":\"p\",\"n\":[1,[2]],\"b\":null}");
+  text("jsonl-lists", JSONL, 0,
+       R"({"text": "a", "label": []}{"text": "b", "label": ["x", "y"]}{"text":"c","label":["y"]})");
+  text("jsonl-numbers", JSONL, 1,
+       R"({"text": "a", "label": -1.5e3} {"text": "b", "label": 0} {"text":"c","label":true})");
+  text("json-array", JSON, 0, "[{\"text\": \"a\", \"label\": 1},\n{\"text\": \"b\", \"label\": 0}]");
+  text("json-nested", JSON, 0, "{\"a\": " + std::string(70, '['));
+  text("json-open", JSON, 0, "[{\"text\": \"a");
+  text("conll", CONLL, 0, "-DOCSTART- -X- O O\r\n\r\nEU NNP B-NP B-ORG\r\nrejects VBZ B-VP O\r\n\r\nP N I-NP B-PER\n");
+  text("conll-predict", CONLL, 4, "a\nb\n\nc\n");
+  text("conll-ragged", CONLL, 0, "a B\nb O\nc\n");
+  text("lines", TXT, 4, "one\r\n\ntwo words");
+}
+
+// Token files and parts, sentences, and shards.
+void pretraining() {
+  fs::path work = fs::temp_directory_path() / "ingot-fuzz-corpus";
+  fs::remove_all(work);
+  fs::create_directories(work);
+  const uint32_t lengths[] = {3 | CORPUS_STARTS, 2, 1 | CORPUS_STARTS, 4};
+  const uint16_t ids[] = {5, 6, 7, 8, 9, 10, 11, 12, 13, 99};
+  const int32_t wide[] = {5, 6, 7, 8, 9, 10, 11, 12, 13, 99};
+  corpus_counts counts = {2, 4, 10, 0, 0, 4};
+  for (int id_bytes : {2, 4}) {
+    const std::string folder = work.string(), part = folder + "/0", whole = folder + "/whole";
+    (void)!ig_corpus_part_write(part.c_str(), 0, id_bytes, &counts, lengths, id_bytes == 2 ? (const void *)ids : wide);
+    corpus_header known = {};
+    known.id_bytes = (uint32_t)id_bytes;
+    known.n_files = 1;
+    known.vocabulary = 100;
+    memset(known.fingerprint, 'f', sizeof known.fingerprint);
+    (void)!ig_corpus_assemble(folder.c_str(), 1, &known, (whole + ".tmp").c_str(), whole.c_str());
+    for (int sealed : {0, 1})
+      seed("corpus", "whole" + std::to_string(id_bytes) + "-" + std::to_string(sealed),
+           std::string(1, (char)sealed) + slurp(whole));
+    seed("corpus", "part" + std::to_string(id_bytes), std::string(1, 0) + slurp(part));
+  }
+  const char *const texts[][2] = {
+      {"prose", "Mr. Smith met J. R. Jones in the U.S. The end. \"Stop!\" he said... Then 3.14 (no. 5).\n\nNew one.\n"},
+      {"wrapped", "The first line is wrapped at\nforty columns or so. And the\nnext sentence ends here.\n"},
+      {"lines", "a short one\nthis line is a good deal longer than that\nand a short one\n\r\n \t\nend"},
+      {"wide", "\xe4\xbd\xa0\xe5\xa5\xbd\xe3\x80\x82\xe5\x86\x8d\xef\xbc\x81 \xc3\x84rger. \xc3\xbc\xff\xe3\x80"},
+      {"quotes", "He said \" open . \" The next ' never ' . \" It . ( a ) . [ B ]"}};
+  for (auto &t : texts)
+    for (int document : {0, 1})
+      seed("corpus_text", t[0] + std::string(document ? "-new" : "-on"), std::string(1, (char)document) + t[1]);
+  // Edits of fuzz_bert_shard: place, length, bytes.
+  seed("bert_shard", "nothing", "");
+  seed("bert_shard", "empty", std::string("\1", 1));
+  seed("bert_shard", "other", "\1\x89HDF\r\n\x1a\n then something else");
+  seed("bert_shard", "cut", std::string("\0\0\x10\0", 4));
+  for (int at = 0; at < 19000; at += 700)
+    seed("bert_shard", "edit" + std::to_string(at),
+         std::string(1, 0) + std::string(1, (char)at) + std::string(1, (char)(at >> 8)) + std::string("\4\xff\1\0\x7f", 5));
+  fs::remove_all(work);
+}
+
+// Texts for fuzz_tokenizer (flags, length, text) and files for fuzz_tokenizer_json.
+void tokenizers() {
+  auto ask = [](int flags, int length, const std::string &text) {
+    return std::string(1, (char)flags) + std::string(1, (char)length) + text;
+  };
+  seed("tokenizer", "words", ask(62, 0, "Ab aa [SEP] a.b \xc3\x89 \xe4\xb8\xad\xe4\xb8\xad"));
+  seed("tokenizer", "pair", ask(62, 7, "a a a a\nb b b"));
+  seed("tokenizer", "marks", ask(63, 0, "e\xcc\x81\xe3\x80\xae\xcc\xb4 \xf0\x9d\x85\x9f \xea\xb0\x81"));
+  seed("tokenizer", "added",
+       ask(1, 0,
+           "a <t>  b<w>. <w>a E\xcc\x81"
+           "B\xc3\x89"
+           "b"));
+  seed("tokenizer", "invalid", ask(60, 3, "a\xff\xe4\xb8 \xf0\x9f\x98\xed\xa0\x80 b\xc3"));
+  seed("tokenizer", "long", ask(62, 0, std::string(300, 'a') + " " + std::string(40, 'b')));
+  const std::string bert =
+      R"({"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true})";
+  const std::string post =
+      R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"[CLS]","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],)"
+      R"("pair":[{"Sequence":{"id":"A","type_id":0}},{"SpecialToken":{"id":"[CLS]","type_id":0}},{"Sequence":{"id":"B","type_id":1}}],)"
+      R"("special_tokens":{"[CLS]":{"id":"[CLS]","ids":[1],"tokens":["[CLS]"]}}})";
+  auto file = [](const std::string &normalizer, const std::string &added, const std::string &processor) {
+    return R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[)" + added + R"(],"normalizer":)" +
+           normalizer + R"(,"pre_tokenizer":{"type":"BertPreTokenizer"},"post_processor":)" + processor +
+           R"(,"decoder":{"type":"WordPiece","prefix":"##","cleanup":true},"model":{"type":"WordPiece","unk_token":"[UNK]",)"
+           R"("continuing_subword_prefix":"##","max_input_chars_per_word":100,"vocab":{"[UNK]":0,"[CLS]":1,"a":2,"##b":3,"\u00e9":4,"cafe":5}}})";
+  };
+  const std::string added =
+      R"({"id":1,"content":"[CLS]","special":true},{"id":6,"content":"<t>","single_word":true,"lstrip":true,"rstrip":true,"normalized":true})";
+  seed("tokenizer_json", "bert", file(bert, added, post));
+  seed("tokenizer_json", "plain", file("null", "", "null"));
+  seed("tokenizer_json", "processing",
+       file(bert, "", R"({"type":"BertProcessing","sep":["[UNK]",0],"cls":["[CLS]",1]})"));
+  seed("tokenizer_json", "other", file(R"({"type":"Lowercase"})", "", "null"));
+  seed("tokenizer_json", "cut", file(bert, added, post).substr(0, 300));
 }
 
 }  // namespace
@@ -217,5 +340,8 @@ int main(int argc, char **argv) {
   manifests();
   tables();
   configurations();
+  texts();
+  pretraining();
+  tokenizers();
   return 0;
 }

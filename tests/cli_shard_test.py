@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""`ingot data shard`: raw text to NVIDIA's pre-training shards, as a user calls it.
+
+Rule: the files are read by h5py where it is installed (else their own numbers are checked through --json only).
+"""
+import os
+import random
+import sys
+
+try:
+    import h5py
+except ImportError:
+    h5py = None
+    source = os.environ.get("INGOT_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+    venv = os.path.join(source, "..", "main", ".venv", "bin", "python")
+    if os.path.exists(venv) and "INGOT_VENV_TRIED" not in os.environ:
+        os.execve(venv, [venv, os.path.abspath(__file__), *sys.argv[1:]], dict(os.environ, INGOT_VENV_TRIED="1"))
+    print("h5py is not installed: the files' contents are not looked at")
+
+import ingot_cli as cli
+from ingot_cli import answer, expect, refused, run, test
+
+TEXT = os.path.join(cli.WORK, "text")
+VOCAB = os.path.join(cli.WORK, "vocab.txt")
+
+
+def make():
+    rng = random.Random(1)
+    words = ["".join(rng.choice("abcdefgh") for _ in range(rng.randint(2, 6))) for _ in range(300)]
+    with open(VOCAB, "w") as f:
+        f.write("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "."] + sorted(set(words))) + "\n")
+    os.makedirs(TEXT, exist_ok=True)
+    for name in "ab":
+        with open(os.path.join(TEXT, name + ".txt"), "w") as f:
+            for _ in range(40):
+                for _ in range(rng.randint(1, 9)):
+                    sentence = " ".join(rng.choice(words) for _ in range(rng.randint(3, 15)))
+                    f.write(sentence.capitalize() + ".\n")
+                f.write("\n")
+
+
+def shard(out, *more):
+    return run("data", "shard", "data=" + TEXT, "tokenizer=" + VOCAB, "out=" + out, "max_length=48", "--json", *more)
+
+
+@test
+def writes_what_it_says():
+    out = os.path.join(cli.WORK, "shards")
+    r = answer(shard(out, "rows=50", "epochs=2"))
+    files = sorted(os.listdir(out))
+    assert files == [f"training_{i:05d}.hdf5" for i in range(r["files"])], files
+    assert r["documents"] == 80 and r["unknown"] == 0 and r["max_masked"] == 8, r
+    assert r["rows"] > 100 and r["bytes"] == sum(os.path.getsize(os.path.join(out, f)) for f in files)
+    if not h5py:
+        return
+    seen = dict(rows=0, tokens=0, masked=0, random_next=0)
+    first = {}
+    for name in files:
+        with h5py.File(os.path.join(out, name), "r") as f:
+            ids, mask, segments = f["input_ids"][:], f["input_mask"][:], f["segment_ids"][:]
+            positions, labels, following = f["masked_lm_positions"][:], f["masked_lm_ids"][:], f["next_sentence_labels"][:]
+        assert ids.shape[1] == 48 and positions.shape[1] == 8 and len(ids) <= 50
+        for i in range(len(ids)):
+            n = int(mask[i].sum())
+            assert (mask[i][:n] == 1).all() and (ids[i][n:] == 0).all() and (segments[i][n:] == 0).all()
+            assert ids[i][0] == 2 and ids[i][n - 1] == 3
+            # as NVIDIA's reader: the first position 0 ends the list
+            end = int((positions[i] == 0).argmax()) if (positions[i] == 0).any() else 8
+            row = ids[i].copy()
+            for p, label in zip(positions[i][:end], labels[i][:end]):
+                assert 0 < p < n and label > 4
+                row[p] = label
+            assert (row[:n] == 3).sum() == 2 and (row[:n] == 4).sum() == 0
+            seen["tokens"] += n
+            seen["masked"] += end
+            seen["rows"] += 1
+            first.setdefault(row[:8].tobytes(), set()).add(ids[i].tobytes())
+        seen["random_next"] += int(following.sum())
+    assert all(seen[k] == r[k] for k in seen), (seen, r)
+    assert 0.3 < seen["random_next"] / seen["rows"] < 0.7
+    assert max(len(v) for v in first.values()) > 1, "the second epoch has other masks"
+
+
+@test
+def the_same_words_give_the_same_files():
+    a, b = os.path.join(cli.WORK, "a"), os.path.join(cli.WORK, "b")
+    assert answer(shard(a, "seed=5", "threads=1"))["rows"] == answer(shard(b, "seed=5", "threads=2"))["rows"]
+    for name in os.listdir(a):
+        assert open(os.path.join(a, name), "rb").read() == open(os.path.join(b, name), "rb").read()
+
+
+@test
+def pairs_and_lengths():
+    r = answer(shard(os.path.join(cli.WORK, "none"), "pair=none", "max_masked=3"))
+    assert r["random_next"] == 0 and r["max_masked"] == 3
+    assert answer(shard(os.path.join(cli.WORK, "order"), "pair=order", "whole_word=1"))["random_next"] > 0
+
+
+@test
+def refusals():
+    out = os.path.join(cli.WORK, "refused")
+    refused(2, ["data shard needs", "tokenizer="], "data", "shard", "data=" + TEXT)
+    refused(2, ["no such file"], "data", "shard", "data=/nowhere.txt", "tokenizer=" + VOCAB, "out=" + out)
+    refused(2, [".txt only"], "data", "shard", "data=" + cli.BIN, "tokenizer=" + VOCAB, "out=" + out)
+    refused(2, ["vocab"], "data", "shard", "data=" + TEXT, "tokenizer=/nowhere/vocab.txt", "out=" + out)
+    refused(2, ["max_length=3"], "data", "shard", "data=" + TEXT, "tokenizer=" + VOCAB, "out=" + out, "max_length=3")
+    refused(2, ["goes with `ingot data shard`"], "data", TEXT, "data=" + TEXT)
+    assert not os.path.exists(out), "a refusal leaves nothing"
+    filled = os.path.join(cli.WORK, "filled")
+    answer(shard(filled))
+    expect(shard(filled), 2, "holds shards already")
+
+
+if __name__ == "__main__":
+    make()
+    sys.exit(cli.main())

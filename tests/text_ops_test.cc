@@ -1,0 +1,500 @@
+// floor: ig_kernels
+// Facts about the ops of text that the walk over the table does not state: borders of packed sequences, empty ones and
+// rows of none; indices that are nowhere; masks that do not depend on packing; bits that do not depend on threads;
+// losses of huge logits.
+#include <cmath>
+#include <gtest/gtest.h>
+#include <limits>
+#include <vector>
+
+#include "kernels/attention/attention.h"
+#include "kernels/bias_gelu/bias_gelu.h"
+#include "kernels/dropout/dropout.h"
+#include "kernels/eltwise/eltwise.h"
+#include "kernels/embedding/embedding.h"
+#include "kernels/layernorm/layernorm.h"
+#include "kernels/linear/linear.h"
+#include "kernels/linear_xent/linear_xent.h"
+#include "kernels/reduce/reduce.h"
+#include "kernels/reorder/reorder.h"
+#include "kernels/rows/rows.h"
+#include "run_graph.h"
+
+namespace {
+
+using run_graph::Graph;
+using run_graph::must;
+using run_graph::Way;
+using run_graph::ways;
+using Floats = std::vector<float>;
+using Ints = std::vector<int32_t>;
+using Keys = std::vector<uint64_t>;
+
+const Keys state = {1, 2, 30, 0};
+
+Floats normal(size_t n, uint64_t stream) {
+  Floats v(n);
+  ig_rng r = ig_rng_make(5, stream, 0);
+  for (float &x : v)
+    x = ig_rng_normal(&r);
+  return v;
+}
+
+Floats rows_of(const Floats &x, int64_t width, int64_t first, int64_t last) {
+  return Floats(x.begin() + first * width, x.begin() + last * width);
+}
+
+// y = build(inputs); gradients of sum(y dy) with dy from normal() for the first n_grads inputs.
+struct Result {
+  Floats y;
+  std::vector<Floats> d;
+};
+
+struct Input {
+  ig_shape shape;
+  Floats values;
+};
+
+template <class Build>
+Result run(const std::vector<Input> &inputs, size_t n_grads, const Way &way, int threads, Build build,
+           ig_dtype compute = IG_F32, ig_mode mode = IG_MODE_TRAIN) {
+  Graph g(compute, mode);
+  std::vector<ig_tensor *> in, narrow, d(n_grads + 1);
+  for (size_t i = 0; i < inputs.size(); i++) {
+    in.push_back(g.input(("in" + std::to_string(i)).c_str(), IG_F32, inputs[i].shape, inputs[i].values));
+    // Vectors are parameters: they stay fp32.
+    narrow.push_back(inputs[i].shape.n == 1 ? in[i] : ig_reorder(g.g, "narrow", in[i], compute));
+  }
+  ig_tensor *y = build(g, narrow);
+  must(ig_graph_status(g.g));
+  y = ig_reorder(g.g, "wide", y, IG_F32);
+  ig_tensor *dy = g.input("dy", IG_F32, y->shape, normal((size_t)ig_shape_count(&y->shape), 99));
+  ig_tensor *loss = ig_sum(g.g, "loss", ig_mul(g.g, "product", y, dy), 0), *shown = ig_scale(g.g, "shown", y, 1);
+  must(ig_graph_status(g.g));
+  must(ig_params_layout(&g.params));
+  if (n_grads)
+    must(ig_graph_differentiate(g.g, 1, &loss, nullptr, (int)n_grads, in.data(), d.data()));
+  g.output(shown, "y");
+  for (size_t i = 0; i < n_grads; i++)
+    g.output(d[i], "d");
+  g.plan(way, threads);
+  g.run();
+  Result r = {g.get<float>(shown), {}};
+  for (size_t i = 0; i < n_grads; i++)
+    r.d.push_back(g.get<float>(d[i]));
+  return r;
+}
+
+// ---- embedding ----
+TEST(Embedding, IdsThatAreNowhereShowAndTouchNothing) {
+  const Ints ids = {2, -1, 0, 3, 2, INT32_MAX, INT32_MIN};
+  for (const Way &way : ways) {
+    const Result r =
+        run({{IG_SHAPE2(3, 2), {1, 2, 3, 4, 5, 6}}}, 1, way, 1, [&](Graph &g, std::vector<ig_tensor *> in) {
+          return ig_embedding(g.g, "e", in[0], g.input("ids", IG_I32, IG_SHAPE1(7), ids), nullptr);
+        });
+    EXPECT_EQ(rows_of(r.y, 2, 0, 1), (Floats{5, 6})) << way.name;
+    EXPECT_EQ(rows_of(r.y, 2, 2, 3), (Floats{1, 2})) << way.name;
+    for (int row : {1, 3, 5, 6})
+      EXPECT_TRUE(std::isnan(r.y[(size_t)(2 * row)]) && std::isnan(r.y[(size_t)(2 * row + 1)])) << way.name << row;
+    const Floats dy = normal(14, 99);
+    EXPECT_EQ(r.d[0], (Floats{dy[4], dy[5], 0, 0, dy[0] + dy[8], dy[1] + dy[9]})) << way.name;
+  }
+}
+
+TEST(Embedding, TableIsReadInFp32WhateverTheActivations) {
+  const Result r = run(
+      {}, 0, ways[0], 1,
+      [&](Graph &g, std::vector<ig_tensor *>) {
+        ig_tensor *table = g.input("table", IG_F32, IG_SHAPE2(1, 2), Floats{1.00390625f, 2});
+        ig_tensor *ids = g.input("ids", IG_I32, IG_SHAPE1(1), Ints{0}),
+                  *one = ig_embedding(g.g, "e", table, ids, nullptr);
+        EXPECT_EQ(one->dtype, IG_BF16);
+        // 1 + 2^-8 is no bf16 number; the sum with 1 is rounded once: 2 + 2^-8 -> 2.
+        return ig_embedding(g.g, "f", table, ids, one);
+      },
+      IG_BF16);
+  EXPECT_EQ(r.y, (Floats{2, 4}));
+}
+
+// ---- rows ----
+TEST(GatherRows, MinusOneIsZeroAndRepeatedRowsAdd) {
+  const Ints index = {1, -1, 1, 5, -7, 0};
+  for (const Way &way : ways) {
+    const Result r = run({{IG_SHAPE2(3, 1), {10, 20, 30}}}, 1, way, 1, [&](Graph &g, std::vector<ig_tensor *> in) {
+      return ig_gather_rows(g.g, "rows", in[0], g.input("index", IG_I32, IG_SHAPE1(6), index));
+    });
+    EXPECT_EQ(rows_of(r.y, 1, 0, 3), (Floats{20, 0, 20})) << way.name;
+    EXPECT_TRUE(std::isnan(r.y[3]) && std::isnan(r.y[4])) << way.name;
+    const Floats dy = normal(6, 99);
+    EXPECT_EQ(r.d[0], (Floats{dy[5], dy[0] + dy[2], 0})) << way.name;
+  }
+}
+
+TEST(SegmentMean, EmptySequencesRestAndOffsetsThatLie) {
+  const Floats x = {1, 2, 3, 4, 5, 6};
+  struct Case {
+    Ints offsets;
+    Floats mean, share;  // share: 1 / length of each row's sequence
+  };
+  const Case cases[] = {
+      {{0, 0, 2, 2, 5}, {0, 1.5f, 0, 4}, {.5f, .5f, 1 / 3.f, 1 / 3.f, 1 / 3.f, 0}},
+      {{1, 3, 3, 9, 9}, {2.5f, 0, 5, 0}, {0, .5f, .5f, 1 / 3.f, 1 / 3.f, 1 / 3.f}},  // cut off at T
+      {{0, 4, 2, 6, -5}, {2.5f, 0, 5.5f, 0}, {.25f, .25f, .25f, .25f, .5f, .5f}},    // no row twice
+  };
+  for (const Way &way : ways)
+    for (const Case &c : cases) {
+      const Result r = run({{IG_SHAPE2(6, 1), x}}, 1, way, 2, [&](Graph &g, std::vector<ig_tensor *> in) {
+        return ig_segment_mean(g.g, "mean", in[0], g.input("cu", IG_I32, IG_SHAPE1(5), c.offsets));
+      });
+      EXPECT_EQ(r.y, c.mean) << way.name;
+      for (size_t t = 0; t < 6; t++)
+        EXPECT_EQ(r.d[0][t] != 0, c.share[t] != 0) << way.name << " row " << t;
+      const Floats dy = normal(4, 99);
+      EXPECT_FLOAT_EQ(r.d[0][4], dy[c.offsets[3] == 6 || c.offsets[3] == 9 ? 2 : 3] * c.share[4]) << way.name;
+    }
+}
+
+// ---- dropout by row keys ----
+TEST(DropoutRows, MasksFollowTheKeysNotThePacking) {
+  const int64_t D = 131;
+  const Floats ones((size_t)(4 * D), 1.0f);
+  auto drop = [&](const Keys &keys, const Way &way) {
+    return run({{IG_SHAPE2((int64_t)keys.size(), D), Floats(ones.begin(), ones.begin() + (long)keys.size() * D)}}, 1,
+               way, 1, [&](Graph &g, std::vector<ig_tensor *> in) {
+                 return ig_dropout_rows(g.g, "drop", in[0], 0.5f, g.input("state", IG_U64, IG_SHAPE1(4), state),
+                                        g.input("keys", IG_U64, IG_SHAPE1((int64_t)keys.size()), keys));
+               });
+  };
+  const uint64_t a = 7, b = 1ull << 40, c = 9;
+  const Result r = drop({a, b, c}, ways[0]), other = drop({c, a}, ways[0]);
+  EXPECT_EQ(rows_of(r.y, D, 0, 1), rows_of(other.y, D, 1, 2));
+  EXPECT_EQ(rows_of(r.y, D, 2, 3), rows_of(other.y, D, 0, 1));
+  EXPECT_NE(rows_of(r.y, D, 0, 1), rows_of(r.y, D, 1, 2));
+  EXPECT_EQ(drop({a, b, c}, ways[2]).y, r.y);
+  const Floats dy = normal((size_t)(3 * D), 99);
+  for (size_t i = 0; i < r.y.size(); i++)
+    ASSERT_EQ(r.d[0][i], r.y[i] * dy[i]);
+}
+
+// ---- layer normalisation ----
+TEST(LayerNorm, StatisticsOfRowsFarFromZero) {
+  Floats x = normal(3 * 257, 1);
+  for (float &v : x)
+    v = v * 0.01f + 4096;
+  for (const Way &way : ways) {
+    const Result r = run(
+        {{IG_SHAPE2(3, 257), x}, {IG_SHAPE1(257), Floats(257, 1.0f)}, {IG_SHAPE1(257), Floats(257, 0.0f)}}, 0, way, 1,
+        [&](Graph &g, std::vector<ig_tensor *> in) { return ig_layernorm(g.g, "norm", in[0], in[1], in[2], 1e-12f); });
+    for (size_t t = 0; t < 3; t++) {
+      double mean = 0, squares = 0;
+      for (size_t i = 0; i < 257; i++)
+        mean += (double)x[t * 257 + i] / 257;
+      for (size_t i = 0; i < 257; i++)
+        squares += std::pow((double)x[t * 257 + i] - mean, 2) / 257;
+      // The mean is rounded to fp32: 2.4e-4 of 4096, of a deviation of 0.01.
+      for (size_t i = 0; i < 257; i++)
+        ASSERT_NEAR((double)r.y[t * 257 + i], ((double)x[t * 257 + i] - mean) / std::sqrt(squares), 0.05) << way.name;
+    }
+  }
+}
+
+// The fused form equals dropout, addition and normalisation one by one, forward and backward, with the same draws.
+TEST(LayerNorm, DropoutAddLayerNormIsItsParts) {
+  const int64_t T = 23, D = 67;
+  const Keys keys = [&] {
+    Keys k;
+    for (uint64_t t = 0; t < (uint64_t)T; t++)
+      k.push_back(1000 - 3 * t);
+    return k;
+  }();
+  const std::vector<Input> inputs = {{IG_SHAPE2(T, D), normal((size_t)(T * D), 1)},
+                                     {IG_SHAPE2(T, D), normal((size_t)(T * D), 2)},
+                                     {IG_SHAPE1(D), normal((size_t)D, 3)},
+                                     {IG_SHAPE1(D), normal((size_t)D, 4)}};
+  for (const Way &way : ways)
+    for (bool has_keys : {true, false}) {
+      Result r[2];
+      for (bool fused : {false, true})
+        r[fused] = run(inputs, 4, way, 2, [&](Graph &g, std::vector<ig_tensor *> in) {
+          ig_tensor *s = g.input("state", IG_U64, IG_SHAPE1(4), state);
+          ig_tensor *k = has_keys ? g.input("keys", IG_U64, IG_SHAPE1(T), keys) : nullptr;
+          if (fused)
+            return ig_dropout_add_layernorm(g.g, "norm", in[0], in[1], in[2], in[3], 1e-12f, 0.25f, s, k);
+          // The fused form's draws are those of the node norm/sum.
+          ig_tensor *dropped = ig_dropout_rows(g.g, "norm/sum", in[0], 0.25f, s, k);
+          return ig_layernorm(g.g, "norm", ig_add2(g.g, "added", dropped, in[1]), in[2], in[3], 1e-12f);
+        });
+      size_t zeros = 0;
+      for (size_t i = 0; i < r[0].y.size(); i++)
+        ASSERT_NEAR(r[0].y[i], r[1].y[i], 2e-6) << way.name << " y " << i;
+      for (size_t k = 0; k < 4; k++)
+        for (size_t i = 0; i < r[0].d[k].size(); i++) {
+          ASSERT_NEAR(r[0].d[k][i], r[1].d[k][i], 2e-5) << way.name << " gradient " << k << " " << i;
+          ASSERT_EQ(r[0].d[k][i] == 0, r[1].d[k][i] == 0) << way.name << " gradient " << k << " " << i;
+          zeros += k == 0 && r[1].d[0][i] == 0;
+        }
+      EXPECT_NEAR((double)zeros, 0.25 * T * D, 5 * std::sqrt(0.25 * 0.75 * T * D)) << way.name;
+    }
+  // In evaluation and for p = 0 nothing is dropped.
+  auto plain = [&](float p, ig_mode mode) {
+    return run(
+               inputs, 0, ways[0], 1,
+               [&](Graph &g, std::vector<ig_tensor *> in) {
+                 return ig_dropout_add_layernorm(g.g, "norm", in[0], in[1], in[2], in[3], 1e-12f, p,
+                                                 g.input("state", IG_U64, IG_SHAPE1(4), state), nullptr);
+               },
+               IG_F32, mode)
+        .y;
+  };
+  EXPECT_EQ(plain(0.5f, IG_MODE_EVAL), plain(0, IG_MODE_TRAIN));
+  EXPECT_NE(plain(0.5f, IG_MODE_TRAIN), plain(0, IG_MODE_TRAIN));
+}
+
+// ---- attention ----
+struct Pack {
+  int64_t T, H, d;
+  Ints offsets;
+  Keys keys;  // empty: none
+  ig_attention_attr attr;
+};
+
+Result attend(const Pack &p, const Floats &q, const Floats &k, const Floats &v, const Way &way, int threads,
+              ig_dtype compute = IG_F32) {
+  const ig_shape shape = IG_SHAPE2(p.T, p.H * p.d);
+  return run(
+      {{shape, q}, {shape, k}, {shape, v}}, 3, way, threads,
+      [&](Graph &g, std::vector<ig_tensor *> in) {
+        ig_tensor *cu = g.input("cu", IG_I32, IG_SHAPE1((int64_t)p.offsets.size()), p.offsets);
+        ig_tensor *keys = p.keys.empty() ? nullptr : g.input("keys", IG_U64, IG_SHAPE1(p.T), p.keys);
+        return ig_attention(g.g, "attention", in[0], in[1], in[2], cu, &p.attr,
+                            g.input("state", IG_U64, IG_SHAPE1(4), state), keys);
+      },
+      compute);
+}
+
+Pack pack(int64_t T, int64_t H, int64_t d, const Ints &offsets, bool causal = false, float dropout = 0) {
+  ig_attention_attr attr = {};
+  attr.heads = (int)H;
+  attr.causal = causal;
+  attr.dropout = dropout;
+  return {T, H, d, offsets, {}, attr};
+}
+
+TEST(Attention, SequencesDoNotSeeEachOtherAndTheRestIsZero) {
+  const int64_t T = 40, H = 2, d = 16, D = H * d;
+  const Floats q = normal((size_t)(T * D), 1), k = normal((size_t)(T * D), 2), v = normal((size_t)(T * D), 3);
+  for (const Way &way : ways)
+    for (bool causal : {false, true}) {
+      const Result all = attend(pack(T, H, d, {0, 0, 17, 17, 18, 33}, causal), q, k, v, way, 2);
+      const Result one = attend(pack(15, H, d, {0, 15}, causal), rows_of(q, D, 18, 33), rows_of(k, D, 18, 33),
+                                rows_of(v, D, 18, 33), way, 2);
+      // The last sequence alone: the same output bits (its queries are cut alike).
+      EXPECT_EQ(rows_of(all.y, D, 18, 33), one.y) << way.name;
+      EXPECT_EQ(rows_of(all.y, D, 17, 18), rows_of(v, D, 17, 18)) << way.name;  // one token sees itself
+      EXPECT_EQ(rows_of(all.y, D, 33, 40), Floats((size_t)(7 * D), 0.0f)) << way.name;
+      for (const Floats &g : all.d)
+        EXPECT_EQ(rows_of(g, D, 33, 40), Floats((size_t)(7 * D), 0.0f)) << way.name;
+    }
+}
+
+TEST(Attention, CausalQueriesSeeNoLaterKey) {
+  // Longer than a block of keys, so that blocks and tiles meet the diagonal everywhere.
+  const int64_t T = 600, d = 8;
+  Floats q = normal((size_t)(T * d), 1), k = normal((size_t)(T * d), 2), v = normal((size_t)(T * d), 3);
+  const Pack p = pack(T, 1, d, {0, (int32_t)T}, true);
+  const Floats before = attend(p, q, k, v, ways[0], 2).y;
+  for (int64_t from : {1ll, 47ll, 48ll, 255ll, 256ll, 287ll, 288ll, 480ll, 599ll}) {
+    Floats k2 = k, v2 = v;
+    for (size_t i = (size_t)(from * d); i < k2.size(); i++)
+      k2[i] = 1e3f, v2[i] = -1e6f;
+    const Floats after = attend(p, q, k2, v2, ways[0], 2).y;
+    EXPECT_EQ(rows_of(after, d, 0, from), rows_of(before, d, 0, from)) << from;
+    EXPECT_NE(rows_of(after, d, from, from + 1), rows_of(before, d, from, from + 1)) << from;
+  }
+}
+
+TEST(Attention, DropoutFollowsKeysAndPlaceInTheSequence) {
+  const int64_t H = 3, d = 5, D = H * d, A = 29, B = 13, T = A + B;
+  const Floats q = normal((size_t)(T * D), 1), k = normal((size_t)(T * D), 2), v = normal((size_t)(T * D), 3);
+  Pack p = pack(T, H, d, {0, (int32_t)A, (int32_t)T}, false, 0.5f);
+  for (int64_t t = 0; t < T; t++)
+    p.keys.push_back(t < A ? (uint64_t)t : 5000000000ull + (uint64_t)t);
+  auto turned = [&](const Floats &x) {
+    Floats y = rows_of(x, D, A, T);
+    y.insert(y.end(), x.begin(), x.begin() + A * D);
+    return y;
+  };
+  Pack other = pack(T, H, d, {0, (int32_t)B, (int32_t)T}, false, 0.5f);
+  other.keys = Keys(p.keys.begin() + A, p.keys.end());
+  other.keys.insert(other.keys.end(), p.keys.begin(), p.keys.begin() + A);
+  for (const Way &way : ways) {
+    const Result a = attend(p, q, k, v, way, 2), b = attend(other, turned(q), turned(k), turned(v), way, 2);
+    EXPECT_EQ(turned(a.y), b.y) << way.name;
+    const Result none = attend(pack(T, H, d, p.offsets), q, k, v, way, 2);
+    EXPECT_NE(none.y, a.y) << way.name;
+  }
+  // Keys alone change the masks.
+  Pack changed = p;
+  changed.keys[3]++;
+  EXPECT_NE(attend(changed, q, k, v, ways[0], 1).y, attend(p, q, k, v, ways[0], 1).y);
+  // Over many draws the mean is the undropped output: v = 1 gives the sum of what is kept.
+  const Floats ones((size_t)(T * D), 1.0f);
+  double mean = 0;
+  for (float y : attend(p, q, k, ones, ways[0], 1).y)
+    mean += (double)y / (double)(T * D);
+  EXPECT_NEAR(mean, 1, 0.15);
+  EXPECT_NE(mean, 1);
+}
+
+TEST(Attention, ThreadsAndPackingOfNeighboursChangeNoBit) {
+  const int64_t H = 2, d = 24, D = H * d, T = 700;
+  const Floats q = normal((size_t)(T * D), 1), k = normal((size_t)(T * D), 2), v = normal((size_t)(T * D), 3);
+  for (ig_dtype compute : {IG_F32, IG_BF16}) {
+    const Pack p = pack(T, H, d, {0, 5, 530, 690}, false, 0.1f);
+    const Result one = attend(p, q, k, v, ways[0], 1, compute);
+    for (int threads : {2, 3, 5}) {
+      const Result more = attend(p, q, k, v, ways[0], threads, compute);
+      EXPECT_EQ(one.y, more.y) << threads;
+      for (size_t i = 0; i < 3; i++)
+        EXPECT_EQ(one.d[i], more.d[i]) << threads;
+    }
+  }
+}
+
+TEST(Attention, HugeScoresAndOffsetsThatLie) {
+  const int64_t T = 6, d = 4;
+  Floats q((size_t)(T * d), 1e15f), k((size_t)(T * d), 0), v = normal((size_t)(T * d), 3);
+  for (int64_t i = 0; i < d; i++)
+    k[(size_t)(2 * d + i)] = 1e15f;  // every query sees key 2 alone
+  for (const Way &way : ways) {
+    const Result r = attend(pack(T, 1, d, {0, (int32_t)T}), q, k, v, way, 1);
+    for (int64_t t = 0; t < T; t++)
+      EXPECT_EQ(rows_of(r.y, d, t, t + 1), rows_of(v, d, 2, 3)) << way.name;
+    // Out of range and decreasing: cut off, every row in one sequence at most.
+    const Result cut = attend(pack(T, 1, d, {-9, 2, 1, 1000}), q, k, v, way, 1);
+    for (float y : cut.y)
+      EXPECT_TRUE(std::isfinite(y)) << way.name;
+    EXPECT_EQ(rows_of(cut.y, d, 5, 6), rows_of(v, d, 2, 3)) << way.name;  // rows 2..5 are the third sequence
+  }
+}
+
+TEST(Attention, WhatIsRefused) {
+  Graph g;
+  ig_tensor *x = ig_graph_input(g.g, "x", IG_F32, IG_SHAPE2(4, 10)),
+            *cu = ig_graph_input(g.g, "cu", IG_I32, IG_SHAPE1(2));
+  ig_attention_attr attr = {};
+  attr.heads = 3;
+  EXPECT_EQ(ig_attention(g.g, "a", x, x, x, cu, &attr, nullptr, nullptr), nullptr);
+  EXPECT_EQ(ig_graph_status(g.g), IG_ERR_MISMATCH);
+  EXPECT_NE(std::string(ig_error_message()).find("rows of 10 numbers do not fall into 3 heads"), std::string::npos)
+      << ig_error_message();
+}
+
+// ---- cross-entropy of a linear layer ----
+struct Scored {
+  float sum, weight;
+  int32_t right;
+  Floats dx, dw, db;
+};
+
+Scored score(int64_t P, int64_t V, int64_t D, const Floats &x, const Floats &w, const Floats &b, const Ints &labels,
+             const Floats &weights, const Way &way, int threads, bool chunked) {
+  Graph g;
+  ig_tensor *in[] = {g.input("x", IG_F32, IG_SHAPE2(P, D), x), g.input("w", IG_F32, IG_SHAPE2(V, D), w),
+                     g.input("b", IG_F32, IG_SHAPE1(V), b)},
+            *d[3];
+  ig_tensor *y = g.input("labels", IG_I32, IG_SHAPE1(P), labels),
+            *s = g.input("weights", IG_F32, IG_SHAPE1(P), weights);
+  const ig_loss l = chunked ? ig_linear_xent(g.g, "loss", in[0], in[1], in[2], y, s)
+                            : ig_softmax_xent(g.g, "loss", ig_linear(g.g, "logits", in[0], in[1], in[2]), y, nullptr,
+                                              nullptr, s, nullptr, nullptr);
+  must(ig_graph_status(g.g));
+  ig_tensor *mean = l.mean, *right = chunked ? ig_linear_xent_right(&l) : nullptr;
+  must(ig_params_layout(&g.params));
+  must(ig_graph_differentiate(g.g, 1, &mean, nullptr, 3, in, d));
+  g.output(l.sum, "sum");
+  g.output(l.weight, "weight");
+  if (right)
+    g.output(right, "right");
+  for (ig_tensor *t : d)
+    g.output(t, "d");
+  g.plan(way, threads);
+  g.run();
+  return {g.scalar(l.sum),    g.scalar(l.weight), right ? g.get<int32_t>(right)[0] : 0,
+          g.get<float>(d[0]), g.get<float>(d[1]), g.get<float>(d[2])};
+}
+
+void near(const Floats &a, const Floats &b, float allowed, const char *what) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); i++)
+    ASSERT_NEAR(a[i], b[i], allowed) << what << " " << i;
+}
+
+TEST(LinearXent, IsTheLinearLayerAndItsLossWhateverTheThreads) {
+  const int64_t P = 300, V = 1201, D = 40;
+  Floats x = normal((size_t)(P * D), 1), w = normal((size_t)(V * D), 2), b = normal((size_t)V, 3),
+         weights((size_t)P, 1);
+  Ints labels;
+  for (int64_t p = 0; p < P; p++)
+    labels.push_back((int32_t)(p * 37 % V));
+  labels[4] = -100;  // weight 0: no label at all
+  weights[4] = 0;
+  weights[5] = 0.25f;
+  for (const Way &way : {ways[0], ways[1]}) {
+    const Scored a = score(P, V, D, x, w, b, labels, weights, way, 1, true);
+    const Scored c = score(P, V, D, x, w, b, labels, weights, way, 1, false);
+    EXPECT_NEAR(a.sum, c.sum, 1e-5f * std::fabs(c.sum)) << way.name;
+    EXPECT_EQ(a.weight, c.weight);
+    near(a.dx, c.dx, 2e-7f, "dx");
+    near(a.dw, c.dw, 2e-7f, "dw");
+    near(a.db, c.db, 2e-7f, "db");
+    EXPECT_EQ(rows_of(a.dx, D, 4, 5), Floats((size_t)D, 0.0f));
+    for (int threads : {2, 3}) {
+      const Scored t = score(P, V, D, x, w, b, labels, weights, way, threads, true);
+      EXPECT_EQ(a.sum, t.sum);
+      EXPECT_EQ(a.dx, t.dx);
+      EXPECT_EQ(a.dw, t.dw);
+      EXPECT_EQ(a.db, t.db);
+    }
+  }
+}
+
+TEST(LinearXent, HugeLogitsCountsAndLabelsThatAreNone) {
+  // Logits are +-3e6 times the class: fp32 sums of exponentials would overflow without the shift.
+  const Floats x = {3e3f, -3e3f, 3e3f}, w = {0, 1e3f, 2e3f, 2e3f}, b(4, 0.0f);
+  for (const Way &way : ways) {
+    Scored s = score(3, 4, 1, x, w, b, {2, 0, 3}, {1, 1, 1}, way, 1, true);
+    EXPECT_NEAR(s.sum, 2 * std::log(2.0f), 1e-6) << way.name;
+    EXPECT_EQ(s.right, 2) << way.name;  // of equal logits the first is the prediction: the third row is wrong
+    for (float g : s.dx)
+      EXPECT_TRUE(std::isfinite(g)) << way.name;
+    s = score(3, 4, 1, x, w, b, {2, 4, 0}, {1, 1, 0}, way, 1, true);
+    EXPECT_TRUE(std::isnan(s.sum) && std::isnan(s.dx[1])) << way.name;
+    EXPECT_FALSE(std::isnan(s.dx[0]) || std::isnan(s.dx[2])) << way.name;
+    EXPECT_EQ(s.weight, 2) << way.name;
+    s = score(3, 4, 1, x, w, b, {-100, -100, -100}, {0, 0, 0}, way, 1, true);
+    EXPECT_EQ(s.sum, 0) << way.name;
+    EXPECT_EQ(s.dw, Floats(4, 0.0f)) << way.name;
+  }
+}
+
+// ---- GELU ----
+TEST(BiasGelu, FarValuesAndAccuracy) {
+  Floats x;
+  for (int i = -4000; i <= 4000; i++)
+    x.push_back((float)i * 0.004f);
+  const int64_t n = (int64_t)x.size();
+  for (const Way &way : ways) {
+    const Result r =
+        run({{IG_SHAPE2(n, 1), x}, {IG_SHAPE1(1), {0.25f}}}, 0, way, 1,
+            [&](Graph &g, std::vector<ig_tensor *> in) { return ig_bias_gelu(g.g, "g", in[0], in[1], false); });
+    for (int64_t i = 0; i < n; i++) {
+      const double z = (double)(x[(size_t)i] + 0.25f), want = 0.5 * z * std::erfc(-z * M_SQRT1_2);
+      // The tail is as good as its exponent: z^2 is rounded.
+      ASSERT_NEAR((double)r.y[(size_t)i], want, 2e-7 * (2 + z * z) * std::fabs(want) + 1e-37) << way.name << " " << z;
+    }
+  }
+}
+
+}  // namespace
