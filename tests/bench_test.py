@@ -230,7 +230,7 @@ for line in sys.stdin:
     if os.environ.get("RIVAL_DIES") and int(count) != 3:
         sys.exit(3)
     losses = json.loads(os.environ["RIVAL_LOSSES"])
-    print(json.dumps({"ns": [7000000] * int(count), "losses": (losses * 9)[:int(count)]}), flush=True)
+    print(json.dumps({"ns": [7000000] * int(count), "cpu_ns": [9000000] * int(count), "losses": (losses * 9)[:int(count)]}), flush=True)
 '''
 
 
@@ -279,6 +279,7 @@ def unequal_losses_are_a_failure():
         assert abs(r["loss_difference"] - worst) < 1e-6 * worst, (r["loss_difference"], worst)
         assert r["rival_ns"] == 7000000 and r["rival_version"] == "1.2"
         assert abs(r["ratio"] - 7000000 / r["ns"]) < 1e-6 * r["ratio"]
+        assert r["rival_cpu_ns"] == 9000000 and abs(r["cpu_ratio"] - 9000000 / r["cpu_ns"]) < 1e-6 * r["cpu_ratio"]
         assert abs(r["memory_ratio"] - r["peak_bytes"] / 1e9) < 1e-6
     # The tuned one alone has our settings; both warm up, then take turns, and never at once.
     assert log == ["pytorch none fp32", "pytorch run 3", "pytorch-tuned 10000 fp32", "pytorch-tuned run 3",
