@@ -1,10 +1,12 @@
-// Whole trainings of a tiny ResNet on a GPU, or on the simulator of one, beside the same training on the CPU. Rule: the
-// losses of every step agree within a tolerance that the precision explains; the captured step, the checkpoint and the
-// return to the CPU are part of it. Without a device: "skipped" (77) and why.
+// Whole trainings of a tiny ResNet and a tiny BERT on a GPU, or on the simulator of one, beside the same training on the
+// CPU. Rule: the losses of every step agree within a tolerance that the precision explains; the captured step (of
+// texts, one a capacity), the checkpoint and the return to the CPU are part of it. Without a device: "skipped" (77) and
+// why.
 #include <cmath>
 #include <gtest/gtest.h>
 #include <jansson.h>
 
+#include "runtime/base/rng.h"
 #include "runtime/device/device.h"
 #include "tests/fault_train.h"
 #include "tests/st_reader.h"
@@ -110,6 +112,139 @@ TEST_F(CudaTrain, AccumulatesAndSkips) {
   Answer a =
       call("train", train_words(data_, home_ / "nan", {"steps=10", "device=cuda", "precision=fp32", "lr=1000000"}));
   EXPECT_EQ(a.status, IG_ERR_NUMERIC) << a.message;
+}
+
+// ---- texts ----
+// A folder with config.json and vocab.txt of a BERT of two layers, a table of texts in two classes whose lengths differ,
+// and raw text.
+class CudaText : public testing::Test {
+ protected:
+  CudaText() : home_("ig_cuda_text"), model_(home_ / "bert") {
+    use_cache(home_.path);
+    std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n", table = "class,text\n", raw;
+    for (char a = 'a'; a < 'i'; a++)
+      for (char b = 'a'; b < 'h'; b++)
+        vocabulary += std::string{a, b, '\n'};
+    for (int i = 0; i < 24; i++) {
+      std::string text;
+      for (int k = 0; k < 3 + i * 5 % 17; k++)
+        text += std::string(k ? " " : "") + (char)('a' + (i % 2 ? 4 : 0) + (i + k) % 4) + (char)('a' + i * k % 7);
+      table += (i % 2 ? "late," : "early,") + text + "\n";
+      raw += text + " .\n" + (i % 3 == 2 ? "\n" : "");
+    }
+    fs::create_directories(model_);
+    fs::create_directories(home_ / "raw");
+    put(model_ + "/vocab.txt", vocabulary);
+    put(model_ + "/config.json",
+        "{\"model_type\": \"bert\", \"vocab_size\": 61, \"hidden_size\": 32, \"num_hidden_layers\": 2, "
+        "\"num_attention_heads\": 2, \"intermediate_size\": 64, \"max_position_embeddings\": 32, \"type_vocab_size\": "
+        "2, \"hidden_act\": \"gelu\", \"layer_norm_eps\": 1e-12, \"hidden_dropout_prob\": 0.1, "
+        "\"attention_probs_dropout_prob\": 0.1, \"initializer_range\": 0.05, \"pad_token_id\": 0}");
+    put(model_ + "/model.safetensors", weights());
+    put(home_ / "texts.csv", table);
+    put(home_ / "raw/one.txt", raw);
+  }
+  // Hugging Face's names and shapes, small numbers.
+  static std::string weights() {
+    const int V = 61, D = 32, I = 64;
+    std::vector<std::pair<std::string, std::vector<int>>> all = {{"bert.embeddings.word_embeddings.weight", {V, D}},
+                                                                 {"bert.embeddings.position_embeddings.weight", {32, D}},
+                                                                 {"bert.embeddings.token_type_embeddings.weight", {2, D}},
+                                                                 {"cls.predictions.bias", {V}},
+                                                                 {"cls.seq_relationship.weight", {2, D}},
+                                                                 {"cls.seq_relationship.bias", {2}}};
+    auto dense = [&](const std::string &name, int out, int in) {
+      all.push_back({name + ".weight", {out, in}});
+      all.push_back({name + ".bias", {out}});
+    };
+    auto norm = [&](const std::string &name) {
+      all.push_back({name + ".weight", {D}});
+      all.push_back({name + ".bias", {D}});
+    };
+    norm("bert.embeddings.LayerNorm");
+    for (int i = 0; i < 2; i++) {
+      const std::string layer = "bert.encoder.layer." + std::to_string(i);
+      for (const char *part : {".attention.self.query", ".attention.self.key", ".attention.self.value",
+                               ".attention.output.dense"})
+        dense(layer + part, D, D);
+      norm(layer + ".attention.output.LayerNorm");
+      dense(layer + ".intermediate.dense", I, D);
+      dense(layer + ".output.dense", D, I);
+      norm(layer + ".output.LayerNorm");
+    }
+    dense("bert.pooler.dense", D, D);
+    dense("cls.predictions.transform.dense", D, D);
+    norm("cls.predictions.transform.LayerNorm");
+    std::string header = "{", data;
+    ig_rng r = ig_rng_make(5, 0, 0);
+    for (auto &t : all) {
+      size_t n = 1, from = data.size();
+      std::string shape;
+      for (int d : t.second) {
+        n *= (size_t)d;
+        shape += (shape.empty() ? "" : ",") + std::to_string(d);
+      }
+      const bool one = t.first.find("LayerNorm.weight") != std::string::npos;
+      for (size_t i = 0; i < n; i++) {
+        const float v = (float)(one ? 1 : 0.1 * ig_rng_normal(&r));
+        data.append((const char *)&v, sizeof v);
+      }
+      header += std::string(header.size() > 1 ? "," : "") + "\"" + t.first + "\":{\"dtype\":\"F32\",\"shape\":[" + shape +
+                "],\"data_offsets\":[" + std::to_string(from) + "," + std::to_string(data.size()) + "]}";
+    }
+    header += "}";
+    header += std::string((8 - header.size() % 8) % 8, ' ');
+    const uint64_t length = header.size();
+    return std::string((const char *)&length, sizeof length) + header + data;
+  }
+  Course train(const std::string &name, const std::vector<std::string> &more) {
+    const std::string out = home_ / name.c_str();
+    std::vector<std::string> words = {"model=" + model_, "out=" + out,        "threads=1",         "loader_threads=1",
+                                      "seed=3",          "deterministic=1",   "strict=1",          "batch=4",
+                                      "steps=6",         "save_every=1000",   "schedule=constant", "lr=0.002",
+                                      "ema=0.9"};
+    words.insert(words.end(), more.begin(), more.end());
+    Answer a = call("train", words);
+    EXPECT_EQ(a.status, IG_OK) << name << ": " << a.message;
+    return course_of(out);
+  }
+  // The same course in every precision on the device. least_scale: of fp16, that the last step still has.
+  void follows_the_cpu(const std::vector<std::string> &what, double least_scale) {
+    auto with = [&](const std::string &device, const std::string &precision) {
+      std::vector<std::string> words = what;
+      words.insert(words.end(), {"device=" + device, "precision=" + precision});
+      return train(device + precision, words);
+    };
+    const Course want = with("cpu", "fp32");
+    ASSERT_EQ(want.losses.size(), 6u);
+    const struct {
+      const char *precision;
+      double tolerance;
+    } ways[] = {{"fp32", 2e-5}, {"tf32", 3e-3}, {"bf16", 3e-2}, {"fp16", 3e-3}};
+    for (auto &way : ways) {
+      SCOPED_TRACE(way.precision);
+      const Course got = with("cuda", way.precision);
+      ASSERT_EQ(got.losses.size(), want.losses.size());
+      // A sum of losses times 65536 can leave fp16's range: then steps are skipped, the scale halves, and the course is
+      // no longer the CPU's, but near it.
+      const bool half = std::string(way.precision) == "fp16";
+      EXPECT_TRUE(half ? got.scales.back() >= least_scale : got.scales.back() == 1) << got.scales.back();
+      for (size_t i = 0; i < got.losses.size(); i++) {
+        const double tolerance = half && i > 0 && got.scales[i - 1] < 65536 ? 0.12 : way.tolerance;
+        EXPECT_NEAR(got.losses[i], want.losses[i], tolerance * std::max(1.0, want.losses[i])) << "step " << i + 1;
+      }
+    }
+  }
+  Folder home_;
+  std::string model_;
+};
+
+TEST_F(CudaText, ClassifiesInEveryPrecision) {
+  follows_the_cpu({"data=" + std::string(home_ / "texts.csv"), "split=0.25"}, 65536);
+}
+
+TEST_F(CudaText, PredictsMaskedWordsInEveryPrecision) {
+  follows_the_cpu({"data=" + std::string(home_ / "raw"), "task=mlm", "max_length=24"}, 4096);
 }
 
 }  // namespace

@@ -312,19 +312,13 @@ static ig_status product(const plan *p, const ig_gemm_launch *l, int ready) {
                              : ig_gemm_f32(l, ready);
 }
 
-ig_status ig_cuda_conv_prepare(ig_prepare *prepare, ig_conv_pass pass, const ig_conv2d_dims *d, bool has_bias) {
-  const ig_node *n = prepare->node;
+static ig_status create(const ig_prepare *prepare, ig_conv_pass pass, const ig_conv2d_dims *d, ig_dtype type,
+                        bool has_bias, bool wide, plan **out) {
   char why[128];
   plan *p;
-  for (int i = 0; i < n->n_in; i++)
-    prepare->in_layout[i] = IG_PLAIN;
-  for (int i = 0; i < n->n_out; i++)
-    prepare->out_layout[i] = IG_PLAIN;
-  if (d->R * d->S > 1)
-    *(pass == IG_PASS_WEIGHTS ? &prepare->out_layout[0] : &prepare->in_layout[1]) = IG_KRSC;
   IG_TRY(ig_alloc(sizeof *p, "plan of a convolution", &p));
   ig_status status = IG_OK;
-  if (!make(p, pass, d, n->in[0]->dtype, &prepare->device->caps, prepare->deterministic, prepare->shards, has_bias, why,
+  if (!make(p, pass, d, type, &prepare->device->caps, prepare->deterministic, prepare->shards, has_bias, why,
             sizeof why))
     status = ig_fail(IG_ERR_UNSUPPORTED, "%s", why);
   if (status == IG_OK)
@@ -333,7 +327,33 @@ ig_status ig_cuda_conv_prepare(ig_prepare *prepare, ig_conv_pass pass, const ig_
     ig_free(p);
     return status;
   }
-  p->gemm.args.wide_out = n->out[0]->dtype == IG_F32;
+  p->gemm.args.wide_out = wide;
+  *out = p;
+  return IG_OK;
+}
+
+ig_status ig_cuda_product_create(const ig_prepare *prepare, ig_conv_pass pass, ig_dtype type, int64_t T, int64_t D,
+                                 int64_t V, bool wide, void **state, size_t *workspace_bytes) {
+  ig_conv2d_dims d = {};
+  plan *p;
+  d.N = T, d.C = D, d.K = V;
+  d.H = d.W = d.R = d.S = d.P = d.Q = d.groups = d.stride_h = d.stride_w = d.dilation_h = d.dilation_w = 1;
+  IG_TRY(create(prepare, pass, &d, type, false, wide, &p));
+  *state = p;
+  *workspace_bytes = p->workspace;
+  return IG_OK;
+}
+
+ig_status ig_cuda_conv_prepare(ig_prepare *prepare, ig_conv_pass pass, const ig_conv2d_dims *d, bool has_bias) {
+  const ig_node *n = prepare->node;
+  plan *p;
+  for (int i = 0; i < n->n_in; i++)
+    prepare->in_layout[i] = IG_PLAIN;
+  for (int i = 0; i < n->n_out; i++)
+    prepare->out_layout[i] = IG_PLAIN;
+  if (d->R * d->S > 1)
+    *(pass == IG_PASS_WEIGHTS ? &prepare->out_layout[0] : &prepare->in_layout[1]) = IG_KRSC;
+  IG_TRY(create(prepare, pass, d, n->in[0]->dtype, has_bias, n->out[0]->dtype == IG_F32, &p));
   prepare->workspace_bytes = p->workspace;
   prepare->state = p;
   return IG_OK;

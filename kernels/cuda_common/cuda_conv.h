@@ -18,6 +18,12 @@ ig_status ig_cuda_conv_prepare(ig_prepare *p, ig_conv_pass pass, const ig_conv2d
 ig_status ig_cuda_conv_run(const ig_launch *l);
 void ig_cuda_conv_destroy(void *state);
 
+// One of the products of a fully connected layer (T rows, D inputs, V outputs), for rows that are made of several:
+// ig_cuda_conv_run with a launch of this state, whose operands, results and workspace are the product's. fp32 results
+// where wide. Operands begin at multiples of 16 bytes. The weight pass writes a zero to its second result.
+ig_status ig_cuda_product_create(const ig_prepare *p, ig_conv_pass pass, ig_dtype type, int64_t T, int64_t D, int64_t V,
+                                 bool wide, void **state, size_t *workspace_bytes);
+
 #ifdef __cplusplus
 }
 #endif

@@ -46,6 +46,16 @@ static __device__ __forceinline__ void ig_load(float (&x)[N], const T *p) {
   for (int i = 0; i < N; i++)
     x[i] = ig_up(pack.v[i]);
 }
+// The same from element `at` of an array of any float type, known at run time alone.
+template <int N>
+static __device__ __forceinline__ void ig_load_any(float (&x)[N], const void *p, ig_dtype type, int64_t at) {
+  if (type == IG_BF16)
+    ig_load<N>(x, (const ig_bf16 *)p + at);
+  else if (type == IG_F16)
+    ig_load<N>(x, (const ig_f16 *)p + at);
+  else
+    ig_load<N>(x, (const float *)p + at);
+}
 template <int N, class T>
 static __device__ __forceinline__ void ig_store(T *p, const float (&x)[N]) {
   ig_pack<T, N> pack;

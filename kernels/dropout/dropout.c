@@ -88,7 +88,8 @@ static const ig_op dropout_rows_row = {.name = "dropout_rows",
                                        .cost = cost,
                                        .cases = rows_cases,
                                        .n_cases = (int)(sizeof rows_cases / sizeof *rows_cases),
-                                       .impls = {[IG_DEVICE_CPU] = {"dropout_rows_cpu", "dropout_rows_ref"}}};
+                                       .impls = {[IG_DEVICE_CPU] = {"dropout_rows_cpu", "dropout_rows_ref"},
+                                                 [IG_DEVICE_CUDA] = {"dropout_rows_cuda"}}};
 
 IG_OPS(dropout) = {&dropout_row, &dropout_rows_row, NULL};
 

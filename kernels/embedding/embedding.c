@@ -119,7 +119,7 @@ static const ig_op embedding_row = {
     .in_place = {1 + 2},
     .cost = cost,
     CASES(cases),
-    .impls = {[IG_DEVICE_CPU] = {"embedding_cpu", "embedding_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"embedding_cpu", "embedding_ref"}, [IG_DEVICE_CUDA] = {"embedding_cuda"}},
 };
 static const ig_op embedding_bwd_row = {
     .name = "embedding_bwd",
@@ -132,7 +132,7 @@ static const ig_op embedding_bwd_row = {
     .grad = ig_no_grad,
     .cost = cost_bwd,
     CASES(bwd_cases),
-    .impls = {[IG_DEVICE_CPU] = {"embedding_bwd_cpu", "embedding_bwd_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"embedding_bwd_cpu", "embedding_bwd_ref"}, [IG_DEVICE_CUDA] = {"embedding_bwd_cuda"}},
 };
 
 IG_OPS(embedding) = {&embedding_row, &embedding_bwd_row, NULL};

@@ -190,7 +190,7 @@ static const ig_op_case bwd_cases[] = {
 
 // ---- rows ----
 #define CASES(list)  .cases = list, .n_cases = (int)(sizeof list / sizeof *list)
-#define IMPLS(stem)  .impls = {[IG_DEVICE_CPU] = {stem "_cpu", stem "_ref"}}
+#define IMPLS(stem)  .impls = {[IG_DEVICE_CPU] = {stem "_cpu", stem "_ref"}, [IG_DEVICE_CUDA] = {stem "_cuda"}}
 #define BIT(operand) (1u << (operand))
 
 static const ig_op layernorm_row = {.name = "layernorm",

@@ -138,7 +138,8 @@ static const ig_op linear_xent_row = {
     .keeps_out = BIT(O_LSE),
     .cost = cost,
     CASES(cases),
-    .impls = {[IG_DEVICE_CPU] = {"linear_xent_bf16_cpu", "linear_xent_cpu", "linear_xent_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"linear_xent_bf16_cpu", "linear_xent_cpu", "linear_xent_ref"},
+              [IG_DEVICE_CUDA] = {"linear_xent_cuda"}},
 };
 static const ig_op bwd_row = {
     .name = "linear_xent_bwd",
@@ -152,7 +153,8 @@ static const ig_op bwd_row = {
     .grad = ig_no_grad,
     .cost = cost_bwd,
     CASES(bwd_cases),
-    .impls = {[IG_DEVICE_CPU] = {"linear_xent_bwd_bf16_cpu", "linear_xent_bwd_cpu", "linear_xent_bwd_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"linear_xent_bwd_bf16_cpu", "linear_xent_bwd_cpu", "linear_xent_bwd_ref"},
+              [IG_DEVICE_CUDA] = {"linear_xent_bwd_cuda"}},
 };
 
 IG_OPS(linear_xent) = {&linear_xent_row, &bwd_row, NULL};

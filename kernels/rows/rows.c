@@ -114,7 +114,7 @@ static const ig_op_case mean_bwd_cases[] = {
 
 // ---- rows ----
 #define CASES(list) .cases = list, .n_cases = (int)(sizeof list / sizeof *list)
-#define IMPLS(stem) .impls = {[IG_DEVICE_CPU] = {stem "_cpu", stem "_ref"}}
+#define IMPLS(stem) .impls = {[IG_DEVICE_CPU] = {stem "_cpu", stem "_ref"}, [IG_DEVICE_CUDA] = {stem "_cuda"}}
 #define TWO_IN      .min_in = 2, .max_in = 2, .n_out = 1
 
 static const ig_op gather_row = {.name = "gather_rows",

@@ -39,6 +39,7 @@ static void drop_captures(ig_trainer *t) {
     if (t->rungs[i].captured)
       device_of(t)->ops->capture_destroy(device_of(t), t->rungs[i].captured);
     t->rungs[i].captured = NULL;
+    t->rungs[i].ran = false;
   }
 }
 
@@ -198,9 +199,9 @@ static ig_status run_micro_batch(ig_trainer *t, int index) {
   return t->sum_plan ? ig_plan_run(t->sum_plan, NULL) : IG_OK;
 }
 
-// From the second step on: the first is where lazy loading and stable weights have their place.
+// From a rung's second step on: the first is where lazy loading and stable weights have their place.
 static bool replays(const ig_trainer *t) {
-  return device_of(t)->ops->capture_begin && t->launched > 0 && !t->sum_plan && !t->eager;
+  return device_of(t)->ops->capture_begin && t->launched > 0 && t->rung->ran && !t->sum_plan && !t->eager;
 }
 
 static ig_rung *rung_of(ig_trainer *t, const ig_batch *b) {
@@ -227,7 +228,7 @@ ig_status ig_trainer_micro_batch(ig_trainer *t, const ig_batch *b, int index) {
   return replays(t) ? IG_OK : run_micro_batch(t, index);  // the captured step holds it
 }
 
-// The step from its second time on, where nothing but memory changes between steps: recorded once, then replayed.
+// A rung's step from its second time on, where nothing but memory changes between steps: recorded once, then replayed.
 static ig_status replay(ig_trainer *t) {
   ig_device *dev = device_of(t);
   if (!t->rung->captured) {
@@ -249,6 +250,7 @@ ig_status ig_trainer_update(ig_trainer *t, double lr) {
   ig_optimizer_fill_hyper(lr, 0, 0, 0, sent->hyper);
   IG_TRY(dev->ops->copy_in(dev, w->hyper, sent->hyper, sizeof w->hyper, NULL));
   IG_TRY(replays(t) ? replay(t) : ig_plan_run(t->update_plan, NULL));
+  t->rung->ran = true;
   IG_TRY(dev->ops->copy_out(dev, sent, w, sizeof *w, NULL));
   IG_TRY(dev->ops->event_record(dev, t->came[t->launched % IG_IN_FLIGHT], NULL));
   t->launched++;

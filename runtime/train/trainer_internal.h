@@ -41,7 +41,8 @@ typedef struct ig_rung {
   int64_t capacity;  // rows of texts; 0 for pictures
   ig_graph *graph;
   ig_plan *plan;
-  void *captured;  // the whole step, replayable; NULL before the second step and where there is none
+  void *captured;  // the whole step, replayable; NULL before the rung's second step and where there is none
+  bool ran;        // a step of this rung was run since the plans were bound
   struct {
     ig_tensor *pictures, *aug, *partner, *labels, *second_labels, *lam, *targets, *weights, *class_weights, *totals,
         *scale, *step_state;
