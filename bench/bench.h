@@ -38,6 +38,7 @@ void ig_machine_measure(int threads, ig_isa isa, ig_machine *out);
 // Least time in ns for these operations and bytes; bf16: operands are bf16.
 double ig_machine_roofline_ns(const ig_machine *m, double flops, double bytes, bool bf16);
 json_t *ig_machine_json(const ig_machine *m);
+uint64_t ig_bench_cpu_ns(void);  // processor time of all threads of this process so far, spinning included
 
 // {"rows": rows, "machine": ..., "environment": ...} answered by JSON or table. rows and more (NULL or an object whose
 // entries join the answer) are stolen.

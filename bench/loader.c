@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "bench/bench.h"
 #include "bench/rival.h"
@@ -119,13 +118,6 @@ static ig_status run_ingot(loader_bench *b, int64_t batches) {
   return IG_OK;
 }
 
-static uint64_t cpu_ns(void) {
-  struct rusage use;
-  getrusage(RUSAGE_SELF, &use);
-  return (uint64_t)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000000000u +
-         (uint64_t)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1000u;
-}
-
 // ---- rivals ----
 // path TAB label, a line a picture of the training part.
 static ig_status write_list(loader_bench *b, char **path) {
@@ -190,10 +182,10 @@ static ig_status turn(loader_bench *b, side *s) {
     json_decref(answer);
   } else {
     IG_TRY(run_ingot(b, AHEAD));
-    uint64_t start = ig_now_ns(), cpu_start = cpu_ns();
+    uint64_t start = ig_now_ns(), cpu_start = ig_bench_cpu_ns();
     IG_TRY(run_ingot(b, b->batches));
     ns = ig_now_ns() - start;
-    cpu = cpu_ns() - cpu_start;
+    cpu = ig_bench_cpu_ns() - cpu_start;
   }
   IG_TRY(ig_times_add(&s->ns, ns / pictures));
   return ig_times_add(&s->cpu_ns, cpu / pictures);

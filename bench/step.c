@@ -23,6 +23,7 @@ enum { WARM_UP = 3, MAX_RIVALS = 8 };
 typedef struct side {
   ig_rival *rival;          // NULL: ingot itself
   ig_times times, medians;  // of steps, and of each round
+  ig_times cpu;             // of steps: processor time of all threads
   double losses[WARM_UP];
 } side;
 
@@ -45,10 +46,12 @@ static void reset_peak(void) {
 
 static ig_status run_ingot(step_bench *b, int64_t steps, ig_times *times, double *losses) {
   for (int64_t i = 0; i < steps; i++) {
-    uint64_t start = ig_now_ns();
+    uint64_t start = ig_now_ns(), cpu = ig_bench_cpu_ns();
     IG_TRY(ig_stepper_run(b->stepper, losses ? &losses[i] : NULL));
-    if (times)
+    if (times) {
       IG_TRY(ig_times_add(times, ig_now_ns() - start));
+      IG_TRY(ig_times_add(&b->sides[0].cpu, ig_bench_cpu_ns() - cpu));
+    }
   }
   return IG_OK;
 }
@@ -59,9 +62,12 @@ static ig_status run_rival(side *s, int64_t steps, ig_times *times, double *loss
   size_t i;
   ig_status status = IG_OK;
   IG_TRY(ig_rival_ask(s->rival, &answer, "run %lld", (long long)steps));
-  if (times)
+  if (times) {
     json_array_foreach(json_object_get(answer, "ns"), i, ns)
         IG_GOTO(ig_times_add(times, (uint64_t)json_integer_value(ns)));
+    json_array_foreach(json_object_get(answer, "cpu_ns"), i, ns)
+        IG_GOTO(ig_times_add(&s->cpu, (uint64_t)json_integer_value(ns)));
+  }
   if (losses)
     json_array_foreach(json_object_get(answer, "losses"), i, loss) losses[i] = json_number_value(loss);
 done:
@@ -151,6 +157,7 @@ static json_t *ingot_row(step_bench *b, const ig_machine *m) {
     json_decref(row);
     return NULL;
   }
+  json_object_set_new(row, "cpu_ns", json_integer((json_int_t)ig_times_quantile(&b->sides[0].cpu, 0.5)));
   ig_put_number(row, "samples_per_second", s->batch / ns * 1e9);
   if (s->texts)
     put_texts(s, row);
@@ -176,6 +183,13 @@ static double loss_difference(const side *a, const side *b) {
   return worst;
 }
 
+// By processor time: where other work runs beside, the steadier of the two ratios.
+static void put_cpu(step_bench *b, side *s, json_t *row) {
+  double cpu = (double)ig_times_quantile(&b->sides[0].cpu, 0.5), rival = (double)ig_times_quantile(&s->cpu, 0.5);
+  json_object_set_new(row, "rival_cpu_ns", json_integer((json_int_t)rival));
+  ig_put_number(row, "cpu_ratio", rival / cpu);
+}
+
 // Adds what the rival did beside ours.
 static ig_status add_rival(step_bench *b, side *s, json_t *row) {
   double ns = (double)ig_times_quantile(&b->sides[0].times, 0.5), rival_ns = (double)ig_times_quantile(&s->times, 0.5);
@@ -199,6 +213,7 @@ static ig_status add_rival(step_bench *b, side *s, json_t *row) {
   json_object_set_new(row, "rival_ns_min", json_integer((json_int_t)ig_times_quantile(&s->times, 0)));
   ig_put_number(row, "rival_samples_per_second", b->stepper->batch / rival_ns * 1e9);
   ig_put_number(row, "ratio", rival_ns / ns);
+  put_cpu(b, s, row);
   ig_put_number(row, "ratio_low", low);
   ig_put_number(row, "ratio_high", high);
   ig_put_number(row, "loss_difference", loss_difference(&b->sides[0], s));
@@ -307,6 +322,7 @@ done:
     ig_rival_stop(b.sides[i].rival);
     ig_times_fini(&b.sides[i].times);
     ig_times_fini(&b.sides[i].medians);
+    ig_times_fini(&b.sides[i].cpu);
   }
   if (b.folder)
     ig_remove_tree(b.folder);

@@ -87,7 +87,7 @@ if(NVCC AND NOT INGOT_CUDA STREQUAL "OFF")
   get_filename_component(CUDA_ROOT ${NVCC} REALPATH)
   get_filename_component(CUDA_ROOT ${CUDA_ROOT} DIRECTORY)
   get_filename_component(CUDA_ROOT ${CUDA_ROOT} DIRECTORY)
-  set(NVCC_FLAGS -std=c++17 -O3 -lineinfo --no-compress -Xcompiler=-fPIC,-fvisibility=hidden,-fno-threadsafe-statics,-Wall,-Wno-unused-function
+  set(NVCC_FLAGS -std=c++17 -O3 -lineinfo --no-compress -Xcompiler=-fPIC,-fvisibility=hidden,-fno-exceptions,-fno-threadsafe-statics,-Wall,-Wno-unused-function
                  -Xptxas=-v -I${PROJECT_SOURCE_DIR} -I${PROJECT_SOURCE_DIR}/runtime/base)
   if(INGOT_WERROR)
     list(APPEND NVCC_FLAGS -Werror=all-warnings)

@@ -61,7 +61,7 @@ def in_order(row):
 # ---- refusals ----
 @test
 def refusals():
-    for words, said in (([], "usage: ingot bench"), (["nonsense"], "none of kernels, step, loader"),
+    for words, said in (([], "usage: ingot bench"), (["nonsense"], "none of kernels, step, loader, tokenizer"),
                         (["step", "kernels"], "one word too many"), (["step", "modle=resnet18"], "did you mean model"),
                         (["step", "model=resnet17"], "resnet18"), (["step", "rivals=tensorflow"], "pytorch"),
                         (["step", "model=bert_tiny", "max_length=513"], "512 positions"),
@@ -230,7 +230,7 @@ for line in sys.stdin:
     if os.environ.get("RIVAL_DIES") and int(count) != 3:
         sys.exit(3)
     losses = json.loads(os.environ["RIVAL_LOSSES"])
-    print(json.dumps({"ns": [7000000] * int(count), "losses": (losses * 9)[:int(count)]}), flush=True)
+    print(json.dumps({"ns": [7000000] * int(count), "cpu_ns": [9000000] * int(count), "losses": (losses * 9)[:int(count)]}), flush=True)
 '''
 
 
@@ -279,6 +279,7 @@ def unequal_losses_are_a_failure():
         assert abs(r["loss_difference"] - worst) < 1e-6 * worst, (r["loss_difference"], worst)
         assert r["rival_ns"] == 7000000 and r["rival_version"] == "1.2"
         assert abs(r["ratio"] - 7000000 / r["ns"]) < 1e-6 * r["ratio"]
+        assert r["rival_cpu_ns"] == 9000000 and abs(r["cpu_ratio"] - 9000000 / r["cpu_ns"]) < 1e-6 * r["cpu_ratio"]
         assert abs(r["memory_ratio"] - r["peak_bytes"] / 1e9) < 1e-6
     # The tuned one alone has our settings; both warm up, then take turns, and never at once.
     assert log == ["pytorch none fp32", "pytorch run 3", "pytorch-tuned 10000 fp32", "pytorch-tuned run 3",
@@ -378,6 +379,37 @@ def loader_beside_torchvision():
                  "rivals=torchvision", "threads=1", env=env)["rows"][0]
     has(row, "rival", "rival_version", "rival_ns", "ratio", "rival_cpu_ns", "cpu_ratio")
     assert row["rival_ns"] > 0 and "torchvision" in row["rival_version"]
+
+
+# ---- tokenizer ----
+def texts():
+    folder = os.path.join(WORK, "texts")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "vocab.txt"), "w") as f:
+        f.write("[UNK]\n[CLS]\n[SEP]\na\n##b\nc\n")
+    with open(os.path.join(folder, "lines.txt"), "w") as f:
+        f.write("a ab abb\nc C zz\n" * 50)
+    return f"data={folder}/lines.txt", f"tokenizer={folder}/vocab.txt"
+
+
+@test
+def tokenizer():
+    for more in [], ["offsets=1", "threads=3"]:
+        row = answer("tokenizer", *texts(), "rounds=2", "--json", "--quiet", *more)["rows"][0]
+        has(row, "name", "shape", "precision", "ns", "gbps", "gflops", "roofline", "mb_per_second", "tokens_per_second")
+        in_order(row)
+        # 100 lines and what stands behind the last line feed; 5 + 3 tokens and the special ones
+        assert row["shape"] == "101 lines, 800 bytes" and row["samples"] == 2, row
+        assert abs(row["tokens_per_second"] * row["ns"] / 1e9 / (50 * (6 + 3) + 2 * 101) - 1) < 0.05, row
+
+
+@test
+def tokenizer_beside_tokenizers():
+    env = {"INGOT_RIVALS_PYTHON": torch_python()}
+    row = answer("tokenizer", *texts(), "rounds=1", "--json", "--quiet", "rivals=tokenizers-fast", "threads=1",
+                 env=env)["rows"][0]
+    has(row, "rival", "rival_version", "rival_ns", "ratio", "rival_mb_per_second")
+    assert row["rival_ns"] > 0 and "tokenizers" in row["rival_version"]
 
 
 def main():

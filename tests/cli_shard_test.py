@@ -91,9 +91,9 @@ def the_same_words_give_the_same_files():
 
 @test
 def pairs_and_lengths():
-    r = answer(shard(os.path.join(cli.WORK, "none"), "pair=none", "max_masked=3"))
+    r = answer(shard(os.path.join(cli.WORK, "none"), "pairs=none", "max_masked=3"))
     assert r["random_next"] == 0 and r["max_masked"] == 3
-    assert answer(shard(os.path.join(cli.WORK, "order"), "pair=order", "whole_word=1"))["random_next"] > 0
+    assert answer(shard(os.path.join(cli.WORK, "order"), "pairs=order", "whole_word=1"))["random_next"] > 0
 
 
 @test

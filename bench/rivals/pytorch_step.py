@@ -110,12 +110,13 @@ def main():
             return F.cross_entropy(forward(model, x).float(), y).item()
 
     def run(count):
-        times, losses = [], []
+        times, cpu, losses = [], [], []
         for _ in range(int(count)):
-            start = time.perf_counter_ns()
+            start, cpu_start = time.perf_counter_ns(), time.process_time_ns()
             losses.append(train_step() if TRAIN else infer_step())
             times.append(time.perf_counter_ns() - start)
-        return {"ns": times, "losses": losses}
+            cpu.append(time.process_time_ns() - cpu_start)
+        return {"ns": times, "cpu_ns": cpu, "losses": losses}
 
     def peak(_):
         return {"peak_bytes": common.memory_bytes()}

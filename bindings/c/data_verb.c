@@ -76,13 +76,13 @@ ig_status ig_verb_data(ig_call_state *c) {
   ig_text text = {0};
   const char *out = ig_config_str(c->config, "out"), *weights = ig_config_str(c->config, "weights");
   IG_TRY(ig_want_paths(c, 1, 1));
-  IG_TRY(ig_want_writable(c, "out"));
   const char *path = ig_config_path(c->config, 0);
   if (!strcmp(path, "shard") && ig_config_has_value(c->config, "data"))
     return ig_data_shard(c);
   if (ig_config_has_value(c->config, "data"))
     return ig_fail(IG_ERR_USAGE, "data=%s goes with `ingot data shard`; a report is asked for by `ingot data PATH`",
                    ig_config_str(c->config, "data"));
+  IG_TRY(ig_want_writable(c, "out"));
   if (weights && *weights)
     IG_GOTO(ig_use_init(c, &use));
   IG_GOTO(open_data(c, path, &use, &q, &data));

@@ -78,9 +78,9 @@ static const ig_key keys[] = {
     {"erase", IG_KEY_FLOAT, "", NULL, RUN, "probability of an erased rectangle", NULL, 0, 1},
 
     // Texts.
-    {"tokenizer", IG_KEY_STRING, "path", NULL, MODEL | V(CONVERT),
+    {"tokenizer", IG_KEY_STRING, "path", NULL, RUN | V(EVAL) | V(PREDICT) | V(CONVERT),
      "vocab.txt, tokenizer.json or a folder with one (default: the model's or the weights' folder)"},
-    {"max_length", IG_KEY_INT, "tokens", NULL, MODEL,
+    {"max_length", IG_KEY_INT, "tokens", NULL, RUN | V(EVAL) | V(PREDICT) | V(CONVERT),
      "texts are cut to so many tokens, special ones included (default: what model and tokenizer allow; mlm: 128)", NULL,
      3, 1048576},
     {"pairs", IG_KEY_ENUM, "", "next", RUN, "mlm: second task: does the sentence follow, are the two in order, or none",
@@ -175,7 +175,7 @@ static const ig_key keys[] = {
     {"tokenizer", IG_KEY_STRING, "path", NULL, V(DATA),
      "shard: vocab.txt, tokenizer.json or a folder with one of them"},
     {"max_length", IG_KEY_INT, "tokens", "128", V(DATA), "shard: of a row, special ones included", NULL, 3, 65536},
-    {"pair", IG_KEY_ENUM, "", "next", V(DATA),
+    {"pairs", IG_KEY_ENUM, "", "next", V(DATA),
      "shard: next: half of the second segments are of another document; order: half are the first; none: one segment",
      "next|order|none"},
     {"mask_share", IG_KEY_FLOAT, "", "0.15", V(DATA), "shard: tokens that are predicted", NULL, 0, 1},

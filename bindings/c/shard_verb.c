@@ -50,8 +50,8 @@ static ig_status mlm_of(const ig_config *k, const ig_corpus *corpus, ig_mlm **ou
   o.whole_word = ig_config_bool(k, "whole_word");
   o.seed = (uint64_t)ig_config_int(k, "seed");
   o.val_share = 0;
-  if (!ig_mlm_pair_from_text(ig_config_str(k, "pair"), &o.pair))
-    return ig_fail(IG_ERR_USAGE, "pair=%s: expected none, next or order", ig_config_str(k, "pair"));
+  if (!ig_mlm_pair_from_text(ig_config_str(k, "pairs"), &o.pair))
+    return ig_fail(IG_ERR_USAGE, "pairs=%s: expected none, next or order", ig_config_str(k, "pairs"));
   return ig_mlm_create(&o, out);
 }
 

@@ -28,7 +28,7 @@ static size_t bwd_memory_of(char *at, const attention *a, bwd_memory *m) {
   m->dk = carve(&c, KEYS * a->dp);
   m->dv = carve(&c, KEYS * a->dp);
   m->dq = carve(&c, QUERIES * a->dp);
-  m->factor = carve(&c, KEYS + 16);
+  m->factor = carve(&c, KEYS);
   return c.used;
 }
 
@@ -52,34 +52,45 @@ static void bwd_row(const attention *a, bwd_memory *m, int64_t row, int64_t head
                     int64_t padded) {
   const float *dlse = a->l->in[B_DLSE], lse = ((const float *)a->l->in[B_LSE])[head * a->s.T + row];
   const float delta = row_delta(a, head_at(a, row, head)) - (dlse ? dlse[head * a->s.T + row] : 0);
-  const float scale = a->scale, *factor = m->factor;
+  const float scale = a->scale;
   float *p = m->p + r * KEYS, *ds = m->ds + r * KEYS;
-  if (a->dropout > 0 && n > 0) {
+  const bool draws = a->dropout > 0 && n > 0;
+  if (draws)
     draw_factors(a, row, head, k0, n, m->factor);
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-      const float all = ig_exp_f32(p[i] * scale - lse);
-      ds[i] = all * (factor[i] * ds[i] - delta) * scale;
-      p[i] = all * factor[i];
+  for (int64_t i = 0; i < n; i += 16) {  // lanes behind n are cleared below
+    const v16 all = v16_exp(v16_load(p, IG_F32, i, 16) * scale - lse);
+    v16 dp = v16_load(ds, IG_F32, i, 16), kept = all;
+    if (draws) {
+      const v16 factor = v16_load(m->factor, IG_F32, i, 16);
+      dp *= factor;
+      kept *= factor;
     }
-  } else {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) {
-      p[i] = ig_exp_f32(p[i] * scale - lse);
-      ds[i] = p[i] * (ds[i] - delta) * scale;
-    }
+    v16_store(p, IG_F32, i, 16, kept);
+    v16_store(ds, IG_F32, i, 16, all * (dp - delta) * scale);
   }
-  memset(p + n, 0, (size_t)(padded - n) * sizeof *p);
-  memset(ds + n, 0, (size_t)(padded - n) * sizeof *ds);
+  if (n < padded) {
+    memset(p + n, 0, (size_t)(padded - n) * sizeof *p);
+    memset(ds + n, 0, (size_t)(padded - n) * sizeof *ds);
+  }
+}
+
+V16_INLINE void write_typed(const float *x, int64_t x_row, int64_t rows, int64_t d, void *out, ig_dtype type,
+                            int64_t at, int64_t stride) {
+  for (int64_t r = 0; r < rows; r++, at += stride, x += x_row) {
+    int64_t i = 0;
+    for (; i + 16 <= d; i += 16)
+      v16_store(out, type, at + i, 16, v16_load(x, IG_F32, i, 16));
+    if (i < d)
+      v16_store(out, type, at + i, d - i, v16_load(x, IG_F32, i, d - i));
+  }
 }
 
 // rows of dp numbers into a head of a result.
 static void write_rows(const attention *a, const float *x, int64_t rows, void *out, int64_t at) {
-  for (int64_t r = 0; r < rows; r++, at += a->stride)
-    for (int64_t i = 0; i < a->s.d; i += 16) {
-      const int64_t n = ig_min_i64(a->s.d - i, 16);
-      v16_store(out, a->type, at + i, n, v16_load(x, IG_F32, r * a->dp + i, n));
-    }
+  if (a->type == IG_F32)
+    write_typed(x, a->dp, rows, a->s.d, out, IG_F32, at, a->stride);
+  else
+    write_typed(x, a->dp, rows, a->s.d, out, IG_BF16, at, a->stride);
 }
 
 // The tile's part of dq: alone, or added to those of the blocks of keys before, and rounded after the last.

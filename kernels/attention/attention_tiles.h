@@ -12,6 +12,7 @@
 #include "kernels/dropout/draws.h"
 #include "kernels/eltwise/lanes.h"
 #include "kernels/eltwise/products.h"
+#include "kernels/eltwise/vec_exp.h"
 #include "kernels/optim_util/buckets.h"
 #include "kernels/optim_util/fixed.h"
 #include "kernels/optim_util/sequences.h"
@@ -177,43 +178,28 @@ static size_t fwd_memory_of(char *at, const attention *a, fwd_memory *m) {
   m->o = carve(&c, RANGE * a->dp);
   m->most = carve(&c, RANGE);
   m->sum = carve(&c, RANGE);
-  m->factor = carve(&c, KEYS + 16);
+  m->factor = carve(&c, KEYS);
   return c.used;
-}
-
-static float row_max(const float *x, int64_t n, float most) {
-#pragma omp simd reduction(max : most)
-  for (int64_t i = 0; i < n; i++)
-    most = x[i] > most ? x[i] : most;
-  return most;
-}
-
-// x[i] = exp((x[i] - most) scale); returns their sum.
-static float row_exp(float *x, int64_t n, float most, float scale) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; i++) {
-    x[i] = ig_exp_f32((x[i] - most) * scale);
-    sum += x[i];
-  }
-  return sum;
 }
 
 // Scores of one query against n keys (the rest of `padded` is 0 then) become unnormalised probabilities; what was
 // summed before shrinks where the largest score grows.
 static void softmax_row(const attention *a, fwd_memory *m, float *x, int64_t n, int64_t padded, int64_t q) {
-  const float before = m->most[q], most = row_max(x, n, before);
-  memset(x + n, 0, (size_t)(padded - n) * sizeof *x);
+  const int64_t whole = whole16(n);
+  for (int64_t i = n; i < whole; i++)
+    x[i] = -INFINITY;
+  if (whole < padded)
+    memset(x + whole, 0, (size_t)(padded - whole) * sizeof *x);
   if (n == 0)
     return;
-  const float sum = row_exp(x, n, most, a->scale), shrink = ig_exp_f32((before - most) * a->scale);
-  m->most[q] = most;
+  const float before = m->most[q], most = row_max(x, whole, before), sum = row_exp(x, whole, most, a->scale);
   if (most != before) {
+    const float shrink = ig_exp_f32((before - most) * a->scale);
     float *o = m->o + q * a->dp;
+    for (int64_t i = 0; i < a->dp; i += 16)
+      v16_store(o, IG_F32, i, 16, v16_load(o, IG_F32, i, 16) * shrink);
     m->sum[q] *= shrink;
-#pragma omp simd
-    for (int64_t i = 0; i < a->dp; i++)
-      o[i] *= shrink;
+    m->most[q] = most;
   }
   m->sum[q] += sum;
 }
@@ -229,9 +215,8 @@ static void fwd_tile(const attention *a, const task *t, int64_t head, fwd_memory
     softmax_row(a, m, x, visible, padded, q0 + r);
     if (a->dropout > 0 && visible > 0) {
       draw_factors(a, row, head, k0, visible, m->factor);
-#pragma omp simd
-      for (int64_t i = 0; i < visible; i++)
-        x[i] *= m->factor[i];
+      for (int64_t i = 0; i < visible; i += 16)  // zeros behind the last
+        v16_store(x, IG_F32, i, 16, v16_load(x, IG_F32, i, 16) * v16_load(m->factor, IG_F32, i, 16));
     }
   }
   product(tile_along(m->tile, rows, padded, m->p_along), ALONG_ROW, 1, rows, units(n), m->across, a->dp, a->dp,

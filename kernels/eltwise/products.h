@@ -7,11 +7,12 @@
 #ifndef IG_KERNELS_PRODUCTS_H
 #define IG_KERNELS_PRODUCTS_H
 
+#include "kernels/eltwise/lanes.h"
 #include "kernels/eltwise/vec16.h"
 
 #ifdef PRODUCTS_BF16
 enum { PAIR = 2 };
-typedef uint32_t unit;
+typedef uint32_t __attribute__((may_alias)) unit;
 #else
 enum { PAIR = 1 };
 typedef float unit;
@@ -29,6 +30,18 @@ enum { PRODUCT_DEPTH = 128 };  // units summed at once: so much of b stays in th
 
 static inline int64_t units(int64_t n) { return (n + PAIR - 1) / PAIR; }
 static inline int64_t whole16(int64_t n) { return (n + 15) / 16 * 16; }
+
+#ifndef PRODUCTS_BF16
+// For supports: f32, and bf16 where it cannot be multiplied as it is. (Where it can, nothing is to be chosen between: a
+// timing with all indices and offsets zero would choose by chance.)
+static inline bool products_take(const ig_node *n, ig_dtype type, const ig_device_caps *caps, char *why,
+                                 size_t why_bytes) {
+  if (type != IG_BF16 || !caps->bf16)
+    return ig_lanes_supports(n, caps, why, why_bytes);
+  snprintf(why, why_bytes, "this processor multiplies bf16 as it is");
+  return false;
+}
+#endif
 
 V16_INLINE v16 product_step(const unit *a, v16 b, v16 c) {
 #ifdef PRODUCTS_BF16

@@ -18,9 +18,9 @@ static ig_status check(const ig_node *n, int i) {
   IG_TRY(ig_check_dtype(n, i + 1, x->dtype));
   const int64_t P = x->shape.d[0], V = n->in[i + 1]->shape.d[0];
   IG_TRY(ig_check_shape(n, i + 1, IG_SHAPE2(V, x->shape.d[1])));
-  if (V < 1 || V > INT32_MAX || x->shape.d[1] < 1)
-    return ig_fail(IG_ERR_MISMATCH, "%lld classes of %lld numbers, expected 1 or more of each", (long long)V,
-                   (long long)x->shape.d[1]);
+  if (P < 1 || V < 1 || V > INT32_MAX || x->shape.d[1] < 1)
+    return ig_fail(IG_ERR_MISMATCH, "%lld rows of %lld numbers and %lld classes, expected 1 or more of each",
+                   (long long)P, (long long)x->shape.d[1], (long long)V);
   if (n->in[i + 2]) {
     IG_TRY(ig_check_shape(n, i + 2, IG_SHAPE1(V)));
     IG_TRY(ig_check_dtype(n, i + 2, ig_sum_dtype(x)));

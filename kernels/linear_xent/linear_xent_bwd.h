@@ -96,12 +96,13 @@ static void dz_panel(const xent *z, const bwd_shared *s, const float *lse, const
   float shift[LANES] = {0};
   memcpy(shift, lse + at, (size_t)rows * sizeof *shift);
   logits_tile(z, w, v0, n, s->turned, i, tile);
-  for (int64_t r = 0; r < n; r++) {
-    const float *x = tile + r * LANES;
-    float *y = dz + r * GROUP;
-#pragma omp simd
-    for (int64_t p = 0; p < lanes; p++)
-      y[p] = coefficient[p] == 0 ? 0 : ig_exp_f32(x[p] - shift[p]) * coefficient[p];
+  for (int64_t p = 0; p < lanes; p += 16) {
+    const v16 c = v16_load(coefficient, IG_F32, p, 16), lse_of = v16_load(shift, IG_F32, p, 16);
+    const v16_i32 counts = (v16_i32)(c != 0);  // what does not count is 0 even where a logit is infinite
+    for (int64_t r = 0; r < n; r++) {
+      const v16 e = v16_exp(v16_load(tile, IG_F32, r * LANES + p, 16) - lse_of) * c;
+      v16_store(dz, IG_F32, r * GROUP + p, 16, (v16)((v16_i32)e & counts));
+    }
   }
   for (int64_t p = 0; p < rows; p++) {
     const int64_t label = z->labels[at + p];

@@ -11,6 +11,7 @@
 
 #include "kernels/eltwise/lanes.h"
 #include "kernels/eltwise/products.h"
+#include "kernels/eltwise/vec_exp.h"
 #include "kernels/linear_xent/linear_xent_node.h"
 #include "kernels/optim_util/fixed.h"
 

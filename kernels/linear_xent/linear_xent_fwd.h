@@ -38,14 +38,13 @@ static void add_tile(const xent *z, const float *tile, int64_t v0, int64_t n, in
     v16_store(s->most, IG_F32, at + p, 16, most);
     memcpy(s->best + at + p, &best, sizeof best);
   }
-  float *most = s->most + at, *sum = s->sum + at;
-#pragma omp simd
-  for (int64_t p = 0; p < lanes; p++)
-    sum[p] *= ig_exp_f32(before[p] - most[p]);
-  for (int64_t r = 0; r < n; r++)
-#pragma omp simd
-    for (int64_t p = 0; p < lanes; p++)
-      sum[p] += ig_exp_f32(tile[r * LANES + p] - most[p]);
+  for (int64_t p = 0; p < lanes; p += 16) {
+    const v16 most = v16_load(s->most, IG_F32, at + p, 16);
+    v16 sum = v16_load(s->sum, IG_F32, at + p, 16) * v16_exp(v16_load(before, IG_F32, p, 16) - most);
+    for (int64_t r = 0; r < n; r++)
+      sum += v16_exp(v16_load(tile, IG_F32, r * LANES + p, 16) - most);
+    v16_store(s->sum, IG_F32, at + p, 16, sum);
+  }
 }
 
 static void fwd_chunk(const xent *z, int64_t chunk, const unit *turned, char *own, const chunk_state *s,

@@ -10,8 +10,12 @@ enum {
   CORPUS_VERSION = 1,
   CORPUS_MAX_LINE = 64 << 20,      // bytes
   CORPUS_MAX_SENTENCE = 64 << 10,  // bytes; what is longer is cut at white space
-  CORPUS_HASH_CHUNK = 16 << 20     // bytes of a token file that are hashed at a time
+  CORPUS_HASH_CHUNK = 16 << 20,    // bytes of a token file that are hashed at a time
+  CORPUS_ALIGN = 64,               // of its sections
+  CORPUS_HEADER = 512              // bytes before the first
 };
+#define CORPUS_MAGIC "ingottok"
+#define CORPUS_ORDER 0x01020304u  // as this machine orders bytes
 
 // ---- text ----
 
@@ -91,6 +95,14 @@ typedef struct corpus_header {
   uint64_t text_bytes;
   char fingerprint[64], payload_sha256[64], header_sha256[64];  // the last over all before it
 } corpus_header;
+// Where the sections lie, in bytes from the file's start.
+typedef struct corpus_layout {
+  uint64_t documents, sentences, ids, end;
+} corpus_layout;
+corpus_layout ig_corpus_layout(const corpus_header *h);
+uint64_t ig_corpus_align(uint64_t n);  // to the next section's start
+bool ig_corpus_ids_below(const void *ids, int id_bytes, uint64_t n, int32_t vocabulary);
+void ig_corpus_seal_header(corpus_header *h);
 // Puts the parts folder/0 .. n_parts-1 together as path; known: everything that the header says and the parts do not.
 // Written to `temporary`, synced and renamed.
 ig_status ig_corpus_assemble(const char *folder, size_t n_parts, const corpus_header *known, const char *temporary,

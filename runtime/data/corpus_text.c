@@ -139,16 +139,18 @@ static bool is_abbreviation(const char *t, size_t from, size_t i, size_t n) {
   return (dotted || in_list(low, k, either)) && !starter_follows(t + i + 1, n - i - 1);
 }
 
-// A quotation mark that stands alone, as in text whose tokens are set apart, closes where one is open.
+// A quotation mark (" or '') that stands alone, as in text whose tokens are set apart, closes where one is open.
 static size_t spaced_quote(const char *t, size_t from, size_t at, size_t n) {
   size_t q = at, marks = 0;
   while (q < n && t[q] == ' ')
     q++;
-  if (q == at || q >= n || t[q] != '"' || (q + 1 < n && !is_space((unsigned char)t[q + 1])))
+  const char *mark = q < n && t[q] == '"' ? "\"" : "''";
+  const size_t k = at_mark(t + q, n - q, mark);
+  if (q == at || !k || (q + k < n && !is_space((unsigned char)t[q + k])))
     return 0;
   for (size_t i = at > from + FARTHEST_QUOTE ? at - FARTHEST_QUOTE : from; i < at; i++)
-    marks += t[i] == '"';
-  return marks % 2 ? q + 1 - at : 0;
+    marks += at_mark(t + i, at - i, mark) > 0;
+  return marks % 2 ? q + k - at : 0;
 }
 
 // End of the sentence that starts at `from`.

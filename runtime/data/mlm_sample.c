@@ -223,8 +223,10 @@ static void copy_given(const ig_mlm *m, uint64_t sample, ig_mlm_result *r) {
   for (int i = 0; i < row.n; i++)
     r->types[i] = i >= row.n_first;
   r->n_masked = row.n_masked;
-  memcpy(r->masked, row.masked, (size_t)row.n_masked * sizeof *r->masked);
-  memcpy(r->labels, row.labels, (size_t)row.n_masked * sizeof *r->labels);
+  for (int k = 0; k < row.n_masked; k++) {
+    r->masked[k] = row.masked[k];
+    r->labels[k] = row.labels[k];
+  }
   r->next = m->o.pair == IG_PAIR_NONE ? 0 : row.next;
 }
 

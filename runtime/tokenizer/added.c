@@ -70,7 +70,7 @@ bool ig_added_next(const ig_tokenizer *t, const ig_added_set *s, const uint8_t *
                    ig_added_match *m) {
   uint32_t c;
   size_t invalid = 0;
-  while (find(s, text, n, m->next, m)) {
+  while (s->n && find(s, text, n, m->next, m)) {
     m->next = m->end;
     const ig_added *added = &t->added[m->index];
     if (added->single_word && !stands_alone(t, text, n, m))

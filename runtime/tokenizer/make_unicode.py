@@ -156,7 +156,7 @@ def main():
     pairs, singles = decompositions()
     table("pairs", pairs, "int32_t")
     table("singles", singles, "int32_t")
-    print("// clang-format on\n\n#define SET(name) {name, sizeof name / sizeof *name}\n")
+    print("\n#define SET(name) {name, sizeof name / sizeof *name}\n// clang-format on\n")
     print("const ig_unicode_tables ig_unicode_data = {")
     for name in [*sets, "combining", "lower", "pairs", "singles"]:
         print(f"    .{name} = SET({name}),")

@@ -211,7 +211,7 @@ ig_status ig_split(const ig_tokenizer *t, ig_work *w, const uint8_t *text, size_
   ig_added_match m = {0};
   size_t done = 0;
   uint32_t place = 0;
-  while (t->raw.n && ig_added_next(t, &t->raw, text, n, done, &m)) {
+  while (ig_added_next(t, &t->raw, text, n, done, &m)) {
     if (done < m.begin) {
       IG_TRY(segment(&s, text + done, m.begin - done, place));
       place += offsets ? count_codes(text + done, m.begin - done) : 0;

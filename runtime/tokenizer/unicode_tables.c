@@ -372,10 +372,9 @@ static const int32_t singles[] = {
   39335, 39362, 39422, 19406, 170800, 39698, 40000, 40189, 19662, 19693, 40295, 172238, 19704, 172293, 172558, 172689,
   40635, 19798, 40697, 40702, 40709, 40719, 40726, 40763, 173568,
 };
-// clang-format on
 
-#define SET(name) \
-  { name, sizeof name / sizeof *name }
+#define SET(name) {name, sizeof name / sizeof *name}
+// clang-format on
 
 const ig_unicode_tables ig_unicode_data = {
     .dropped = SET(dropped),

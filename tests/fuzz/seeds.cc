@@ -202,7 +202,7 @@ void configurations() {
            "model=resnet18\ndata=./a b\n--lr\n0.1\n--steps=100\nsave_every=7\nout=r\n"
            "--flip\nfreeze=a,b*\nclass_weights=balanced\nmemory=1.5GiB\n");
   seed("config", "predict-words", verb(2, true) + "weights=run\n-\na.png\n--\n--json\nx=y\n");
-  seed("config", "bench-words", verb(9, true) + "step\nmodel=resnet18,resnet50\nrivals=pytorch\n");
+  seed("config", "bench-words", verb(10, true) + "step\nmodel=resnet18,resnet50\nrivals=pytorch\n");
   seed("config", "odd-yaml",
        verb(0, false) + "a: &x 1\nb: *x\n---\nc: !t {d: [1, {e: f}]}\n? g\n: h\n\"q\\x41\": 'it''s'\n");
   seed("config", "twice", verb(1, false) + "weights: \"a\\\"b\\n\"\nweights: c\n");
@@ -288,8 +288,46 @@ void pretraining() {
   seed("bert_shard", "cut", std::string("\0\0\x10\0", 4));
   for (int at = 0; at < 19000; at += 700)
     seed("bert_shard", "edit" + std::to_string(at),
-         std::string(1, 0) + std::string(1, (char)at) + std::string(1, (char)(at >> 8)) + std::string("\4\xff\1\0\x7f", 5));
+         std::string(1, 0) + std::string(1, (char)at) + std::string(1, (char)(at >> 8)) +
+             std::string("\4\xff\1\0\x7f", 5));
   fs::remove_all(work);
+}
+
+// Texts for fuzz_tokenizer (flags, length, text) and files for fuzz_tokenizer_json.
+void tokenizers() {
+  auto ask = [](int flags, int length, const std::string &text) {
+    return std::string(1, (char)flags) + std::string(1, (char)length) + text;
+  };
+  seed("tokenizer", "words", ask(62, 0, "Ab aa [SEP] a.b \xc3\x89 \xe4\xb8\xad\xe4\xb8\xad"));
+  seed("tokenizer", "pair", ask(62, 7, "a a a a\nb b b"));
+  seed("tokenizer", "marks", ask(63, 0, "e\xcc\x81\xe3\x80\xae\xcc\xb4 \xf0\x9d\x85\x9f \xea\xb0\x81"));
+  seed("tokenizer", "added",
+       ask(1, 0,
+           "a <t>  b<w>. <w>a E\xcc\x81"
+           "B\xc3\x89"
+           "b"));
+  seed("tokenizer", "invalid", ask(60, 3, "a\xff\xe4\xb8 \xf0\x9f\x98\xed\xa0\x80 b\xc3"));
+  seed("tokenizer", "long", ask(62, 0, std::string(300, 'a') + " " + std::string(40, 'b')));
+  const std::string bert =
+      R"({"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true})";
+  const std::string post =
+      R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"[CLS]","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],)"
+      R"("pair":[{"Sequence":{"id":"A","type_id":0}},{"SpecialToken":{"id":"[CLS]","type_id":0}},{"Sequence":{"id":"B","type_id":1}}],)"
+      R"("special_tokens":{"[CLS]":{"id":"[CLS]","ids":[1],"tokens":["[CLS]"]}}})";
+  auto file = [](const std::string &normalizer, const std::string &added, const std::string &processor) {
+    return R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[)" + added + R"(],"normalizer":)" +
+           normalizer + R"(,"pre_tokenizer":{"type":"BertPreTokenizer"},"post_processor":)" + processor +
+           R"(,"decoder":{"type":"WordPiece","prefix":"##","cleanup":true},"model":{"type":"WordPiece","unk_token":"[UNK]",)"
+           R"("continuing_subword_prefix":"##","max_input_chars_per_word":100,"vocab":{"[UNK]":0,"[CLS]":1,"a":2,"##b":3,"\u00e9":4,"cafe":5}}})";
+  };
+  const std::string added =
+      R"({"id":1,"content":"[CLS]","special":true},{"id":6,"content":"<t>","single_word":true,"lstrip":true,"rstrip":true,"normalized":true})";
+  seed("tokenizer_json", "bert", file(bert, added, post));
+  seed("tokenizer_json", "plain", file("null", "", "null"));
+  seed("tokenizer_json", "processing",
+       file(bert, "", R"({"type":"BertProcessing","sep":["[UNK]",0],"cls":["[CLS]",1]})"));
+  seed("tokenizer_json", "other", file(R"({"type":"Lowercase"})", "", "null"));
+  seed("tokenizer_json", "cut", file(bert, added, post).substr(0, 300));
 }
 
 }  // namespace
@@ -305,5 +343,6 @@ int main(int argc, char **argv) {
   configurations();
   texts();
   pretraining();
+  tokenizers();
   return 0;
 }
