@@ -130,11 +130,11 @@ const Attention attentions[] = {
 ig_op_case attention_case(const Attention &a) {
   const ig_shape x = {2, {a.T, a.at.heads * a.d}};
   const bool draws = a.at.dropout > 0;
-  return case_of(a.name,
-                 {numbers(x), numbers(x), numbers(x), integers(IG_I32, {1, {a.B + 1}}, (double)a.rows, IG_FILL_OFFSETS),
-                  draws ? integers(IG_U64, {1, {4}}, 1000) : absent(),
-                  a.keys ? integers(IG_U64, {1, {a.T}}, 1e9) : absent()},
-                 &a.at);
+  return case_of(
+      a.name,
+      {numbers(x), numbers(x), numbers(x), integers(IG_I32, {1, {a.B + 1}}, (double)a.rows, IG_FILL_OFFSETS),
+       draws ? integers(IG_U64, {1, {4}}, 1000) : absent(), a.keys ? integers(IG_U64, {1, {a.T}}, 1e9) : absent()},
+      &a.at);
 }
 
 class AttentionTest : public testing::TestWithParam<Attention> {};
@@ -165,7 +165,8 @@ TEST_P(AttentionTest, RoundsToTf32WhereThatIsAllowed) {
   const bool tensor = a.d % 4 == 0 && a.d <= 128;
   for (size_t k = 0; k < all->jobs.size(); k++) {
     const double error = error_of(run_on(rounding, all->jobs[k]), all->want[k]);
-    const double scale = a.at.scale > 0 ? (double)a.at.scale * std::sqrt((double)a.d) : 1;  // of what errors of scores do
+    const double scale =
+        a.at.scale > 0 ? (double)a.at.scale * std::sqrt((double)a.d) : 1;  // of what errors of scores do
     EXPECT_LT(error, (tensor ? 6e-3 : 1e-5) * std::max(1.0, scale)) << a.name << " " << all->jobs[k].op->name;
     if (tensor) {
       EXPECT_GT(error, 2e-5) << a.name << " " << all->jobs[k].op->name << ": nothing was rounded";
@@ -215,9 +216,10 @@ TEST(LayerNorm, OfEveryWidth) {
   const ig_layernorm_attr plain = {1e-12f, 0, false}, dropped = {1e-5f, 0.2f, true};
   for (int64_t D : {264, 512, 1024, 1032, 2048})
     agrees(row_named("layernorm"),
-           case_of("wide", {numbers({2, {9, D}}), numbers({1, {D}}, IG_FILL_NORMAL, true),
-                            numbers({1, {D}}, IG_FILL_NORMAL, true)},
-                   &plain),
+           case_of(
+               "wide",
+               {numbers({2, {9, D}}), numbers({1, {D}}, IG_FILL_NORMAL, true), numbers({1, {D}}, IG_FILL_NORMAL, true)},
+               &plain),
            {IG_BF16});
   for (int64_t D : {24, 776, 1000})
     agrees(row_named("layernorm_bwd"),
@@ -241,11 +243,11 @@ TEST(LinearXent, OverSeveralChunks) {
 // A label that is no class makes the loss NaN, unless its row counts nothing.
 TEST(LinearXent, ForeignLabels) {
   ig_case_input weights = numbers({1, {4}}, IG_FILL_POSITIVE, true);
-  Job job = job_of(row_named("linear_xent"),
-                   case_of("foreign",
-                           {numbers({2, {4, 8}}), numbers({2, {9, 8}}), absent(), integers(IG_I32, {1, {4}}, 9), weights},
-                           nullptr),
-                   IG_F32);
+  Job job = job_of(
+      row_named("linear_xent"),
+      case_of("foreign", {numbers({2, {4, 8}}), numbers({2, {9, 8}}), absent(), integers(IG_I32, {1, {4}}, 9), weights},
+              nullptr),
+      IG_F32);
   job.in[3].values = {2, -100, 8, 3};
   job.in[4].values = {1, 0, 1, 0.5};
   Result got = run_on(exact, job);

@@ -1,5 +1,5 @@
-// Whole trainings of a tiny ResNet and a tiny BERT on a GPU, or on the simulator of one, beside the same training on the
-// CPU. Rule: the losses of every step agree within a tolerance that the precision explains; the captured step (of
+// Whole trainings of a tiny ResNet and a tiny BERT on a GPU, or on the simulator of one, beside the same training on
+// the CPU. Rule: the losses of every step agree within a tolerance that the precision explains; the captured step (of
 // texts, one a capacity), the checkpoint and the return to the CPU are part of it. Without a device: "skipped" (77) and
 // why.
 #include <cmath>
@@ -115,8 +115,8 @@ TEST_F(CudaTrain, AccumulatesAndSkips) {
 }
 
 // ---- texts ----
-// A folder with config.json and vocab.txt of a BERT of two layers, a table of texts in two classes whose lengths differ,
-// and raw text.
+// A folder with config.json and vocab.txt of a BERT of two layers, a table of texts in two classes whose lengths
+// differ, and raw text.
 class CudaText : public testing::Test {
  protected:
   CudaText() : home_("ig_cuda_text"), model_(home_ / "bert") {
@@ -147,12 +147,13 @@ class CudaText : public testing::Test {
   // Hugging Face's names and shapes, small numbers.
   static std::string weights() {
     const int V = 61, D = 32, I = 64;
-    std::vector<std::pair<std::string, std::vector<int>>> all = {{"bert.embeddings.word_embeddings.weight", {V, D}},
-                                                                 {"bert.embeddings.position_embeddings.weight", {32, D}},
-                                                                 {"bert.embeddings.token_type_embeddings.weight", {2, D}},
-                                                                 {"cls.predictions.bias", {V}},
-                                                                 {"cls.seq_relationship.weight", {2, D}},
-                                                                 {"cls.seq_relationship.bias", {2}}};
+    std::vector<std::pair<std::string, std::vector<int>>> all = {
+        {"bert.embeddings.word_embeddings.weight", {V, D}},
+        {"bert.embeddings.position_embeddings.weight", {32, D}},
+        {"bert.embeddings.token_type_embeddings.weight", {2, D}},
+        {"cls.predictions.bias", {V}},
+        {"cls.seq_relationship.weight", {2, D}},
+        {"cls.seq_relationship.bias", {2}}};
     auto dense = [&](const std::string &name, int out, int in) {
       all.push_back({name + ".weight", {out, in}});
       all.push_back({name + ".bias", {out}});
@@ -164,8 +165,8 @@ class CudaText : public testing::Test {
     norm("bert.embeddings.LayerNorm");
     for (int i = 0; i < 2; i++) {
       const std::string layer = "bert.encoder.layer." + std::to_string(i);
-      for (const char *part : {".attention.self.query", ".attention.self.key", ".attention.self.value",
-                               ".attention.output.dense"})
+      for (const char *part :
+           {".attention.self.query", ".attention.self.key", ".attention.self.value", ".attention.output.dense"})
         dense(layer + part, D, D);
       norm(layer + ".attention.output.LayerNorm");
       dense(layer + ".intermediate.dense", I, D);
@@ -189,8 +190,8 @@ class CudaText : public testing::Test {
         const float v = (float)(one ? 1 : 0.1 * ig_rng_normal(&r));
         data.append((const char *)&v, sizeof v);
       }
-      header += std::string(header.size() > 1 ? "," : "") + "\"" + t.first + "\":{\"dtype\":\"F32\",\"shape\":[" + shape +
-                "],\"data_offsets\":[" + std::to_string(from) + "," + std::to_string(data.size()) + "]}";
+      header += std::string(header.size() > 1 ? "," : "") + "\"" + t.first + "\":{\"dtype\":\"F32\",\"shape\":[" +
+                shape + "],\"data_offsets\":[" + std::to_string(from) + "," + std::to_string(data.size()) + "]}";
     }
     header += "}";
     header += std::string((8 - header.size() % 8) % 8, ' ');
@@ -199,9 +200,9 @@ class CudaText : public testing::Test {
   }
   Course train(const std::string &name, const std::vector<std::string> &more) {
     const std::string out = home_ / name.c_str();
-    std::vector<std::string> words = {"model=" + model_, "out=" + out,        "threads=1",         "loader_threads=1",
-                                      "seed=3",          "deterministic=1",   "strict=1",          "batch=4",
-                                      "steps=6",         "save_every=1000",   "schedule=constant", "lr=0.002",
+    std::vector<std::string> words = {"model=" + model_, "out=" + out,      "threads=1",         "loader_threads=1",
+                                      "seed=3",          "deterministic=1", "strict=1",          "batch=4",
+                                      "steps=6",         "save_every=1000", "schedule=constant", "lr=0.002",
                                       "ema=0.9"};
     words.insert(words.end(), more.begin(), more.end());
     Answer a = call("train", words);

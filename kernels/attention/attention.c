@@ -199,7 +199,8 @@ static const ig_op attention_row = {
     .keeps_out = 3,
     .cost = cost,
     CASES(cases),
-    .impls = {[IG_DEVICE_CPU] = {"attention_bf16_cpu", "attention_cpu", "attention_ref"}, [IG_DEVICE_CUDA] = {"attention_cuda"}},
+    .impls = {[IG_DEVICE_CPU] = {"attention_bf16_cpu", "attention_cpu", "attention_ref"},
+              [IG_DEVICE_CUDA] = {"attention_cuda"}},
 };
 static const ig_op bwd_row = {
     .name = "attention_bwd",
@@ -213,7 +214,8 @@ static const ig_op bwd_row = {
     .grad = ig_no_grad,
     .cost = cost_bwd,
     CASES(bwd_cases),
-    .impls = {[IG_DEVICE_CPU] = {"attention_bwd_bf16_cpu", "attention_bwd_cpu", "attention_bwd_ref"}, [IG_DEVICE_CUDA] = {"attention_bwd_cuda"}},
+    .impls = {[IG_DEVICE_CPU] = {"attention_bwd_bf16_cpu", "attention_bwd_cpu", "attention_bwd_ref"},
+              [IG_DEVICE_CUDA] = {"attention_bwd_cuda"}},
 };
 
 IG_OPS(attention) = {&attention_row, &bwd_row, NULL};

@@ -17,7 +17,8 @@
 // several times (k and v by each block of queries of the sequence) comes from the second-level cache.
 // Registers: see docs/cuda.md.
 //
-// Multiply-adds (attention_fma.cuh): exact fp32, any other head of up to 256. A block of 4 warps owns 32 rows, a warp 8.
+// Multiply-adds (attention_fma.cuh): exact fp32, any other head of up to 256. A block of 4 warps owns 32 rows, a
+// warp 8.
 //
 // PREDICTION for one H200, never measured: a warp of 16 rows loads 4 KiB of fragments a 16 x 64 x 64 product, so shared
 // memory bounds it: 35 % of the chip's bf16 rate for sequences of 512 and heads of 64, 30 % in backward; sequences of
@@ -144,9 +145,9 @@ static ig_status run_bwd(const ig_launch *l) {
   return launch(p, &g, 0);
 }
 
-#define IMPL(name, backward, run)                                                                                      \
-  {                                                                                                                    \
-    name "_cuda", IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | IG_IMPL_ROUNDED, IG_ISA_BASE, supports<backward>, prepare<backward>, run, \
-        destroy                                                                                                        \
+#define IMPL(name, backward, run)                                                                                 \
+  {                                                                                                               \
+    name "_cuda", IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | IG_IMPL_ROUNDED, IG_ISA_BASE, supports<backward>, \
+        prepare<backward>, run, destroy                                                                           \
   }
 IG_CUDA_IMPLS(attention_cuda) = {IMPL("attention", false, run), IMPL("attention_bwd", true, run_bwd), {0}};

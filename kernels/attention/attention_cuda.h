@@ -37,14 +37,14 @@ typedef struct ig_attention_launch {
 } ig_attention_launch;
 
 // Shared memory of the tensor-core kernels for elements of `bytes` bytes.
-#define IG_ATTENTION_ROWS                64  // of a block's own piece
-#define IG_ATTENTION_OTHER(width, bytes, pass) \
+#define IG_ATTENTION_ROWS 64  // of a block's own piece
+#define IG_ATTENTION_OTHER(width, bytes, pass)                             \
   ((bytes) == 2 && ((width) <= 64 || (pass) == IG_ATTENTION_FORWARD)  ? 64 \
    : (bytes) == 4 && (width) == 128 && (pass) != IG_ATTENTION_FORWARD ? 16 \
                                                                       : 32)
-#define IG_ATTENTION_SHARED(width, bytes, pass) \
+#define IG_ATTENTION_SHARED(width, bytes, pass)                                       \
   ((width) * (bytes) * ((pass) == IG_ATTENTION_FORWARD ? 1 : 2) * IG_ATTENTION_ROWS + \
-   (width) * (bytes) * 4 * IG_ATTENTION_OTHER(width, bytes, pass))
+   (width) * (bytes)*4 * IG_ATTENTION_OTHER(width, bytes, pass))
 
 // One a file of instances. ready: lets the kernel have its shared memory (once, while planning); else launches it.
 ig_status ig_attention_bf16(const ig_attention_launch *l, int ready);

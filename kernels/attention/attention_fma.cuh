@@ -1,16 +1,16 @@
 // Attention by plain multiply-adds: fp32 whose products may not be rounded, heads of odd sizes, and of up to 256. See
 // attention_cuda.cu for what a block, a warp and a thread own.
 //
-// A tile is 32 rows of fp32, PARTS times 32 columns and 4 more, so that lanes that read 16 bytes of a row each touch all
-// banks once. A warp owns 8 of the block's own rows; a lane one of the other side's for scores, and every 32nd column
-// for sums: the weights of 8 x 32 pairs go from the one to the other through shared memory.
+// A tile is 32 rows of fp32, PARTS times 32 columns and 4 more, so that lanes that read 16 bytes of a row each touch
+// all banks once. A warp owns 8 of the block's own rows; a lane one of the other side's for scores, and every 32nd
+// column for sums: the weights of 8 x 32 pairs go from the one to the other through shared memory.
 #ifndef IG_KERNELS_ATTENTION_FMA_CUH
 #define IG_KERNELS_ATTENTION_FMA_CUH
 
 #include "kernels/attention/attention_cuda.cuh"
 
 enum { FMA_ROWS = 32, FMA_OWN = 8 };  // rows of a tile, and of a warp
-#define FMA_PITCH(parts)        ((parts) * 32 + 4)
+#define FMA_PITCH(parts)        ((parts)*32 + 4)
 #define FMA_SHARED(parts, pass) /* bytes */ \
   (4 * (FMA_ROWS * FMA_PITCH(parts) * ((pass) == IG_ATTENTION_FORWARD ? 3 : 4) + FMA_ROWS * 32))
 
@@ -73,8 +73,8 @@ static __device__ __forceinline__ void fma_weighted(float (&sum)[FMA_OWN][PARTS]
 }
 
 template <int PARTS, class T>
-static __device__ __forceinline__ void fma_store(T *x, int64_t stride, int n, int d,
-                                                 const float (&sum)[FMA_OWN][PARTS], const float (&factor)[FMA_OWN]) {
+static __device__ __forceinline__ void fma_store(T *x, int64_t stride, int n, int d, const float (&sum)[FMA_OWN][PARTS],
+                                                 const float (&factor)[FMA_OWN]) {
 #pragma unroll
   for (int r = 0; r < FMA_OWN; r++)
 #pragma unroll
@@ -121,7 +121,8 @@ static __global__ void __launch_bounds__(THREADS) fma_forward_kernel(const ig_at
 #pragma unroll
       for (int i = 0; i < PARTS; i++)
         sum[r][i] *= shrink;
-      if (p.dropout && query < length && !(draws.kept(sample_of(p, own.first + query), key / 4, p.threshold) >> key % 4 & 1))
+      if (p.dropout && query < length &&
+          !(draws.kept(sample_of(p, own.first + query), key / 4, p.threshold) >> key % 4 & 1))
         s[r] = 0;
     }
     fma_weighted<PARTS>(sum, s, weights, v);
@@ -153,7 +154,7 @@ static __global__ void __launch_bounds__(THREADS) fma_backward_kernel(const ig_a
                *const weights = other2 + TILE + row * 32;
   const head_draws draws = draws_of(p, blockIdx.y);
   const T *const x = (const T *)(KEYS ? p.k : p.q) + base, *const x2 = (const T *)(KEYS ? p.v : p.d_o) + base,
-          *const y = (const T *)(KEYS ? p.q : p.k) + base, *const y2 = (const T *)(KEYS ? p.d_o : p.v) + base;
+                 *const y = (const T *)(KEYS ? p.q : p.k) + base, *const y2 = (const T *)(KEYS ? p.d_o : p.v) + base;
   fma_load<PARTS>(mine, x + r0 * stride, stride, left, p.d);
   fma_load<PARTS>(mine2, x2 + r0 * stride, stride, left, p.d);
   __syncthreads();
@@ -185,8 +186,8 @@ static __global__ void __launch_bounds__(THREADS) fma_backward_kernel(const ig_a
       their_delta = p.delta[stats + theirs];
       if (p.dropout) {
         sample = sample_of(p, own.first + theirs);
-        bits = draws.kept(sample, (r0 + row) / 4, p.threshold) |
-               draws.kept(sample, (r0 + row) / 4 + 1, p.threshold) << 4;
+        bits = draws.kept(sample, (r0 + row) / 4, p.threshold) | draws.kept(sample, (r0 + row) / 4 + 1, p.threshold)
+                                                                     << 4;
       }
     }
     float s[FMA_OWN], ds[FMA_OWN];

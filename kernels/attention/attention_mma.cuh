@@ -1,10 +1,10 @@
 // Attention on tensor cores. See attention_cuda.cu for what a block, a warp and a thread own.
 //
-// All three kernels are one scheme: a block's own 64 rows stay in shared memory, the other side's tiles of 32 or 64 rows
-// come by cp.async a tile ahead, two barriers a tile. A warp owns 16 of the own rows: products of own rows with the
-// other side's (scores, and in backward dp) stay in the accumulators' registers and are there the operand of the next
-// product. Over tf32 the accumulator's columns 2 t and 2 t + 1 become the operand's t and t + 4; the other operand's
-// rows are read in the same order.
+// All three kernels are one scheme: a block's own 64 rows stay in shared memory, the other side's tiles of 32 or 64
+// rows come by cp.async a tile ahead, two barriers a tile. A warp owns 16 of the own rows: products of own rows with
+// the other side's (scores, and in backward dp) stay in the accumulators' registers and are there the operand of the
+// next product. Over tf32 the accumulator's columns 2 t and 2 t + 1 become the operand's t and t + 4; the other
+// operand's rows are read in the same order.
 #ifndef IG_KERNELS_ATTENTION_MMA_CUH
 #define IG_KERNELS_ATTENTION_MMA_CUH
 
@@ -134,18 +134,20 @@ struct tiles {
   }
 };
 
-// Bits of a lane's four results of 8 columns from `column` on (places of keys), rows being queries: lanes of even t draw
-// for row g, the others for row g + 8, each 4 keys, and swap.
-static __device__ __forceinline__ uint32_t kept_of_rows(const head_draws &draws, uint64_t sample, int column, uint32_t threshold) {
+// Bits of a lane's four results of 8 columns from `column` on (places of keys), rows being queries: lanes of even t
+// draw for row g, the others for row g + 8, each 4 keys, and swap.
+static __device__ __forceinline__ uint32_t kept_of_rows(const head_draws &draws, uint64_t sample, int column,
+                                                        uint32_t threshold) {
   const int t = threadIdx.x % 4;
   uint32_t bits = draws.kept(sample, column / 4 + t / 2, threshold) << (t % 2 * 4);
   bits |= __shfl_xor_sync(0xffffffffu, bits, 1);
   bits >>= t % 2 * 2;
   return (bits & 3) | (bits >> 2 & 12);
 }
-// The same where columns are queries and rows keys from `row` on: of four lanes of equal t, lane i draws for query 2 t +
-// i % 2 and keys 4 .. of row + 8 (i / 2). sample: that query's.
-static __device__ __forceinline__ uint32_t kept_of_columns(const head_draws &draws, uint64_t sample, int row, uint32_t threshold) {
+// The same where columns are queries and rows keys from `row` on: of four lanes of equal t, lane i draws for query 2 t
+// + i % 2 and keys 4 .. of row + 8 (i / 2). sample: that query's.
+static __device__ __forceinline__ uint32_t kept_of_columns(const head_draws &draws, uint64_t sample, int row,
+                                                           uint32_t threshold) {
   const int g = threadIdx.x % IG_WARP / 4, i = g % 4;
   uint32_t bits = draws.kept(sample, (row + i / 2 * 8 + g / 4 * 4) / 4, threshold) << (i * 4);
   bits |= __shfl_xor_sync(0xffffffffu, bits, 4);
@@ -172,7 +174,8 @@ static __global__ void __launch_bounds__(THREADS, WIDTH == 32 ? 3 : 2) forward_k
   const int drawn = q0 + row + g + t % 2 * 8;
   const uint64_t sample = p.dropout && drawn < length ? sample_of(p, own.first + drawn) : 0;
   auto load = [&](int i) {
-    const T *const k = (const T *)p.k + base + i * OTHER * stride, *const v = (const T *)p.v + base + i * OTHER * stride;
+    const T *const k = (const T *)p.k + base + i * OTHER * stride, *const v =
+                                                                       (const T *)p.v + base + i * OTHER * stride;
     tile::template load<OTHER>(k_at + (i & 1) * OTHER_BYTES, k, stride, length - i * OTHER, p.d);
     tile::template load<OTHER>(v_at + (i & 1) * OTHER_BYTES, v, stride, length - i * OTHER, p.d);
   };
@@ -199,7 +202,7 @@ static __global__ void __launch_bounds__(THREADS, WIDTH == 32 ? 3 : 2) forward_k
           if (key >= length || (p.causal && key > q0 + row + g + e / 2 * 8))
             s[j][e] = -INFINITY;
         }
-    // A row's largest score: at least one key is seen in the first tile.
+        // A row's largest score: at least one key is seen in the first tile.
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       float top = most[half], tile_sum = 0;
@@ -270,7 +273,7 @@ static __global__ void __launch_bounds__(THREADS, 2) backward_kernel(const ig_at
   const head_draws draws = draws_of(p, blockIdx.y);
   // own x other are the scores, own2 x other2 is dp.
   const T *const x = (const T *)(KEYS ? p.k : p.q) + base, *const x2 = (const T *)(KEYS ? p.v : p.d_o) + base,
-          *const y = (const T *)(KEYS ? p.q : p.k) + base, *const y2 = (const T *)(KEYS ? p.d_o : p.v) + base;
+                 *const y = (const T *)(KEYS ? p.q : p.k) + base, *const y2 = (const T *)(KEYS ? p.d_o : p.v) + base;
   auto load = [&](int i) {
     const int at = (i & 1) * OTHER, n = length - i * OTHER;
     tile::template load<OTHER>(other_at + at * tile::PITCH, y + i * OTHER * stride, stride, n, p.d);
@@ -338,8 +341,8 @@ static __global__ void __launch_bounds__(THREADS, 2) backward_kernel(const ig_at
     float s[N][4], ds[N][4];
     tile::scores(s, own_at, row, other_at + at * tile::PITCH);
     tile::scores(ds, own2_at, row, other2_at + at * tile::PITCH);
-    const bool masked = (KEYS ? p.causal && i * OTHER < r0 + row + 15
-                              : (i + 1) * OTHER > (p.causal ? r0 + row + 1 : length));
+    const bool masked =
+        (KEYS ? p.causal && i * OTHER < r0 + row + 15 : (i + 1) * OTHER > (p.causal ? r0 + row + 1 : length));
 #pragma unroll
     for (int j = 0; j < N; j++) {
       uint32_t kept = 15;

@@ -1,7 +1,7 @@
-// GELU behind a bias on a GPU. A block of 8 warps owns a run of rows and a lane 8 of their columns where D is a multiple
-// of 8 (128-bit access), else one; a warp takes every 8th row; the bias stays in registers. Backward also adds up dx by
-// columns: warps meet in 8 KiB of shared memory, runs in the workspace (cuda_columns.cuh), an order that sizes alone
-// decide: deterministic. Bytes: x (dy) once, y (dx) once. 40 to 64 registers.
+// GELU behind a bias on a GPU. A block of 8 warps owns a run of rows and a lane 8 of their columns where D is a
+// multiple of 8 (128-bit access), else one; a warp takes every 8th row; the bias stays in registers. Backward also adds
+// up dx by columns: warps meet in 8 KiB of shared memory, runs in the workspace (cuda_columns.cuh), an order that sizes
+// alone decide: deterministic. Bytes: x (dy) once, y (dx) once. 40 to 64 registers.
 #include "kernels/bias_gelu/bias_gelu.h"
 #include "kernels/cuda_common/cuda_columns.cuh"
 
@@ -100,10 +100,9 @@ static ig_status backward(const ig_launch *l) {
   const int64_t *s = l->node->in[1]->shape.d, runs = runs_of(s[0]);
   float *partial = (float *)l->workspace;
   if (runs) {
-    gelu_bwd_kernel<T, E, TANH>
-        <<<dim3(ig_blocks(s[1], IG_WARP * E), (unsigned)runs), THREADS, 0, ig_stream_of(l)>>>(
-            (T *)l->out[0], partial, (const T *)l->in[0], (const T *)l->in[1], (const float *)l->in[2], s[0],
-            each_of(s[0]), s[1]);
+    gelu_bwd_kernel<T, E, TANH><<<dim3(ig_blocks(s[1], IG_WARP * E), (unsigned)runs), THREADS, 0, ig_stream_of(l)>>>(
+        (T *)l->out[0], partial, (const T *)l->in[0], (const T *)l->in[1], (const float *)l->in[2], s[0], each_of(s[0]),
+        s[1]);
     IG_CUDA_LAUNCHED();
   }
   return ig_columns_finish(l, (float *)l->out[1], NULL, partial, runs, s[1], s[1]);
@@ -112,11 +111,11 @@ static ig_status backward(const ig_launch *l) {
 template <class T>
 static ig_status by_form(const ig_launch *l, bool bwd, bool tanh_form, bool eight) {
   if (bwd)
-    return eight ? tanh_form ? backward<T, 8, true>(l) : backward<T, 8, false>(l)
-           : tanh_form ? backward<T, 1, true>(l)
+    return eight       ? tanh_form ? backward<T, 8, true>(l) : backward<T, 8, false>(l)
+                 : tanh_form ? backward<T, 1, true>(l)
                        : backward<T, 1, false>(l);
-  return eight ? tanh_form ? forward<T, 8, true>(l) : forward<T, 8, false>(l)
-         : tanh_form ? forward<T, 1, true>(l)
+  return eight       ? tanh_form ? forward<T, 8, true>(l) : forward<T, 8, false>(l)
+               : tanh_form ? forward<T, 1, true>(l)
                      : forward<T, 1, false>(l);
 }
 static ig_status run_any(const ig_launch *l, bool bwd) {

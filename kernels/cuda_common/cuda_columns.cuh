@@ -29,8 +29,8 @@ static __global__ void __launch_bounds__(IG_WARP *IG_COLUMNS_WARPS)
     more[column - split] = (float)sum;
 }
 
-static inline ig_status ig_columns_finish(const ig_launch *l, float *y, float *more, const float *partial, int64_t parts,
-                                          int64_t columns, int64_t split) {
+static inline ig_status ig_columns_finish(const ig_launch *l, float *y, float *more, const float *partial,
+                                          int64_t parts, int64_t columns, int64_t split) {
   ig_columns_kernel<<<ig_blocks(columns, IG_WARP), IG_WARP * IG_COLUMNS_WARPS, 0, ig_stream_of(l)>>>(
       y, more, partial, (int)parts, (int)columns, (int)split);
   IG_CUDA_LAUNCHED();

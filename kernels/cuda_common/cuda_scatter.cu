@@ -8,7 +8,6 @@
 // Bytes: x once, out once, T D / 16 partial sums at most; keys 4 T x 512 from the second-level cache. Registers 32 to
 // 64, shared memory at most 9 KiB. Deterministic.
 #include "kernels/cuda_common/cuda_scatter.h"
-
 #include "kernels/cuda_common/cuda_sequences.cuh"
 
 #define WARPS   8
@@ -72,9 +71,8 @@ static __global__ void __launch_bounds__(THREADS)
 // partial [pieces][2][D]: of a piece, the sum of its first key where that began before it, and of its last key where
 // that began in it and goes on behind it.
 template <class T, class Y, int E>
-static __global__ void __launch_bounds__(128)
-    sums_kernel(Y *out, float *partial, const T *x, const int32_t *keys, const int32_t *order, const int32_t *first,
-                int V, int D) {
+static __global__ void __launch_bounds__(128) sums_kernel(Y *out, float *partial, const T *x, const int32_t *keys,
+                                                          const int32_t *order, const int32_t *first, int V, int D) {
   __shared__ int row[PIECE], target[PIECE];  // target: -1 goes on, 2 v + 2: row v of out, 1 or 3: partial
   const int begin = blockIdx.x * PIECE, end = min(begin + PIECE, first[V]);
   if (begin >= end)
@@ -175,9 +173,9 @@ static ig_status sums(const ig_launch *l, const ig_cuda_scatter *s, const int32_
                       float *partial) {
   const int64_t chunks = (s->D + E - 1) / E, threads = chunks < 128 ? (chunks + 31) / 32 * 32 : 128;
   if (s->T > 0) {
-    sums_kernel<T, Y, E><<<dim3((unsigned)pieces_of(s->T), ig_blocks(chunks, threads)), (unsigned)threads, 0,
-                           ig_stream_of(l)>>>((Y *)s->out, partial, (const T *)s->x, s->keys, order, first, (int)s->V,
-                                              (int)s->D);
+    sums_kernel<T, Y, E>
+        <<<dim3((unsigned)pieces_of(s->T), ig_blocks(chunks, threads)), (unsigned)threads, 0, ig_stream_of(l)>>>(
+            (Y *)s->out, partial, (const T *)s->x, s->keys, order, first, (int)s->V, (int)s->D);
     IG_CUDA_LAUNCHED();
   }
   finish_kernel<Y, E><<<dim3(ig_blocks(s->V, WARPS), ig_blocks(chunks, IG_WARP)), THREADS, 0, ig_stream_of(l)>>>(
@@ -199,8 +197,8 @@ ig_status ig_cuda_scatter_run(const ig_launch *l, const ig_cuda_scatter *s) {
   if (s->V == 0 || s->D == 0)
     return IG_OK;
   const int64_t range = s->V > RANGE * RANGE ? RANGE : (s->V + RANGE - 1) / RANGE;
-  order_kernel<<<ig_blocks(s->V, range), THREADS, 0, ig_stream_of(l)>>>(s->keys, (int)s->T, (int)s->V, (int)range, order,
-                                                                        first);
+  order_kernel<<<ig_blocks(s->V, range), THREADS, 0, ig_stream_of(l)>>>(s->keys, (int)s->T, (int)s->V, (int)range,
+                                                                        order, first);
   IG_CUDA_LAUNCHED();
   ig_status status = IG_OK;
   if (s->out_type == IG_F32)

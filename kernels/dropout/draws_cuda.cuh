@@ -63,7 +63,11 @@ struct ig_row_draws {
       ig_philox_cuda(mixed, (uint32_t)(first / 4 + i / 4), (uint32_t)sample, (uint32_t)(sample >> 32), step, v);
 #pragma unroll
       for (int j = 0; j < 4 && i + j < N; j++) {
-        const uint32_t draw = N > 1 ? v[j] : first % 4 == 0 ? v[0] : first % 4 == 1 ? v[1] : first % 4 == 2 ? v[2] : v[3];
+        const uint32_t draw = N > 1            ? v[j]
+                              : first % 4 == 0 ? v[0]
+                              : first % 4 == 1 ? v[1]
+                              : first % 4 == 2 ? v[2]
+                                               : v[3];
         factor[i + j] = draw >= threshold ? scale : 0;
       }
     }

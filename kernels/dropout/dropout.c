@@ -74,22 +74,22 @@ static const ig_op dropout_row = {
     .n_cases = (int)(sizeof cases / sizeof *cases),
     .impls = {[IG_DEVICE_CPU] = {"dropout_cpu", "dropout_ref"}, [IG_DEVICE_CUDA] = {"dropout_cuda"}}};
 
-static const ig_op dropout_rows_row = {.name = "dropout_rows",
-                                       .summary = "dropout whose draws are of row_keys[row], not of the row's place",
-                                       .min_in = 3,
-                                       .max_in = 3,
-                                       .n_out = 1,
-                                       .attr_bytes = sizeof(float),
-                                       .infer = infer,
-                                       .grad = grad,
-                                       .keeps_in = 6,
-                                       .in_place = {1},
-                                       .cheap = true,
-                                       .cost = cost,
-                                       .cases = rows_cases,
-                                       .n_cases = (int)(sizeof rows_cases / sizeof *rows_cases),
-                                       .impls = {[IG_DEVICE_CPU] = {"dropout_rows_cpu", "dropout_rows_ref"},
-                                                 [IG_DEVICE_CUDA] = {"dropout_rows_cuda"}}};
+static const ig_op dropout_rows_row = {
+    .name = "dropout_rows",
+    .summary = "dropout whose draws are of row_keys[row], not of the row's place",
+    .min_in = 3,
+    .max_in = 3,
+    .n_out = 1,
+    .attr_bytes = sizeof(float),
+    .infer = infer,
+    .grad = grad,
+    .keeps_in = 6,
+    .in_place = {1},
+    .cheap = true,
+    .cost = cost,
+    .cases = rows_cases,
+    .n_cases = (int)(sizeof rows_cases / sizeof *rows_cases),
+    .impls = {[IG_DEVICE_CPU] = {"dropout_rows_cpu", "dropout_rows_ref"}, [IG_DEVICE_CUDA] = {"dropout_rows_cuda"}}};
 
 IG_OPS(dropout) = {&dropout_row, &dropout_rows_row, NULL};
 

@@ -39,13 +39,15 @@ static ig_status run(const ig_launch *l) {
     return IG_OK;
   const int64_t each = count / samples;
   const dim3 grid(ig_blocks((each + 3) / 4, THREADS), (unsigned)(samples < 65535 ? samples : 65535));
-  IG_BY_TYPE(x->dtype, T, if (each % 4 == 0) {
-    dropout_kernel<T, true>
-        <<<grid, THREADS, 0, ig_stream_of(l)>>>((T *)l->out[0], (const T *)l->in[0], d, samples, each);
-  } else {
-    dropout_kernel<T, false>
-        <<<grid, THREADS, 0, ig_stream_of(l)>>>((T *)l->out[0], (const T *)l->in[0], d, samples, each);
-  });
+  IG_BY_TYPE(
+      x->dtype, T,
+      if (each % 4 == 0) {
+        dropout_kernel<T, true>
+            <<<grid, THREADS, 0, ig_stream_of(l)>>>((T *)l->out[0], (const T *)l->in[0], d, samples, each);
+      } else {
+        dropout_kernel<T, false>
+            <<<grid, THREADS, 0, ig_stream_of(l)>>>((T *)l->out[0], (const T *)l->in[0], d, samples, each);
+      });
   IG_CUDA_LAUNCHED();
   return IG_OK;
 }

@@ -48,11 +48,13 @@ static ig_status run(const ig_launch *l) {
                       n->in[0]->shape.d[1]};
   if (o.T == 0)
     return IG_OK;
-  IG_BY_TYPE(n->out[0]->dtype, Y, if (o.D % 8 == 0) {
-    embedding_kernel<Y, 8><<<ig_blocks(o.T, WARPS), WARPS * IG_WARP, 0, ig_stream_of(l)>>>((Y *)l->out[0], o);
-  } else {
-    embedding_kernel<Y, 1><<<ig_blocks(o.T, WARPS), WARPS * IG_WARP, 0, ig_stream_of(l)>>>((Y *)l->out[0], o);
-  });
+  IG_BY_TYPE(
+      n->out[0]->dtype, Y,
+      if (o.D % 8 == 0) {
+        embedding_kernel<Y, 8><<<ig_blocks(o.T, WARPS), WARPS * IG_WARP, 0, ig_stream_of(l)>>>((Y *)l->out[0], o);
+      } else {
+        embedding_kernel<Y, 1><<<ig_blocks(o.T, WARPS), WARPS * IG_WARP, 0, ig_stream_of(l)>>>((Y *)l->out[0], o);
+      });
   IG_CUDA_LAUNCHED();
   return IG_OK;
 }
@@ -68,9 +70,14 @@ static ig_status prepare_bwd(ig_prepare *p) {
 }
 static ig_status run_bwd(const ig_launch *l) {
   const ig_node *n = l->node;
-  const ig_cuda_scatter s = {
-      l->in[0], (const int32_t *)l->in[1], l->out[0],          n->in[0]->dtype,
-      IG_F32,   n->in[1]->shape.d[0],      n->out[0]->shape.d[0], n->out[0]->shape.d[1]};
+  const ig_cuda_scatter s = {l->in[0],
+                             (const int32_t *)l->in[1],
+                             l->out[0],
+                             n->in[0]->dtype,
+                             IG_F32,
+                             n->in[1]->shape.d[0],
+                             n->out[0]->shape.d[0],
+                             n->out[0]->shape.d[1]};
   return ig_cuda_scatter_run(l, &s);
 }
 

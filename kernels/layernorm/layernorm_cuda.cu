@@ -5,15 +5,14 @@
 // Rows of a multiple of 8 up to 1024 (forward: 2048) numbers: a warp owns a row, a lane N times 8 neighbours of it in
 // registers (128-bit access); it takes every 4th row of its block's run, with what belongs to columns in registers.
 // Backward's warps keep sums of dgamma and dbeta in registers, meet in 16 KiB of shared memory, and leave them in the
-// workspace for cuda_columns.cuh. Bytes: x once, y once; backward dy (more dy), x once, ds (dx) once. Registers: forward
-// 40 (N = 1) to 168 (N = 8), backward 56 to 200.
-// Other rows: a block of 128 threads owns a row and reads it three times from the caches; backward's column sums are a
-// pass of their own (a lane a column, 8 warps), in front of it, for ds may take dy's memory.
-// dropout_add: a warp owns a row, a lane 8 neighbours, else one; each number once; about 48 registers.
-#include "kernels/layernorm/layernorm.h"
-
+// workspace for cuda_columns.cuh. Bytes: x once, y once; backward dy (more dy), x once, ds (dx) once. Registers:
+// forward 40 (N = 1) to 168 (N = 8), backward 56 to 200. Other rows: a block of 128 threads owns a row and reads it
+// three times from the caches; backward's column sums are a pass of their own (a lane a column, 8 warps), in front of
+// it, for ds may take dy's memory. dropout_add: a warp owns a row, a lane 8 neighbours, else one; each number once;
+// about 48 registers.
 #include "kernels/cuda_common/cuda_columns.cuh"
 #include "kernels/dropout/draws_cuda.cuh"
+#include "kernels/layernorm/layernorm.h"
 
 #define WARPS   4
 #define THREADS (WARPS * IG_WARP)
@@ -261,8 +260,7 @@ static __global__ void __launch_bounds__(THREADS) block_bwd_kernel(const bwd_ope
   if (o.dx)
     draws = ig_row_draws_of(o.draws, blockIdx.x);
   for (int c = threadIdx.x; c < o.D; c += THREADS) {
-    const float ds =
-        s.rstd * (dy_at<T>(o, row + c) * o.gamma[c] - sum - (ig_up(x[c]) - s.mean) * s.rstd * product);
+    const float ds = s.rstd * (dy_at<T>(o, row + c) * o.gamma[c] - sum - (ig_up(x[c]) - s.mean) * s.rstd * product);
     ((T *)o.ds)[row + c] = ig_down<T>(ds);
     if (o.dx) {
       float factor[1];
@@ -295,24 +293,24 @@ static __global__ void __launch_bounds__(THREADS)
 // Chunks of 256 numbers that a lane's registers take, 0: the row is too long or ragged.
 static int chunks_of(int64_t D, int most) { return D % 8 || D > 256 * most ? 0 : D > 1024 ? 8 : (int)(D + 255) / 256; }
 
-#define BY_CHUNKS(n, N, ...)  \
-  switch (n) {                \
-    case 1: {                 \
-      enum { N = 1 };         \
-      __VA_ARGS__;            \
-    } break;                  \
-    case 2: {                 \
-      enum { N = 2 };         \
-      __VA_ARGS__;            \
-    } break;                  \
-    case 3: {                 \
-      enum { N = 3 };         \
-      __VA_ARGS__;            \
-    } break;                  \
-    default: {                \
-      enum { N = 4 };         \
-      __VA_ARGS__;            \
-    }                         \
+#define BY_CHUNKS(n, N, ...) \
+  switch (n) {               \
+    case 1: {                \
+      enum { N = 1 };        \
+      __VA_ARGS__;           \
+    } break;                 \
+    case 2: {                \
+      enum { N = 2 };        \
+      __VA_ARGS__;           \
+    } break;                 \
+    case 3: {                \
+      enum { N = 3 };        \
+      __VA_ARGS__;           \
+    } break;                 \
+    default: {               \
+      enum { N = 4 };        \
+      __VA_ARGS__;           \
+    }                        \
   }
 
 template <class T>
@@ -354,8 +352,9 @@ template <class T>
 static ig_status backward(const ig_launch *l) {
   const ig_layernorm_attr *a = (const ig_layernorm_attr *)l->node->attr;
   const int64_t *d = l->node->in[B_X]->shape.d;
-  bwd_operands o = {l->in[B_DY], l->in[B_MORE_DY], l->in[B_X], (const float *)l->in[B_GAMMA], l->out[0],
-                    a->dropout ? l->out[1] : NULL};
+  bwd_operands o = {l->in[B_DY], l->in[B_MORE_DY],
+                    l->in[B_X],  (const float *)l->in[B_GAMMA],
+                    l->out[0],   a->dropout ? l->out[1] : NULL};
   o.draws = ig_draws_cuda_of(l->in[B_STATE], l->in[B_KEYS], l->node->key, a->p);
   o.rows = d[0], o.each = each_of(d[0]), o.D = (int)d[1], o.eps = a->eps;
   const int n = chunks_of(d[1], 4);
@@ -387,18 +386,19 @@ static ig_status run_bwd(const ig_launch *l) {
 
 static ig_status run_add(const ig_launch *l) {
   const int64_t *d = l->node->in[0]->shape.d;
-  const ig_draws_cuda draws =
-      ig_draws_cuda_of(l->in[2], l->in[3], l->node->key, *(const float *)l->node->attr);
+  const ig_draws_cuda draws = ig_draws_cuda_of(l->in[2], l->in[3], l->node->key, *(const float *)l->node->attr);
   const unsigned blocks = ig_blocks(d[0], WARPS);
   if (blocks == 0)
     return IG_OK;
-  IG_BY_TYPE(l->node->in[0]->dtype, T, if (d[1] % 8 == 0) {
-    add_kernel<T, 8><<<blocks, THREADS, 0, ig_stream_of(l)>>>((T *)l->out[0], (const T *)l->in[0],
-                                                              (const T *)l->in[1], draws, d[0], (int)d[1]);
-  } else {
-    add_kernel<T, 1><<<blocks, THREADS, 0, ig_stream_of(l)>>>((T *)l->out[0], (const T *)l->in[0],
-                                                              (const T *)l->in[1], draws, d[0], (int)d[1]);
-  });
+  IG_BY_TYPE(
+      l->node->in[0]->dtype, T,
+      if (d[1] % 8 == 0) {
+        add_kernel<T, 8><<<blocks, THREADS, 0, ig_stream_of(l)>>>((T *)l->out[0], (const T *)l->in[0],
+                                                                  (const T *)l->in[1], draws, d[0], (int)d[1]);
+      } else {
+        add_kernel<T, 1><<<blocks, THREADS, 0, ig_stream_of(l)>>>((T *)l->out[0], (const T *)l->in[0],
+                                                                  (const T *)l->in[1], draws, d[0], (int)d[1]);
+      });
   IG_CUDA_LAUNCHED();
   return IG_OK;
 }

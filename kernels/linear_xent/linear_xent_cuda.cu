@@ -69,8 +69,8 @@ static __global__ void __launch_bounds__(THREADS)
       top = tops[k];
       best = bests[k];
     }
-  const double all = ig_block_sum<THREADS>(most == -INFINITY ? (double)sum : (double)sum * exp((double)most - (double)top),
-                                           sums);
+  const double all =
+      ig_block_sum<THREADS>(most == -INFINITY ? (double)sum : (double)sum * exp((double)most - (double)top), sums);
   if (threadIdx.x)
     return;
   row_state s = {all, top, NAN, v0 + best};
@@ -90,8 +90,8 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 static __global__ void __launch_bounds__(THREADS)
-    finish_kernel(const row_state *states, const int32_t *labels, const float *weights, int P, float *sum, float *weight,
-                  float *lse, int32_t *right) {
+    finish_kernel(const row_state *states, const int32_t *labels, const float *weights, int P, float *sum,
+                  float *weight, float *lse, int32_t *right) {
   __shared__ double scratch[IG_WARP];
   double loss = 0, counted = 0, hits = 0;
   for (int p = threadIdx.x; p < P; p += THREADS) {
@@ -180,7 +180,7 @@ enum { LOGITS, DATA, WEIGHTS, N_PRODUCTS };
 typedef struct plan {
   int64_t P, D, V, chunk;
   int chunks;
-  void *product[N_PRODUCTS][2];                                     // whole chunks, the last one
+  void *product[N_PRODUCTS][2];                                      // whole chunks, the last one
   size_t z, dz, states, partial, part, sum, dummy, products, bytes;  // places in the workspace
 } plan;
 
@@ -223,8 +223,9 @@ static ig_status products(ig_prepare *prepare, plan *p, bool backward, ig_dtype 
     size_t bytes = 0;
     if (!last && p->chunks == 1)
       continue;
-    IG_TRY(ig_cuda_product_create(prepare, passes[k / 2], type, p->P, p->D, last ? classes_of(p, p->chunks - 1) : p->chunk,
-                                  true, &p->product[k / 2][last], &bytes));
+    IG_TRY(ig_cuda_product_create(prepare, passes[k / 2], type, p->P, p->D,
+                                  last ? classes_of(p, p->chunks - 1) : p->chunk, true, &p->product[k / 2][last],
+                                  &bytes));
     most = bytes > most ? bytes : most;
   }
   p->products = take(p, (int64_t)most);
@@ -306,8 +307,8 @@ static ig_status slopes(const ig_launch *l, const plan *p, const bwd_rows *r, in
   T *dz = (T *)((char *)l->workspace + p->dz);
   const unsigned runs = (unsigned)runs_of(p->P);
   if (n % 4 == 0)
-    dz_kernel<T, 4><<<dim3(ig_blocks(n, IG_WARP * 4), runs), THREADS, 0, ig_stream_of(l)>>>(dz, z, *r, (int)v0, (int)n,
-                                                                                            partial);
+    dz_kernel<T, 4>
+        <<<dim3(ig_blocks(n, IG_WARP * 4), runs), THREADS, 0, ig_stream_of(l)>>>(dz, z, *r, (int)v0, (int)n, partial);
   else
     dz_kernel<T, 1>
         <<<dim3(ig_blocks(n, IG_WARP), runs), THREADS, 0, ig_stream_of(l)>>>(dz, z, *r, (int)v0, (int)n, partial);
@@ -371,9 +372,9 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
   return ig_cuda_supports(n, caps, why, why_bytes);
 }
 
-#define IMPL(name, backward, run)                                                                                   \
-  {                                                                                                                 \
-    name "_cuda", IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | IG_IMPL_ROUNDED, IG_ISA_BASE, supports<backward>,    \
-        prepare<backward>, run, destroy                                                                             \
+#define IMPL(name, backward, run)                                                                                 \
+  {                                                                                                               \
+    name "_cuda", IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | IG_IMPL_ROUNDED, IG_ISA_BASE, supports<backward>, \
+        prepare<backward>, run, destroy                                                                           \
   }
 IG_CUDA_IMPLS(linear_xent_cuda) = {IMPL("linear_xent", false, run), IMPL("linear_xent_bwd", true, run_bwd), {0}};

@@ -1,8 +1,8 @@
 // Chosen rows and means over sequences on a GPU. gather_rows: a warp owns a row of the result; segment_mean: a block of
 // 8 warps owns a sequence and a lane 8 (or 1) of its columns, warps take every 8th row and meet in 8 KiB of shared
 // memory; segment_mean_bwd: a block owns every SPLITS-th row of a sequence. Each number read once and written once, by
-// 128 bits where D is a multiple of 8; at most 48 registers. gather_rows_bwd is cuda_common/cuda_scatter.cu: rows sorted
-// by index. Sums have a fixed order, no atomics: deterministic.
+// 128 bits where D is a multiple of 8; at most 48 registers. gather_rows_bwd is cuda_common/cuda_scatter.cu: rows
+// sorted by index. Sums have a fixed order, no atomics: deterministic.
 #include <math.h>
 
 #include "kernels/cuda_common/cuda_scatter.h"
@@ -33,8 +33,8 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 template <class T, int E>
-static __global__ void __launch_bounds__(THREADS) mean_kernel(float *y, const T *x, const int32_t *offsets, int rows,
-                                                              int D) {
+static __global__ void __launch_bounds__(THREADS)
+    mean_kernel(float *y, const T *x, const int32_t *offsets, int rows, int D) {
   __shared__ float sums[WARPS][IG_WARP * E];
   __shared__ int scratch[WARPS];
   const int lane = threadIdx.x % IG_WARP, warp = threadIdx.x / IG_WARP, c = (blockIdx.y * IG_WARP + lane) * E;
@@ -89,14 +89,16 @@ static __global__ void __launch_bounds__(THREADS)
 }
 
 // ---- launches: STATEMENT with T and E for an element type and a row's length ----
-#define BY_ROW(dtype, D, ...)                                                     \
-  IG_BY_TYPE(dtype, T, if ((D) % 8 == 0) {                                        \
-    enum { E = 8 };                                                               \
-    __VA_ARGS__;                                                                  \
-  } else {                                                                        \
-    enum { E = 1 };                                                               \
-    __VA_ARGS__;                                                                  \
-  })
+#define BY_ROW(dtype, D, ...) \
+  IG_BY_TYPE(                 \
+      dtype, T,               \
+      if ((D) % 8 == 0) {     \
+        enum { E = 8 };       \
+        __VA_ARGS__;          \
+      } else {                \
+        enum { E = 1 };       \
+        __VA_ARGS__;          \
+      })
 
 static ig_status run_gather(const ig_launch *l) {
   const int64_t rows = l->node->in[0]->shape.d[0], *y = l->node->out[0]->shape.d;
@@ -144,8 +146,14 @@ static ig_status prepare_bwd(ig_prepare *p) {
 static ig_status run_gather_bwd(const ig_launch *l) {
   const ig_node *n = l->node;
   const ig_dtype type = n->in[0]->dtype;
-  const ig_cuda_scatter s = {l->in[0], (const int32_t *)l->in[1], l->out[0], type, type, n->in[1]->shape.d[0],
-                             n->out[0]->shape.d[0], n->out[0]->shape.d[1]};
+  const ig_cuda_scatter s = {l->in[0],
+                             (const int32_t *)l->in[1],
+                             l->out[0],
+                             type,
+                             type,
+                             n->in[1]->shape.d[0],
+                             n->out[0]->shape.d[0],
+                             n->out[0]->shape.d[1]};
   return ig_cuda_scatter_run(l, &s);
 }
 // The gradient of means is fp32 (f64 under f64).
