@@ -11,11 +11,10 @@
 // dv), a warp 16 of them, a lane of the fragments rows g and g + 8. The other side passes by in tiles of 64 or 32 rows.
 // forward: running maximum and sum a row, o rescaled a tile. dq: also delta = do . o - dlse, left in the workspace for
 // dk and dv. Products: 2 forward, 3 for dq, 4 for dk and dv.
-// Shared memory (bytes; KiB = all dynamic but 2): forward 16-bit 20 K, 40 K, 80 K for widths 32, 64, 128; tf32 24 K, 48
-// K, 96 K; backward 16-bit 24 K, 48 K, 64 K; tf32 32 K, 64 K, 128 K.
+// Shared memory (KiB, dynamic): forward 16-bit 20, 40, 80 for widths 32, 64, 128; tf32 24, 48, 96; backward 16-bit 24,
+// 48, 64; tf32 32, 64, 96; dk and dv 1 or 2 more. Registers: docs/cuda.md.
 // Bytes from DRAM: forward q, k, v, o once, lse; backward do, q, k, v twice, o once, dq, dk, dv once: what is read
 // several times (k and v by each block of queries of the sequence) comes from the second-level cache.
-// Registers: see docs/cuda.md.
 //
 // Multiply-adds (attention_fma.cuh): exact fp32, any other head of up to 256. A block of 4 warps owns 32 rows, a
 // warp 8.

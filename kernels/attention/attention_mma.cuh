@@ -157,7 +157,7 @@ static __device__ __forceinline__ uint32_t kept_of_columns(const head_draws &dra
 }
 
 template <class T, int WIDTH>
-static __global__ void __launch_bounds__(THREADS, WIDTH == 32 ? 3 : 2) forward_kernel(const ig_attention_args p) {
+static __global__ void __launch_bounds__(THREADS) forward_kernel(const ig_attention_args p) {
   typedef tiles<T, WIDTH> tile;
   constexpr int OTHER = IG_ATTENTION_OTHER(WIDTH, sizeof(T), IG_ATTENTION_FORWARD), N = OTHER / 8;
   constexpr int OWN_BYTES = IG_ATTENTION_ROWS * tile::PITCH, OTHER_BYTES = OTHER * tile::PITCH;

@@ -6,10 +6,10 @@
 // registers (128-bit access); it takes every 4th row of its block's run, with what belongs to columns in registers.
 // Backward's warps keep sums of dgamma and dbeta in registers, meet in 16 KiB of shared memory, and leave them in the
 // workspace for cuda_columns.cuh. Bytes: x once, y once; backward dy (more dy), x once, ds (dx) once. Registers:
-// forward 40 (N = 1) to 168 (N = 8), backward 56 to 200. Other rows: a block of 128 threads owns a row and reads it
+// forward 46 (N = 1) to 232 (N = 8), backward 80 to 168. Other rows: a block of 128 threads owns a row and reads it
 // three times from the caches; backward's column sums are a pass of their own (a lane a column, 8 warps), in front of
 // it, for ds may take dy's memory. dropout_add: a warp owns a row, a lane 8 neighbours, else one; each number once;
-// about 48 registers.
+// about 32 registers.
 #include "kernels/cuda_common/cuda_columns.cuh"
 #include "kernels/dropout/draws_cuda.cuh"
 #include "kernels/layernorm/layernorm.h"
