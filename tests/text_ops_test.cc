@@ -497,4 +497,89 @@ TEST(BiasGelu, FarValuesAndAccuracy) {
   }
 }
 
+// ---- a whole layer ----
+// Gradients of all parameters of embeddings, one encoder layer and a tied decoder.
+Floats layer_gradients(ig_dtype compute, bool recompute, int threads, float *loss, int *n_cloned) {
+  const int64_t T = 70, B = 4, V = 97, D = 32, F = 64, P = 9;
+  Graph g(compute);
+  auto param = [&](const char *name, ig_shape shape) {
+    return ig_graph_param(g.g, name, shape, IG_PARAM_TRAINABLE, {IG_INIT_NORMAL, shape.n == 1 ? 0.5 : 0.2});
+  };
+  auto vector = [&](const std::string &name, int64_t n) { return param(name.c_str(), IG_SHAPE1(n)); };
+  Ints ids, types, index, labels;
+  Keys keys;
+  for (int64_t t = 0; t < T; t++) {
+    ids.push_back((int32_t)(t * 31 % V));
+    types.push_back((int32_t)(t % 2));
+    keys.push_back((uint64_t)(t * t));
+  }
+  for (int64_t p = 0; p < P; p++) {
+    index.push_back(p == 4 ? -1 : (int32_t)(p * 7));
+    labels.push_back((int32_t)(p * 11 % V));
+  }
+  ig_tensor *table = param("table", IG_SHAPE2(V, D)), *s = g.input("state", IG_U64, IG_SHAPE1(4), state);
+  ig_tensor *k = g.input("keys", IG_U64, IG_SHAPE1(T), keys);
+  ig_tensor *cu = g.input("cu", IG_I32, IG_SHAPE1(B + 1), Ints{0, 9, 9, 50, 66});
+  ig_tensor *x = ig_embedding(g.g, "types", param("type_table", IG_SHAPE2(2, D)),
+                              g.input("type", IG_I32, IG_SHAPE1(T), types), nullptr);
+  x = ig_embedding(g.g, "words", table, g.input("ids", IG_I32, IG_SHAPE1(T), ids), x);
+  x = ig_dropout_rows(g.g, "drop", ig_layernorm(g.g, "norm0", x, vector("g0", D), vector("b0", D), 1e-12f), 0.1f, s, k);
+  auto dense = [&](const std::string &name, ig_tensor *in, int64_t from, int64_t to, bool bias) {
+    return ig_linear(g.g, name.c_str(), in, param((name + ".w").c_str(), IG_SHAPE2(to, from)),
+                     bias ? vector(name + ".b", to) : nullptr);
+  };
+  ig_attention_attr attr = {};
+  attr.heads = 2;
+  attr.dropout = 0.1f;
+  ig_tensor *a = ig_attention(g.g, "attention", dense("q", x, D, D, true), dense("k", x, D, D, true),
+                              dense("v", x, D, D, true), cu, &attr, s, k);
+  x = ig_dropout_add_layernorm(g.g, "norm1", dense("o", a, D, D, true), x, vector("g1", D), vector("b1", D), 1e-12f,
+                               0.1f, s, k);
+  ig_tensor *h = ig_bias_gelu(g.g, "gelu", dense("up", x, D, F, false), vector("up_bias", F), false);
+  x = ig_dropout_add_layernorm(g.g, "norm2", dense("down", h, F, D, true), x, vector("g2", D), vector("b2", D), 1e-12f,
+                               0.1f, s, k);
+  ig_tensor *rows = ig_gather_rows(g.g, "rows", x, g.input("index", IG_I32, IG_SHAPE1(P), index));
+  ig_loss l = ig_linear_xent(g.g, "mlm", rows, table, vector("decoder.b", V),
+                             g.input("labels", IG_I32, IG_SHAPE1(P), labels), nullptr);
+  ig_tensor *pooled = ig_segment_mean(g.g, "mean", x, cu),
+            *terms[2] = {l.mean, pooled ? ig_sum(g.g, "pooled", pooled, 0) : nullptr};
+  must(ig_graph_status(g.g));
+  must(ig_params_layout(&g.params));
+  must(ig_graph_differentiate(g.g, 2, terms, nullptr, 0, nullptr, nullptr));
+  *n_cloned = 0;
+  if (recompute)
+    must(ig_graph_recompute(g.g, 0, 0, n_cloned));
+  g.output(l.sum, "sum");
+  const size_t n = (size_t)g.params.count[IG_PARAM_TRAINABLE];
+  g.space(IG_SPACE_TRAINABLE).resize(n);
+  g.space(IG_SPACE_GRAD).resize(n);
+  float *const buffers[IG_N_PARAM_KINDS] = {g.space(IG_SPACE_TRAINABLE).data(), nullptr, nullptr};
+  must(ig_params_initialize(&g.params, 3, buffers));
+  g.plan(ways[0], threads);
+  g.run();
+  *loss = g.scalar(l.sum);
+  return g.space(IG_SPACE_GRAD);
+}
+
+TEST(Layer, RecomputationAndThreadsChangeNoBitAndBf16StaysNear) {
+  float loss, other;
+  int cloned;
+  const Floats exact = layer_gradients(IG_F32, false, 1, &loss, &cloned);
+  double norm = 0, differs = 0;
+  for (ig_dtype compute : {IG_F32, IG_BF16}) {
+    const Floats plain = layer_gradients(compute, false, 1, &loss, &cloned);
+    EXPECT_TRUE(std::isfinite(loss) && loss > 0);
+    EXPECT_EQ(layer_gradients(compute, true, 3, &other, &cloned), plain) << ig_dtype_name(compute);
+    EXPECT_EQ(loss, other);
+    // norm1 and gelu; in bf16 the copies of seven weights, too.
+    EXPECT_EQ(cloned, compute == IG_BF16 ? 9 : 2) << ig_dtype_name(compute);
+    for (size_t i = 0; compute == IG_BF16 && i < plain.size(); i++) {
+      norm += std::pow((double)exact[i], 2);
+      differs += std::pow((double)exact[i] - (double)plain[i], 2);
+    }
+  }
+  EXPECT_LT(std::sqrt(differs / norm), 0.03);
+  EXPECT_GT(differs, 0);
+}
+
 }  // namespace
