@@ -55,11 +55,11 @@ ig_status ig_step_spec(const ig_stepper *s, const char *folder, json_t **out) {
   char *weights = NULL;
   ig_status status = IG_OK;
   *out = NULL;
-  json_t *spec = json_pack(
-      "{s:s, s:s, s:i, s:i, s:s, s:i, s:f, s:f, s:f, s:[f,f], s:f}", "model", s->model->name, "mode",
-      s->train ? "train" : "infer", "batch", s->batch, "classes", s->classes, "precision",
-      s->session->compute == IG_BF16 ? "bf16" : "fp32", "threads", s->session->device->caps.threads, "lr", s->lr,
-      "momentum", o->momentum, "weight_decay", o->weight_decay, "betas", o->beta1, o->beta2, "eps", o->eps);
+  json_t *spec = json_pack("{s:s, s:s, s:i, s:i, s:s, s:i, s:f, s:f, s:f, s:[f,f], s:f}", "model", s->model->name,
+                           "mode", s->train ? "train" : "infer", "batch", s->batch, "classes", s->classes, "precision",
+                           s->session->compute == IG_BF16 ? "bf16" : "fp32", "threads",
+                           s->session->device->caps.threads, "lr", s->lr, "momentum", o->momentum, "weight_decay",
+                           o->weight_decay, "betas", o->beta1, o->beta2, "eps", o->eps);
   if (!spec)
     return ig_no_json();
   IG_GOTO(ig_path_join(&weights, folder, "weights.safetensors"));

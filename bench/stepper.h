@@ -1,5 +1,5 @@
-// A model's whole step on synthetic pictures or texts: forward, backward and update through the trainer's own graphs and
-// plans, or inference through the evaluator. Rule: nothing here computes; it only feeds what training runs.
+// A model's whole step on synthetic pictures or texts: forward, backward and update through the trainer's own graphs
+// and plans, or inference through the evaluator. Rule: nothing here computes; it only feeds what training runs.
 #ifndef IG_BENCH_STEPPER_H
 #define IG_BENCH_STEPPER_H
 
@@ -30,8 +30,8 @@ typedef struct ig_stepper {
   ig_texts *texts;
 } ig_stepper;
 
-// Keys mode, batch, image_size, classes, max_length, lengths, task, dropout, recompute and those of the session. Plans are made, buffers bound. plan_only:
-// implementations are not timed; for those who look at graph and plan.
+// Keys mode, batch, image_size, classes, max_length, lengths, task, dropout, recompute and those of the session. Plans
+// are made, buffers bound. plan_only: implementations are not timed; for those who look at graph and plan.
 ig_status ig_stepper_create(ig_call_state *c, const char *model, bool plan_only, ig_stepper **out);
 void ig_stepper_destroy(ig_stepper *s);
 // One step on the same batch. loss (may be NULL): mean cross-entropy before the update; of masked words and of pairs:

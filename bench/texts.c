@@ -26,7 +26,9 @@ static const int16_t corpus_512[QUANTILES] = {8,   9,   11,  12,  13,  14,  16, 
 static int length_of(const ig_texts_options *o, int i) {
   if (o->lengths == IG_LENGTHS_FULL)
     return o->max_length;
-  const int16_t *table = o->lengths == IG_LENGTHS_BANKING77 ? banking77 : o->max_length <= 128 ? corpus_128 : corpus_512;
+  const int16_t *table = o->lengths == IG_LENGTHS_BANKING77 ? banking77
+                         : o->max_length <= 128             ? corpus_128
+                                                            : corpus_512;
   const int n = table[(2 * i + 1) * QUANTILES / (2 * o->batch)];
   return n < o->max_length ? n : o->max_length;
 }
@@ -168,8 +170,9 @@ void ig_texts_destroy(ig_texts *t) {
   if (!t)
     return;
   ig_packed *p = &t->packed;
-  void *all[] = {p->ids,           p->types,          p->positions, p->row_keys, p->cu_seqlens,   p->first, p->masked,
-                 p->masked_labels, p->masked_weights, t->labels,    t->ones,     t->tokens.start, t->data.index[0]};
+  void *all[] = {p->ids,   p->types,        p->positions,     p->row_keys,       p->cu_seqlens,
+                 p->first, p->masked,       p->masked_labels, p->masked_weights, t->labels,
+                 t->ones,  t->tokens.start, t->data.index[0]};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     ig_free(all[i]);
   ig_free(t);

@@ -1,6 +1,8 @@
 // floor: ig_data
 // Tokens of texts, packed batches and their capacities. Rule: what stands in a batch is compared with the texts one by
 // one, and between runs that must agree.
+#include "runtime/data/text_batch.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -14,7 +16,6 @@
 
 #include "runtime/base/mem.h"
 #include "runtime/data/loader.h"
-#include "runtime/data/text_batch.h"
 
 namespace fs = std::filesystem;
 

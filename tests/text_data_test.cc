@@ -219,7 +219,8 @@ TEST_F(TextData, JsonThatIsNone) {
 }
 
 TEST_F(TextData, FilesNamedAsParts) {
-  put("s/train.tsv", rows("sentence\tlabel", 10, [](int i) { return "t" + std::to_string(i) + "\t" + std::to_string(i % 2); }));
+  put("s/train.tsv",
+      rows("sentence\tlabel", 10, [](int i) { return "t" + std::to_string(i) + "\t" + std::to_string(i % 2); }));
   put("s/dev.tsv", "label\tsentence\n1\tv\n0\tw\n");  // in another order
   put("s/test.tsv", "index\tsentence\n0\tx\n");
   put("s/categories.json", "[1]");
@@ -255,9 +256,12 @@ TEST_F(TextData, ClassFoldersOfTextFiles) {
   for (std::string part : {"train", "test"})
     for (std::string c : {"pos", "neg"})
       for (int i = 0; i < 5; i++)
-        put("f/" + part + "/" + c + "/" + std::to_string(i) + ".txt", "\xef\xbb\xbf" + part + " " + c + "\nline " + std::to_string(i));
+        put("f/" + part + "/" + c + "/" + std::to_string(i) + ".txt",
+            "\xef\xbb\xbf" + part + " " + c + "\nline " + std::to_string(i));
   put("f/train/pos/empty.txt", " \n");
-  put("f/train/pos/wide.txt", std::string("\xff\xfe" "a\0b\0", 6));
+  put("f/train/pos/wide.txt", std::string("\xff\xfe"
+                                          "a\0b\0",
+                                          6));
   put("f/train/pos/notes.md", "x");
   ASSERT_EQ(open((root / "f").string()), IG_OK) << ig_error_message();
   EXPECT_EQ(d->n, 20u);
@@ -320,7 +324,8 @@ TEST_F(TextData, PartsGroupsAndOtherFiles) {
   o.val = nullptr;
   o.seed = 5;
   // Held out by class, the same each time.
-  auto many = rows("text,label", 100, [](int i) { return "t" + std::to_string(i) + "," + (i % 10 ? "often" : "rare"); });
+  auto many =
+      rows("text,label", 100, [](int i) { return "t" + std::to_string(i) + "," + (i % 10 ? "often" : "rare"); });
   ASSERT_EQ(open("m.csv", many), IG_OK);
   EXPECT_EQ(d->count[IG_PART_VAL], 20u);
   int64_t counts[2];
@@ -340,9 +345,9 @@ TEST_F(TextData, PartsGroupsAndOtherFiles) {
 TEST_F(TextData, FingerprintIsOfTextsLabelsAndParts) {
   std::set<std::string> prints;
   o.allow_one_class = true;
-  for (auto &s : {"text,label\nab,x\nc,y\n", "text,label\nab,x\nd,y\n", "text,label\na,x\nbc,y\n", "text,label\nab,y\nc,x\n",
-                  "text,label,split\nab,x,train\nc,y,test\n", "text,text2,label\nab,q,x\nc,q,y\n",
-                  "text,text2,label\nab,q,x\nc,r,y\n"}) {
+  for (auto &s : {"text,label\nab,x\nc,y\n", "text,label\nab,x\nd,y\n", "text,label\na,x\nbc,y\n",
+                  "text,label\nab,y\nc,x\n", "text,label,split\nab,x,train\nc,y,test\n",
+                  "text,text2,label\nab,q,x\nc,q,y\n", "text,text2,label\nab,q,x\nc,r,y\n"}) {
     ASSERT_EQ(open("m.csv", s), IG_OK) << ig_error_message();
     prints.insert(d->fingerprint);
   }
@@ -355,8 +360,8 @@ TEST_F(TextData, Columns) {
   } good[] = {{"sentence1,sentence2,label", "a,b,x", "a", "b", "x"},
               {"text,text2,class", "a,b,x", "a", "b", "x"},
               {"index,sentence,category", "7,a,x", "a", nullptr, "x"},
-              {"note,label", "a,x", "a", nullptr, "x"},        // the only one left is the text
-              {"Text,intent", "a,x", "a", nullptr, "x"},       // ... or the label
+              {"note,label", "a,x", "a", nullptr, "x"},   // the only one left is the text
+              {"Text,intent", "a,x", "a", nullptr, "x"},  // ... or the label
               {"id,message,target,group", "1,a,x,", "a", nullptr, "x"}};
   for (auto &c : good) {
     SCOPED_TRACE(c.header);
@@ -370,7 +375,8 @@ TEST_F(TextData, Columns) {
     }
   }
   const std::string qqp = "id,question1,question2,is_duplicate\n1,a,b,0\n2,c,d,1\n";
-  refuse(IG_ERR_DATA, {"m.csv:1:1", "column holds the text", "\"question1\", \"question2\", \"is_duplicate\"", "text_column="},
+  refuse(IG_ERR_DATA,
+         {"m.csv:1:1", "column holds the text", "\"question1\", \"question2\", \"is_duplicate\"", "text_column="},
          open("m.csv", qqp));
   o.text_column = "question1";
   o.text2_column = "question2";
@@ -416,7 +422,8 @@ TEST_F(TextData, LabelsByNameAndNumber) {
   EXPECT_STREQ(d->classes[1], "pos");
   refuse(IG_ERR_MISMATCH, {"label 3", "m.csv:3", "out of range", "3 classes, 0 to 2"},
          open("m.csv", "text,label\na,1\nb,3\n"));
-  refuse(IG_ERR_MISMATCH, {"class \"poss\"", "m.csv:3", "did you mean pos"}, open("m.csv", "text,label\na,1\nb,poss\n"));
+  refuse(IG_ERR_MISMATCH, {"class \"poss\"", "m.csv:3", "did you mean pos"},
+         open("m.csv", "text,label\na,1\nb,poss\n"));
 }
 
 TEST_F(TextData, NumbersAndSeveralLabels) {
@@ -433,15 +440,15 @@ TEST_F(TextData, NumbersAndSeveralLabels) {
   refuse(IG_ERR_DATA, {"nothing to learn"}, open("m.csv", "text,score\nt,1\nt,1\n"));
   refuse(IG_ERR_DATA, {"task=regress", "column of labels"}, open("m.csv", "text\nt\n"));
   o.task = IG_TASK_AUTO;
-  ASSERT_EQ(open("m.jsonl", rows("{\"text\": \"t\", \"label\": 0.5}", 20, [](int i) {
-              return "{\"text\": \"t\", \"label\": " + std::to_string(i) + "}";
-            })),
+  ASSERT_EQ(open("m.jsonl", rows("{\"text\": \"t\", \"label\": 0.5}", 20,
+                                 [](int i) { return "{\"text\": \"t\", \"label\": " + std::to_string(i) + "}"; })),
             IG_OK);
   EXPECT_EQ(d->task, IG_TASK_REGRESS);
   const char *columns[] = {"rude", "late"};
   o.columns = columns;
   o.n_columns = 2;
-  ASSERT_EQ(open("m.csv", rows("text,late,rude", 40, [](int i) { return "t," + std::to_string(i % 2) + "," + std::to_string(i % 3 == 0); })),
+  ASSERT_EQ(open("m.csv", rows("text,late,rude", 40,
+                               [](int i) { return "t," + std::to_string(i % 2) + "," + std::to_string(i % 3 == 0); })),
             IG_OK)
       << ig_error_message();
   EXPECT_EQ(d->task, IG_TASK_MULTILABEL);
@@ -453,8 +460,9 @@ TEST_F(TextData, NumbersAndSeveralLabels) {
 }
 
 TEST_F(TextData, WordsWithTags) {
-  const std::string conll = "\xef\xbb\xbf-DOCSTART- -X- O O\r\n\r\nEU NNP B-NP B-ORG\r\nrejects VBZ B-VP O\r\n\r\n\r\n"
-                            "Peter NNP I-NP B-PER\nBlackburn NNP I-NP I-PER\n";
+  const std::string conll =
+      "\xef\xbb\xbf-DOCSTART- -X- O O\r\n\r\nEU NNP B-NP B-ORG\r\nrejects VBZ B-VP O\r\n\r\n\r\n"
+      "Peter NNP I-NP B-PER\nBlackburn NNP I-NP I-PER\n";
   ASSERT_EQ(open("m.conll", conll), IG_OK) << ig_error_message();
   EXPECT_EQ(d->task, IG_TASK_TAG);
   ASSERT_EQ(d->n, 2u);
@@ -557,13 +565,14 @@ TEST_F(TextData, ALineWithoutAnEndIsRefusedAtACap) {
 
 TEST_F(TextData, AnyAllocationMayFail) {
   put("a/train.csv", rows("text,text2,label,group", 30, [](int i) {
-    return "t" + std::to_string(i) + ",u," + std::to_string(i % 3) + ",g" + std::to_string(i);
-  }));
+        return "t" + std::to_string(i) + ",u," + std::to_string(i % 3) + ",g" + std::to_string(i);
+      }));
   put("a/test.csv", "text,text2,label\nx,y,0\n");
   put("b/x/1.txt", "one");
   put("b/y/1.txt", "two");
-  put("m.jsonl", "{\"text\": \"a\", \"label\": [\"x\"]}\n{\"text\": \"b\", \"label\": [\"x\", \"y\"]}\n"
-                 "{\"text\": \"b\", \"label\": []}\n{\"text\": \"b\", \"label\": [\"y\"]}\n");
+  put("m.jsonl",
+      "{\"text\": \"a\", \"label\": [\"x\"]}\n{\"text\": \"b\", \"label\": [\"x\", \"y\"]}\n"
+      "{\"text\": \"b\", \"label\": []}\n{\"text\": \"b\", \"label\": [\"y\"]}\n");
   put("m.conll", "a B\nb O\n\nc O\nd I\n");
   for (std::string name : {"a", "b", "m.jsonl", "m.conll"}) {
     for (int forever : {0, 1}) {

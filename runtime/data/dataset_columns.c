@@ -23,8 +23,8 @@ const char *ig_column_names(char *out, size_t bytes, const ig_table *t) {
 static ig_status fail_missing(const ig_table *t, const char *name, const char *key) {
   char q[IG_QUOTE_BYTES], near[IG_NEAREST_BYTES], all[1024];
   const char *nearest = ig_nearest(near, name, t->name, t->n_names);
-  return ig_fail(IG_ERR_DATA, "%s:%zu:1: the header has no column %s (%s=)%s%s", t->path, t->row, ig_quote(q, name), key,
-                 *nearest ? nearest : "; found ", *nearest ? "" : ig_column_names(all, sizeof all, t));
+  return ig_fail(IG_ERR_DATA, "%s:%zu:1: the header has no column %s (%s=)%s%s", t->path, t->row, ig_quote(q, name),
+                 key, *nearest ? nearest : "; found ", *nearest ? "" : ig_column_names(all, sizeof all, t));
 }
 
 typedef struct found {
@@ -174,10 +174,11 @@ static ig_status guess_texts(const ig_builder *b, const ig_table *t, ig_text_col
     }
   char names[1024];
   if (left != 1)
-    return ig_fail(IG_ERR_DATA,
-                   "%s:%zu:1: which column holds the text is not clear: found %s; expected text, sentence, or sentence1 "
-                   "and sentence2; name it by text_column= (the first row must hold the names)",
-                   t->path, t->row, ig_column_names(names, sizeof names, t));
+    return ig_fail(
+        IG_ERR_DATA,
+        "%s:%zu:1: which column holds the text is not clear: found %s; expected text, sentence, or sentence1 "
+        "and sentence2; name it by text_column= (the first row must hold the names)",
+        t->path, t->row, ig_column_names(names, sizeof names, t));
   return IG_OK;
 }
 

@@ -198,8 +198,7 @@ static ig_status set_strata(ig_builder *b, size_t n) {
   for (size_t i = 0; i < b->n; i++)
     for (size_t k = 0; b->items[i].text.word_labels && k < b->items[i].text.n_words; k++) {
       counts[b->items[i].text.word_labels[k]]++;
-      trained[b->items[i].text.word_labels[k]] +=
-          b->items[i].part == IG_PART_TRAIN || b->items[i].part == IG_PART_NONE;
+      trained[b->items[i].text.word_labels[k]] += b->items[i].part == IG_PART_TRAIN || b->items[i].part == IG_PART_NONE;
     }
   for (size_t c = 0; c < n; c++) {
     present += counts[c] > 0;

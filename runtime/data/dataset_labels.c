@@ -105,8 +105,8 @@ ig_status ig_class_find(const ig_class_finder *f, const char *name, const char *
       *label = (int32_t)number;
       return IG_OK;
     }
-    return ig_fail(IG_ERR_MISMATCH, "%s: label %s (of %s) is out of range; the weights have %zu classes, 0 to %zu", path,
-                   name, ig_quote(q2, where), f->n, f->n - 1);
+    return ig_fail(IG_ERR_MISMATCH, "%s: label %s (of %s) is out of range; the weights have %zu classes, 0 to %zu",
+                   path, name, ig_quote(q2, where), f->n, f->n - 1);
   }
   return ig_fail(IG_ERR_MISMATCH, "%s: class %s (of %s) is not among the %zu classes of the weights%s", path,
                  ig_quote(q, name), ig_quote(q2, where), f->n, ig_nearest(near, name, f->names, f->n));
@@ -197,7 +197,8 @@ static ig_status check_counts(const ig_builder *b, const part_counts *counts, bo
       return ig_fail(IG_ERR_DATA,
                      "%s: class %s has %lld samples in the %s part and none in the training part; every "
                      "class needs training samples",
-                     d->path, ig_quote(q, d->classes[c]), (long long)(k[IG_PART_VAL] ? k[IG_PART_VAL] : k[IG_PART_TEST]),
+                     d->path, ig_quote(q, d->classes[c]),
+                     (long long)(k[IG_PART_VAL] ? k[IG_PART_VAL] : k[IG_PART_TEST]),
                      k[IG_PART_VAL] ? "validation" : "test");
   }
   if (present < 2 && !b->options->allow_one_class)

@@ -133,11 +133,12 @@ static ig_status read_row(ig_builder *b, ig_table *t, source *s, bool first, ig_
   if (s->labels)
     IG_TRY(take_labels(b, t, s, item));
   item->bytes = text->n_first + text->n_second;
-  *use = !ig_text_is_blank(text->first, text->n_first) && !(text->second && ig_text_is_blank(text->second, text->n_second));
+  *use = !ig_text_is_blank(text->first, text->n_first) &&
+         !(text->second && ig_text_is_blank(text->second, text->n_second));
   return *use ? IG_OK
-              : ig_builder_skip(b, item->sample.name,
-                                ig_text_is_blank(text->first, text->n_first) ? "the text is empty"
-                                                                             : "the second text is empty");
+              : ig_builder_skip(
+                    b, item->sample.name,
+                    ig_text_is_blank(text->first, text->n_first) ? "the text is empty" : "the second text is empty");
 }
 
 static ig_status read_rows(ig_builder *b, ig_table *t, source *s) {
@@ -172,8 +173,9 @@ static ig_status read_table(ig_builder *b, ig_table *t, source *s) {
   if (!s->labels && b->options->needs_labels) {
     ig_column_names(names, sizeof names, t);
     if (s->part != IG_PART_TEST)
-      return ig_fail(IG_ERR_DATA, "%s:%zu:1: no column holds the label: found %s; expected %s, or name it by label_column=",
-                     s->path, t->row, names, b->n_columns ? b->columns[0] : "label, class, category or target");
+      return ig_fail(IG_ERR_DATA,
+                     "%s:%zu:1: no column holds the label: found %s; expected %s, or name it by label_column=", s->path,
+                     t->row, names, b->n_columns ? b->columns[0] : "label, class, category or target");
     ig_builder_warn(b, "%s has no labels (columns %s): left out", s->name, names);
     return IG_OK;
   }
@@ -210,7 +212,8 @@ static ig_status add_lines(ig_builder *b, const char *path, const char *name, co
     int length = snprintf(text, sizeof text, "%s:%zu", name, line);
     item.bytes = item.text.n_first;
     item.sample.record = (int64_t)line;
-    IG_TRY(ig_dataset_text(b->d, text, length < (int)sizeof text ? (size_t)length : sizeof text - 1, &item.sample.name));
+    IG_TRY(
+        ig_dataset_text(b->d, text, length < (int)sizeof text ? (size_t)length : sizeof text - 1, &item.sample.name));
     IG_TRY(ig_dataset_text(b->d, path, strlen(path), &item.sample.path));
     IG_TRY(ig_builder_add(b, &item));
   }
@@ -262,10 +265,11 @@ static ig_status read_file(ig_builder *b, const char *path, const char *name, in
     return ig_read_text_table(b, path, name, part);
   if (!b->options->needs_labels)
     return read_lines(b, path, name);
-  return ig_fail(IG_ERR_DATA,
-                 "data=%s: found no labelled texts by its name; expected .csv, .tsv, .json, .jsonl, .conll, or a folder "
-                 "(raw text, .txt, is for task=mlm)",
-                 ig_quote(q, path));
+  return ig_fail(
+      IG_ERR_DATA,
+      "data=%s: found no labelled texts by its name; expected .csv, .tsv, .json, .jsonl, .conll, or a folder "
+      "(raw text, .txt, is for task=mlm)",
+      ig_quote(q, path));
 }
 
 static int part_of_file(const char *name) {

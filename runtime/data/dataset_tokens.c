@@ -37,9 +37,10 @@ static ig_status find_second(const ig_encoding *e, uint32_t *second) {
   *second = (uint32_t)at;
   for (size_t i = at; i < e->n; i++)
     if (e->types[i] != 1)
-      return ig_fail(IG_ERR_UNSUPPORTED,
-                     "the tokenizer's post-processor gives token %zu the type %d after type 1; expected types 0, then 1",
-                     i, e->types[i]);
+      return ig_fail(
+          IG_ERR_UNSUPPORTED,
+          "the tokenizer's post-processor gives token %zu the type %d after type 1; expected types 0, then 1", i,
+          e->types[i]);
   return IG_OK;
 }
 

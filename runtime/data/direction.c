@@ -67,7 +67,7 @@ static int side_of(double (*numbers)[N_NUMBERS], int n, int which) {
     mean += numbers[i][which] / n;
   for (int i = 0; i < n; i++)
     square += (numbers[i][which] - mean) * (numbers[i][which] - mean) / n;
-  return n < 4 || fabs(mean) <= 1.5 * sqrt(square) ? 0 : mean > 0 ? 1 : -1;
+  return n < 4 || fabs(mean) <= 2 * sqrt(square) ? 0 : mean > 0 ? 1 : -1;
 }
 
 ig_status ig_dataset_directions(const ig_dataset *d, int threads, ig_directions *out) {

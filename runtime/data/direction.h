@@ -22,7 +22,7 @@ typedef struct ig_directions {
 
 // For each turn a number of a picture that changes its sign with it: the logarithm of the gradients' energy along rows
 // over that along columns (transpose), and the moments of brightness and of that energy about the middle (flips). Where
-// the number is clearly above 0 in one class and clearly below in another (its mean beyond 1.5 standard deviations,
+// the number is clearly above 0 in one class and clearly below in another (its mean beyond 2 standard deviations,
 // over up to 24 pictures), the turn makes one look like the other. Of data sets of picture files for classify with 2 to
 // 64 classes; of others nothing is said. Pictures that cannot be read are passed over.
 ig_status ig_dataset_directions(const ig_dataset *d, int threads, ig_directions *out);

@@ -178,9 +178,9 @@ ig_status ig_table_next(ig_table *t, bool *more) {
     return ig_table_next_object(t, more);
   IG_TRY(next_row(t, more));
   if (*more && t->n != t->n_names)
-    return ig_fail(IG_ERR_FORMAT, "%s:%zu:%zu: found %zu cells; the header has %zu%s", t->path, t->row,
-                   t->n < t->n_names ? t->n : t->n_names + 1, t->n, t->n_names,
-                   t->form == IG_TABLE_TSV && !t->quotes ? " (quotes are text in a .tsv; a .csv may have quoted cells)"
-                                                         : "");
+    return ig_fail(
+        IG_ERR_FORMAT, "%s:%zu:%zu: found %zu cells; the header has %zu%s", t->path, t->row,
+        t->n < t->n_names ? t->n : t->n_names + 1, t->n, t->n_names,
+        t->form == IG_TABLE_TSV && !t->quotes ? " (quotes are text in a .tsv; a .csv may have quoted cells)" : "");
   return IG_OK;
 }

@@ -2,10 +2,10 @@
 // so that a row costs no allocation and its texts live as long as the buffer; whatever is wrong names file:row:column
 // (row = line of the file, from 1).
 //
-// CSV: comma, semicolon or tab, whichever the header has most of; quotes by RFC 4180. TSV: tabs, and quotes are text, as
-// in GLUE's files; but where the first line of another number of cells has a cell that opens with a quote, quotes hold.
-// JSON: an object a line, or one array of objects; the keys of the first are the columns, other keys of later objects
-// are passed over. A byte order mark, CRLF and blank lines are taken; bytes that are no UTF-8 stay as they are.
+// CSV: comma, semicolon or tab, whichever the header has most of; quotes by RFC 4180. TSV: tabs, and quotes are text,
+// as in GLUE's files; but where the first line of another number of cells has a cell that opens with a quote, quotes
+// hold. JSON: an object a line, or one array of objects; the keys of the first are the columns, other keys of later
+// objects are passed over. A byte order mark, CRLF and blank lines are taken; bytes that are no UTF-8 stay as they are.
 #ifndef IG_DATA_TABLE_H
 #define IG_DATA_TABLE_H
 
@@ -38,7 +38,7 @@ typedef struct ig_table {
   size_t line;  // of the next character
   size_t n_names;
   const char *name[IG_TABLE_COLUMNS];
-  size_t row, n;  // line and number of cells of the present row
+  size_t row, n;                 // line and number of cells of the present row
   char *cell[IG_TABLE_COLUMNS];  // each ended by NUL
   size_t length[IG_TABLE_COLUMNS];
   uint8_t kind[IG_TABLE_COLUMNS];  // ig_cell

@@ -1,5 +1,5 @@
-// Batches of texts: which capacities (rows) plans are made for, and how samples are packed into one. Rule: both are pure
-// functions of the tokens, the part, the batch and the seed.
+// Batches of texts: which capacities (rows) plans are made for, and how samples are packed into one. Rule: both are
+// pure functions of the tokens, the part, the batch and the seed.
 #ifndef IG_DATA_TEXT_BATCH_H
 #define IG_DATA_TEXT_BATCH_H
 
@@ -16,7 +16,8 @@ enum { IG_ROW_MULTIPLE = 16 };  // capacities are multiples of it
 // cost the fewest rows over the batches of the training order (two epochs, or 4096 batches where that is more; at most
 // 2^20 samples), of other parts over those in order; no more than bring the waste below 2 %. d must be tokenised.
 // Waste measured (tests/text_batch_test.cc; BERT's vocabulary, at most 128 tokens), banking77 and SST-2: batch 16: 5.0
-// and 6.3 %; 32: 3.5 and 4.4 %; 64: 2.5 and 3.2 %. With 12 capacities it would be 3.3 and 3.9, 2.2 and 2.8, 1.9 and 2.0 %.
+// and 6.3 %; 32: 3.5 and 4.4 %; 64: 2.5 and 3.2 %. With 12 capacities it would be 3.3 and 3.9, 2.2 and 2.8, 1.9 and 2.0
+// %.
 ig_status ig_text_ladder(const ig_dataset *d, ig_part part, int batch, uint64_t seed, int64_t rungs[IG_MAX_RUNGS],
                          int *n);
 // Rows computed for nothing, as a share of all, over those same batches.

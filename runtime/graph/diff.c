@@ -126,6 +126,24 @@ static bool is_movable(const ig_tensor *t) {
   return t->space == IG_SPACE_ARENA && !t->param && t->producer && t->dtype == IG_F32;
 }
 
+static int readers_of(const ig_graph *g, const ig_tensor *t) {
+  int n = 0;
+  for (size_t k = 0; k < g->n_nodes; k++)
+    for (int i = 0; i < g->nodes[k]->n_in; i++)
+      n += g->nodes[k]->in[i] == t;
+  return n;
+}
+
+// A parameter that is used twice (tied embeddings) has a sum as its gradient: the first addend, which lives through most
+// of backward, waits in the gradient's own place and not in the arena.
+static void place_first_addend(diff *d, const ig_tensor *sum) {
+  ig_tensor *first = is_sum(sum->producer) ? sum->producer->in[0] : NULL;
+  if (!first || !sum->producer->op->in_place[0] || !is_movable(first) || readers_of(d->g, first) != 1)
+    return;
+  first->space = IG_SPACE_GRAD;
+  first->param = sum->param;
+}
+
 static ig_status finish_parameter(diff *d, const ig_tensor *t) {
   char name[400];
   snprintf(name, sizeof name, "%s/grad", t->name);
@@ -145,6 +163,7 @@ static ig_status finish_parameter(diff *d, const ig_tensor *t) {
     return ig_graph_status(d->g);
   dt->space = IG_SPACE_GRAD;
   dt->param = t->param;
+  place_first_addend(d, dt);
   return IG_OK;
 }
 
