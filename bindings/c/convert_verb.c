@@ -38,7 +38,7 @@ static ig_status complete_text(ig_call_state *c, ig_text_head head, ig_use *use)
   }
   config = ig_bert_config_json(&use->text.bert.spec, ig_architecture(head, info->has_pairs), labels,
                                ig_problem_type(info->task ? ig_task_from_text(info->task) : IG_TASK_AUTO));
-  text = config ? json_dumps(config, JSON_INDENT(2)) : NULL;
+  text = config ? json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
   if (!text)
     IG_GOTO(ig_no_json());
   ig_free(info->config);
@@ -142,6 +142,8 @@ done:
   return status;
 }
 
+enum { SHOWN = 12 };
+
 // The answer for people: numbers, then what changed its name or was not used.
 static ig_status describe(const json_t *result, const account *a, ig_text *out) {
   json_t *counts = json_copy((json_t *)result), *row;
@@ -153,9 +155,11 @@ static ig_status describe(const json_t *result, const account *a, ig_text *out) 
                             json_integer((json_int_t)json_array_size(json_object_get(result, lists[k])))))
       IG_GOTO(ig_no_json());
   IG_GOTO(ig_json_table(counts, out));
-  json_array_foreach(a->renamed, i, row)
+  json_array_foreach(a->renamed, i, row) if (i < SHOWN)
       IG_GOTO(ig_text_addf(out, "%s%s -> %s\n", i ? "" : "\n", json_string_value(json_object_get(row, "from")),
                            json_string_value(json_object_get(row, "to"))));
+  if (json_array_size(a->renamed) > SHOWN)
+    IG_GOTO(ig_text_addf(out, "... and %zu more (--json names all)\n", json_array_size(a->renamed) - SHOWN));
   json_array_foreach(a->extra, i, row)
       IG_GOTO(ig_text_addf(out, "%s%s is not used\n", i ? "" : "\n", json_string_value(row)));
 done:

@@ -96,7 +96,7 @@ ig_status ig_verb_eval(ig_call_state *c) {
                             "samples_per_second", seconds > 0 ? (double)done / seconds : 0);
   if (!about || json_object_update_new(result, about))
     IG_GOTO(ig_no_json());
-  if (json_object_get(result, "confusion"))
+  if (json_object_get(result, "confusion") || json_object_get(result, "perplexity"))
     IG_GOTO(ig_text_addf(&text, "%s (%s) on part %s of %s, %.1f s, %zu unreadable\n", use.model->name, use.info.path,
                          ig_part_name(part), data->path, seconds, asked + data->n_skipped - done));
   IG_GOTO(ig_scores_text(result, &text));

@@ -262,7 +262,10 @@ static ig_status find_weights(ig_call_state *c, ig_train_setup *s, bool *given) 
     return IG_OK;
   if (!ig_path_exists(path))
     return ig_fail(IG_ERR_NOT_FOUND, "weights=%s does not exist", path);
-  return ig_weights_info_read(path, &s->info);
+  const ig_status status = ig_weights_info_read(path, &s->info);
+  return status == IG_OK || !folder || strcmp(path, ig_config_str(k, "model")) != 0
+             ? status
+             : ig_fail_prefix(status, "a model's folder gives its weights too; to start without any: weights=none");
 }
 
 // Head, dropout and what the run folder says of a text model.
@@ -288,7 +291,7 @@ static ig_status set_text_options(ig_call_state *c, ig_train_setup *s) {
   json_t *config =
       ig_bert_config_json(spec, ig_architecture(o->session.text_head, o->session.nsp), labels, ig_problem_type(task));
   json_decref(labels);
-  char *text = config ? json_dumps(config, JSON_INDENT(2)) : NULL;
+  char *text = config ? json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
   json_decref(config);
   if (!text)
     return ig_no_json();

@@ -236,11 +236,11 @@ static bool ends_in(const char *path, const char *ending) {
   return dot && !strcasecmp(dot + 1, ending);
 }
 
-// Words and tags: by the ending, or where task=tag says so.
+// Words and tags: by the ending, or where task=tag says so. What is only to be tagged is a text a line or a table too.
 static bool is_conll(const ig_builder *b, const char *path) {
   if (ends_in(path, "conll") || ends_in(path, "iob") || ends_in(path, "bio"))
     return true;
-  return b->options->task == IG_TASK_TAG && (ends_in(path, "txt") || ends_in(path, "tsv"));
+  return b->options->task == IG_TASK_TAG && b->options->needs_labels && (ends_in(path, "txt") || ends_in(path, "tsv"));
 }
 
 static bool is_text_file(const ig_builder *b, const char *path) {
@@ -257,7 +257,7 @@ static ig_status read_file(ig_builder *b, const char *path, const char *name, in
                    ig_quote(q, path));
   if (tag)
     return ig_read_conll(b, path, name, part);
-  if (b->options->task == IG_TASK_TAG)
+  if (b->options->task == IG_TASK_TAG && b->options->needs_labels)
     return ig_fail(IG_ERR_DATA,
                    "%s: task=tag reads a word and its tag a line, a blank line between sentences (.conll, .txt, .tsv)",
                    ig_quote(q, path));
