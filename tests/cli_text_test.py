@@ -235,8 +235,17 @@ def what_contradicts_itself_is_refused():
     assert answer(run("train", "weights=single", *LEARN[:1], *LEARN[2:], "head=new", "epochs=1", "data=" + two, "out=x14",
                       "--json"))["epochs"] == 1
     refused(2, ["two.csv"], "eval", "weights=single", "data=" + two)
+    # Keys of the other kind, and raw text without its task.
+    refused(2, ["mixup=0.2", "pictures"], *base, "data=" + SINGLE, "mixup=0.2", "out=x15")
+    refused(2, ["whole_word=1", "task=mlm"], *base, "data=" + SINGLE, "whole_word=1", "out=x15")
+    refused(2, ["max_length=9", "texts"], "train", "model=resnet20", "data=" + DATA, "max_length=9", "epochs=1", "out=x15")
+    refused(2, ["image_size=64"], "eval", "weights=single", "data=" + SINGLE, "image_size=64")
+    refused(2, ["image_size=64"], "predict", "weights=single", SINGLE, "image_size=64")
+    refused(2, ["task=mlm"], *base, "data=" + CORPUS, "out=x15")
+    refused(2, ["NUL byte"], "predict", "weights=single", os.path.join(DATA, "test", "rows", "000.bmp"))
+    refused(2, ["a text a line"], "predict", "weights=single", "-", stdin=b" \n\n")
     # What was refused has left nothing but an empty folder at most.
-    for i in range(1, 14):
+    for i in [*range(1, 14), 15]:
         assert not os.path.exists(place(f"x{i}/args.yaml")), i
 
 

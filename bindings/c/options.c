@@ -100,6 +100,39 @@ static ig_status name_classes(ig_use *use, const ig_model *model) {
   return IG_OK;
 }
 
+// A key that was given, and not as its default.
+static bool is_given(const ig_config *k, const char *name) {
+  const ig_key *key = NULL;
+  for (size_t i = 0; i < ig_keys.n_keys && !key; i++)
+    if (!strcmp(ig_keys.keys[i].name, name) && ig_config_known(k, name))
+      key = &ig_keys.keys[i];
+  return key && ig_config_source_of(k, name) >= IG_FROM_FILE && ig_config_has_value(k, name) &&
+         !(key->initial && ig_config_is(k, name, key->initial));
+}
+
+ig_status ig_refuse_misfits(const ig_call_state *c, const ig_model *model, ig_task task) {
+  static const char *const of_pictures[] = {"image_size", "crop_ratio", "augment", "flip",   "vflip",  "transpose",
+                                            "rotate",     "crop_scale", "jitter",  "mixup",  "cutmix", "erase"};
+  static const char *const of_texts[] = {"tokenizer", "max_length", "text_column", "text2_column", "layer_decay"};
+  static const char *const of_mlm[] = {"pairs", "mask_share", "whole_word"};
+  const bool text = model->build_text != NULL;
+  const struct {
+    const char *const *names;
+    size_t n;
+    bool fits;
+    const char *to;
+  } lists[] = {{of_pictures, sizeof of_pictures / sizeof *of_pictures, !text, "pictures"},
+               {of_texts, sizeof of_texts / sizeof *of_texts, text, "texts"},
+               {of_mlm, sizeof of_mlm / sizeof *of_mlm, text && task == IG_TASK_MLM, "task=mlm"}};
+  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+    for (size_t j = 0; j < lists[i].n && !lists[i].fits; j++)
+      if (is_given(c->config, lists[i].names[j]))
+        return ig_fail(IG_ERR_USAGE, "%s=%s belongs to %s; model=%s reads %s%s%s: leave it out", lists[i].names[j],
+                       ig_config_str(c->config, lists[i].names[j]), lists[i].to, model->name,
+                       text ? "texts" : "pictures", text ? ", task=" : "", text ? ig_task_name(task) : "");
+  return IG_OK;
+}
+
 static bool asked_to_stop(void *call_state) { return ig_asked_to_stop(call_state) != 0; }
 
 ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, const char *cache, const char *beside,
@@ -184,7 +217,7 @@ ig_status ig_use_init(ig_call_state *c, ig_use *use) {
                                                          : 0;
   memcpy(use->mean, use->info.has_preprocessing ? use->info.mean : use->model->mean, sizeof use->mean);
   memcpy(use->std, use->info.has_preprocessing ? use->info.std : use->model->std, sizeof use->std);
-  return IG_OK;
+  return ig_refuse_misfits(c, use->model, use->embed ? IG_TASK_CLASSIFY : use->head.task);
 }
 
 ig_status ig_use_session(ig_call_state *c, ig_use *use) {

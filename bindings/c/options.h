@@ -27,6 +27,8 @@ ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, cons
                                ig_dataset_options *out);
 // After a data set is open: token ids of its texts, or the samples of pre-training (pairs: where no key says which).
 ig_status ig_use_dataset(ig_call_state *c, const ig_text_model *text, bool pairs, ig_dataset *d);
+// Keys of pictures for a model of texts and the reverse, keys of pre-training for another task: IG_ERR_USAGE.
+ig_status ig_refuse_misfits(const ig_call_state *c, const ig_model *model, ig_task task);
 int ig_thread_count(const ig_call_state *c);
 
 // Everything of a train: opens the data, fills in the defaults by model and data.

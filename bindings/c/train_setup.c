@@ -352,6 +352,7 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
     IG_GOTO(ig_text_dataset_keys(c, &s->text, s->corpora, s->out, &data));
   }
   IG_GOTO(ig_dataset_open(&data, &s->data));
+  IG_GOTO(ig_refuse_misfits(c, o->session.model, s->data->task));
   IG_GOTO(ig_use_dataset(c, &s->text, true, s->data));
   o->session.classes = s->data->n_classes;
   int w = s->data->typical_w, h = s->data->typical_h;
