@@ -253,8 +253,9 @@ def what_contradicts_itself_is_refused():
 def unknown_words_and_long_texts():
     odd = ["text,label"] + [f"{sentence(i % 3)} {'ΩΨ' * 3} {'z' * 300} {sentence(i % 3, 100)},{FRUIT[i % 3]}" for i in range(30)]
     p = run("train", *LEARN, "data=" + write("odd.csv", odd), "epochs=1", "out=odd", "--json")
-    answer(p)
-    assert "unknown" in p.err or "cut" in p.err, p.err
+    about = answer(p)["tokens"]
+    assert about["truncated"] == 30 and about["longest"] == 64 and about["unknown_share"] > 0.01, about
+    assert "of the tokens are unknown" in p.err and "30 of 30 texts are longer than max_length=64" in p.err, p.err
     assert len(answers(run("predict", "weights=odd", "odd.csv", "--json"))) == 30
 
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "runtime/base/cpu.h"
+#include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 #include "runtime/data/mlm.h"
 
@@ -61,6 +62,20 @@ ig_status ig_absolute_data_keys(ig_call_state *c) {
   const char *split = ig_config_str(c->config, "split");
   char *end = NULL;
   return split && (strtod(split, &end), *end) ? ig_absolute_key(c, "split") : IG_OK;
+}
+
+ig_status ig_absolute_model_keys(ig_call_state *c) {
+  const ig_config *k = c->config;
+  const char *model = ig_config_str(k, "model");
+  if (model && ig_path_is_dir(model)) {
+    IG_TRY(ig_absolute_key(c, "model"));
+    if (!ig_config_has_value(k, "weights"))
+      IG_TRY(ig_config_set(c->config, "weights", ig_config_str(k, "model"), IG_FROM_PRESET, "of the model's folder"));
+  }
+  if (ig_config_is(k, "weights", "none"))
+    IG_TRY(ig_config_set(c->config, "weights", "", ig_config_source_of(k, "weights"), "weights=none"));
+  IG_TRY(ig_absolute_key(c, "tokenizer"));
+  return ig_absolute_key(c, "weights");
 }
 
 ig_status ig_dataset_keys(ig_call_state *c, ig_dataset_options *out) {

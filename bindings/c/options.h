@@ -20,6 +20,8 @@ ig_status ig_absolute_data_keys(ig_call_state *c);
 ig_status ig_session_keys(ig_call_state *c, ig_session_options *out, char **cache_dir);
 // Key recompute.
 ig_recompute ig_recompute_key(const ig_config *c);
+// model (where it is a folder), weights and tokenizer made absolute; a model folder's own weights, and none, resolved.
+ig_status ig_absolute_model_keys(ig_call_state *c);
 // data, val, split, seed.
 ig_status ig_dataset_keys(ig_call_state *c, ig_dataset_options *out);
 // What texts need beside them: tokenizer, and folders that a corpus's tokens go to (each may be NULL).

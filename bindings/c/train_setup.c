@@ -248,14 +248,7 @@ static ig_status find_weights(ig_call_state *c, ig_train_setup *s, bool *given) 
   const ig_config *k = c->config;
   const char *model = ig_config_str(k, "model");
   const bool folder = model && ig_path_is_dir(model);
-  if (folder) {
-    IG_TRY(ig_absolute_key(c, "model"));
-    if (!ig_config_has_value(k, "weights"))
-      IG_TRY(ig_config_set(c->config, "weights", ig_config_str(k, "model"), IG_FROM_PRESET, "of the model's folder"));
-  }
-  if (ig_config_is(k, "weights", "none"))
-    IG_TRY(ig_config_set(c->config, "weights", "", ig_config_source_of(k, "weights"), "weights=none"));
-  IG_TRY(ig_absolute_key(c, "weights"));
+  IG_TRY(ig_absolute_model_keys(c));
   const char *path = ig_config_str(k, "weights");
   *given = path && *path;
   if (!*given)
@@ -297,8 +290,16 @@ static ig_status set_text_options(ig_call_state *c, ig_train_setup *s) {
     return ig_no_json();
   ig_status status = ig_strdup(text, &s->config_json);
   free(text);
+  IG_TRY(status);
   o->config_json = s->config_json;
-  return status;
+  // What a resume must find again: the model's sizes and the tokenizer's ids too.
+  ig_tokenizer_info t;
+  char *all;
+  ig_tokenizer_get_info(s->text.tokenizer, &t);
+  IG_TRY(ig_asprintf(&all, "%s%s%s", s->config_hash, t.fingerprint, s->config_json));
+  ig_sha256_hex(all, strlen(all), s->config_hash);
+  ig_free(all);
+  return IG_OK;
 }
 
 // Turns that are on by default are off where they make one class look like another.

@@ -164,12 +164,10 @@ static ig_status continue_run(ig_call_state *c, const char *out) {
     ig_free(path);
     return IG_OK;  // resume=auto starts
   }
-  static const char *const paths[] = {"weights", "class_weights"};
   IG_GOTO(ig_absolute_data_keys(c));
-  for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-    if (strcmp(paths[i], "class_weights") != 0 ||
-        (!ig_config_is(c->config, paths[i], "none") && !ig_config_is(c->config, paths[i], "balanced")))
-      IG_GOTO(ig_absolute_key(c, paths[i]));
+  IG_GOTO(ig_absolute_model_keys(c));
+  if (!ig_config_is(c->config, "class_weights", "none") && !ig_config_is(c->config, "class_weights", "balanced"))
+    IG_GOTO(ig_absolute_key(c, "class_weights"));
   IG_GOTO(ig_config_create(&saved, &ig_keys, "train"));
   IG_GOTO(ig_config_load(saved, path));
   for (size_t i = 0; i < ig_keys.n_keys; i++) {
