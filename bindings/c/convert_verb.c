@@ -21,6 +21,30 @@ static void each(void *user, const char *in_file, const char *parameter) {
     json_array_append_new(a->renamed, json_pack("{s:o, s:s}", "from", ig_json_text(in_file), "to", parameter));
 }
 
+static float *numbers_of(const ig_session *s, const char *name) {
+  for (size_t i = 0; i < s->params.n; i++)
+    if (!strcmp(s->params.items[i]->name, name))
+      return s->buffers[s->params.items[i]->kind] + s->params.items[i]->offset;
+  return NULL;
+}
+
+// regress: mean + std (w x + b) is (std w) x + (mean + std b), so that other programs see the data's units too.
+static void fold_scale(ig_use *use) {
+  ig_weights_info *info = &use->info;
+  float *weight = numbers_of(use->session, "classifier.weight"), *bias = numbers_of(use->session, "classifier.bias");
+  const int width = use->text.bert.spec.width;
+  if (!info->target_mean || !info->target_std || !weight || !bias)
+    return;
+  for (int i = 0; i < info->n_classes; i++) {
+    for (int k = 0; k < width; k++)
+      weight[(size_t)i * (size_t)width + (size_t)k] *= info->target_std[i];
+    bias[i] = info->target_mean[i] + info->target_std[i] * bias[i];
+  }
+  ig_free(info->target_mean);
+  ig_free(info->target_std);
+  info->target_mean = info->target_std = NULL;
+}
+
 // The configuration as it is written, and the tokenizer where there is one.
 static ig_status complete_text(ig_call_state *c, ig_text_head head, ig_use *use) {
   ig_weights_info *info = &use->info;
@@ -86,8 +110,10 @@ static ig_status read_weights(ig_call_state *c, const char *in, ig_use *use, ig_
                          report));
   if (!use->info.model)
     IG_TRY(ig_strdup(use->model->name, &use->info.model));
-  if (text)
+  if (text) {
+    fold_scale(use);
     return complete_text(c, head, use);
+  }
   if (!use->info.task)
     IG_TRY(ig_strdup("classify", &use->info.task));
   if (!use->info.has_preprocessing) {
