@@ -12,6 +12,7 @@ import sys
 import warnings
 
 try:
+    import h5py
     import torch
     import transformers
     from safetensors import safe_open
@@ -214,4 +215,45 @@ def what_is_saved_there_loads_here():
     near(ours("h-number", NUMBERS), logits(model, tokenizer, *rows_of("regress")), "regress")
 
 
-main(needed=["what_is_trained_here_loads_there"])
+def shard_loss(model, folder):
+    """Mean loss of the masked words, and that of both tasks, of all rows; None where there is no second task."""
+    words, labels, pair_logits, pair_labels = [], [], [], []
+    for name in sorted(os.listdir(place(folder))):
+        with h5py.File(os.path.join(place(folder), name)) as f:
+            ids, mask, types, at, want, following = (
+                torch.tensor(f[k][:]).long() for k in ["input_ids", "input_mask", "segment_ids", "masked_lm_positions",
+                                                       "masked_lm_ids", "next_sentence_labels"])
+        with torch.no_grad():
+            out = model(input_ids=ids, attention_mask=mask, token_type_ids=types)
+        used = at > 0
+        rows = torch.arange(len(ids))[:, None].expand_as(at)
+        words.append((out.logits if "logits" in out else out.prediction_logits)[rows[used], at[used]])
+        labels.append(want[used])
+        if "seq_relationship_logits" in out:
+            pair_logits.append(out.seq_relationship_logits)
+            pair_labels.append(following)
+    loss = torch.nn.functional.cross_entropy
+    masked = loss(torch.cat(words), torch.cat(labels))
+    return float(masked), float(masked + loss(torch.cat(pair_logits), torch.cat(pair_labels))) if pair_logits else None
+
+
+@test
+def pre_training_heads_both_ways():
+    answer(run("data", "shard", "data=" + CORPUS, "tokenizer=" + MODEL, "out=shards", "max_length=48", "rows=100", "--json"))
+    saved = [("h-pre", transformers.BertForPreTraining, {}), ("h-mlm", transformers.BertForMaskedLM, {}),
+             ("h-untied", transformers.BertForMaskedLM, dict(tie_word_embeddings=False))]
+    models = [(folder, random_model(kind, folder, [], **more)[0], kind) for folder, kind, more in saved]
+    for folder, kind in [("p-next", transformers.BertForPreTraining), ("p-none", transformers.BertForMaskedLM)]:
+        models.append((folder, load(kind, folder)[0], kind))
+    for folder, model, kind in models:
+        answer(run("convert", folder, "again-" + folder, "--json"))
+        masked, both = shard_loss(model, "shards")
+        for weights in (folder, "again-" + folder):
+            found = answer(run("eval", "weights=" + weights, "data=shards", "part=all", "precision=fp32", "--json"))
+            assert abs(found["masked_loss"] - masked) < 1e-4 * masked, (weights, found["masked_loss"], masked)
+            assert both is None or abs(found["loss"] - both) < 1e-4 * both, (weights, found["loss"], both)
+        back, _ = load(kind, "again-" + folder)
+        assert abs(shard_loss(back, "shards")[0] - masked) < 1e-5 * masked, folder
+
+
+main(needed=["what_is_trained_here_loads_there", "pre_trained_here_loads_there"])

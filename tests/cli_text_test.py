@@ -174,6 +174,10 @@ def masked_words_then_a_task():
     for start, out in [("mlm", "after"), ("mlm2", "after2")]:
         p = run("train", "weights=" + start, "model=" + start, *LEARN[2:], "data=" + SINGLE, "out=" + out, "epochs=5", "--json")
         assert answer(p)["accuracy"] > 0.5 and "tensors loaded, with a new head" in p.err, p.err
+    # The next step as train says it.
+    p = run("train", *LEARN[1:], "data=" + CORPUS, "model=" + MODEL, "task=mlm", "steps=3", "out=told")
+    words = p.out.split("next     ingot ")[1].split("data=")[0].split()
+    assert answer(run(*words, "data=" + SINGLE, "epochs=1", "out=told2", "--json"))["epochs"] == 1
     expect(run("predict", "weights=mlm", SINGLE), 2, "pre-trained", "task=embed")
 
 

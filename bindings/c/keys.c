@@ -31,9 +31,8 @@ static const ig_key keys[] = {
     {"text2_column", IG_KEY_STRING, "", NULL, RUN | V(EVAL), "texts: column of the second text of a pair"},
     {"data", IG_KEY_STRING, "path", NULL, RUN | V(EVAL),
      "folder with a folder of pictures (or .txt files) a class, in train/ val/ test/ where there are parts; CIFAR "
-     "binary "
-     "files; texts: a table (.csv, .tsv, .jsonl), words with tags (.conll), or a folder with train, dev and test of "
-     "such",
+     "binary files; texts: a table (.csv, .tsv, .jsonl), words with tags (.conll), or a folder with train, dev and "
+     "test of such; task=mlm: .txt files, or NVIDIA's shards (*training*.hdf5)",
      .flags = MAY},
     {"val", IG_KEY_STRING, "path", NULL, RUN | V(EVAL) | V(DATA), "another folder or table that is the validation part",
      .flags = MAY},

@@ -9,7 +9,6 @@
 #include "runtime/base/cpu.h"
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
-#include "runtime/data/mlm.h"
 
 enum { MAX_PATH = 4096, EVAL_BATCH = 32 };
 
@@ -113,73 +112,6 @@ static ig_status name_classes(ig_use *use, const ig_model *model) {
   for (int i = 0; i < use->info.n_classes; i++)
     IG_TRY(use->info.classes ? ig_strdup(use->info.classes[i], &use->names[i]) : ig_asprintf(&use->names[i], "%d", i));
   return IG_OK;
-}
-
-// A key that was given, and not as its default.
-static bool is_given(const ig_config *k, const char *name) {
-  const ig_key *key = NULL;
-  for (size_t i = 0; i < ig_keys.n_keys && !key; i++)
-    if (!strcmp(ig_keys.keys[i].name, name) && ig_config_known(k, name))
-      key = &ig_keys.keys[i];
-  return key && ig_config_source_of(k, name) >= IG_FROM_FILE && ig_config_has_value(k, name) &&
-         !(key->initial && ig_config_is(k, name, key->initial));
-}
-
-ig_status ig_refuse_misfits(const ig_call_state *c, const ig_model *model, ig_task task) {
-  static const char *const of_pictures[] = {"image_size", "crop_ratio", "augment", "flip",   "vflip",  "transpose",
-                                            "rotate",     "crop_scale", "jitter",  "mixup",  "cutmix", "erase"};
-  static const char *const of_texts[] = {"tokenizer", "max_length", "text_column", "text2_column", "layer_decay"};
-  static const char *const of_mlm[] = {"pairs", "mask_share", "whole_word"};
-  const bool text = model->build_text != NULL;
-  const struct {
-    const char *const *names;
-    size_t n;
-    bool fits;
-    const char *to;
-  } lists[] = {{of_pictures, sizeof of_pictures / sizeof *of_pictures, !text, "pictures"},
-               {of_texts, sizeof of_texts / sizeof *of_texts, text, "texts"},
-               {of_mlm, sizeof of_mlm / sizeof *of_mlm, text && task == IG_TASK_MLM, "task=mlm"}};
-  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-    for (size_t j = 0; j < lists[i].n && !lists[i].fits; j++)
-      if (is_given(c->config, lists[i].names[j]))
-        return ig_fail(IG_ERR_USAGE, "%s=%s belongs to %s; model=%s reads %s%s%s: leave it out", lists[i].names[j],
-                       ig_config_str(c->config, lists[i].names[j]), lists[i].to, model->name,
-                       text ? "texts" : "pictures", text ? ", task=" : "", text ? ig_task_name(task) : "");
-  return IG_OK;
-}
-
-static bool asked_to_stop(void *call_state) { return ig_asked_to_stop(call_state) != 0; }
-
-ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, const char *cache, const char *beside,
-                               ig_dataset_options *out) {
-  out->text = true;
-  out->tokenizer = text->tokenizer;
-  out->cache = cache;
-  out->beside = beside;
-  out->threads = ig_thread_count(c);
-  out->progress = ig_show_progress;
-  out->should_stop = asked_to_stop;
-  return IG_OK;
-}
-
-ig_status ig_use_dataset(ig_call_state *c, const ig_text_model *text, bool pairs, ig_dataset *d) {
-  const ig_config *k = c->config;
-  if (d->kind == IG_DATASET_TEXT)
-    return ig_dataset_tokenize(d, text->tokenizer, text->max_length, ig_thread_count(c));
-  if (d->kind != IG_DATASET_CORPUS || !d->corpus)
-    return IG_OK;
-  ig_mlm_options o = ig_mlm_options_default();
-  const char *split = ig_config_str(k, "split");
-  o.max_length = text->max_length;
-  o.pair = pairs ? IG_PAIR_NEXT : IG_PAIR_NONE;
-  o.val_share = split && *split ? strtod(split, NULL) : 0.05;
-  o.seed = (uint64_t)ig_config_int(k, "seed");
-  if (ig_config_known(k, "mask_share")) {
-    o.mask_share = ig_config_float(k, "mask_share");
-    o.whole_word = ig_config_bool(k, "whole_word");
-    (void)ig_mlm_pair_from_text(ig_config_str(k, "pairs"), &o.pair);  // one of its words: an enum key
-  }
-  return ig_dataset_mlm(d, &o);
 }
 
 // Task, outputs and their names, as the file says.

@@ -352,9 +352,8 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
       IG_GOTO(ig_path_join(&s->corpora, s->cache_dir, "corpora"));
     IG_GOTO(ig_text_dataset_keys(c, &s->text, s->corpora, s->out, &data));
   }
-  IG_GOTO(ig_dataset_open(&data, &s->data));
+  IG_GOTO(ig_open_data(c, &s->text, true, &data, &s->rows, &s->data));
   IG_GOTO(ig_refuse_misfits(c, o->session.model, s->data->task));
-  IG_GOTO(ig_use_dataset(c, &s->text, true, s->data));
   o->session.classes = s->data->n_classes;
   int w = s->data->typical_w, h = s->data->typical_h;
   IG_GOTO(ig_set_defaults(c->config, &(ig_facts){.model = o->session.model,
@@ -392,6 +391,7 @@ done:
 
 void ig_train_setup_fini(ig_train_setup *s) {
   ig_dataset_close(s->data);
+  ig_bert_rows_close(s->rows);
   ig_free(s->class_weights);
   ig_free(s->cache_dir);
   ig_free(s->args_yaml);

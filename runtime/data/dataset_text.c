@@ -365,7 +365,8 @@ ig_status ig_read_texts(ig_builder *b, bool csv) {
   }
   if (o->lines) {
     IG_TRY(add_lines(b, o->data, o->data, o->lines, o->lines_bytes));
-    return b->n ? IG_OK : ig_fail(IG_ERR_DATA, "%s is empty: found no text, expected a text a line", ig_quote(q, o->data));
+    return b->n ? IG_OK
+                : ig_fail(IG_ERR_DATA, "%s is empty: found no text, expected a text a line", ig_quote(q, o->data));
   }
   IG_TRY(read_path(b, o->data, IG_PART_NONE));
   if (!o->val)

@@ -479,6 +479,13 @@ ig_status ig_weights_info_json(const ig_weights_info *info, char **out) {
   return status;
 }
 
+static bool has_decoder(const ig_params *params) {
+  for (size_t i = 0; i < params->n; i++)
+    if (!strcmp(params->items[i]->name, "cls.predictions.decoder.weight"))
+      return true;
+  return false;
+}
+
 ig_status ig_weights_save(const char *path, const ig_params *params, const float *const buffers[IG_N_PARAM_KINDS],
                           const ig_weights_info *info, int64_t batches_tracked) {
   static const char mean[] = ".running_mean";
@@ -498,6 +505,10 @@ ig_status ig_weights_save(const char *path, const ig_params *params, const float
                                .n_dims = q->shape.n,
                                .dims = q->shape.d,
                                .data = buffers[q->kind] + q->offset};
+    if (!strcmp(q->name, "cls.predictions.bias") && has_decoder(params)) {  // under both of its names
+      rows[n] = rows[n - 1];
+      rows[n++].name = "cls.predictions.decoder.bias";
+    }
     const size_t length = strlen(q->name), tail = sizeof mean - 1;
     if (length < tail || strcmp(q->name + length - tail, mean))
       continue;
