@@ -219,7 +219,7 @@ def what_contradicts_itself_is_refused():
         json.dump(small, f)
     refused(2, [" tokens", "only 100", "another model's"], *base, "model=small", "data=" + SINGLE, "out=x1")
     few = write("few.txt", ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"])
-    for words in [("eval", "data=" + SINGLE), ("predict", SINGLE), ("train", *LEARN[2:], "data=" + SINGLE, "epochs=1", "out=x16")]:
+    for words in [("eval", "data=" + SINGLE), ("predict", SINGLE), ("train", *LEARN[:1], *LEARN[2:], "data=" + SINGLE, "epochs=1", "out=x16")]:
         refused(2, ["few.txt has 7 tokens", "304", "another model's"], words[0], "weights=single", "tokenizer=" + few, *words[1:])
     refused(2, ["lacks", "[SEP]"], *base, "tokenizer=" + write("none.txt", ["[PAD]", "[UNK]", "[CLS]", "a"]), "data=" + SINGLE, "out=x16")
     refused(2, ["max_length=65", "64 positions"], *base, "max_length=65", "data=" + SINGLE, "out=x2")
