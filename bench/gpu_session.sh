@@ -10,7 +10,7 @@ pack() {
   local build=$1 to program library
   to=$(mktemp -d)
   mkdir "$to/lib"
-  for program in ingot ingot-bench tests/cuda_ops_test tests/cuda_train_test; do
+  for program in ingot ingot-bench tests/cuda_ops_test tests/cuda_text_test tests/cuda_train_test; do
     if [[ -x $build/$program ]]; then
       install -s "$build/$program" "$to/"
       ldd "$build/$program" | awk '$3 ~ /^\// { print $3 }'
@@ -49,11 +49,12 @@ run() {
   step 20 nvidia-smi nvidia-smi -q
   step 20 doctor "$here/ingot" doctor --json
   step 120 ops "$here/cuda_ops_test"
+  step 60 text "$here/cuda_text_test"
   step 60 train "$here/cuda_train_test"
   if command -v compute-sanitizer > /dev/null; then
     for tool in memcheck racecheck initcheck synccheck; do
       step 60 "sanitizer-$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 "$here/cuda_ops_test" \
-        --gtest_filter='*conv2d*:*bn_*:*pool*:*linear*'
+        --gtest_filter='*conv2d*:*bn_*:*pool*:*linear*:*attention*:*layernorm*:*embedding*:*gelu*:*rows*:*segment*'
     done
   else
     echo "skipped  sanitizer: there is no compute-sanitizer on this machine" | tee -a "$out/summary.txt"
@@ -62,6 +63,12 @@ run() {
     for precision in fp16 bf16 tf32; do
       step 60 "step-$model-$precision" "$here/ingot-bench" step device=cuda model="$model" precision="$precision" \
         batch=256 image_size=224 steps=20 detail=1 --json
+    done
+  done
+  for model in bert_base bert_large; do
+    for precision in fp16 bf16 tf32; do
+      step 60 "step-$model-$precision" "$here/ingot-bench" step device=cuda model="$model" precision="$precision" \
+        batch=64 max_length=128 steps=20 detail=1 --json
     done
   done
   rm -rf "$out/cache" "$here"
