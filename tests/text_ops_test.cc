@@ -473,9 +473,9 @@ TEST(LinearXent, RowsBehindTheLastThatCountsChangeNothing) {
     for (const Way &way : {ways[0], ways[1]}) {
       const Scored a = score(P, V, D, x, w, b, labels, weights, way, 2, true);
       const Scored c = score(P, V, D, x, w, b, labels, weights, way, 1, false);
-      near(a.dx, c.dx, 1e-6f, "dx");
-      near(a.dw, c.dw, 1e-6f, "dw");
-      near(a.db, c.db, 1e-6f, "db");
+      near(a.dx, c.dx, 5e-6f, "dx");
+      near(a.dw, c.dw, 5e-6f, "dw");
+      near(a.db, c.db, 5e-6f, "db");
       EXPECT_EQ(rows_of(a.dx, D, used, P), Floats((size_t)((P - used) * D), 0.0f)) << way.name << used;
     }
   }

@@ -205,8 +205,8 @@ static ig_status prepare_bwd(ig_prepare *p) {
   return IG_OK;
 }
 
-// Rows up to the last one that counts, at least one: a batch rarely fills all that its plan has, and rows behind have no
-// gradient. With dlse every row counts.
+// Rows up to the last one that counts, at least one: a batch rarely fills all that its plan has, and rows behind have
+// no gradient. With dlse every row counts.
 static int64_t rows_that_count(const xent *z) {
   int64_t n = z->P;
   while (n > 1 && !z->l->in[B_DLSE] && xent_weight(z->weights, n - 1) == 0)
