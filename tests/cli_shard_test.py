@@ -3,6 +3,7 @@
 
 Rule: the files are read by h5py where it is installed (else their own numbers are checked through --json only).
 """
+import json
 import os
 import random
 import sys
@@ -94,6 +95,40 @@ def pairs_and_lengths():
     r = answer(shard(os.path.join(cli.WORK, "none"), "pairs=none", "max_masked=3"))
     assert r["random_next"] == 0 and r["max_masked"] == 3
     assert answer(shard(os.path.join(cli.WORK, "order"), "pairs=order", "whole_word=1"))["random_next"] > 0
+
+
+@test
+def are_trained_on():
+    """As raw text would be: the same loss falls, a resume is bit for bit, what contradicts the files is refused."""
+    out = os.path.join(cli.WORK, "to-train")
+    assert answer(shard(out, "rows=60", "epochs=3"))["files"] > 3
+    base = ["train", "model=bert_tiny", "task=mlm", "tokenizer=" + VOCAB, "batch=16", "lr=3e-3", "seed=2", "threads=2"]
+    words = [*base, "data=" + out, "steps=8"]
+    found = answer(run(*words, "out=whole", "--json"))
+    assert found["samples"] == "text windows" and found["perplexity"] < 300 and 0 <= found["pair_accuracy"] <= 1, found
+    for _ in range(3):
+        expect(run(*words, "out=parts", "resume=auto", "time_limit=1ms"), 75)
+    answer(run(*words, "out=parts", "resume=auto", "time_limit=1h", "--json"))
+    assert cli.content("whole", "model.safetensors") == cli.content("parts", "model.safetensors")
+    assert answer(run(*base, "data=" + out, "steps=2", "pairs=none", "out=none2", "--json")).get("pair_accuracy") is None
+    whole = answer(run("eval", "weights=whole", "data=" + out, "part=all", "--json"))
+    one = answer(run("eval", "weights=whole", "data=" + os.path.join(out, "training_00000.hdf5"), "part=all", "--json"))
+    assert whole["perplexity"] < 300 and one["perplexity"] != whole["perplexity"]
+    refused(2, ["masked and cut already"], *words, "out=x", "max_length=32")
+    refused(2, ["pairs=order"], *words, "out=x", "pairs=order")
+    refused(2, ["task=classify"], *[w for w in words if w != "task=mlm"], "task=classify", "out=x")
+    short = os.path.join(cli.WORK, "short")
+    os.makedirs(short)
+    with open(os.path.join(short, "config.json"), "w") as f:
+        json.dump(dict(model_type="bert", vocab_size=400, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                       intermediate_size=64, max_position_embeddings=24, type_vocab_size=2), f)
+    refused(2, ["48 tokens", "24 positions"], "train", "model=" + short, "weights=none", *base[2:], "data=" + out, "steps=2", "out=x")
+    small = os.path.join(cli.WORK, "small.txt")
+    with open(VOCAB) as f:
+        words_of = f.read().split("\n")[:100]
+    with open(small, "w") as f:
+        f.write("\n".join(words_of) + "\n")
+    refused(2, ["vocabulary"], *[w for w in base if "tokenizer" not in w], "tokenizer=" + small, "data=" + out, "steps=2", "out=x")
 
 
 @test

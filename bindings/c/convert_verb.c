@@ -21,6 +21,30 @@ static void each(void *user, const char *in_file, const char *parameter) {
     json_array_append_new(a->renamed, json_pack("{s:o, s:s}", "from", ig_json_text(in_file), "to", parameter));
 }
 
+static float *numbers_of(const ig_session *s, const char *name) {
+  for (size_t i = 0; i < s->params.n; i++)
+    if (!strcmp(s->params.items[i]->name, name))
+      return s->buffers[s->params.items[i]->kind] + s->params.items[i]->offset;
+  return NULL;
+}
+
+// regress: mean + std (w x + b) is (std w) x + (mean + std b), so that other programs see the data's units too.
+static void fold_scale(ig_use *use) {
+  ig_weights_info *info = &use->info;
+  float *weight = numbers_of(use->session, "classifier.weight"), *bias = numbers_of(use->session, "classifier.bias");
+  const int width = use->text.bert.spec.width;
+  if (!info->target_mean || !info->target_std || !weight || !bias)
+    return;
+  for (int i = 0; i < info->n_classes; i++) {
+    for (int k = 0; k < width; k++)
+      weight[(size_t)i * (size_t)width + (size_t)k] *= info->target_std[i];
+    bias[i] = info->target_mean[i] + info->target_std[i] * bias[i];
+  }
+  ig_free(info->target_mean);
+  ig_free(info->target_std);
+  info->target_mean = info->target_std = NULL;
+}
+
 // The configuration as it is written, and the tokenizer where there is one.
 static ig_status complete_text(ig_call_state *c, ig_text_head head, ig_use *use) {
   ig_weights_info *info = &use->info;
@@ -38,7 +62,7 @@ static ig_status complete_text(ig_call_state *c, ig_text_head head, ig_use *use)
   }
   config = ig_bert_config_json(&use->text.bert.spec, ig_architecture(head, info->has_pairs), labels,
                                ig_problem_type(info->task ? ig_task_from_text(info->task) : IG_TASK_AUTO));
-  text = config ? json_dumps(config, JSON_INDENT(2)) : NULL;
+  text = config ? json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
   if (!text)
     IG_GOTO(ig_no_json());
   ig_free(info->config);
@@ -86,8 +110,10 @@ static ig_status read_weights(ig_call_state *c, const char *in, ig_use *use, ig_
                          report));
   if (!use->info.model)
     IG_TRY(ig_strdup(use->model->name, &use->info.model));
-  if (text)
+  if (text) {
+    fold_scale(use);
     return complete_text(c, head, use);
+  }
   if (!use->info.task)
     IG_TRY(ig_strdup("classify", &use->info.task));
   if (!use->info.has_preprocessing) {
@@ -142,6 +168,8 @@ done:
   return status;
 }
 
+enum { SHOWN = 12 };
+
 // The answer for people: numbers, then what changed its name or was not used.
 static ig_status describe(const json_t *result, const account *a, ig_text *out) {
   json_t *counts = json_copy((json_t *)result), *row;
@@ -153,9 +181,11 @@ static ig_status describe(const json_t *result, const account *a, ig_text *out) 
                             json_integer((json_int_t)json_array_size(json_object_get(result, lists[k])))))
       IG_GOTO(ig_no_json());
   IG_GOTO(ig_json_table(counts, out));
-  json_array_foreach(a->renamed, i, row)
+  json_array_foreach(a->renamed, i, row) if (i < SHOWN)
       IG_GOTO(ig_text_addf(out, "%s%s -> %s\n", i ? "" : "\n", json_string_value(json_object_get(row, "from")),
                            json_string_value(json_object_get(row, "to"))));
+  if (json_array_size(a->renamed) > SHOWN)
+    IG_GOTO(ig_text_addf(out, "... and %zu more (--json names all)\n", json_array_size(a->renamed) - SHOWN));
   json_array_foreach(a->extra, i, row)
       IG_GOTO(ig_text_addf(out, "%s%s is not used\n", i ? "" : "\n", json_string_value(row)));
 done:

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bindings/c/data_json.h"
+#include "bindings/c/data_texts.h"
 #include "bindings/c/options.h"
 #include "runtime/base/mem.h"
 #include "runtime/train/data_report.h"
@@ -83,6 +84,8 @@ ig_status ig_verb_data(ig_call_state *c) {
     return ig_fail(IG_ERR_USAGE, "data=%s goes with `ingot data shard`; a report is asked for by `ingot data PATH`",
                    ig_config_str(c->config, "data"));
   IG_TRY(ig_want_writable(c, "out"));
+  if (ig_looks_like_texts(path))
+    return ig_data_texts(c, path);
   if (weights && *weights)
     IG_GOTO(ig_use_init(c, &use));
   IG_GOTO(open_data(c, path, &use, &q, &data));

@@ -25,7 +25,7 @@ static ig_status choose_part(const ig_call_state *c, const ig_dataset *d, ig_par
                  ig_part_name(*out), d->count[IG_PART_TRAIN], d->count[IG_PART_VAL], d->count[IG_PART_TEST]);
 }
 
-static ig_status open_data(ig_call_state *c, ig_use *use, ig_dataset **out) {
+static ig_status open_data(ig_call_state *c, ig_use *use, ig_bert_rows **rows, ig_dataset **out) {
   ig_dataset_options options;
   IG_TRY(ig_dataset_keys(c, &options));
   options.classes = (const char *const *)use->info.classes;
@@ -37,8 +37,7 @@ static ig_status open_data(ig_call_state *c, ig_use *use, ig_dataset **out) {
       IG_TRY(ig_path_join(&use->corpora, use->cache_dir, "corpora"));
     IG_TRY(ig_text_dataset_keys(c, &use->text, use->corpora, NULL, &options));
   }
-  IG_TRY(ig_dataset_open(&options, out));
-  IG_TRY(ig_use_dataset(c, &use->text, use->info.has_pairs, *out));
+  IG_TRY(ig_open_data(c, &use->text, use->info.has_pairs, &options, rows, out));
   if (use->head.task == IG_TASK_MLM)
     return IG_OK;
   int n = (*out)->n_classes, known = use->info.n_classes;
@@ -55,6 +54,7 @@ static ig_status open_data(ig_call_state *c, ig_use *use, ig_dataset **out) {
 ig_status ig_verb_eval(ig_call_state *c) {
   ig_status status = IG_OK;
   ig_use use = {0};
+  ig_bert_rows *rows = NULL;
   ig_dataset *data = NULL;
   ig_evaluator *evaluator = NULL;
   ig_scores scores;
@@ -68,7 +68,7 @@ ig_status ig_verb_eval(ig_call_state *c) {
   IG_TRY(ig_want_writable(c, "logits"));
   IG_GOTO(ig_use_init(c, &use));
   IG_GOTO(ig_cache_folder(&use.cache_dir));
-  IG_GOTO(open_data(c, &use, &data));
+  IG_GOTO(open_data(c, &use, &rows, &data));
   IG_GOTO(choose_part(c, data, &part));
   IG_GOTO(ig_use_session(c, &use));
   IG_GOTO(use.model->build_text
@@ -96,7 +96,7 @@ ig_status ig_verb_eval(ig_call_state *c) {
                             "samples_per_second", seconds > 0 ? (double)done / seconds : 0);
   if (!about || json_object_update_new(result, about))
     IG_GOTO(ig_no_json());
-  if (json_object_get(result, "confusion"))
+  if (json_object_get(result, "confusion") || json_object_get(result, "perplexity"))
     IG_GOTO(ig_text_addf(&text, "%s (%s) on part %s of %s, %.1f s, %zu unreadable\n", use.model->name, use.info.path,
                          ig_part_name(part), data->path, seconds, asked + data->n_skipped - done));
   IG_GOTO(ig_scores_text(result, &text));
@@ -108,6 +108,7 @@ done:
   ig_scores_fini(&scores);
   ig_evaluator_destroy(evaluator);
   ig_dataset_close(data);
+  ig_bert_rows_close(rows);
   ig_use_fini(&use);
   return status;
 }

@@ -25,15 +25,15 @@ static const ig_key keys[] = {
     {"label_column", IG_KEY_LIST, "", NULL, RUN | V(EVAL) | V(DATA),
      "columns of split=FILE.csv, or of a table of texts, with the class, numbers or labels (default: class, label, "
      "category or target; texts: else the one that is left; regress, multilabel: else all but file, split and group)"},
-    {"text_column", IG_KEY_STRING, "", NULL, RUN | V(EVAL),
+    {"text_column", IG_KEY_STRING, "", NULL, RUN | V(EVAL) | V(PREDICT) | V(DATA),
      "texts: column of the text (default: text, sentence, or sentence1 and sentence2 of a pair; else the one that is "
      "left)"},
-    {"text2_column", IG_KEY_STRING, "", NULL, RUN | V(EVAL), "texts: column of the second text of a pair"},
+    {"text2_column", IG_KEY_STRING, "", NULL, RUN | V(EVAL) | V(PREDICT) | V(DATA),
+     "texts: column of the second text of a pair"},
     {"data", IG_KEY_STRING, "path", NULL, RUN | V(EVAL),
      "folder with a folder of pictures (or .txt files) a class, in train/ val/ test/ where there are parts; CIFAR "
-     "binary "
-     "files; texts: a table (.csv, .tsv, .jsonl), words with tags (.conll), or a folder with train, dev and test of "
-     "such",
+     "binary files; texts: a table (.csv, .tsv, .jsonl), words with tags (.conll), or a folder with train, dev and "
+     "test of such; task=mlm: .txt files, or NVIDIA's shards (*training*.hdf5)",
      .flags = MAY},
     {"val", IG_KEY_STRING, "path", NULL, RUN | V(EVAL) | V(DATA), "another folder or table that is the validation part",
      .flags = MAY},
@@ -175,8 +175,10 @@ static const ig_key keys[] = {
     // data shard.
     {"data", IG_KEY_STRING, "path", NULL, V(DATA), "shard: raw text: a .txt file, or a folder of such"},
     {"tokenizer", IG_KEY_STRING, "path", NULL, V(DATA),
-     "shard: vocab.txt, tokenizer.json or a folder with one of them"},
-    {"max_length", IG_KEY_INT, "tokens", "128", V(DATA), "shard: of a row, special ones included", NULL, 3, 65536},
+     "vocab.txt, tokenizer.json or a folder with one of them; a report of texts counts tokens and unknown words by it"},
+    {"max_length", IG_KEY_INT, "tokens", "128", V(DATA),
+     "shard: of a row, special ones included; a report of texts: what they would be cut to (the tokenizer's, or 512)",
+     NULL, 3, 32768},
     {"pairs", IG_KEY_ENUM, "", "next", V(DATA),
      "shard: next: half of the second segments are of another document; order: half are the first; none: one segment",
      "next|order|none"},

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "runtime/base/cpu.h"
+#include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
-#include "runtime/data/mlm.h"
 
 enum { MAX_PATH = 4096, EVAL_BATCH = 32 };
 
@@ -63,6 +63,20 @@ ig_status ig_absolute_data_keys(ig_call_state *c) {
   return split && (strtod(split, &end), *end) ? ig_absolute_key(c, "split") : IG_OK;
 }
 
+ig_status ig_absolute_model_keys(ig_call_state *c) {
+  const ig_config *k = c->config;
+  const char *model = ig_config_str(k, "model");
+  if (model && ig_path_is_dir(model)) {
+    IG_TRY(ig_absolute_key(c, "model"));
+    if (!ig_config_has_value(k, "weights"))
+      IG_TRY(ig_config_set(c->config, "weights", ig_config_str(k, "model"), IG_FROM_PRESET, "of the model's folder"));
+  }
+  if (ig_config_is(k, "weights", "none"))
+    IG_TRY(ig_config_set(c->config, "weights", "", ig_config_source_of(k, "weights"), "weights=none"));
+  IG_TRY(ig_absolute_key(c, "tokenizer"));
+  return ig_absolute_key(c, "weights");
+}
+
 ig_status ig_dataset_keys(ig_call_state *c, ig_dataset_options *out) {
   const ig_config *k = c->config;
   IG_TRY(ig_want_key(c, "data"));
@@ -98,40 +112,6 @@ static ig_status name_classes(ig_use *use, const ig_model *model) {
   for (int i = 0; i < use->info.n_classes; i++)
     IG_TRY(use->info.classes ? ig_strdup(use->info.classes[i], &use->names[i]) : ig_asprintf(&use->names[i], "%d", i));
   return IG_OK;
-}
-
-static bool asked_to_stop(void *call_state) { return ig_asked_to_stop(call_state) != 0; }
-
-ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, const char *cache, const char *beside,
-                               ig_dataset_options *out) {
-  out->text = true;
-  out->tokenizer = text->tokenizer;
-  out->cache = cache;
-  out->beside = beside;
-  out->threads = ig_thread_count(c);
-  out->progress = ig_show_progress;
-  out->should_stop = asked_to_stop;
-  return IG_OK;
-}
-
-ig_status ig_use_dataset(ig_call_state *c, const ig_text_model *text, bool pairs, ig_dataset *d) {
-  const ig_config *k = c->config;
-  if (d->kind == IG_DATASET_TEXT)
-    return ig_dataset_tokenize(d, text->tokenizer, text->max_length, ig_thread_count(c));
-  if (d->kind != IG_DATASET_CORPUS || !d->corpus)
-    return IG_OK;
-  ig_mlm_options o = ig_mlm_options_default();
-  const char *split = ig_config_str(k, "split");
-  o.max_length = text->max_length;
-  o.pair = pairs ? IG_PAIR_NEXT : IG_PAIR_NONE;
-  o.val_share = split && *split ? strtod(split, NULL) : 0.05;
-  o.seed = (uint64_t)ig_config_int(k, "seed");
-  if (ig_config_known(k, "mask_share")) {
-    o.mask_share = ig_config_float(k, "mask_share");
-    o.whole_word = ig_config_bool(k, "whole_word");
-    (void)ig_mlm_pair_from_text(ig_config_str(k, "pairs"), &o.pair);  // one of its words: an enum key
-  }
-  return ig_dataset_mlm(d, &o);
 }
 
 // Task, outputs and their names, as the file says.
@@ -184,7 +164,7 @@ ig_status ig_use_init(ig_call_state *c, ig_use *use) {
                                                          : 0;
   memcpy(use->mean, use->info.has_preprocessing ? use->info.mean : use->model->mean, sizeof use->mean);
   memcpy(use->std, use->info.has_preprocessing ? use->info.std : use->model->std, sizeof use->std);
-  return IG_OK;
+  return ig_refuse_misfits(c, use->model, use->embed ? IG_TASK_CLASSIFY : use->head.task);
 }
 
 ig_status ig_use_session(ig_call_state *c, ig_use *use) {

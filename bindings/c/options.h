@@ -7,6 +7,7 @@
 #include "bindings/c/text_model.h"
 #include "runtime/data/dataset.h"
 #include "runtime/train/session.h"
+#include "runtime/train/shards.h"
 #include "runtime/train/trainer.h"
 
 // A path key becomes absolute, so that args.yaml holds from any folder. IG_ERR_NOT_FOUND where nothing is there.
@@ -20,13 +21,19 @@ ig_status ig_absolute_data_keys(ig_call_state *c);
 ig_status ig_session_keys(ig_call_state *c, ig_session_options *out, char **cache_dir);
 // Key recompute.
 ig_recompute ig_recompute_key(const ig_config *c);
+// model (where it is a folder), weights and tokenizer made absolute; a model folder's own weights, and none, resolved.
+ig_status ig_absolute_model_keys(ig_call_state *c);
 // data, val, split, seed.
 ig_status ig_dataset_keys(ig_call_state *c, ig_dataset_options *out);
 // What texts need beside them: tokenizer, and folders that a corpus's tokens go to (each may be NULL).
 ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, const char *cache, const char *beside,
                                ig_dataset_options *out);
-// After a data set is open: token ids of its texts, or the samples of pre-training (pairs: where no key says which).
-ig_status ig_use_dataset(ig_call_state *c, const ig_text_model *text, bool pairs, ig_dataset *d);
+// Opens a data set and makes token ids of its texts, or the samples of pre-training (pairs: where no key says which).
+// Of NVIDIA's shards *rows is closed after the data set, whatever is returned; text->max_length becomes their longest.
+ig_status ig_open_data(ig_call_state *c, ig_text_model *text, bool pairs, const ig_dataset_options *options,
+                       ig_bert_rows **rows, ig_dataset **out);
+// Keys of pictures for a model of texts and the reverse, keys of pre-training for another task: IG_ERR_USAGE.
+ig_status ig_refuse_misfits(const ig_call_state *c, const ig_model *model, ig_task task);
 int ig_thread_count(const ig_call_state *c);
 
 // Everything of a train: opens the data, fills in the defaults by model and data.
@@ -38,6 +45,7 @@ typedef struct ig_train_setup {
   ig_weights_info info;  // what weights= says of itself; empty without
   char *cache_dir, *corpora, *args_yaml, *environment, *out, *resume_path, *config_json;
   char config_hash[65];
+  ig_bert_rows *rows;  // of shards
 } ig_train_setup;
 // setup starts zeroed (out and resume_path may be set); fini is due whatever is returned.
 ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *setup);

@@ -47,7 +47,7 @@ static ig_status open_texts(run *r, const char *path, const ig_text *input, ig_d
   ig_call_state *c = r->a->call;
   ig_dataset_options o = {.size = sizeof o,
                           .data = path,
-                          .task = r->use->embed ? IG_TASK_CLASSIFY : r->use->head.task,
+                          .task = !r->use->embed && r->use->head.task == IG_TASK_TAG ? IG_TASK_TAG : IG_TASK_CLASSIFY,
                           .text = true,
                           .lines = input ? input->data : NULL,
                           .lines_bytes = input ? input->n : 0,
@@ -60,7 +60,11 @@ static ig_status open_texts(run *r, const char *path, const ig_text *input, ig_d
   o.text2_column = ig_config_str(c->config, "text2_column");
   IG_TRY(ig_dataset_open(&o, out));
   IG_TRY(r->status);
-  return ig_dataset_tokenize(*out, r->use->text.tokenizer, r->use->text.max_length, ig_thread_count(c));
+  IG_TRY(ig_dataset_tokenize(*out, r->use->text.tokenizer, r->use->text.max_length, ig_thread_count(c)));
+  if ((*out)->tokens->n_truncated)
+    ig_note(c, "%zu of %zu texts of %s are longer than max_length=%d tokens and are cut", (*out)->tokens->n_truncated,
+            (*out)->n, path, r->use->text.max_length);
+  return IG_OK;
 }
 
 static ig_status keep_vector(run *r, const char *name, const float *v, int n) {

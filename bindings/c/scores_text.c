@@ -71,7 +71,18 @@ ig_status ig_scores_line(const json_t *scores, ig_text *out) {
                       100 * json_number_value(json_array_get(interval, 1)));
 }
 
+// Pre-training: the mean of both losses, and what each means.
+static ig_status pretrain_text(const json_t *scores, ig_text *out) {
+  IG_TRY(ig_text_addf(out, "loss %.4f: masked words %.4f (perplexity %.2f)", number(scores, "loss"),
+                      number(scores, "masked_loss"), number(scores, "perplexity")));
+  if (json_object_get(scores, "pair_accuracy"))
+    IG_TRY(ig_text_addf(out, ", pairs right %.2f %%", 100 * number(scores, "pair_accuracy")));
+  return ig_text_add(out, "\n", 1);
+}
+
 ig_status ig_scores_text(const json_t *scores, ig_text *out) {
+  if (json_object_get(scores, "perplexity"))
+    return pretrain_text(scores, out);
   if (!json_object_get(scores, "confusion"))
     return ig_json_table(scores, out);
   IG_TRY(ig_scores_line(scores, out));

@@ -248,21 +248,17 @@ static ig_status find_weights(ig_call_state *c, ig_train_setup *s, bool *given) 
   const ig_config *k = c->config;
   const char *model = ig_config_str(k, "model");
   const bool folder = model && ig_path_is_dir(model);
-  if (folder) {
-    IG_TRY(ig_absolute_key(c, "model"));
-    if (!ig_config_has_value(k, "weights"))
-      IG_TRY(ig_config_set(c->config, "weights", ig_config_str(k, "model"), IG_FROM_PRESET, "of the model's folder"));
-  }
-  if (ig_config_is(k, "weights", "none"))
-    IG_TRY(ig_config_set(c->config, "weights", "", ig_config_source_of(k, "weights"), "weights=none"));
-  IG_TRY(ig_absolute_key(c, "weights"));
+  IG_TRY(ig_absolute_model_keys(c));
   const char *path = ig_config_str(k, "weights");
   *given = path && *path;
   if (!*given)
     return IG_OK;
   if (!ig_path_exists(path))
     return ig_fail(IG_ERR_NOT_FOUND, "weights=%s does not exist", path);
-  return ig_weights_info_read(path, &s->info);
+  const ig_status status = ig_weights_info_read(path, &s->info);
+  return status == IG_OK || !folder || strcmp(path, ig_config_str(k, "model")) != 0
+             ? status
+             : ig_fail_prefix(status, "a model's folder gives its weights too; to start without any: weights=none");
 }
 
 // Head, dropout and what the run folder says of a text model.
@@ -288,14 +284,22 @@ static ig_status set_text_options(ig_call_state *c, ig_train_setup *s) {
   json_t *config =
       ig_bert_config_json(spec, ig_architecture(o->session.text_head, o->session.nsp), labels, ig_problem_type(task));
   json_decref(labels);
-  char *text = config ? json_dumps(config, JSON_INDENT(2)) : NULL;
+  char *text = config ? json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
   json_decref(config);
   if (!text)
     return ig_no_json();
   ig_status status = ig_strdup(text, &s->config_json);
   free(text);
+  IG_TRY(status);
   o->config_json = s->config_json;
-  return status;
+  // What a resume must find again: the model's sizes and the tokenizer's ids too.
+  ig_tokenizer_info t;
+  char *all;
+  ig_tokenizer_get_info(s->text.tokenizer, &t);
+  IG_TRY(ig_asprintf(&all, "%s%s%s", s->config_hash, t.fingerprint, s->config_json));
+  ig_sha256_hex(all, strlen(all), s->config_hash);
+  ig_free(all);
+  return IG_OK;
 }
 
 // Turns that are on by default are off where they make one class look like another.
@@ -348,8 +352,8 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
       IG_GOTO(ig_path_join(&s->corpora, s->cache_dir, "corpora"));
     IG_GOTO(ig_text_dataset_keys(c, &s->text, s->corpora, s->out, &data));
   }
-  IG_GOTO(ig_dataset_open(&data, &s->data));
-  IG_GOTO(ig_use_dataset(c, &s->text, true, s->data));
+  IG_GOTO(ig_open_data(c, &s->text, true, &data, &s->rows, &s->data));
+  IG_GOTO(ig_refuse_misfits(c, o->session.model, s->data->task));
   o->session.classes = s->data->n_classes;
   int w = s->data->typical_w, h = s->data->typical_h;
   IG_GOTO(ig_set_defaults(c->config, &(ig_facts){.model = o->session.model,
@@ -387,6 +391,7 @@ done:
 
 void ig_train_setup_fini(ig_train_setup *s) {
   ig_dataset_close(s->data);
+  ig_bert_rows_close(s->rows);
   ig_free(s->class_weights);
   ig_free(s->cache_dir);
   ig_free(s->args_yaml);

@@ -164,12 +164,10 @@ static ig_status continue_run(ig_call_state *c, const char *out) {
     ig_free(path);
     return IG_OK;  // resume=auto starts
   }
-  static const char *const paths[] = {"weights", "class_weights"};
   IG_GOTO(ig_absolute_data_keys(c));
-  for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-    if (strcmp(paths[i], "class_weights") != 0 ||
-        (!ig_config_is(c->config, paths[i], "none") && !ig_config_is(c->config, paths[i], "balanced")))
-      IG_GOTO(ig_absolute_key(c, paths[i]));
+  IG_GOTO(ig_absolute_model_keys(c));
+  if (!ig_config_is(c->config, "class_weights", "none") && !ig_config_is(c->config, "class_weights", "balanced"))
+    IG_GOTO(ig_absolute_key(c, "class_weights"));
   IG_GOTO(ig_config_create(&saved, &ig_keys, "train"));
   IG_GOTO(ig_config_load(saved, path));
   for (size_t i = 0; i < ig_keys.n_keys; i++) {
@@ -233,6 +231,21 @@ static ig_status train_text(const ig_call_state *c, const ig_train_setup *s, con
                       s->text.tokenizer ? "FILE-WITH-A-TEXT-A-LINE" : "PICTURES");
 }
 
+// What the tokenizer lost of the texts, where that is worth a word.
+static void describe_tokens(ig_call_state *c, const ig_train_setup *s) {
+  const ig_token_table *t = s->data->tokens;
+  if (!t)
+    return;
+  const double unknown = t->n_tokens ? 100 * (double)t->n_unknown / (double)t->n_tokens : 0;
+  if (t->n_truncated)
+    ig_note(c, "%zu of %zu texts are longer than max_length=%d tokens and are cut", t->n_truncated, s->data->n,
+            s->text.max_length);
+  if (unknown >= 1)
+    ig_note(c, "%.1f %% of the tokens are unknown to the tokenizer: is it of this language?", unknown);
+  if (t->n_invalid)
+    ig_note(c, "%llu places are no UTF-8 and are read as U+FFFD", (unsigned long long)t->n_invalid);
+}
+
 // A line of what is trained on what, and one of how its pictures are turned.
 static void describe_data(ig_call_state *c, const ig_train_setup *s) {
   static const char *const outputs[] = {[IG_TASK_CLASSIFY] = "classes",
@@ -246,6 +259,7 @@ static void describe_data(ig_call_state *c, const ig_train_setup *s) {
              outputs[d->task]);
   ig_note(c, "%s on %s: %zu training, %zu validation %s%s; run folder %s", s->options.session.model->name, d->path,
           d->count[IG_PART_TRAIN], d->count[IG_PART_VAL], ig_dataset_noun(d), what, s->out);
+  describe_tokens(c, s);
   if (s->options.augment.vflip || s->options.augment.transpose)
     ig_note(c, "pictures are also shown upside down or turned; where direction matters: flip=0 vflip=0 transpose=0");
 }

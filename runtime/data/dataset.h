@@ -57,7 +57,7 @@ typedef struct ig_token_table {
   uint64_t *start;     // [n + 1]
   int32_t *ids;        // [start[n]]
   uint32_t *second;    // [n] tokens before the second text: types are 1 from there on; the sample's length without one
-  int32_t *labels;     // [start[n]] tag: the word's label at its first token, else -100; NULL otherwise
+  int32_t *labels;     // [start[n]] tag: the word's label (0 where it has none) at its first token, else -100; or NULL
   int max_length;      // that they were cut to
   int longest;         // tokens of the longest sample
   size_t n_truncated;  // samples

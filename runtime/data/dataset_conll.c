@@ -223,11 +223,43 @@ done:
   return status;
 }
 
+static bool is_gap(char c) { return !c || strchr(" \t\r\n\v\f", c) != NULL; }
+
+// A text that is only to be tagged: its words lie between blanks.
+static ig_status split_words(ig_builder *b, ig_text_sample *t) {
+  const char *copy;
+  size_t n = 0;
+  IG_TRY(ig_dataset_text(b->d, t->first, t->n_first, &copy));
+  for (size_t i = 0; i < t->n_first; i++)
+    n += !is_gap(copy[i]) && (i == 0 || is_gap(copy[i - 1]));
+  const char **words;
+  IG_TRY(ig_alloc_array(n + 1, sizeof *words, "words", &words));
+  ig_status status = ig_dataset_keep(b->d, (void *)words);
+  if (status != IG_OK) {
+    ig_free((void *)words);
+    return status;
+  }
+  t->words = words;
+  for (size_t i = 0, start = 0; i <= t->n_first; i++) {
+    if (i < t->n_first && !is_gap(copy[i]))
+      continue;
+    if (i > start) {
+      IG_TRY(ig_dataset_text(b->d, copy + start, i - start, &words[t->n_words]));
+      t->n_words++;
+    }
+    start = i + 1;
+  }
+  return IG_OK;
+}
+
 ig_status ig_set_tags(ig_builder *b) {
   ig_status status = IG_OK;
   const char **names = NULL;
   size_t n = 0;
   ig_class_finder finder = {0};
+  for (size_t i = 0; i < b->n; i++)
+    if (!b->items[i].text.words)
+      IG_GOTO(split_words(b, &b->items[i].text));
   IG_GOTO(gather_tags(b, &names, &n));
   IG_GOTO(ig_class_finder_init(&finder, b, names, n));
   finder.by_number = false;

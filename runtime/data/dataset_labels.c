@@ -155,8 +155,9 @@ static ig_status nothing_found(const ig_builder *b) {
   if (b->n_outside)
     return ig_fail(IG_ERR_DATA,
                    "%s has no class folders: found %zu %ss beside each other (first: %s); expected one folder a "
-                   "class, or split=FILE.csv with the classes",
-                   d->path, b->n_outside, noun, ig_quote(q, b->first_outside));
+                   "class, or split=FILE.csv with the classes%s",
+                   d->path, b->n_outside, noun, ig_quote(q, b->first_outside),
+                   b->options->text ? "; raw text is for task=mlm" : "");
   if (b->options->text)
     return ig_fail(IG_ERR_DATA,
                    "%s is empty: found no text (%zu other files); expected rows in a .csv, .tsv or .jsonl file, files "

@@ -12,6 +12,7 @@
 #include "runtime/data/dataset_internal.h"
 
 #define MAX_TABLE_BYTES ((uint64_t)1 << 36)
+#define MAX_LOOKED_AT   4096  // bytes of a file that tell a picture or an archive from text
 
 bool ig_text_is_blank(const char *text, size_t n) {
   for (size_t i = 0; i < n; i++)
@@ -225,10 +226,15 @@ static ig_status read_lines(ig_builder *b, const char *path, const char *name) {
   size_t n;
   IG_TRY(ig_file_read(path, MAX_TABLE_BYTES, &data, &n));
   ig_status status = ig_dataset_keep(b->d, data);
-  if (status == IG_OK)
-    return add_lines(b, path, name, (const char *)data, n);
-  ig_free(data);
-  return status;
+  if (status != IG_OK) {
+    ig_free(data);
+    return status;
+  }
+  const uint8_t *nul = n ? memchr(data, 0, n < MAX_LOOKED_AT ? n : MAX_LOOKED_AT) : NULL;
+  if (nul)
+    return ig_fail(IG_ERR_FORMAT, "%s: found a NUL byte at byte %zu, expected a text a line (UTF-8)", path,
+                   (size_t)(nul - data));
+  return add_lines(b, path, name, (const char *)data, n);
 }
 
 static bool ends_in(const char *path, const char *ending) {
@@ -236,11 +242,11 @@ static bool ends_in(const char *path, const char *ending) {
   return dot && !strcasecmp(dot + 1, ending);
 }
 
-// Words and tags: by the ending, or where task=tag says so.
+// Words and tags: by the ending, or where task=tag says so. What is only to be tagged is a text a line or a table too.
 static bool is_conll(const ig_builder *b, const char *path) {
   if (ends_in(path, "conll") || ends_in(path, "iob") || ends_in(path, "bio"))
     return true;
-  return b->options->task == IG_TASK_TAG && (ends_in(path, "txt") || ends_in(path, "tsv"));
+  return b->options->task == IG_TASK_TAG && b->options->needs_labels && (ends_in(path, "txt") || ends_in(path, "tsv"));
 }
 
 static bool is_text_file(const ig_builder *b, const char *path) {
@@ -257,7 +263,7 @@ static ig_status read_file(ig_builder *b, const char *path, const char *name, in
                    ig_quote(q, path));
   if (tag)
     return ig_read_conll(b, path, name, part);
-  if (b->options->task == IG_TASK_TAG)
+  if (b->options->task == IG_TASK_TAG && b->options->needs_labels)
     return ig_fail(IG_ERR_DATA,
                    "%s: task=tag reads a word and its tag a line, a blank line between sentences (.conll, .txt, .tsv)",
                    ig_quote(q, path));
@@ -357,8 +363,11 @@ ig_status ig_read_texts(ig_builder *b, bool csv) {
     const char *slash = strrchr(o->split, '/');
     return ig_read_text_table(b, o->split, slash ? slash + 1 : o->split, IG_PART_NONE);
   }
-  if (o->lines)
-    return add_lines(b, o->data, o->data, o->lines, o->lines_bytes);
+  if (o->lines) {
+    IG_TRY(add_lines(b, o->data, o->data, o->lines, o->lines_bytes));
+    return b->n ? IG_OK
+                : ig_fail(IG_ERR_DATA, "%s is empty: found no text, expected a text a line", ig_quote(q, o->data));
+  }
   IG_TRY(read_path(b, o->data, IG_PART_NONE));
   if (!o->val)
     return IG_OK;

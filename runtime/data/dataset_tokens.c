@@ -60,7 +60,7 @@ static ig_status encode_sample(const job *j, slice *s, ig_encoding *e, size_t i)
     int32_t last = -1;
     for (size_t k = 0; k < e->n; k++) {
       bool first = e->word[k] >= 0 && e->word[k] != last && (size_t)e->word[k] < t->n_words;
-      int32_t label = first && t->word_labels ? t->word_labels[e->word[k]] : -1;
+      int32_t label = !first ? -1 : t->word_labels ? t->word_labels[e->word[k]] : 0;
       s->labels[s->n + k] = label >= 0 ? label : NOT_COUNTED;
       last = e->word[k] >= 0 ? e->word[k] : last;
     }

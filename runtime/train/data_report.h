@@ -2,7 +2,10 @@
 #ifndef IG_TRAIN_DATA_REPORT_H
 #define IG_TRAIN_DATA_REPORT_H
 
+#include <jansson.h>
+
 #include "runtime/data/quality.h"
+#include "runtime/data/text_quality.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -11,6 +14,8 @@ extern "C" {
 // path: the data set as the user named it; out: the file that is written (atomically). Shows at most 40 groups of equal
 // pictures, 24 odd pictures and 48 suspicious labels with thumbnails; says how many there are. IG_ERR_IO.
 ig_status ig_data_report_write(const ig_quality *q, const char *path, const char *out);
+// The same for texts: the answer of `ingot data` (bindings/c/data_texts.h) as a page; long lists are cut and say so.
+ig_status ig_text_report_write(const json_t *answer, const char *out);
 
 #ifdef __cplusplus
 }

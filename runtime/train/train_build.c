@@ -320,9 +320,10 @@ static ig_status plan_all(ig_trainer *t, ig_plan_summary *summary) {
   if (o->memory && summary->total > o->memory)
     return ig_fail(IG_ERR_MEMORY,
                    "training takes %.0f MiB, memory= allows %.0f MiB (activations are %.0f MiB of it); use a smaller "
-                   "batch, accumulate=, image_size= or cache=",
+                   "batch, accumulate= or %s",
                    (double)summary->total / (1 << 20), (double)o->memory / (1 << 20),
-                   (double)summary->activations / (1 << 20));
+                   (double)summary->activations / (1 << 20),
+                   o->session.model->build_text ? "max_length=" : "image_size= or cache=");
   return IG_OK;
 }
 

@@ -237,8 +237,9 @@ ig_status ig_trainer_restore(ig_trainer *t, const char *from, bool walk_back) {
   if (t->o->config_hash && *hash && strcmp(hash, t->o->config_hash))
     IG_GOTO(ig_fail(IG_ERR_MISMATCH,
                     "%s: was written with another configuration (compare %s/args.yaml); on a resume only ranks, "
-                    "threads, device, save_every, keep, time_limit, logging, and epochs or steps upward may change",
-                    ig_ckpt_path(reader), t->o->out));
+                    "threads, device, save_every, keep, time_limit, logging, and epochs or steps upward may change%s",
+                    ig_ckpt_path(reader), t->o->out,
+                    t->o->tokenizer ? "; config.json and the tokenizer must be what they were" : ""));
   IG_GOTO(read_state(t, ig_ckpt_state_json(reader), ig_ckpt_path(reader)));
   IG_GOTO(make_rows(t, &r));
   for (size_t i = 0; i < r.n; i++) {

@@ -150,6 +150,25 @@ static ig_status check_shape(loading *l, const ig_param *p, match *m) {
                  l->source.path, q, found, expected, l->model->name);
 }
 
+static bool ends_with(const char *text, const char *end) {
+  const size_t n = strlen(text), m = strlen(end);
+  return n >= m && !strcmp(text + n - m, end);
+}
+
+// A decoder that is not tied has a bias of its own in Hugging Face's files, and what is named predictions.bias is then
+// left over (as of Transformers 5; before, both were one tensor).
+static const ig_weight_entry *bias_of_decoder(const loading *l, const char *bias) {
+  static const char own[] = "predictions.bias";
+  char name[IG_WEIGHT_NAME_BYTES + 16];
+  bool untied = false;
+  for (size_t i = 0; i < l->params->n && !untied; i++)
+    untied = ends_with(l->params->items[i]->name, "predictions.decoder.weight");
+  if (!untied || !ends_with(bias, own))
+    return NULL;
+  snprintf(name, sizeof name, "%.*spredictions.decoder.bias", (int)(strlen(bias) - strlen(own)), bias);
+  return ig_weight_source_find(&l->source, name);
+}
+
 static ig_status find_all(loading *l) {
   size_t n_missing = 0;
   char missing[IG_WEIGHT_NAME_BYTES] = "";
@@ -158,7 +177,8 @@ static ig_status find_all(loading *l) {
     char name[IG_WEIGHT_NAME_BYTES];
     if (!ig_weight_name(l->model, l->naming, p->name, name, &l->matches[i].form))
       snprintf(name, sizeof name, "%s", p->name);
-    l->matches[i].entry = ig_weight_source_find(&l->source, name);
+    const ig_weight_entry *bias = bias_of_decoder(l, name);
+    l->matches[i].entry = bias ? bias : ig_weight_source_find(&l->source, name);
   }
   for (size_t i = 0; i < l->params->n; i++) {
     const ig_param *p = l->params->items[i];
@@ -207,11 +227,6 @@ static void to_public(const ig_shape *s, ig_weight_form form, const float *src, 
     for (int64_t c = 0; c < C; c++)
       for (int64_t t = 0; t < taps; t++)
         dst[(k * C + c) * taps + t] = src[(t * C + (form == IG_FORM_HWIO_BGR ? C - 1 - c : c)) * K + k];
-}
-
-static bool ends_with(const char *text, const char *end) {
-  const size_t n = strlen(text), m = strlen(end);
-  return n >= m && !strcmp(text + n - m, end);
 }
 
 static ig_status check_values(const loading *l, const ig_param *p, const ig_weight_entry *e, const float *v) {
@@ -285,7 +300,7 @@ static ig_status report_extra(const loading *l, int *n_extra) {
     if (!strncmp(name, l->naming.prefix, skip))
       name += skip;
     if ((n_used && bsearch(&e, used, n_used, sizeof *used, by_address)) || ends_with(name, "num_batches_tracked") ||
-        ends_with(name, "embeddings.position_ids") || is_tied_copy(l, e) ||
+        ends_with(name, "embeddings.position_ids") || is_tied_copy(l, e) || bias_of_decoder(l, e->name) ||
         (l->head_replaced && !strncmp(name, l->model->head, strlen(l->model->head))))
       continue;
     char q[IG_QUOTE_BYTES];

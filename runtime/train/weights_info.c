@@ -263,6 +263,32 @@ static ig_status folder_of(const ig_weight_source *s, char **out) {
   return slash ? ig_asprintf(out, "%.*s", (int)(slash - s->path) + (slash == s->path), s->path) : ig_strdup(".", out);
 }
 
+// What the classifier's outputs mean: problem_type, and as there one output alone is a number.
+static ig_status task_of_config(const char *text, ig_weights_info *info) {
+  static const struct {
+    const char *type, *task;
+  } known[] = {{"regression", "regress"},
+               {"multi_label_classification", "multilabel"},
+               {"single_label_classification", "classify"}};
+  if (info->task || !info->has_classifier || info->tags)
+    return IG_OK;
+  json_t *config = json_loads(text, 0, NULL);
+  const char *type = json_string_value(json_object_get(config, "problem_type")), *task = NULL;
+  for (size_t i = 0; type && i < sizeof known / sizeof *known; i++)
+    if (!strcmp(type, known[i].type))
+      task = known[i].task;
+  ig_status status = IG_OK;
+  if (type && !task)
+    status = ig_fail(IG_ERR_UNSUPPORTED,
+                     "%s/config.json: problem_type is %s; regression, single_label_classification and "
+                     "multi_label_classification are built",
+                     info->folder, type);
+  json_decref(config);
+  if (!task && info->n_classes == 1)
+    task = "regress";
+  return status != IG_OK || !task ? status : ig_strdup(task, &info->task);
+}
+
 // Hugging Face's folder: config.json beside the weights says model and classes.
 static ig_status read_config_beside(const ig_weight_source *s, ig_weights_info *info) {
   enum { MAX_CONFIG = 1 << 24 };
@@ -283,6 +309,7 @@ static ig_status read_config_beside(const ig_weight_source *s, ig_weights_info *
   IG_GOTO(ig_asprintf(&info->config, "%.*s", (int)n, (const char *)text));
   info->tags = strstr(info->config, "ForTokenClassification") != NULL;
   IG_GOTO(ig_strdup(model.model.name, &info->model));
+  IG_GOTO(task_of_config(info->config, info));
   if (info->n_classes > 0 && json_array_size(labels) == (size_t)info->n_classes && !info->classes) {
     IG_GOTO(ig_alloc_array((size_t)info->n_classes, sizeof *info->classes, "names of classes", &info->classes));
     for (int i = 0; i < info->n_classes; i++)
@@ -452,6 +479,13 @@ ig_status ig_weights_info_json(const ig_weights_info *info, char **out) {
   return status;
 }
 
+static bool has_decoder(const ig_params *params) {
+  for (size_t i = 0; i < params->n; i++)
+    if (!strcmp(params->items[i]->name, "cls.predictions.decoder.weight"))
+      return true;
+  return false;
+}
+
 ig_status ig_weights_save(const char *path, const ig_params *params, const float *const buffers[IG_N_PARAM_KINDS],
                           const ig_weights_info *info, int64_t batches_tracked) {
   static const char mean[] = ".running_mean";
@@ -471,6 +505,10 @@ ig_status ig_weights_save(const char *path, const ig_params *params, const float
                                .n_dims = q->shape.n,
                                .dims = q->shape.d,
                                .data = buffers[q->kind] + q->offset};
+    if (!strcmp(q->name, "cls.predictions.bias") && has_decoder(params)) {  // under both of its names
+      rows[n] = rows[n - 1];
+      rows[n++].name = "cls.predictions.decoder.bias";
+    }
     const size_t length = strlen(q->name), tail = sizeof mean - 1;
     if (length < tail || strcmp(q->name + length - tail, mean))
       continue;

@@ -1,0 +1,23 @@
+// data PATH of texts: the quality report of tables, files of words with tags, and class folders of .txt files.
+#ifndef IG_BINDINGS_DATA_TEXTS_H
+#define IG_BINDINGS_DATA_TEXTS_H
+
+#include "bindings/c/call.h"
+
+// By names only (of a .csv by its header): a table, a file of words with tags, or a folder of such or of .txt files.
+bool ig_looks_like_texts(const char *path);
+// The answer as JSON:
+//   path, task, texts    as given; classify, regress, multilabel or tag; those that can be used
+//   parts                {train, val, test}: texts; held_out: the val part is one that training would hold out
+//   classes              [{class, train, val, test, all}]; tag: words; without labels, and of numbers: empty
+//   serious, care, note  numbers of findings
+//   findings             [{severity, code, count, text}], the most severe first; codes: unreadable, leak,
+//                        label_conflict, one_class, few_texts, imbalance, duplicates, unknown, truncated, not_utf8
+//   unreadable           [{path, reason}]
+//   duplicates           [{parts [..], labels_differ, texts: [{path, part, label}]}], the same byte for byte
+//   unit, lengths        tokens with tokenizer=, else bytes; [{from, to, train, val, test}]
+//   tokens               only with tokenizer=: {n, longest, max_length, truncated, unknown_share, invalid}
+//   seconds              of reading and comparing
+ig_status ig_data_texts(ig_call_state *c, const char *path);
+
+#endif

@@ -1,0 +1,112 @@
+// The data of a model: opened by keys, made ready for it, and keys that belong to other data refused. Rule: what a key
+// asks for is done or refused, never passed over.
+#include <stdlib.h>
+#include <string.h>
+
+#include "bindings/c/options.h"
+#include "runtime/data/mlm.h"
+
+// A key that was given, and not as its default.
+static bool is_given(const ig_config *k, const char *name) {
+  const ig_key *key = NULL;
+  for (size_t i = 0; i < ig_keys.n_keys && !key; i++)
+    if (!strcmp(ig_keys.keys[i].name, name) && ig_config_known(k, name))
+      key = &ig_keys.keys[i];
+  return key && ig_config_source_of(k, name) >= IG_FROM_FILE && ig_config_has_value(k, name) &&
+         !(key->initial && ig_config_is(k, name, key->initial));
+}
+
+ig_status ig_refuse_misfits(const ig_call_state *c, const ig_model *model, ig_task task) {
+  static const char *const of_pictures[] = {"image_size", "crop_ratio", "augment", "flip",  "vflip",  "transpose",
+                                            "rotate",     "crop_scale", "jitter",  "mixup", "cutmix", "erase"};
+  static const char *const of_texts[] = {"tokenizer", "max_length", "text_column", "text2_column", "layer_decay"};
+  static const char *const of_mlm[] = {"pairs", "mask_share", "whole_word"};
+  const bool text = model->build_text != NULL;
+  const struct {
+    const char *const *names;
+    size_t n;
+    bool fits;
+    const char *to;
+  } lists[] = {{of_pictures, sizeof of_pictures / sizeof *of_pictures, !text, "pictures"},
+               {of_texts, sizeof of_texts / sizeof *of_texts, text, "texts"},
+               {of_mlm, sizeof of_mlm / sizeof *of_mlm, text && task == IG_TASK_MLM, "task=mlm"}};
+  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+    for (size_t j = 0; j < lists[i].n && !lists[i].fits; j++)
+      if (is_given(c->config, lists[i].names[j]))
+        return ig_fail(IG_ERR_USAGE, "%s=%s belongs to %s; model=%s reads %s%s%s: leave it out", lists[i].names[j],
+                       ig_config_str(c->config, lists[i].names[j]), lists[i].to, model->name,
+                       text ? "texts" : "pictures", text ? ", task=" : "", text ? ig_task_name(task) : "");
+  return IG_OK;
+}
+
+static bool asked_to_stop(void *call_state) { return ig_asked_to_stop(call_state) != 0; }
+
+ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, const char *cache, const char *beside,
+                               ig_dataset_options *out) {
+  out->text = true;
+  out->tokenizer = text->tokenizer;
+  out->cache = cache;
+  out->beside = beside;
+  out->threads = ig_thread_count(c);
+  out->progress = ig_show_progress;
+  out->should_stop = asked_to_stop;
+  return IG_OK;
+}
+
+// Token ids of texts, or the samples of pre-training.
+static ig_status use_dataset(ig_call_state *c, const ig_text_model *text, bool pairs, ig_dataset *d) {
+  const ig_config *k = c->config;
+  if (d->kind == IG_DATASET_TEXT)
+    return ig_dataset_tokenize(d, text->tokenizer, text->max_length, ig_thread_count(c));
+  if (d->kind != IG_DATASET_CORPUS || !d->corpus)
+    return IG_OK;
+  ig_mlm_options o = ig_mlm_options_default();
+  const char *split = ig_config_str(k, "split");
+  o.max_length = text->max_length;
+  o.pair = pairs ? IG_PAIR_NEXT : IG_PAIR_NONE;
+  o.val_share = split && *split ? strtod(split, NULL) : 0.05;
+  o.seed = (uint64_t)ig_config_int(k, "seed");
+  if (ig_config_known(k, "mask_share")) {
+    o.mask_share = ig_config_float(k, "mask_share");
+    o.whole_word = ig_config_bool(k, "whole_word");
+    (void)ig_mlm_pair_from_text(ig_config_str(k, "pairs"), &o.pair);  // one of its words: an enum key
+  }
+  return ig_dataset_mlm(d, &o);
+}
+
+// NVIDIA's shards: masks and pairs are as the files say.
+static ig_status open_shards(ig_call_state *c, ig_text_model *text, const ig_dataset_options *o, ig_bert_rows **rows,
+                             ig_dataset **out) {
+  static const char *const fixed[] = {"mask_share", "whole_word", "max_length"};
+  const ig_config *k = c->config;
+  if (o->task != IG_TASK_AUTO && o->task != IG_TASK_MLM)
+    return ig_fail(IG_ERR_USAGE, "data=%s holds pre-training shards, which are for task=mlm, not task=%s", o->data,
+                   ig_task_name(o->task));
+  for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+    if (is_given(k, fixed[i]))
+      return ig_fail(IG_ERR_USAGE, "%s=%s: the shards of data=%s are masked and cut already; leave it out", fixed[i],
+                     ig_config_str(k, fixed[i]), o->data);
+  if (ig_config_known(k, "pairs") && ig_config_is(k, "pairs", "order"))
+    return ig_fail(IG_ERR_USAGE,
+                   "pairs=order: the labels of pairs in the shards of data=%s are taken as next; leave it "
+                   "out, or use pairs=none",
+                   o->data);
+  if (o->val)
+    return ig_fail(IG_ERR_USAGE, "val=%s: of shards a part is held out (split=0.05); put its files into data=", o->val);
+  const char *split = o->split;
+  IG_TRY(ig_shards_dataset(o->data, (int32_t)text->bert.spec.vocabulary, split && *split ? strtod(split, NULL) : 0.05,
+                           o->seed, rows, out));
+  text->max_length = ig_bert_rows_longest(*rows);
+  if (text->max_length > text->bert.spec.positions)
+    return ig_fail(IG_ERR_MISMATCH, "data=%s has rows of %d tokens; model=%s has %d positions", o->data,
+                   text->max_length, text->bert.model.name, text->bert.spec.positions);
+  return IG_OK;
+}
+
+ig_status ig_open_data(ig_call_state *c, ig_text_model *text, bool pairs, const ig_dataset_options *o,
+                       ig_bert_rows **rows, ig_dataset **out) {
+  if (text->tokenizer && ig_is_bert_shards(o->data))
+    return open_shards(c, text, o, rows, out);
+  IG_TRY(ig_dataset_open(o, out));
+  return use_dataset(c, text, pairs, *out);
+}

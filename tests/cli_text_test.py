@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+"""Texts from outside: train, eval and predict of every task, and what is refused before the start.
+
+Rule and helpers: ingot_cli.py, text_cli.py. Prints `N passed, N failed`; exit code 1 where one failed.
+"""
+import csv
+import json
+import math
+import os
+import re
+import shutil
+
+from ingot_cli import *  # noqa: F403 - the tests' own words
+from text_cli import *  # noqa: F403
+
+FOLDER = {"args.yaml", "environment.json", "log.jsonl", "best", "model.safetensors", "predictions.csv", "report.html",
+          "checkpoints", "config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json"}
+
+
+def learn(data, out, *more):
+    """A run, and its answer; the folder holds all that cli.md names and is a model's folder too."""
+    result = answer(run("train", *LEARN, "data=" + data, "out=" + out, "--json", *more))
+    missing = FOLDER - set(os.listdir(place(out))) - ({"predictions.csv"} if "task=mlm" in more else set())
+    assert not missing and result["run"] == out, missing
+    return result
+
+
+def texts_of(name, n):
+    with open(place(name), newline="") as f:
+        return [row["text"] for row in csv.DictReader(f)][:n]
+
+
+@test
+def classes():
+    make_texts()
+    result = learn(SINGLE, "single", "epochs=16")
+    assert result["accuracy"] > 0.9 and result["n"] == 24, result
+    with open(place("single/config.json")) as f:
+        config = json.load(f)
+    assert config["architectures"] == ["BertForSequenceClassification"] and config["layer_norm_eps"] == 1e-12
+    assert config["id2label"] == {str(i): name for i, name in enumerate(FRUIT)}, config
+    logits = place("logits.npy")
+    found = answer(run("eval", "weights=single", "data=" + SINGLE, "logits=" + logits, "--json"))
+    for key in ["n", "loss", "accuracy", "top5", "precision", "recall", "f1", "micro", "weighted", "accuracy_interval",
+                "per_class", "confusion", "seconds", "samples_per_second"]:
+        assert key in found, key
+    assert found["n"] == 120 and found["accuracy"] > 0.9 and found["part"] == "all"
+    assert b"(120, 3)" in content(logits)[:128]
+    table = run("eval", "weights=single", "data=" + SINGLE).out
+    assert "accuracy" in table and "cherry" in table
+    lines = answers(run("predict", "weights=single", SINGLE, "--json", "out=said.csv"))
+    right = sum(line["label"] == FRUIT[i % 3] for i, line in enumerate(lines))
+    assert len(lines) == 120 and right / 120 == found["accuracy"], (right, found["accuracy"])
+    assert [line["text"] for line in lines] == texts_of("single.csv", 120)
+    assert lines[0]["path"] == "single.csv:2" and abs(sum(t["p"] for t in lines[0]["top"]) - 1) < 1e-6
+    with open(place("said.csv"), newline="") as f:
+        rows = list(csv.DictReader(f))
+    assert [r["label"] for r in rows] == [line["label"] for line in lines] and "" == rows[0]["error"]
+    assert {line["label"] for line in answers(run("predict", "weights=single", SINGLE, "--json", "reject=1"))
+            if line["p"] < 1} == {"unsure"}
+    # A checkpoint, the file alone, and the run folder say the same.
+    step = "single/checkpoints/step-%d" % max(int(n[5:]) for n in os.listdir(place("single/checkpoints")))
+    for weights in ["single/model.safetensors", step]:
+        p = run("predict", "weights=" + weights, SINGLE, "--json")
+        assert [line["label"] for line in answers(p)] == [line["label"] for line in lines], weights
+
+
+@test
+def standard_input_and_bad_lines():
+    words = f"{sentence(0)}\n\n{sentence(1)}\n\xff\xfe oops\n".encode("latin-1")
+    lines = answers(run("predict", "weights=single", "-", "--json", stdin=words))
+    assert [line["path"] for line in lines] == ["-:1", "-:3", "-:4"], lines
+    assert [line["label"] for line in lines[:2]] == FRUIT[:2] and lines[2]["label"] in FRUIT
+    write("holes.csv", ["text,label", sentence(0) + ",apple", '"  ",berry', sentence(2) + ",cherry"])
+    p = run("predict", "weights=single", "holes.csv", "--json", "out=holes-said.csv")
+    lines = answers(expect(p, 1, "1 of 3 texts"), 1)
+    assert ["error" in line for line in lines].count(True) == 1 and "empty" in str(lines), lines
+    with open(place("holes-said.csv"), newline="") as f:
+        rows = list(csv.DictReader(f))
+    assert len(rows) == 3 and sum(r["error"] != "" for r in rows) == 1, rows
+    found = answer(run("eval", "weights=single", "data=holes.csv", "--json"))
+    assert found["n"] == 2 and found["unreadable"] == 1
+    refused(2, ["strict=0", "holes.csv:3"], "eval", "weights=single", "data=holes.csv", "strict=1")
+    expect(run("predict", "weights=single", "-", "--json", stdin=b"\n\n"), 2, "no text")
+    expect(run("predict", "weights=single", "absent.csv"), 2, "absent.csv")
+    # The table shows the beginning of each text.
+    assert "| " + texts_of("single.csv", 1)[0][:20] in run("predict", "weights=single", SINGLE).out
+
+
+@test
+def pairs_of_texts():
+    result = learn(PAIRS, "pairs", "epochs=2")
+    assert "accuracy" in result and result["n"] == 32
+    lines = answers(run("predict", "weights=pairs", PAIRS, "--json"))
+    assert len(lines) == 160 and all(line["text"] and line["text2"] for line in lines)
+    # The order of the two texts is seen: types of tokens travel.
+    swapped = ["sentence1\tsentence2"] + [f"{line['text2']}\t{line['text']}" for line in lines[:20]]
+    other = answers(run("predict", "weights=pairs", write("swapped.tsv", swapped), "--json"))
+    assert [x["p"] for x in other] != [x["p"] for x in lines[:20]]
+
+
+@test
+def numbers():
+    result = learn(NUMBERS, "numbers", "epochs=25")
+    assert result["r2"] > 0.6 and result["rmse"] < 12, result
+    found = answer(run("eval", "weights=numbers", "data=" + NUMBERS, "--json"))
+    for key in ["mse", "rmse", "mae", "r2"]:
+        assert key in found, key
+    lines = answers(run("predict", "weights=numbers", NUMBERS, "--json", "out=numbers-said.csv"))
+    with open(NUMBERS) as f:
+        truth = [json.loads(line)["label"] for line in f]
+    error = math.sqrt(sum((line["label"] - t) ** 2 for line, t in zip(lines, truth)) / len(truth))
+    assert abs(error - found["rmse"]) < 1e-3, (error, found["rmse"])
+    refused(2, ["reject="], "predict", "weights=numbers", NUMBERS, "reject=0.9")
+
+
+@test
+def several_labels():
+    result = learn(LABELS, "labels", "epochs=20")
+    assert result["average_precision"] > 0.8, result
+    lines = answers(run("predict", "weights=labels", LABELS, "--json", "out=labels-said.csv"))
+    assert all(set(line["label"]) <= set(FRUIT) and len(line["top"]) == 3 for line in lines)
+    with open(place("labels-said.csv"), newline="") as f:
+        rows = list(csv.DictReader(f))
+    assert [r["label"] for r in rows] == [";".join(line["label"]) for line in lines]
+    assert abs(float(rows[0]["p_apple"]) - next(t["p"] for t in lines[0]["top"] if t["label"] == "apple")) < 1e-4
+
+
+@test
+def tags():
+    result = learn(TAGS, "tags", "epochs=10")
+    assert result["accuracy"] > 0.9, result
+    with open(place("tags/config.json")) as f:
+        assert json.load(f)["architectures"] == ["BertForTokenClassification"]
+    assert answer(run("eval", "weights=tags", "data=" + TAGS, "--json"))["accuracy"] > 0.9
+    lines = answers(run("predict", "weights=tags", TAGS, "--json", "out=tags-said.csv"))
+    with open(TAGS) as f:
+        sentences = [[w.split() for w in block.splitlines()] for block in f.read().strip().split("\n\n")]
+    for line, s in zip(lines, sentences):
+        assert [t["word"] for t in line["tags"]] == [w for w, _ in s], (line, s)
+    assert len(lines) == len(sentences)
+    right = [t["label"] == want for line, s in zip(lines, sentences) for t, (_, want) in zip(line["tags"], s)]
+    assert sum(right) / len(right) > 0.9
+    with open(place("tags-said.csv"), newline="") as f:
+        assert len(list(csv.DictReader(f))) == len(right)
+    # What has no tags yet: a text a line, a table, standard input; the words lie between blanks.
+    want = [[t["label"] for t in line["tags"]] for line in lines]
+    plain = [" ".join(w for w, _ in s) for s in sentences]
+    write("plain.txt", plain)
+    write("plain.csv", ["text", *plain])
+    for path, text in [("plain.txt", None), ("plain.csv", None), ("-", "\n".join(plain).encode())]:
+        said = answers(run("predict", "weights=tags", path, "--json", stdin=text))
+        assert [[t["label"] for t in line["tags"]] for line in said] == want, path
+        assert [line["text"] for line in said] == plain
+    refused(2, ["a word and its tag"], "eval", "weights=tags", "data=plain.csv")
+    p = run("predict", "weights=tags", "-", "--json", stdin=" ".join(plain[:20]).encode())
+    assert "max_length=64" in p.err and 20 < len(answers(p)[0]["tags"]) <= 64, p.err
+
+
+@test
+def masked_words_then_a_task():
+    result = learn(CORPUS, "mlm", "task=mlm", "epochs=8", "max_length=48")
+    for key in ["loss", "masked_loss", "perplexity", "pair_accuracy"]:
+        assert isinstance(result[key], float), key
+    assert result["perplexity"] < 190, result
+    with open(place("mlm/config.json")) as f:
+        assert json.load(f)["architectures"] == ["BertForPreTraining"]
+    found = answer(run("eval", "weights=mlm", "data=" + CORPUS, "--json"))
+    assert found["task"] == "mlm" and found["perplexity"] < 190 and "perplexity" in run("eval", "weights=mlm", "data=" + CORPUS).out
+    # Without pairs the head is another, and what is pre-trained starts a task; the classifier is fresh.
+    learn(CORPUS, "mlm2", "task=mlm", "steps=6", "pairs=none", "whole_word=1", "mask_share=0.2")
+    with open(place("mlm2/config.json")) as f:
+        assert json.load(f)["architectures"] == ["BertForMaskedLM"]
+    for start, out in [("mlm", "after"), ("mlm2", "after2")]:
+        p = run("train", "weights=" + start, "model=" + start, *LEARN[2:], "data=" + SINGLE, "out=" + out, "epochs=5", "--json")
+        assert answer(p)["accuracy"] > 0.5 and "tensors loaded, with a new head" in p.err, p.err
+    # The next step as train says it.
+    p = run("train", *LEARN[1:], "data=" + CORPUS, "model=" + MODEL, "task=mlm", "steps=3", "out=told")
+    words = p.out.split("next     ingot ")[1].split("data=")[0].split()
+    assert answer(run(*words, "data=" + SINGLE, "epochs=1", "out=told2", "--json"))["epochs"] == 1
+    expect(run("predict", "weights=mlm", SINGLE), 2, "pre-trained", "task=embed")
+
+
+def npy(path):
+    data = content(path)
+    assert data[:6] == b"\x93NUMPY"
+    shape = tuple(int(x) for x in re.search(rb"'shape': \((\d+), (\d+)", data[:128]).groups())
+    values = struct.unpack(f"<{shape[0] * shape[1]}f", data[128:])
+    return [values[i * shape[1]:(i + 1) * shape[1]] for i in range(shape[0])]
+
+
+@test
+def vectors():
+    rows = {}
+    for pooling in ("mean", "cls"):
+        lines = answers(run("predict", "weights=single", "task=embed", SINGLE, "pooling=" + pooling, "out=v.npy", "--json"))
+        rows[pooling] = npy("v.npy")
+        assert len(rows[pooling]) == 120 and len(rows[pooling][0]) == 32
+        for row, line in zip(rows[pooling], lines):
+            assert abs(math.sqrt(sum(x * x for x in row)) - 1) < 1e-5
+            assert max(abs(a - b) for a, b in zip(row, line["embedding"])) < 1e-6
+    assert rows["mean"] != rows["cls"]
+    # Texts of one class are nearer to each other; batches and their order change little.
+    dot = lambda a, b: sum(x * y for x, y in zip(a, b))
+    own = sum(dot(rows["cls"][0], rows["cls"][i]) for i in range(3, 120, 3)) / 39
+    other = sum(dot(rows["cls"][0], rows["cls"][i]) for i in range(1, 120, 3)) / 40
+    assert own > other + 0.1, (own, other)
+    answers(run("predict", "weights=single", "task=embed", SINGLE, "pooling=cls", "out=v1.npy", "batch=1", "--json"))
+    assert max(abs(a - b) for x, y in zip(npy("v1.npy"), rows["cls"]) for a, b in zip(x, y)) < 1e-4
+    refused(2, ["reject="], "predict", "weights=single", "task=embed", SINGLE, "reject=0.5")
+
+
+@test
+def what_contradicts_itself_is_refused():
+    base = ["train", *LEARN, "epochs=1"]
+    small = dict(CONFIG, vocab_size=100)
+    shutil.copytree(MODEL, place("small"))
+    with open(place("small/config.json"), "w") as f:
+        json.dump(small, f)
+    refused(2, [" tokens", "only 100", "another model's"], *base, "model=small", "data=" + SINGLE, "out=x1")
+    refused(2, ["max_length=65", "64 positions"], *base, "max_length=65", "data=" + SINGLE, "out=x2")
+    refused(2, ["needs tokenizer=", "ingot tokenizer train"], *base, "model=bert_tiny", "data=" + SINGLE, "out=x3")
+    refused(2, ["a table of texts goes with a text model"], "train", "model=resnet20", "data=" + SINGLE, "out=x4", "epochs=1")
+    refused(2, ["text"], *base, "data=" + DATA, "out=x5")
+    refused(2, ["texts"], "eval", "weights=single", "data=" + DATA)
+    refused(2, ["picture"], "train", "model=resnet20", "data=" + CORPUS, "out=x6", "epochs=1")
+    refused(2, ["96 training texts", "batch=97"], *base, "data=" + SINGLE, "batch=97", "out=x7")
+    wide = dict(CONFIG, hidden_size=48, num_attention_heads=3)
+    shutil.copytree(MODEL, place("wide"))
+    with open(place("wide/config.json"), "w") as f:
+        json.dump(wide, f)
+    refused(2, ["[304, 32]", "[304, 48]"], *base, "model=wide", "weights=single", "data=" + SINGLE, "out=x8")
+    refused(2, ["config.json"], *base, "model=" + CORPUS, "data=" + SINGLE, "out=x9")
+    refused(2, ["weights=none"], *[w for w in base if w != "weights=none"], "data=" + SINGLE, "out=x10")
+    refused(2, ["wrong"], *base, "data=" + SINGLE, "text_column=wrong", "out=x11")
+    refused(1, ["memory=", "batch"], *base, "data=" + SINGLE, "memory=30MB", "out=x12")
+    two = write("two.csv", ["text,label"] + [f"{sentence(i % 2)},{('x', 'y')[i % 2]}" for i in range(40)])
+    refused(2, ["head=new"], *[w for w in base if w != "weights=none"], "weights=single", "data=" + two, "out=x13")
+    assert answer(run("train", "weights=single", *LEARN[:1], *LEARN[2:], "head=new", "epochs=1", "data=" + two, "out=x14",
+                      "--json"))["epochs"] == 1
+    refused(2, ["two.csv"], "eval", "weights=single", "data=" + two)
+    # Keys of the other kind, and raw text without its task.
+    refused(2, ["mixup=0.2", "pictures"], *base, "data=" + SINGLE, "mixup=0.2", "out=x15")
+    refused(2, ["whole_word=1", "task=mlm"], *base, "data=" + SINGLE, "whole_word=1", "out=x15")
+    refused(2, ["max_length=9", "texts"], "train", "model=resnet20", "data=" + DATA, "max_length=9", "epochs=1", "out=x15")
+    refused(2, ["image_size=64"], "eval", "weights=single", "data=" + SINGLE, "image_size=64")
+    refused(2, ["image_size=64"], "predict", "weights=single", SINGLE, "image_size=64")
+    refused(2, ["task=mlm"], *base, "data=" + CORPUS, "out=x15")
+    refused(2, ["NUL byte"], "predict", "weights=single", os.path.join(DATA, "test", "rows", "000.bmp"))
+    refused(2, ["a text a line"], "predict", "weights=single", "-", stdin=b" \n\n")
+    # What was refused has left nothing but an empty folder at most.
+    for i in [*range(1, 14), 15]:
+        assert not os.path.exists(place(f"x{i}/args.yaml")), i
+
+
+@test
+def unknown_words_and_long_texts():
+    odd = ["text,label"] + [f"{sentence(i % 3)} {'ΩΨ' * 3} {'z' * 300} {sentence(i % 3, 100)},{FRUIT[i % 3]}" for i in range(30)]
+    p = run("train", *LEARN, "data=" + write("odd.csv", odd), "epochs=1", "out=odd", "--json")
+    about = answer(p)["tokens"]
+    assert about["truncated"] == 30 and about["longest"] == 64 and about["unknown_share"] > 0.01, about
+    assert "of the tokens are unknown" in p.err and "30 of 30 texts are longer than max_length=64" in p.err, p.err
+    assert len(answers(run("predict", "weights=odd", "odd.csv", "--json"))) == 30
+
+
+main(needed=["classes"])
