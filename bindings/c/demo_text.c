@@ -183,6 +183,9 @@ ig_status ig_demo_text(ig_call_state *c) {
   json_t *pretrained = NULL, *tuned = NULL, *fresh = NULL, *result = NULL;
   const char *out = ig_demo_choice(c, "out", "ingot-demo-text");
   const char *samples = ig_demo_choice(c, "samples", NULL);
+  // A tiny model's operations are too short to be shared: with a second thread a busy machine waits more than it works.
+  if (!ig_config_is_set(c->config, "threads"))
+    IG_GOTO(ig_config_set(c->config, "threads", "1", IG_FROM_PRESET, "default of demo text"));
   IG_GOTO(prepare(&d, out, samples ? atoi(samples) : N_DOCUMENTS));
   pretrained = json_incref(d.result);
   ig_note(c, "4. fine-tunes it on %d labelled messages, %d an intent", N_TRAIN * IG_MESSAGES_N_CLASSES, N_TRAIN);

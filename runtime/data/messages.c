@@ -75,7 +75,7 @@ static const char *const frames[N_DOMAINS][6] = {
      "we noticed %n and %n with the %o and all is %a and %a", "the %o is %a, %a and %a",
      "the %o was %v and brought %n and %n"},
 };
-static const char *const openings[] = {"hello", "good morning", "to the service desk"};
+static const char *const openings[] = {"hello", "dear all", "to the service desk"};
 static const char *const closings[] = {"please call back", "please tell us what to do", "this is for your records"};
 static const char *const fillers[] = {"%w wrote a note about it", "%w was told %t", "nobody else was there"};
 

@@ -46,7 +46,7 @@ ig_status ig_messages_document(uint64_t seed, uint64_t index, ig_text *out);
 // text and label), and folder/shown.txt (a message a line and class, of the test part's words), with the same bytes for
 // the same arguments. Where the folder already holds exactly this set, nothing is written; a set of other arguments, or
 // an interrupted one, is replaced, and folder/vocabulary, which is made of the documents, goes with it. IG_ERR_USAGE: a
-// count below 1 or over a million, or `folder` holds corpus, messages or vocabulary that are not from here.
+// count below 1 or over a million, or `folder` holds entries of these names that are not from here.
 ig_status ig_messages_write(const char *folder, uint64_t seed, int n_documents, int n_train_per_class,
                             int n_test_per_class);
 

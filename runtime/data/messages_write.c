@@ -8,9 +8,9 @@
 
 #define MARKER ".messages.json"
 
-// Folders of the set; the vocabulary is made of the corpus by others and replaced with it.
-static const char *const folders[] = {"corpus", "messages", "vocabulary"};
-enum { N_FOLDERS = sizeof folders / sizeof *folders };
+// What the folder holds of the set; the vocabulary is made of the corpus by others and replaced with it.
+static const char *const entries[] = {"corpus", "messages", "vocabulary", "shown.txt"};
+enum { N_ENTRIES = sizeof entries / sizeof *entries };
 static const char *const files[] = {"corpus/documents.txt", "messages/train.csv", "messages/test.csv", "shown.txt"};
 enum { N_FILES = sizeof files / sizeof *files };
 
@@ -87,19 +87,19 @@ static ig_status look(const char *folder, const char *marker, const char *wanted
       IG_TRY(is_there(folder, files[i], same));
     return IG_OK;
   }
-  for (int i = 0; i < N_FOLDERS; i++) {
-    IG_TRY(is_there(folder, folders[i], &there));
+  for (int i = 0; i < N_ENTRIES; i++) {
+    IG_TRY(is_there(folder, entries[i], &there));
     if (there)
       return ig_fail(IG_ERR_USAGE, "%s/%s exists and was not made by the demo (%s has no %s); give another folder",
-                     folder, folders[i], folder, MARKER);
+                     folder, entries[i], folder, MARKER);
   }
   return IG_OK;
 }
 
 static ig_status replace(const plan *p, const char *folder) {
-  for (int i = 0; i < N_FOLDERS; i++) {
+  for (int i = 0; i < N_ENTRIES; i++) {
     char *path;
-    IG_TRY(ig_path_join(&path, folder, folders[i]));
+    IG_TRY(ig_path_join(&path, folder, entries[i]));
     ig_status status = ig_remove_tree(path);
     ig_free(path);
     IG_TRY(status);
