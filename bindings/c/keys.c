@@ -170,7 +170,8 @@ static const ig_key keys[] = {
      MAY},
     {"loader_threads", IG_KEY_INT, "", "auto", RUN, "threads that read pictures; auto: as many as threads", "auto", 1,
      1024, MAY},
-    {"samples", IG_KEY_INT, "pictures", "1800", V(DEMO), "pictures that the demo makes", NULL, 120, 1e6},
+    {"samples", IG_KEY_INT, "", NULL, V(DEMO),
+     "pictures that the demo makes (default: 1800); demo text: documents to pre-train on (4000)", NULL, 120, 1e6},
 
     // data shard.
     {"data", IG_KEY_STRING, "path", NULL, V(DATA), "shard: raw text: a .txt file, or a folder of such"},
@@ -286,7 +287,7 @@ const char *const ig_verb_usage[IG_N_VERBS] = {
     "data shard data=TEXT tokenizer=VOCAB out=FOLDER [key=value]...",
     "ingot tokenizer train TEXT... out=FOLDER [vocabulary=N] | encode|decode tokenizer=PATH [PATH]... [key=value]...",
     "ingot report RUN... [out=FILE.html]",
-    "ingot demo [out=FOLDER] [key=value]...",
+    "ingot demo [text] [out=FOLDER] [key=value]...",
     "ingot bench kernels|step|loader|tokenizer [key=value]...",
     "ingot doctor",
     "ingot keys [VERB] [format=markdown]",
@@ -309,7 +310,8 @@ const char *const ig_verb_meaning[IG_N_VERBS] = {
     "WordPiece: learns a vocabulary from raw text, or turns texts into ids and back, a line each (files, or standard "
     "input)",
     "one HTML file of a run, or a comparison of several",
-    "makes its own data, trains, evaluates, predicts and writes the report",
+    "makes its own data, trains, evaluates, predicts and writes the report: of pictures, or (demo text) of messages, "
+    "with and without pre-training",
     "measures kernels, whole steps, the reading of pictures or the tokenizer on this machine, beside rivals where "
     "installed",
     "processors, libraries, versions, writable folders, and what is missing",
