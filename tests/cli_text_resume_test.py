@@ -83,6 +83,38 @@ def killed_and_gone_on():
 
 
 @test
+def two_lengths_in_one_run():
+    words = ["task=mlm", "data=" + CORPUS, "max_length=24", "batch=12", "accumulate=2"]
+    second = ["max_length2=60", "phase2=0.4"]
+    p = run("train", *DROP, *words, *second, "steps=10", "out=two", "--json")
+    answer(p)
+    assert "second phase from here: windows of up to 60 tokens" in p.err, p.err
+    answer(run("train", *DROP, *words, "steps=10", "out=one", "--json"))
+    losses = [[r["loss"] for r in log_of(f) if r["split"] == "train"] for f in ("two", "one")]
+    assert losses[0][:6] == losses[1][:6] and losses[0][6] != losses[1][6], losses  # the switch is at step 6
+    epochs = [r["epoch"] for r in log_of("two")]
+    assert epochs == sorted(epochs)
+    for i in range(10):
+        p = run("train", *DROP, *words, *second, "steps=10", "resume=auto", "out=two-by-steps", "time_limit=1ms")
+        assert p.returncode == (75 if i < 9 else 0), p.err[-500:]
+    same("two", "two-by-steps")
+    # From the second phase back into the first: an older step is the present from then on.
+    answer(run("train", *DROP, *words, *second, "steps=10", "save_every=2", "keep=9", "out=two-kept", "--json"))
+    for step in (4, 8):
+        answer(run("train", *DROP, *words, *second, "save_every=2", "keep=9", "resume=two-kept/checkpoints/step-%d" % step, "--json"))
+        assert last_weights("two-kept") == last_weights("two"), step
+    # More steps would move the switch, which is passed.
+    refused(2, ["max_length2", "12 steps in place of 10"], "train", *DROP, *words, *second, "steps=12", "resume=auto", "out=two")
+    refused(2, ["64 positions"], "train", *DROP, *words, "max_length2=65", "steps=10", "out=no1")
+    refused(2, ["needs its length"], "train", *DROP, *words, "phase2=0.5", "steps=10", "out=no2")
+    refused(2, ["leaves no step"], "train", *DROP, *words, *second, "steps=1", "out=no3")
+    refused(2, ["task=mlm"], "train", *DROP, *CLASSIFY, "batch=8", "max_length2=60", "steps=10", "out=no4")
+    # What was learned at the longer length is used at it.
+    assert answer(run("plan", *DROP, *words, *second, "steps=10", "--json"))["bytes"]["total"] > 0
+    assert b"60" in content("two", "tokenizer_config.json")
+
+
+@test
 def a_resume_with_other_words_is_refused():
     base = ["train", *DROP, *CLASSIFY, "batch=8", "steps=200", "out=whole-classify", "resume=auto"]
     refused(2, ["max_length: (not set) -> 20"], *base, "max_length=20")

@@ -218,6 +218,10 @@ def what_contradicts_itself_is_refused():
     with open(place("small/config.json"), "w") as f:
         json.dump(small, f)
     refused(2, [" tokens", "only 100", "another model's"], *base, "model=small", "data=" + SINGLE, "out=x1")
+    few = write("few.txt", ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b"])
+    for words in [("eval", "data=" + SINGLE), ("predict", SINGLE), ("train", *LEARN[2:], "data=" + SINGLE, "epochs=1", "out=x16")]:
+        refused(2, ["few.txt has 7 tokens", "304", "another model's"], words[0], "weights=single", "tokenizer=" + few, *words[1:])
+    refused(2, ["lacks", "[SEP]"], *base, "tokenizer=" + write("none.txt", ["[PAD]", "[UNK]", "[CLS]", "a"]), "data=" + SINGLE, "out=x16")
     refused(2, ["max_length=65", "64 positions"], *base, "max_length=65", "data=" + SINGLE, "out=x2")
     refused(2, ["needs tokenizer=", "ingot tokenizer train"], *base, "model=bert_tiny", "data=" + SINGLE, "out=x3")
     refused(2, ["a table of texts goes with a text model"], "train", "model=resnet20", "data=" + SINGLE, "out=x4", "epochs=1")
@@ -249,7 +253,7 @@ def what_contradicts_itself_is_refused():
     refused(2, ["NUL byte"], "predict", "weights=single", os.path.join(DATA, "test", "rows", "000.bmp"))
     refused(2, ["a text a line"], "predict", "weights=single", "-", stdin=b" \n\n")
     # What was refused has left nothing but an empty folder at most.
-    for i in [*range(1, 14), 15]:
+    for i in [*range(1, 14), 15, 16]:
         assert not os.path.exists(place(f"x{i}/args.yaml")), i
 
 

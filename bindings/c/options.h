@@ -32,6 +32,8 @@ ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, cons
 // Of NVIDIA's shards *rows is closed after the data set, whatever is returned; text->max_length becomes their longest.
 ig_status ig_open_data(ig_call_state *c, ig_text_model *text, bool pairs, const ig_dataset_options *options,
                        ig_bert_rows **rows, ig_dataset **out);
+// max_length2, phase2: windows of the second phase, ig_mlm_destroy; NULL without. text->max_length: the longer one's.
+ig_status ig_second_phase(ig_call_state *c, ig_text_model *text, const ig_dataset *d, struct ig_mlm **out);
 // Keys of pictures for a model of texts and the reverse, keys of pre-training for another task: IG_ERR_USAGE.
 ig_status ig_refuse_misfits(const ig_call_state *c, const ig_model *model, ig_task task);
 int ig_thread_count(const ig_call_state *c);
@@ -45,7 +47,8 @@ typedef struct ig_train_setup {
   ig_weights_info info;  // what weights= says of itself; empty without
   char *cache_dir, *corpora, *args_yaml, *environment, *out, *resume_path, *config_json;
   char config_hash[65];
-  ig_bert_rows *rows;  // of shards
+  ig_bert_rows *rows;     // of shards
+  struct ig_mlm *second;  // of max_length2
 } ig_train_setup;
 // setup starts zeroed (out and resume_path may be set); fini is due whatever is returned.
 ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *setup);

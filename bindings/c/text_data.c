@@ -20,7 +20,7 @@ ig_status ig_refuse_misfits(const ig_call_state *c, const ig_model *model, ig_ta
   static const char *const of_pictures[] = {"image_size", "crop_ratio", "augment", "flip",  "vflip",  "transpose",
                                             "rotate",     "crop_scale", "jitter",  "mixup", "cutmix", "erase"};
   static const char *const of_texts[] = {"tokenizer", "max_length", "text_column", "text2_column", "layer_decay"};
-  static const char *const of_mlm[] = {"pairs", "mask_share", "whole_word"};
+  static const char *const of_mlm[] = {"pairs", "mask_share", "whole_word", "max_length2", "phase2"};
   const bool text = model->build_text != NULL;
   const struct {
     const char *const *names;
@@ -53,16 +53,11 @@ ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, cons
   return IG_OK;
 }
 
-// Token ids of texts, or the samples of pre-training.
-static ig_status use_dataset(ig_call_state *c, const ig_text_model *text, bool pairs, ig_dataset *d) {
-  const ig_config *k = c->config;
-  if (d->kind == IG_DATASET_TEXT)
-    return ig_dataset_tokenize(d, text->tokenizer, text->max_length, ig_thread_count(c));
-  if (d->kind != IG_DATASET_CORPUS || !d->corpus)
-    return IG_OK;
+// Windows of a corpus as the keys say, of max_length tokens.
+static ig_mlm_options mlm_keys(const ig_config *k, int max_length, bool pairs) {
   ig_mlm_options o = ig_mlm_options_default();
   const char *split = ig_config_str(k, "split");
-  o.max_length = text->max_length;
+  o.max_length = max_length;
   o.pair = pairs ? IG_PAIR_NEXT : IG_PAIR_NONE;
   o.val_share = split && *split ? strtod(split, NULL) : 0.05;
   o.seed = (uint64_t)ig_config_int(k, "seed");
@@ -71,13 +66,23 @@ static ig_status use_dataset(ig_call_state *c, const ig_text_model *text, bool p
     o.whole_word = ig_config_bool(k, "whole_word");
     (void)ig_mlm_pair_from_text(ig_config_str(k, "pairs"), &o.pair);  // one of its words: an enum key
   }
+  return o;
+}
+
+// Token ids of texts, or the samples of pre-training.
+static ig_status use_dataset(ig_call_state *c, const ig_text_model *text, bool pairs, ig_dataset *d) {
+  if (d->kind == IG_DATASET_TEXT)
+    return ig_dataset_tokenize(d, text->tokenizer, text->max_length, ig_thread_count(c));
+  if (d->kind != IG_DATASET_CORPUS || !d->corpus)
+    return IG_OK;
+  const ig_mlm_options o = mlm_keys(c->config, text->max_length, pairs);
   return ig_dataset_mlm(d, &o);
 }
 
 // NVIDIA's shards: masks and pairs are as the files say.
 static ig_status open_shards(ig_call_state *c, ig_text_model *text, const ig_dataset_options *o, ig_bert_rows **rows,
                              ig_dataset **out) {
-  static const char *const fixed[] = {"mask_share", "whole_word", "max_length"};
+  static const char *const fixed[] = {"mask_share", "whole_word", "max_length", "max_length2", "phase2"};
   const ig_config *k = c->config;
   if (o->task != IG_TASK_AUTO && o->task != IG_TASK_MLM)
     return ig_fail(IG_ERR_USAGE, "data=%s holds pre-training shards, which are for task=mlm, not task=%s", o->data,
@@ -109,4 +114,23 @@ ig_status ig_open_data(ig_call_state *c, ig_text_model *text, bool pairs, const 
     return open_shards(c, text, o, rows, out);
   IG_TRY(ig_dataset_open(o, out));
   return use_dataset(c, text, pairs, *out);
+}
+
+ig_status ig_second_phase(ig_call_state *c, ig_text_model *text, const ig_dataset *d, struct ig_mlm **out) {
+  const ig_config *k = c->config;
+  *out = NULL;
+  if (!ig_config_has_value(k, "max_length2"))
+    return is_given(k, "phase2")
+               ? ig_fail(IG_ERR_USAGE,
+                         "phase2=%s: the second phase needs its length: max_length2=", ig_config_str(k, "phase2"))
+               : IG_OK;
+  const int length = (int)ig_config_int(k, "max_length2");
+  if (length > text->bert.spec.positions)
+    return ig_fail(IG_ERR_USAGE, "max_length2=%d: model=%s has %d positions", length, text->bert.model.name,
+                   text->bert.spec.positions);
+  ig_mlm_options o = mlm_keys(k, length, true);
+  o.corpus = d->corpus;
+  IG_TRY(ig_mlm_create(&o, out));
+  text->max_length = length > text->max_length ? length : text->max_length;
+  return IG_OK;
 }

@@ -8,7 +8,7 @@
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 
-enum { MAX_CONFIG = 1 << 24, VOCABULARY_MULTIPLE = 8 };
+enum { MAX_CONFIG = 1 << 24, VOCABULARY_MULTIPLE = 8, MOST_PADDING = 256 };
 
 static ig_status parse(const char *text, size_t n, const char *where, ig_text_model *out, const ig_model **model) {
   IG_TRY(ig_bert_config_parse(text, n, where, &out->bert, NULL));
@@ -143,6 +143,9 @@ ig_status ig_open_tokenizer(ig_call_state *c, const ig_weights_info *info, ig_te
   if (t.vocabulary > spec->vocabulary)
     return ig_fail(IG_ERR_MISMATCH, "tokenizer %s has %d tokens, model=%s only %lld: it is another model's", path,
                    t.vocabulary, text->bert.model.name, (long long)spec->vocabulary);
+  if (info && info->vocabulary - t.vocabulary >= MOST_PADDING)
+    return ig_fail(IG_ERR_MISMATCH, "tokenizer %s has %d tokens, the weights %s know %lld: it is another model's", path,
+                   t.vocabulary, info->path, (long long)info->vocabulary);
   if (t.cls < 0 || t.sep < 0 || t.pad < 0)
     return ig_fail(IG_ERR_MISMATCH, "tokenizer %s lacks one of [CLS], [SEP] and [PAD]", path);
   spec->pad = t.pad;

@@ -9,6 +9,7 @@
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 #include "runtime/data/direction.h"
+#include "runtime/data/mlm.h"
 
 static ig_augment augment_keys(const ig_config *k) {
   size_t n = 0;
@@ -277,6 +278,8 @@ static ig_status set_text_options(ig_call_state *c, ig_train_setup *s) {
   o->session.nsp = task == IG_TASK_MLM && !ig_config_is(c->config, "pairs", "none");
   o->tokenizer = s->text.tokenizer;
   o->max_length = s->text.max_length;
+  o->second = s->second;
+  o->second_share = ig_config_float(c->config, "phase2");
   o->layer_decay = ig_config_float(c->config, "layer_decay");
   json_t *labels = task == IG_TASK_MLM ? NULL : json_array();
   for (int i = 0; labels && i < s->data->n_classes; i++)
@@ -354,6 +357,8 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
   }
   IG_GOTO(ig_open_data(c, &s->text, true, &data, &s->rows, &s->data));
   IG_GOTO(ig_refuse_misfits(c, o->session.model, s->data->task));
+  if (s->data->task == IG_TASK_MLM && s->data->corpus)
+    IG_GOTO(ig_second_phase(c, &s->text, s->data, &s->second));
   o->session.classes = s->data->n_classes;
   int w = s->data->typical_w, h = s->data->typical_h;
   IG_GOTO(ig_set_defaults(c->config, &(ig_facts){.model = o->session.model,
@@ -390,6 +395,7 @@ done:
 }
 
 void ig_train_setup_fini(ig_train_setup *s) {
+  ig_mlm_destroy(s->second);
   ig_dataset_close(s->data);
   ig_bert_rows_close(s->rows);
   ig_free(s->class_weights);

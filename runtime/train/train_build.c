@@ -80,14 +80,14 @@ static ig_loss add_pretrain_loss(ig_trainer *t, ig_rung *r, const ig_text_output
 static ig_text_outputs build_texts(ig_trainer *t, ig_rung *r, const ig_model_config *config) {
   const ig_model *m = t->o->session.model;
   r->io.text = ig_session_text_inputs(r->graph, r->capacity, t->micro,
-                                      t->head.task == IG_TASK_MLM ? t->micro * t->o->data->max_masked : 0);
+                                      t->head.task == IG_TASK_MLM ? t->micro * r->max_masked : 0);
   if (config->step_state)
     r->io.text.row_keys = ig_graph_input(r->graph, "row_keys", IG_U64, IG_SHAPE1(r->capacity));
   return m->build_text(m, r->graph, config, &r->io.text);
 }
 
-// recompute=auto: the share of the memory that must be saved. Of texts it is less: what is made again there costs 1 % of
-// a step in fp32 and 3 to 4 % in bf16 (docs/performance.md), of pictures 2 to 6 %.
+// recompute=auto: the share of the memory that must be saved. Of texts it is less: what is made again there costs 1 %
+// of a step in fp32 and 3 to 4 % in bf16 (docs/performance.md), of pictures 2 to 6 %.
 static double least_saving(const ig_model *m) { return m->build_text ? 0.08 : 0.2; }
 
 static ig_status build_step(ig_trainer *t, ig_rung *r, ig_recompute recompute) {
@@ -262,7 +262,7 @@ static void drop_plans(ig_trainer *t) {
   for (int i = 0; i < t->n_rungs; i++) {
     ig_plan_destroy(t->rungs[i].plan);
     ig_graph_destroy(t->rungs[i].graph);
-    t->rungs[i] = (ig_rung){.capacity = t->rungs[i].capacity};
+    t->rungs[i] = (ig_rung){.capacity = t->rungs[i].capacity, .max_masked = t->rungs[i].max_masked};
   }
   ig_plan_destroy(t->sum_plan);
   ig_plan_destroy(t->update_plan);
@@ -270,16 +270,6 @@ static void drop_plans(ig_trainer *t) {
   ig_graph_destroy(t->update_graph);
   t->sum_plan = t->update_plan = NULL;
   t->sum_graph = t->update_graph = NULL;
-}
-
-static ig_status choose_rungs(ig_trainer *t) {
-  int64_t capacities[IG_MAX_RUNGS] = {0};
-  t->n_rungs = 1;
-  if (t->o->session.model->build_text)
-    IG_TRY(ig_text_ladder(t->o->data, IG_PART_TRAIN, t->micro, t->o->session.seed, capacities, &t->n_rungs));
-  for (int i = 0; i < t->n_rungs; i++)
-    t->rungs[i].capacity = capacities[i];
-  return IG_OK;
 }
 
 // Session, graphs and plans; no large buffer yet. A memory budget is met by recomputation or refused.
@@ -300,7 +290,8 @@ static ig_status plan_all(ig_trainer *t, ig_plan_summary *summary) {
   if (t->session->params.count[IG_PARAM_TRAINABLE] == 0)
     return ig_fail(IG_ERR_USAGE, "freeze= leaves nothing to train");
   t->total_steps = o->steps > 0 ? o->steps : (o->epochs * t->n_train + o->batch - 1) / o->batch;
-  IG_TRY(choose_rungs(t));
+  IG_TRY(ig_trainer_set_phases(t));
+  IG_TRY(ig_trainer_ladder(t));
   const int batch = t->micro < 32 ? t->micro : 32;
   if (o->data->count[IG_PART_VAL])
     IG_TRY(o->session.model->build_text
@@ -372,7 +363,7 @@ static ig_status bind_plan(ig_trainer *t, ig_plan *p) {
 }
 
 ig_status ig_trainer_bind(ig_trainer *t) {
-  ig_plan *plans[IG_MAX_RUNGS + 2] = {t->update_plan};
+  ig_plan *plans[2 * IG_MAX_RUNGS + 2] = {t->update_plan};
   ig_plan_bytes bytes;
   int n = 1;
   if (t->sum_plan)

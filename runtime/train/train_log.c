@@ -29,13 +29,6 @@ double ig_trainer_seconds(const ig_trainer *t) {
   return t->seconds_before + (t->started_ns ? (double)(ig_now_ns() - t->started_ns) * 1e-9 : 0);
 }
 
-int64_t ig_trainer_epoch(const ig_trainer *t) { return t->position / t->n_train; }
-
-int64_t ig_trainer_epochs(const ig_trainer *t) {
-  int64_t epochs = t->total_steps * t->o->batch / t->n_train;
-  return epochs > 0 ? epochs : 1;
-}
-
 // A run does not end for its log: lines wait in memory until the disk takes them. What is torn is cut off by
 // ig_file_append, so that nothing is written twice.
 ig_status ig_trainer_log_flush(ig_trainer *t, bool patient) {
@@ -238,7 +231,7 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
   }
   json_t *run = json_pack(
       "{s:s, s:I, s:I, s:I, s:f, s:o, s:o, s:I, s:I}", "run", t->o->out, "steps", (json_int_t)t->step, "total_steps",
-      (json_int_t)t->total_steps, "epochs", (json_int_t)(t->position / t->n_train), "seconds", ig_trainer_seconds(t),
+      (json_int_t)t->total_steps, "epochs", (json_int_t)ig_trainer_epoch(t), "seconds", ig_trainer_seconds(t),
       "train_loss", number(t->last_loss), "best_epoch", t->best.exists ? json_integer(t->best.epoch) : json_null(),
       "unreadable", (json_int_t)ig_loader_unreadable(t->loader), "peak_memory", (json_int_t)ig_memory_peak());
   json_t *tokens = token_json(t->o->data);

@@ -212,6 +212,7 @@ static ig_status read_state(ig_trainer *t, const char *text, const char *path) {
   t->step = json_integer_value(json_object_get(j, "step"));
   t->updates = json_integer_value(json_object_get(j, "updates"));
   t->position = json_integer_value(json_object_get(j, "position"));
+  IG_GOTO(ig_trainer_check_phases(t, json_integer_value(json_object_get(j, "total_steps")), t->position));
   t->evaluations_since_best = json_integer_value(json_object_get(j, "evaluations_since_best"));
   t->best.exists = json_is_true(json_object_get(best, "exists"));
   t->best.step = json_integer_value(json_object_get(best, "step"));

@@ -145,8 +145,11 @@ static int list_inputs(const ig_trainer *t, const ig_rung *r, const ig_batch *b,
 static ig_status make_input(ig_trainer *t, int i, const ig_batch *b) {
   ig_device *dev = device_of(t);
   input in[IG_MAX_INPUTS];
-  list_inputs(t, &t->rungs[t->n_rungs - 1], b, NULL, in);
-  const size_t bytes = bytes_of(in[i].tensor);
+  size_t bytes = 0;
+  for (int k = 0; k < t->n_rungs; k++) {
+    list_inputs(t, &t->rungs[k], b, NULL, in);
+    bytes = bytes_of(in[i].tensor) > bytes ? bytes_of(in[i].tensor) : bytes;
+  }
   IG_TRY(ig_mirror_create(dev, bytes, false, in[i].tensor->name, &t->inputs[i]));
   IG_TRY(ig_mirror_create(dev, bytes, false, in[i].tensor->name, &t->staged[i]));
   for (int k = 0; k < t->n_rungs; k++) {
@@ -204,17 +207,10 @@ static bool replays(const ig_trainer *t) {
   return device_of(t)->ops->capture_begin && t->launched > 0 && t->rung->ran && !t->sum_plan && !t->eager;
 }
 
-static ig_rung *rung_of(ig_trainer *t, const ig_batch *b) {
-  int i = 0;
-  while (b->packed && i < t->n_rungs - 1 && t->rungs[i].capacity < b->packed->capacity)
-    i++;
-  return &t->rungs[i];
-}
-
 ig_status ig_trainer_micro_batch(ig_trainer *t, const ig_batch *b, int index) {
   const float *targets = NULL;
   input in[IG_MAX_INPUTS];
-  t->rung = rung_of(t, b);
+  t->rung = ig_trainer_rung_of(t, b);
   if (b->packed && b->packed->capacity != t->rung->capacity)
     return ig_fail(IG_ERR_INTERNAL, "a batch of capacity %lld, which no plan has", (long long)b->packed->capacity);
   if (t->rung->io.targets)

@@ -39,32 +39,12 @@ static ig_status write_text(const ig_trainer *t, const char *name, const char *t
   return status;
 }
 
-static ig_status open_loader(ig_trainer *t) {
-  const ig_train_options *o = t->o;
-  ig_loader_options l = {.size = sizeof(ig_loader_options),
-                         .data = o->data,
-                         .part = IG_PART_TRAIN,
-                         .train = true,
-                         .batch = t->micro,
-                         .image_size = o->image_size,
-                         .augment = o->augment,
-                         .seed = o->session.seed,
-                         .threads = o->loader_threads,
-                         .cache_bytes = o->cache_bytes,
-                         .strict = o->strict,
-                         .max_unreadable = 0.01,
-                         .warn = t->cb->line,
-                         .warn_user = t->cb->user};
-  l.n_rungs = t->rungs[0].capacity > 0 ? t->n_rungs : 0;
-  for (int i = 0; i < l.n_rungs; i++)
-    l.rungs[i] = t->rungs[i].capacity;
-  return ig_loader_create(&l, &t->loader);
-}
-
 // One step, started; its result is looked at by settle().
 static ig_status step(ig_trainer *t) {
   const ig_train_options *o = t->o;
   const int n = o->accumulate > 1 ? o->accumulate : 1;
+  if (ig_trainer_phase(t) != t->phase)
+    IG_TRY(ig_trainer_seek(t));
   for (int i = 0; i < n; i++) {
     const ig_batch *b;
     IG_TRY(ig_trainer_unstage(t));
@@ -127,7 +107,7 @@ static ig_status fall_back(ig_trainer *t, const char *why) {
   IG_TRY(closed);
   IG_TRY(ig_trainer_log_open(t));  // drops the lines behind the checkpoint
   IG_TRY(ig_trainer_bind(t));
-  return ig_loader_seek(t->loader, t->position);
+  return ig_trainer_seek(t);
 }
 
 // The first pictures of the batch whose result was just looked at.
@@ -241,6 +221,8 @@ static ig_status loop(ig_trainer *t) {
       continue;  // at an earlier step, which is logged and saved already
     if (logged)
       IG_TRY(ig_trainer_log_step(t));
+    if (ig_trainer_phase(t) != t->phase && !last)
+      ig_trainer_line(t, "second phase from here: windows of up to %d tokens", o->max_length);
     ig_trainer_show(t, last);
     if (evaluated)
       IG_TRY(evaluate(t, &returned));
@@ -364,8 +346,7 @@ static ig_status start(ig_trainer *t, bool resume) {
   IG_TRY(write_text(t, "config.json", o->config_json));
   if (o->tokenizer)
     IG_TRY(ig_tokenizer_write(o->tokenizer, o->out, o->max_length));
-  IG_TRY(open_loader(t));
-  IG_TRY(ig_loader_seek(t->loader, t->position));
+  IG_TRY(ig_trainer_seek(t));
   IG_TRY(ig_trainer_log_open(t));
   IG_TRY(ig_trainer_bind(t));
   IG_TRY(measure_peak(t));

@@ -42,7 +42,10 @@ typedef struct ig_train_options {
   // Texts: written into the run folder, so that it is a model folder as Hugging Face has them; NULL for pictures.
   const struct ig_tokenizer *tokenizer;
   const char *config_json;
-  int max_length;
+  int max_length;  // of the longer phase where there are two
+  // Pre-training in two phases: the last share of the steps takes its samples from here (of the same corpus); or NULL.
+  const struct ig_mlm *second;
+  double second_share;
   double layer_decay;  // factor on the learning rate from each layer to the one below; 0 = 1
   int image_size;
   double eval_crop_ratio;

@@ -39,6 +39,7 @@ typedef struct ig_step_words {
 // (runtime/data/text_batch.h). What an input is not there for is NULL.
 typedef struct ig_rung {
   int64_t capacity;  // rows of texts; 0 for pictures
+  int max_masked;    // mlm: words of a sample that are predicted, at most
   ig_graph *graph;
   ig_plan *plan;
   void *captured;  // the whole step, replayable; NULL before the rung's second step and where there is none
@@ -63,8 +64,10 @@ typedef struct ig_trainer {
   int64_t total_steps, n_train;
 
   // Step plans: forward and backward of a micro-batch. Update plan: norm, clipping, optimizer, averages.
-  ig_rung rungs[IG_MAX_RUNGS];  // by rising capacity
-  int n_rungs;
+  ig_rung rungs[2 * IG_MAX_RUNGS];  // of phase p: first_rung[p] to first_rung[p + 1] - 1, by rising capacity
+  int n_rungs, first_rung[3];
+  int phase;                          // that the loader is open for
+  int64_t switch_position, n_second;  // where the second phase begins; its training samples (train_phase.c)
   ig_graph *update_graph, *sum_graph;
   ig_plan *update_plan, *sum_plan;
   ig_evaluator *evaluator;
@@ -147,6 +150,18 @@ ig_status ig_trainer_update(ig_trainer *t, double lr);
 ig_status ig_trainer_take(ig_trainer *t, int leave, bool *one);
 // Anew from t->updates: after a restore.
 ig_status ig_trainer_set_scaler(ig_trainer *t, double scale);
+// train_phase.c
+// After total_steps and n_train: where the phases are. Then the capacities of all batches, as empty rungs.
+ig_status ig_trainer_set_phases(ig_trainer *t);
+ig_status ig_trainer_ladder(ig_trainer *t);
+// A checkpoint of a run of `stored_steps` steps: IG_ERR_MISMATCH where its phases were others.
+ig_status ig_trainer_check_phases(const ig_trainer *t, int64_t stored_steps, int64_t position);
+int ig_trainer_phase(const ig_trainer *t);  // of t->position: 0 or 1
+ig_rung *ig_trainer_rung_of(ig_trainer *t, const ig_batch *b);
+// The loader of t->position's phase, at t->position.
+ig_status ig_trainer_seek(ig_trainer *t);
+int64_t ig_trainer_epoch(const ig_trainer *t);
+int64_t ig_trainer_epochs(const ig_trainer *t);  // of the whole run, at least 1
 // train_build.c
 ig_status ig_trainer_build(ig_trainer *t);
 void ig_trainer_release(ig_trainer *t);
@@ -171,7 +186,5 @@ void ig_trainer_show(ig_trainer *t, bool now);
 ig_status ig_trainer_finish(ig_trainer *t, json_t **result);
 void ig_trainer_line(const ig_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 double ig_trainer_seconds(const ig_trainer *t);
-int64_t ig_trainer_epoch(const ig_trainer *t);
-int64_t ig_trainer_epochs(const ig_trainer *t);  // of the whole run, at least 1
 
 #endif
