@@ -460,6 +460,27 @@ TEST(LinearXent, IsTheLinearLayerAndItsLossWhateverTheThreads) {
   }
 }
 
+TEST(LinearXent, RowsBehindTheLastThatCountsChangeNothing) {
+  const int64_t P = 300, V = 1201, D = 40;
+  const Floats w = normal((size_t)(V * D), 2), b = normal((size_t)V, 3);
+  Floats x = normal((size_t)(P * D), 1);
+  for (int64_t used : {130, 1, 0}) {
+    Floats weights((size_t)P, 0.0f);
+    std::fill(weights.begin(), weights.begin() + used, 1.0f);
+    Ints labels((size_t)P, -1);
+    for (int64_t p = 0; p < used; p++)
+      labels[(size_t)p] = (int32_t)(p * 37 % V);
+    for (const Way &way : {ways[0], ways[1]}) {
+      const Scored a = score(P, V, D, x, w, b, labels, weights, way, 2, true);
+      const Scored c = score(P, V, D, x, w, b, labels, weights, way, 1, false);
+      near(a.dx, c.dx, 5e-6f, "dx");
+      near(a.dw, c.dw, 5e-6f, "dw");
+      near(a.db, c.db, 5e-6f, "db");
+      EXPECT_EQ(rows_of(a.dx, D, used, P), Floats((size_t)((P - used) * D), 0.0f)) << way.name << used;
+    }
+  }
+}
+
 TEST(LinearXent, HugeLogitsCountsAndLabelsThatAreNone) {
   // Logits are +-3e6 times the class: fp32 sums of exponentials would overflow without the shift.
   const Floats x = {3e3f, -3e3f, 3e3f}, w = {0, 1e3f, 2e3f, 2e3f}, b(4, 0.0f);

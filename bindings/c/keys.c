@@ -38,7 +38,9 @@ static const ig_key keys[] = {
     {"val", IG_KEY_STRING, "path", NULL, RUN | V(EVAL) | V(DATA), "another folder or table that is the validation part",
      .flags = MAY},
     {"split", IG_KEY_STRING, "", NULL, RUN | V(EVAL) | V(DATA),
-     "share held out for validation where there is no such part (0.2), or a CSV file: file[, split, class, group, "
+     "share held out for validation where there is no such part (0.2, with a test part 0.15, texts 0.1, raw text "
+     "0.05), "
+     "or a CSV file: file[, split, class, group, "
      "numbers or labels]; multilabel: names with ; between, or a column of 0 and 1 a label"},
     {"part", IG_KEY_ENUM, "", "auto", V(EVAL), "part that is evaluated; auto: test, else val, else all",
      "auto|train|val|test|all"},
@@ -173,7 +175,8 @@ static const ig_key keys[] = {
      MAY},
     {"loader_threads", IG_KEY_INT, "", "auto", RUN, "threads that read pictures; auto: as many as threads", "auto", 1,
      1024, MAY},
-    {"samples", IG_KEY_INT, "pictures", "1800", V(DEMO), "pictures that the demo makes", NULL, 120, 1e6},
+    {"samples", IG_KEY_INT, "", NULL, V(DEMO),
+     "pictures that the demo makes (default: 1800); demo text: documents to pre-train on (4000)", NULL, 120, 1e6},
 
     // data shard.
     {"data", IG_KEY_STRING, "path", NULL, V(DATA), "shard: raw text: a .txt file, or a folder of such"},
@@ -289,7 +292,7 @@ const char *const ig_verb_usage[IG_N_VERBS] = {
     "data shard data=TEXT tokenizer=VOCAB out=FOLDER [key=value]...",
     "ingot tokenizer train TEXT... out=FOLDER [vocabulary=N] | encode|decode tokenizer=PATH [PATH]... [key=value]...",
     "ingot report RUN... [out=FILE.html]",
-    "ingot demo [out=FOLDER] [key=value]...",
+    "ingot demo [text] [out=FOLDER] [key=value]...",
     "ingot bench kernels|step|loader|tokenizer [key=value]...",
     "ingot doctor",
     "ingot keys [VERB] [format=markdown]",
@@ -312,7 +315,8 @@ const char *const ig_verb_meaning[IG_N_VERBS] = {
     "WordPiece: learns a vocabulary from raw text, or turns texts into ids and back, a line each (files, or standard "
     "input)",
     "one HTML file of a run, or a comparison of several",
-    "makes its own data, trains, evaluates, predicts and writes the report",
+    "makes its own data, trains, evaluates, predicts and writes the report: of pictures, or (demo text) of messages, "
+    "with and without pre-training",
     "measures kernels, whole steps, the reading of pictures or the tokenizer on this machine, beside rivals where "
     "installed",
     "processors, libraries, versions, writable folders, and what is missing",

@@ -180,12 +180,12 @@ static void bwd_block(const xent *z, const bwd_shared *s, const bwd_own *o, int6
 }
 
 // ---- the row ----
-static void add_parts(const xent *z, const bwd_shared *s, int64_t p) {
+static void add_parts(const xent *z, const bwd_shared *s, int64_t parts, int64_t p) {
   const int64_t width = width_of(z), stride = z->P * width;
   for (int64_t i = 0; i < z->D; i += 16) {
     const int64_t n = ig_min_i64(z->D - i, 16);
     v16 sum = v16_load(s->parts, IG_F32, p * width + i, 16);
-    for (int64_t part = 1; part < parts_of(z); part++)
+    for (int64_t part = 1; part < parts; part++)
       sum += v16_load(s->parts, IG_F32, part * stride + p * width + i, 16);
     v16_store(z->l->out[0], z->type, p * z->D + i, n, sum);
   }
@@ -205,11 +205,24 @@ static ig_status prepare_bwd(ig_prepare *p) {
   return IG_OK;
 }
 
+// Rows up to the last one that counts, at least one: a batch rarely fills all that its plan has, and rows behind have
+// no gradient. With dlse every row counts.
+static int64_t rows_that_count(const xent *z) {
+  int64_t n = z->P;
+  while (n > 1 && !z->l->in[B_DLSE] && xent_weight(z->weights, n - 1) == 0)
+    n--;
+  return n;
+}
+
 static ig_status run_bwd(const ig_launch *l) {
-  const xent z = xent_of(l, B_X);
-  const int64_t parts = parts_of(&z), part_size = z.P * width_of(&z), blocks = blocks_of(&z);
+  xent z = xent_of(l, B_X);
+  const int64_t parts = parts_of(&z), blocks = blocks_of(&z), all = z.P;
   bwd_shared s;
   char *memory = (char *)l->workspace + shared_of(l->workspace, &z, &s);
+  z.P = rows_that_count(&z);
+  const int64_t part_size = z.P * width_of(&z);
+  memset((char *)l->out[0] + (size_t)(z.P * z.D) * ig_dtype_bytes(z.type), 0,
+         (size_t)((all - z.P) * z.D) * ig_dtype_bytes(z.type));
   read_rows(&z, &s);
   if (!z.bias)
     *(float *)l->out[2] = 0;
@@ -233,7 +246,7 @@ static ig_status run_bwd(const ig_launch *l) {
     }
 #pragma omp for schedule(static)
     for (int64_t p = 0; p < z.P; p++)
-      add_parts(&z, &s, p);
+      add_parts(&z, &s, parts, p);
   }
   return IG_OK;
 }

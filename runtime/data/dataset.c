@@ -207,7 +207,7 @@ static ig_status set_parts(ig_builder *b, double fraction) {
   }
   b->d->val_was_given = counts[IG_PART_VAL] > 0;
   if (counts[IG_PART_VAL] == 0 && counts[IG_PART_TRAIN] && b->options->needs_labels)
-    IG_TRY(ig_hold_out(b, fraction > 0 ? fraction : counts[IG_PART_TEST] ? 0.15 : 0.2));
+    IG_TRY(ig_hold_out(b, fraction > 0 ? fraction : !counts[IG_PART_TEST] ? 0.2 : b->options->text ? 0.1 : 0.15));
   return IG_OK;
 }
 

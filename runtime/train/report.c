@@ -79,14 +79,15 @@ static ig_status percent(ig_text *t, double x) {
   return isfinite(x) ? ig_text_addf(t, "<td class=n>%.1f</td>", 100 * x) : ig_text_addf(t, "<td class=n>&ndash;</td>");
 }
 
-static ig_status classes(ig_text *t, const json_t *per_class) {
+static ig_status classes(ig_text *t, const report_run *r, const json_t *per_class) {
   size_t k = json_array_size(per_class);
   if (k == 0)
     return IG_OK;
   IG_TRY(ig_text_addf(t,
-                      "<h2>Each class</h2><div class=scroll><table><thead><tr><th>Class</th><th class=n>Pictures</th>"
+                      "<h2>Each class</h2><div class=scroll><table><thead><tr><th>Class</th><th class=n>%s</th>"
                       "<th class=n>Found %%</th><th class=n>95 %% interval</th><th class=n>Right when said %%</th>"
-                      "<th class=n>F1 %%</th></tr></thead><tbody>\n"));
+                      "<th class=n>F1 %%</th></tr></thead><tbody>\n",
+                      strcmp(ig_report_noun(r), "pictures") ? "Samples" : "Pictures"));
   for (size_t c = 0; c < k && c < MAX_CLASSES; c++) {
     const json_t *row = json_array_get(per_class, c);
     double support = ig_report_number(row, "support"), recall = ig_report_number(row, "recall");
@@ -360,7 +361,7 @@ static ig_status page(ig_text *t, const report_run *r) {
   IG_TRY(ig_report_summary(t, r));
   const json_t *per_class = json_object_get(r->result, "per_class");
   IG_TRY(matrix(t, json_object_get(r->result, "confusion"), per_class));
-  IG_TRY(classes(t, per_class));
+  IG_TRY(classes(t, r, per_class));
   IG_TRY(mistakes(t, r));
   IG_TRY(calibration(t, r));
   IG_TRY(texts(t, r));

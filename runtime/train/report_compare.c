@@ -140,7 +140,7 @@ static ig_status page(ig_text *t, const report_run *runs, size_t n) {
   IG_TRY(overlay(t, runs, n, "Validation accuracy", "val", "accuracy"));
   IG_TRY(overlay(t, runs, n, "Validation loss", "val", "loss"));
   IG_TRY(overlay(t, runs, n, "Training loss", "train", "loss"));
-  IG_TRY(overlay(t, runs, n, "Pictures a second", "train", "samples_per_second"));
+  IG_TRY(overlay(t, runs, n, "Samples a second", "train", "samples_per_second"));
   IG_TRY(ig_text_addf(t, "</div>\n"));
   return ig_report_page_end(t);
 }
