@@ -60,7 +60,7 @@ static ig_status add_training(ig_demo *d, const char *out, const char *data, con
 static ig_status pretrain(ig_demo *d, const char *out, ig_demo_words *w) {
   IG_TRY(add_training(d, out, "corpus", "pretrained", w));
   IG_TRY(ig_demo_add(w, "task=mlm"));
-  IG_TRY(ig_demo_add(w, "epochs=%s", ig_demo_choice(d->outer, "epochs", "12")));
+  IG_TRY(ig_demo_add(w, "epochs=%s", ig_demo_choice(d->outer, "epochs", "9")));
   IG_TRY(ig_demo_add(w, "pairs=none"));
   IG_TRY(ig_demo_add(w, "mask_share=0.25"));
   IG_TRY(ig_demo_add(w, "batch=16"));
