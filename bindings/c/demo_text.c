@@ -128,14 +128,16 @@ static ig_status end_text(const char *out, const json_t *result, ig_text *text) 
                       bound(tuned, 0) > bound(fresh, 1)
                           ? "pre-training helped: the intervals are apart"
                           : "pre-training did not help clearly: the intervals are not apart"));
-  return ig_text_addf(text,
-                      "\nreport       %s/tuned/report.html (for a browser); both beside each other: %s/report.html\n"
-                      "the same by hand, and then with texts of your own:\n"
-                      "  ingot tokenizer train %s/data/corpus out=VOCABULARY vocabulary=2000\n"
-                      "  ingot train model=bert_tiny task=mlm data=%s/data/corpus tokenizer=VOCABULARY out=PRETRAINED\n"
-                      "  ingot train model=bert_tiny weights=PRETRAINED data=%s/data/messages out=TUNED\n"
-                      "  ingot predict weights=TUNED %s/data/shown.txt\n",
-                      out, out, out, out, out, out);
+  return ig_text_addf(
+      text,
+      "\nreport       %s/tuned/report.html (for a browser); both beside each other: %s/report.html\n"
+      "the same by hand, and then with texts of your own:\n"
+      "  ingot tokenizer train %s/data/corpus out=VOCABULARY vocabulary=2000\n"
+      "  ingot train model=bert_tiny task=mlm data=%s/data/corpus tokenizer=VOCABULARY out=PRETRAINED \\\n"
+      "              pairs=none mask_share=0.25 batch=16 dropout=0 max_length=64 lr=1e-3 epochs=9\n"
+      "  ingot train model=bert_tiny weights=PRETRAINED data=%s/data/messages out=TUNED\n"
+      "  ingot predict weights=TUNED %s/data/shown.txt\n",
+      out, out, out, out, out, out);
 }
 
 static ig_status compare(ig_demo *d, const char *out) {
