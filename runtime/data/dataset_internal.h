@@ -115,7 +115,8 @@ ig_status ig_set_class_names(ig_builder *b, const char *const *names, size_t n);
 ig_status ig_set_labels(ig_builder *b);
 // 44, 45, 46 and the agreement of the parts' classes.
 ig_status ig_check_classes(ig_builder *b);
-// tag: words of what is only to be tagged, names of the tags, labels of all words, strata (the rarest tag of a sentence).
+// tag: words of what is only to be tagged, names of the tags, labels of all words, strata (the rarest tag of a
+// sentence).
 ig_status ig_set_tags(ig_builder *b);
 
 // Decides what task=auto is; for classify by a CSV file, its cells become class names.

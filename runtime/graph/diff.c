@@ -134,8 +134,8 @@ static int readers_of(const ig_graph *g, const ig_tensor *t) {
   return n;
 }
 
-// A parameter that is used twice (tied embeddings) has a sum as its gradient: the first addend, which lives through most
-// of backward, waits in the gradient's own place and not in the arena.
+// A parameter that is used twice (tied embeddings) has a sum as its gradient: the first addend, which lives through
+// most of backward, waits in the gradient's own place and not in the arena.
 static void place_first_addend(diff *d, const ig_tensor *sum) {
   ig_tensor *first = is_sum(sum->producer) ? sum->producer->in[0] : NULL;
   if (!first || !sum->producer->op->in_place[0] || !is_movable(first) || readers_of(d->g, first) != 1)
