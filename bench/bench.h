@@ -5,6 +5,8 @@
 
 #include "bindings/c/call.h"
 #include "runtime/base/cpu.h"
+#include "runtime/device/device.h"
+#include "runtime/graph/tensor.h"
 
 // What is measured: `ingot bench kernels|step|loader|tokenizer` (docs/keys.md, verb bench).
 ig_status ig_bench_kernels(ig_call_state *c);
@@ -28,16 +30,22 @@ void ig_put_number(json_t *row, const char *key, double value);
 
 // ---- the machine (bench/machine.c) ----
 typedef struct ig_machine {
+  ig_device_caps device;  // kind CPU and nothing else where the processor was measured without one
   int threads;
   double copy_bytes;  // a second: read and written bytes of a copy that misses every cache
-  double fp32_flops;  // a second: fused multiply-adds of the highest instruction set allowed, two operations each
-  double bf16_flops;  // a second: bf16 dot products; 0 where the processor has none
+  double fp32_flops;  // a second: fused multiply-adds of the highest instruction set allowed, two operations each; of a
+                      // GPU with tf32: its tf32 products
+  double bf16_flops;  // a second: dot products of 16-bit types; 0 where the processor has none
 } ig_machine;
 // Measures (about half a second).
 void ig_machine_measure(int threads, ig_isa isa, ig_machine *out);
-// Least time in ns for these operations and bytes; bf16: operands are bf16.
-double ig_machine_roofline_ns(const ig_machine *m, double flops, double bytes, bool bf16);
+// The same of a device: of a GPU its copies are measured, its arithmetic looked up (runtime/device/peak.h).
+ig_status ig_machine_measure_device(ig_device *device, ig_machine *out);
+// Least time in ns for these operations and bytes; narrow: operands are of 16 bits. NaN: the rate is not known.
+double ig_machine_roofline_ns(const ig_machine *m, double flops, double bytes, bool narrow);
 json_t *ig_machine_json(const ig_machine *m);
+// "fp32", "tf32", "bf16", "fp16": what a device computes in with this type of activations.
+const char *ig_bench_precision(const ig_device_caps *caps, ig_dtype compute);
 uint64_t ig_bench_cpu_ns(void);  // processor time of all threads of this process so far, spinning included
 
 // {"rows": rows, "machine": ..., "environment": ...} answered by JSON or table. rows and more (NULL or an object whose

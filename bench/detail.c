@@ -8,9 +8,9 @@
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 
-static bool is_bf16(const ig_node *n) {
+static bool is_narrow(const ig_node *n) {
   for (int i = 0; i < n->n_in; i++)
-    if (n->in[i] && n->in[i]->dtype == IG_BF16)
+    if (n->in[i] && (n->in[i]->dtype == IG_BF16 || n->in[i]->dtype == IG_F16))
       return true;
   return false;
 }
@@ -24,7 +24,7 @@ ig_step_cost ig_bench_step_cost(const ig_stepper *s, const ig_machine *m) {
       ig_plan_row r = ig_plan_get_row(plans[p], i);
       sum.flops += r.flops;
       sum.bytes += r.bytes;
-      sum.roofline_ns += ig_machine_roofline_ns(m, r.flops, r.bytes, is_bf16(r.node));
+      sum.roofline_ns += ig_machine_roofline_ns(m, r.flops, r.bytes, is_narrow(r.node));
     }
   return sum;
 }
@@ -47,7 +47,7 @@ static json_t *node_row(const ig_plan_row *r, ig_times *times, double step_ns, c
   ig_put_number(row, "share", ns / step_ns);
   ig_put_number(row, "gflops", r->flops / ns);
   ig_put_number(row, "gbps", r->bytes / ns);
-  ig_put_number(row, "roofline", ig_machine_roofline_ns(m, r->flops, r->bytes, is_bf16(r->node)) / ns);
+  ig_put_number(row, "roofline", ig_machine_roofline_ns(m, r->flops, r->bytes, is_narrow(r->node)) / ns);
   return row;
 }
 
@@ -77,7 +77,7 @@ static ig_status add_to_op(op_sum **sums, size_t *n, size_t *capacity, const ig_
   s->ns += ns;
   s->flops += r->flops;
   s->bytes += r->bytes;
-  s->roofline_ns += ig_machine_roofline_ns(m, r->flops, r->bytes, is_bf16(r->node));
+  s->roofline_ns += ig_machine_roofline_ns(m, r->flops, r->bytes, is_narrow(r->node));
   return IG_OK;
 }
 

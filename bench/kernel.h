@@ -47,7 +47,7 @@ typedef struct ig_kernel ig_kernel;
 ig_status ig_kernel_create(const ig_kernel_case *k, ig_device *device, const char *impl, bool cold, ig_kernel **out);
 void ig_kernel_destroy(ig_kernel *k);
 ig_status ig_kernel_launch(ig_kernel *k);
-// Warms up, then launches until there are enough samples.
+// Warms up, then launches until there are enough samples; on a GPU by events around replays of a recorded round.
 ig_status ig_kernel_time(ig_kernel *k, ig_times *times);
 ig_cost ig_kernel_cost(const ig_kernel *k);
 size_t ig_kernel_workspace(const ig_kernel *k);

@@ -15,6 +15,10 @@ enum { MIN_SAMPLES = 5, MAX_SAMPLES = 200, MAX_SETS = 64, POOL = 65521 };  // th
 #define ENOUGH_NS     250000000ull
 #define TINY_NS       20000ull  // below, several launches make one sample
 #define MAX_SET_BYTES (2ull << 30)
+// On a GPU: of one sample, and of all of them; the host's time is bounded, too.
+#define REPLAY_NS        200000ull
+#define REPLAY_ENOUGH_NS 40000000ull
+#define REPLAY_WALL_NS   400000000ull
 
 struct ig_kernel {
   ig_params params;
@@ -23,7 +27,7 @@ struct ig_kernel {
   ig_node *node;
   const step *step;  // of the plan
   void **in, **out;  // [sets][n_in], [sets][n_out]
-  char *memory;
+  char *memory;  // of the plan's device
   size_t bytes;
   int n_sets, next;
 };
@@ -106,36 +110,37 @@ static size_t operand_bytes(const ig_kernel *k, int i, bool is_out) {
   return t ? padded(ig_layout_bytes(k->plan->layouts, layout, &t->shape, t->dtype)) : 0;
 }
 
-static size_t cache_bytes(void) {
-  long n = sysconf(_SC_LEVEL3_CACHE_SIZE);
+static size_t cache_bytes(const ig_device *device) {
+  long n = device->caps.kind == IG_DEVICE_CPU ? sysconf(_SC_LEVEL3_CACHE_SIZE) : (long)device->caps.cache_bytes;
   return n > 0 ? (size_t)n : (size_t)32 << 20;
 }
 
-static ig_status make_memory(ig_kernel *k, const ig_kernel_case *c, bool cold) {
-  const ig_node *n = k->node;
-  size_t set = 0, workspace = padded(k->step->workspace_bytes), at = 0;
-  for (int i = 0; i < n->n_in; i++)
+static size_t set_bytes(const ig_kernel *k) {
+  size_t set = 0;
+  for (int i = 0; i < k->node->n_in; i++)
     set += operand_bytes(k, i, false);
-  for (int i = 0; i < n->n_out; i++)
+  for (int i = 0; i < k->node->n_out; i++)
     set += operand_bytes(k, i, true);
-  size_t wanted = cold ? 2 * cache_bytes() / (set + 1) + 2 : 1;
+  return set;
+}
+
+static ig_status make_memory(ig_kernel *k, bool cold) {
+  const ig_node *n = k->node;
+  ig_device *device = k->plan->device;
+  size_t set = set_bytes(k), at = padded(k->step->workspace_bytes);
+  size_t wanted = cold ? 2 * cache_bytes(device) / (set + 1) + 2 : 1;
   wanted = wanted < MAX_SETS ? wanted : MAX_SETS;
   while (wanted > 2 && wanted * set > MAX_SET_BYTES)
     wanted--;
   k->n_sets = (int)wanted;
-  k->bytes = set * wanted + workspace + 4096;
-  IG_TRY(ig_alloc_pages(k->bytes, "operands", &k->memory));
+  k->bytes = set * wanted + at + 4096;
+  IG_TRY(device->ops->alloc(device, k->bytes, "operands", (void **)&k->memory));
   IG_TRY(ig_alloc_array(wanted * (size_t)n->n_in + 1, sizeof *k->in, "operands", &k->in));
   IG_TRY(ig_alloc_array(wanted * (size_t)n->n_out, sizeof *k->out, "operands", &k->out));
-  at = workspace;
   for (size_t s = 0; s < wanted; s++) {
     for (int i = 0; i < n->n_in; i++) {
-      size_t bytes = operand_bytes(k, i, false);
-      if (!n->in[i])
-        continue;
-      k->in[s * (size_t)n->n_in + (size_t)i] = k->memory + at;
-      IG_TRY(fill(k->memory + at, bytes, &c->in[i], (uint64_t)i));
-      at += bytes;
+      k->in[s * (size_t)n->n_in + (size_t)i] = n->in[i] ? k->memory + at : NULL;
+      at += operand_bytes(k, i, false);
     }
     for (int i = 0; i < n->n_out; i++) {
       k->out[s * (size_t)n->n_out + (size_t)i] = k->memory + at;
@@ -145,6 +150,27 @@ static ig_status make_memory(ig_kernel *k, const ig_kernel_case *c, bool cold) {
   return IG_OK;
 }
 
+// Operand i of every set: made once on the host, copied from the first set to the others.
+static ig_status fill_operand(ig_kernel *k, int i, const ig_kernel_input *x) {
+  ig_device *device = k->plan->device;
+  const size_t bytes = operand_bytes(k, i, false), n_in = (size_t)k->node->n_in;
+  char *host = k->in[i];
+  ig_status status = IG_OK;
+  if (device->caps.kind != IG_DEVICE_CPU)
+    IG_TRY(ig_alloc_pages(bytes, "operands", &host));
+  IG_GOTO(fill(host, bytes, x, (uint64_t)i));
+  IG_GOTO(host == k->in[i] ? IG_OK : device->ops->copy_in(device, k->in[i], host, bytes, NULL));
+  for (int s = 1; s < k->n_sets; s++)
+    IG_GOTO(device->ops->copy(device, k->in[(size_t)s * n_in + (size_t)i], k->in[i], bytes, NULL));
+done:
+  if (host != k->in[i]) {
+    ig_status waited = device->ops->stream_wait(device, NULL);
+    status = status == IG_OK ? waited : status;
+    ig_free_pages(host, bytes);
+  }
+  return status;
+}
+
 ig_status ig_kernel_create(const ig_kernel_case *c, ig_device *device, const char *impl, bool cold, ig_kernel **out) {
   ig_kernel *k;
   ig_status status = IG_OK;
@@ -152,7 +178,10 @@ ig_status ig_kernel_create(const ig_kernel_case *c, ig_device *device, const cha
   IG_TRY(ig_alloc(sizeof *k, "kernel", &k));
   IG_GOTO(build_node(k, c));
   IG_GOTO(plan_node(k, c, device, impl));
-  IG_GOTO(make_memory(k, c, cold));
+  IG_GOTO(make_memory(k, cold));
+  for (int i = 0; i < k->node->n_in; i++)
+    if (k->node->in[i])
+      IG_GOTO(fill_operand(k, i, &c->in[i]));
   *out = k;
 done:
   if (status != IG_OK)
@@ -163,10 +192,11 @@ done:
 void ig_kernel_destroy(ig_kernel *k) {
   if (!k)
     return;
+  if (k->memory)
+    k->plan->device->ops->free(k->plan->device, k->memory, k->bytes);
   ig_plan_destroy(k->plan);
   ig_graph_destroy(k->graph);
   ig_params_fini(&k->params);
-  ig_free_pages(k->memory, k->bytes);
   ig_free(k->in);
   ig_free(k->out);
   ig_free(k);
@@ -210,10 +240,58 @@ static ig_status timed(ig_kernel *k, int launches, uint64_t *ns) {
   return IG_OK;
 }
 
+// A GPU: one round of all sets of operands is recorded and replayed, as a training step is, so that the host's part of
+// a launch is not in it. events: before and after.
+static ig_status replayed(ig_kernel *k, void *graph, int rounds, ig_event *const events[2], uint64_t *ns) {
+  ig_device *device = k->plan->device;
+  IG_TRY(device->ops->event_record(device, events[0], NULL));
+  for (int i = 0; i < rounds; i++)
+    IG_TRY(device->ops->capture_launch(device, graph, NULL));
+  IG_TRY(device->ops->event_record(device, events[1], NULL));
+  return device->ops->event_elapsed(device, events[0], events[1], ns);
+}
+
+static ig_status record(ig_kernel *k, void **graph) {
+  ig_device *device = k->plan->device;
+  ig_status status = IG_OK;
+  IG_TRY(device->ops->capture_begin(device, NULL));
+  for (int i = 0; i < k->n_sets && status == IG_OK; i++)
+    status = ig_kernel_launch(k);
+  ig_status ended = device->ops->capture_end(device, NULL, graph);
+  return status == IG_OK ? ended : status;
+}
+
+static ig_status time_on_gpu(ig_kernel *k, ig_times *times) {
+  ig_device *device = k->plan->device;
+  ig_event *events[2] = {NULL, NULL};
+  void *graph = NULL;
+  uint64_t ns, spent = 0, start = ig_now_ns();
+  ig_status status = IG_OK;
+  IG_GOTO(device->ops->event_create(device, &events[0]));
+  IG_GOTO(device->ops->event_create(device, &events[1]));
+  IG_GOTO(record(k, &graph));
+  IG_GOTO(replayed(k, graph, 1, events, &ns));
+  const int rounds = ns < REPLAY_NS ? (int)(REPLAY_NS / (ns + 1)) + 1 : 1;
+  for (int i = 0; i < MAX_SAMPLES && (i < MIN_SAMPLES || spent < REPLAY_ENOUGH_NS); i++) {
+    if (i >= MIN_SAMPLES && ig_now_ns() - start > REPLAY_WALL_NS)
+      break;
+    IG_GOTO(replayed(k, graph, rounds, events, &ns));
+    spent += ns;
+    IG_GOTO(ig_times_add(times, ns / (uint64_t)(rounds * k->n_sets)));
+  }
+done:
+  device->ops->capture_destroy(device, graph);
+  for (int i = 0; i < 2; i++)
+    device->ops->event_destroy(device, events[i]);
+  return status;
+}
+
 ig_status ig_kernel_time(ig_kernel *k, ig_times *times) {
   uint64_t ns, spent = 0;
   for (int i = 0; i < k->n_sets; i++)  // every set's pages and the code
     IG_TRY(timed(k, 1, &ns));
+  if (k->plan->device->ops->capture_begin)
+    return time_on_gpu(k, times);
   IG_TRY(timed(k, 1, &ns));
   int launches = ns < TINY_NS ? (int)(TINY_NS / (ns + 1)) + 1 : 1;
   for (int i = 0; i < MAX_SAMPLES && (i < MIN_SAMPLES || spent < ENOUGH_NS); i++) {

@@ -25,7 +25,7 @@ typedef struct kernel_bench {
   ig_machine machine;
   bool cold;
   int64_t launches;  // 0: time
-  json_t *rows;
+  json_t *rows, *failures;  // failures: {"name", "case", "impl", "error"}
 } kernel_bench;
 
 // ---- what is chosen ----
@@ -107,18 +107,20 @@ static ig_status list_rows(kernel_bench *b) {
   size_t i;
   for (const ig_op *const *const *list = ig_op_lists; *list; list++)
     for (const ig_op *const *row = *list; *row; row++) {
-      static const ig_dtype types[] = {IG_F32, IG_BF16};
-      for (int t = 0; t < 2; t++) {
-        const char *precision = types[t] == IG_F32 ? "fp32" : "bf16";
+      static const ig_dtype types[] = {IG_F32, IG_BF16, IG_F16};
+      const ig_device_caps *caps = &b->device->caps;
+      const char *device = caps->kind == IG_DEVICE_CUDA ? "cuda" : "cpu";
+      for (int t = 0; t < (caps->fp16 ? 3 : 2); t++) {
+        const char *precision = ig_bench_precision(caps, types[t]);
         json_t *names;
         if (!op_is_chosen(b->call->config, (*row)->name))
           continue;
         status = implementations(b, *row, types[t], &names);
         json_array_append_new(b->rows, json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", (*row)->name, "summary",
-                                                 (*row)->summary ? (*row)->summary : "", "device", "cpu", "precision",
+                                                 (*row)->summary ? (*row)->summary : "", "device", device, "precision",
                                                  precision, "implementations", names));
         if (status == IG_OK)
-          status = ig_text_addf(&table, "%-24s cpu  %s ", (*row)->name, precision);
+          status = ig_text_addf(&table, "%-24s %-4s %s ", (*row)->name, device, precision);
         json_array_foreach(names, i, name) if (status == IG_OK) status =
             ig_text_addf(&table, " %s", json_string_value(name));
         if (status == IG_OK)
@@ -142,10 +144,12 @@ static ig_status add_row(kernel_bench *b, const ig_kernel_case *c, ig_kernel *k)
   ig_cost cost = ig_kernel_cost(k);
   ig_status status = IG_OK;
   json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:b}", "name", c->op->name, "case", c->name, "shape",
-                          ig_kernel_shape(c, shape), "precision", c->compute == IG_BF16 ? "bf16" : "fp32", "impl",
+                          ig_kernel_shape(c, shape), "precision", ig_bench_precision(&b->device->caps, c->compute), "impl",
                           impl->name, "threads", b->device->caps.threads, "cold", (int)b->cold);
   if (!row)
     return ig_no_json();
+  if (b->device->caps.kind == IG_DEVICE_CUDA)
+    json_object_set_new(row, "device", json_string(b->device->caps.name));
   if (c->model) {
     json_object_set_new(row, "model", json_string(c->model));
     json_object_set_new(row, "uses", json_integer(c->uses));
@@ -161,7 +165,7 @@ static ig_status add_row(kernel_bench *b, const ig_kernel_case *c, ig_kernel *k)
     ig_put_number(row, "gbps", cost.bytes / ns);
     ig_put_number(row, "gflops", cost.flops / ns);
     ig_put_number(row, "roofline",
-                  ig_machine_roofline_ns(&b->machine, cost.flops, cost.bytes, c->compute == IG_BF16) / ns);
+                  ig_machine_roofline_ns(&b->machine, cost.flops, cost.bytes, c->compute != IG_F32) / ns);
   }
   json_object_set_new(row, "workspace_bytes", json_integer((json_int_t)ig_kernel_workspace(k)));
   json_array_append(b->rows, row);
@@ -171,30 +175,63 @@ done:
   return status;
 }
 
+// Implementations of one case, rows from `first` on, are each other's rivals: beside each stands the fastest other one.
+static void put_rivals(json_t *rows, size_t first) {
+  for (size_t i = first; i < json_array_size(rows); i++) {
+    json_t *row = json_array_get(rows, i), *best = NULL;
+    for (size_t j = first; j < json_array_size(rows); j++) {
+      json_t *other = json_array_get(rows, j);
+      if (j != i && (!best || json_integer_value(json_object_get(other, "ns")) <
+                                  json_integer_value(json_object_get(best, "ns"))))
+        best = other;
+    }
+    if (!best)
+      return;
+    double ns = json_number_value(json_object_get(row, "ns")), rival = json_number_value(json_object_get(best, "ns"));
+    json_object_set(row, "rival", json_object_get(best, "impl"));
+    json_object_set(row, "rival_ns", json_object_get(best, "ns"));
+    ig_put_number(row, "ratio", rival / ns);
+  }
+}
+
+// Measures one implementation; one that fails is kept for the end, so that the others have their rows.
+static ig_status measure_one(kernel_bench *b, const ig_kernel_case *c, const char *name) {
+  ig_kernel *k = NULL;
+  ig_status status = ig_kernel_create(c, b->device, name, b->cold, &k);
+  if (status == IG_ERR_UNSUPPORTED) {
+    ig_error_clear();
+    return IG_OK;
+  }
+  ig_note(b->call, "%s %s: %s", c->op->name, c->name, name);
+  if (status == IG_OK)
+    status = add_row(b, c, k);
+  ig_kernel_destroy(k);
+  if (status == IG_OK)
+    return IG_OK;
+  json_t *failure = json_pack("{s:s, s:s, s:s, s:s, s:i}", "name", c->op->name, "case", c->name, "impl", name, "error",
+                              ig_error_message(), "status", (int)status);
+  if (!failure || json_array_append_new(b->failures, failure))
+    return ig_no_json();
+  ig_error_clear();
+  return IG_OK;
+}
+
 static ig_status measure_case(kernel_bench *b, const ig_kernel_case *c) {
+  const size_t first = json_array_size(b->rows);
   for (int i = 0; i < IG_MAX_IMPLS && c->op->impls[b->device->caps.kind][i]; i++) {
     const char *name = c->op->impls[b->device->caps.kind][i];
     const ig_impl *impl = ig_device_find_impl(b->device, name);
-    ig_kernel *k;
-    if (!impl || !impl_is_chosen(b->call->config, impl))
-      continue;
-    ig_status status = ig_kernel_create(c, b->device, name, b->cold, &k);
-    if (status == IG_ERR_UNSUPPORTED) {
-      ig_error_clear();
-      continue;
-    }
-    IG_TRY(status);
-    ig_note(b->call, "%s %s: %s", c->op->name, c->name, name);
-    status = add_row(b, c, k);
-    ig_kernel_destroy(k);
-    IG_TRY(status);
+    if (impl && impl_is_chosen(b->call->config, impl))
+      IG_TRY(measure_one(b, c, name));
   }
+  if (!b->launches)
+    put_rivals(b->rows, first);
   return IG_OK;
 }
 
 // ---- against=FILE ----
 static bool same_row(const json_t *a, const json_t *b) {
-  static const char *const keys[] = {"name", "case", "shape", "precision", "impl", "threads", "cold", "model"};
+  static const char *const keys[] = {"name", "case", "shape", "precision", "impl", "threads", "cold", "model", "device"};
   for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
     const json_t *x = json_object_get(a, keys[i]), *y = json_object_get(b, keys[i]);
     if ((x || y) && !json_equal(x, y))
@@ -286,7 +323,39 @@ static ig_status collect(kernel_bench *b) {
   return IG_OK;
 }
 
-static ig_status measure(kernel_bench *b, ig_isa isa) {
+// seconds=: cases behind that are counted in the answer.
+static ig_status measure_cases(kernel_bench *b, json_t *more) {
+  const ig_config *k = b->call->config;
+  const uint64_t start = ig_now_ns(), most = (uint64_t)ig_config_int(k, "seconds") * 1000000000u;
+  int left_out = 0;
+  for (size_t i = 0; i < b->cases.n; i++) {
+    const ig_kernel_case *c = &b->cases.items[i];
+    if (!op_is_chosen(k, c->op->name) || !case_is_chosen(k, c))
+      continue;
+    if (most && ig_now_ns() - start > most)
+      left_out++;
+    else
+      IG_TRY(measure_case(b, c));
+  }
+  if (left_out)
+    json_object_set_new(more, "left_out", json_integer(left_out));
+  if (json_array_size(b->failures))
+    json_object_set(more, "failures", b->failures);
+  return IG_OK;
+}
+
+// After the answer.
+static ig_status check_failures(const kernel_bench *b) {
+  const json_t *first = json_array_get(b->failures, 0);
+  if (!first)
+    return IG_OK;
+  return ig_fail((ig_status)json_integer_value(json_object_get(first, "status")),
+                 "%zu of the implementations failed, the first is %s, %s: %s", json_array_size(b->failures),
+                 json_string_value(json_object_get(first, "impl")), json_string_value(json_object_get(first, "case")),
+                 json_string_value(json_object_get(first, "error")));
+}
+
+static ig_status measure(kernel_bench *b) {
   const ig_config *k = b->call->config;
   json_t *earlier = NULL, *more = json_object();
   ig_status status = IG_OK;
@@ -294,16 +363,16 @@ static ig_status measure(kernel_bench *b, ig_isa isa) {
   IG_GOTO(open_models(b));
   IG_GOTO(collect(b));
   if (!b->launches)
-    ig_machine_measure(b->device->caps.threads, isa, &b->machine);
-  for (size_t i = 0; i < b->cases.n; i++)
-    if (op_is_chosen(k, b->cases.items[i].op->name) && case_is_chosen(k, &b->cases.items[i]))
-      IG_GOTO(measure_case(b, &b->cases.items[i]));
-  if (!json_array_size(b->rows))
+    IG_GOTO(ig_machine_measure_device(b->device, &b->machine));
+  IG_GOTO(measure_cases(b, more));
+  if (!json_array_size(b->rows) && !json_array_size(b->failures))
     IG_GOTO(ig_fail(IG_ERR_USAGE, "op=, shape= and impl= leave nothing to measure"));
   if (earlier)
     IG_GOTO(compare(b, earlier, more));
   status = ig_bench_answer(b->call, json_incref(b->rows), more, b->launches ? NULL : &b->machine);
   more = NULL;
+  if (status == IG_OK)
+    status = check_failures(b);
   if (status == IG_OK)
     status = check_references(b);
 done:
@@ -314,28 +383,25 @@ done:
 
 ig_status ig_bench_kernels(ig_call_state *c) {
   const ig_config *k = c->config;
-  kernel_bench b = {.call = c, .cold = ig_config_bool(k, "cold"), .launches = ig_config_int(k, "launches")};
-  ig_isa isa;
+  kernel_bench b = {.call = c, .launches = ig_config_int(k, "launches")};
+  ig_session_options session;
+  char *cache_dir = NULL;
   ig_status status = IG_OK;
   b.rows = json_array();
+  b.failures = json_array();
   IG_GOTO(check_ops(k));
-  IG_GOTO(ig_isa_parse(ig_config_str(k, "isa"), &isa));
-  IG_GOTO(ig_device_create_cpu(&(ig_cpu_options){.size = sizeof(ig_cpu_options),
-                                                 .threads = ig_thread_count(c),
-                                                 .isa = isa,
-                                                 .winograd = ig_config_bool(k, "winograd"),
-                                                 .impl_lists = ig_cpu_impl_lists,
-                                                 .libraries = ig_cpu_libraries()},
-                               &b.device));
-  b.compute = ig_config_is(k, "precision", "bf16") || (ig_config_is(k, "precision", "auto") && b.device->caps.bf16)
-                  ? IG_BF16
-                  : IG_F32;
-  status = ig_config_bool(k, "list") ? list_rows(&b) : measure(&b, isa);
+  IG_GOTO(ig_session_keys(c, &session, &cache_dir));
+  IG_GOTO(ig_session_device(&session, &b.device));
+  IG_GOTO(ig_session_compute(&b.device->caps, session.precision, &b.compute));
+  b.cold = ig_config_is(k, "cold", "1") || (ig_config_is(k, "cold", "auto") && b.device->caps.kind == IG_DEVICE_CUDA);
+  status = ig_config_bool(k, "list") ? list_rows(&b) : measure(&b);
 done:
   ig_kernel_cases_fini(&b.cases);
   for (int i = 0; i < b.n_models; i++)
     ig_stepper_destroy(b.models[i]);
   ig_device_destroy(b.device);
+  ig_free(cache_dir);
   json_decref(b.rows);
+  json_decref(b.failures);
   return status;
 }

@@ -147,6 +147,9 @@ ig_status ig_rival_start(const char *name, const char *script, json_t *spec, ig_
   IG_GOTO(spawn(r, program, path, text, strchr(name, '-') != NULL));
   IG_GOTO(read_answer(r, &r->greeting));
   r->start_ns = ig_now_ns() - start;
+  const char *refused = json_string_value(json_object_get(r->greeting, "refused"));
+  if (refused)
+    IG_GOTO(ig_fail(IG_ERR_UNSUPPORTED, "%s", refused));
   *out = r;
   r = NULL;
 done:

@@ -9,7 +9,8 @@ typedef struct ig_rival ig_rival;
 
 // Starts bench/rivals/<script> with the specification (borrowed; "variant" is set to name) and waits until it is ready.
 // "pytorch" and names without "-" get the caller's environment without its OpenMP settings; others a short spin, an
-// allocator that keeps its memory, and huge pages. IG_ERR_NOT_FOUND says how to install what is missing.
+// allocator that keeps its memory, and huge pages. IG_ERR_NOT_FOUND says how to install what is missing,
+// IG_ERR_UNSUPPORTED why the rival cannot do this at all (its greeting was {"refused": reason}).
 ig_status ig_rival_start(const char *name, const char *script, json_t *spec, ig_rival **out);
 void ig_rival_stop(ig_rival *r);  // NULL is fine
 // One line to it, its answer back (json_decref).

@@ -17,8 +17,9 @@
 enum { WARM_UP = 3, MAX_RIVALS = 8 };
 
 // Losses that differ by more are not the same work.
-#define FP32_TOLERANCE 1e-3
-#define BF16_TOLERANCE 5e-2
+#define FP32_TOLERANCE   1e-3
+#define TF32_TOLERANCE   1e-2
+#define NARROW_TOLERANCE 5e-2
 
 typedef struct side {
   ig_rival *rival;          // NULL: ingot itself
@@ -32,27 +33,25 @@ typedef struct step_bench {
   side sides[1 + MAX_RIVALS];  // [0] is ingot
   int n_sides;
   int64_t steps, rounds;
-  uint64_t peak_bytes, idle_bytes;  // idle: before there was a model
+  uint64_t peak_bytes, idle_bytes;  // of the host, or of the GPU what was allocated; idle: before there was a model
+  json_t *skipped;                  // rivals that cannot do this: {"rival", "reason"}
   char *folder;                     // weights and batch for the rivals
 } step_bench;
 
-static bool is_bf16(const step_bench *b) { return b->stepper->session->compute == IG_BF16; }
+static ig_device *device_of(const step_bench *b) { return b->stepper->session->device; }
+static bool on_gpu(const step_bench *b) { return device_of(b)->caps.kind == IG_DEVICE_CUDA; }
+static bool is_narrow(const step_bench *b) { return b->stepper->session->compute != IG_F32; }
 
 // ---- ingot's side ----
-static void reset_peak(void) {
+static void reset_peak(const step_bench *b) {
+  device_of(b)->peak_bytes = device_of(b)->held_bytes;
   ig_file_append("/proc/self/clear_refs", "5", 1);  // where it may not, the peak since the start is told
   ig_error_clear();
 }
 
-static ig_status run_ingot(step_bench *b, int64_t steps, ig_times *times, double *losses) {
-  for (int64_t i = 0; i < steps; i++) {
-    uint64_t start = ig_now_ns(), cpu = ig_bench_cpu_ns();
-    IG_TRY(ig_stepper_run(b->stepper, losses ? &losses[i] : NULL));
-    if (times) {
-      IG_TRY(ig_times_add(times, ig_now_ns() - start));
-      IG_TRY(ig_times_add(&b->sides[0].cpu, ig_bench_cpu_ns() - cpu));
-    }
-  }
+static ig_status warm_up(step_bench *b) {
+  for (int i = 0; i < WARM_UP; i++)
+    IG_TRY(ig_stepper_run(b->stepper, &b->sides[0].losses[i]));
   return IG_OK;
 }
 
@@ -93,7 +92,15 @@ static ig_status start_rivals(ig_call_state *c, step_bench *b) {
   for (size_t i = 0; i < n; i++) {
     side *s = &b->sides[b->n_sides];
     ig_note(c, "%s: starting", names[i]);
-    IG_GOTO(ig_rival_start(names[i], ig_step_script(b->stepper), spec, &s->rival));
+    status = ig_rival_start(names[i], ig_step_script(b->stepper), spec, &s->rival);
+    if (status == IG_ERR_UNSUPPORTED) {
+      ig_note(c, "%s: skipped: %s", names[i], ig_error_message());
+      json_array_append_new(b->skipped, json_pack("{s:s, s:s}", "rival", names[i], "reason", ig_error_message()));
+      ig_error_clear();
+      status = IG_OK;
+      continue;
+    }
+    IG_GOTO(status);
     b->n_sides++;
     IG_GOTO(run_rival(s, WARM_UP, NULL, s->losses));
     ig_bench_pause();
@@ -111,7 +118,8 @@ static ig_status run_rounds(ig_call_state *c, step_bench *b) {
       ig_times turn = {0};
       if (b->n_sides > 1)
         ig_bench_pause();
-      ig_status status = s->rival ? run_rival(s, b->steps, &turn, NULL) : run_ingot(b, b->steps, &turn, NULL);
+      ig_status status = s->rival ? run_rival(s, b->steps, &turn, NULL)
+                                   : ig_stepper_time(b->stepper, b->steps, &turn, &b->sides[0].cpu);
       for (size_t k = 0; status == IG_OK && k < turn.n; k++)
         status = ig_times_add(&s->times, turn.ns[k]);
       if (status == IG_OK)
@@ -152,10 +160,15 @@ static json_t *ingot_row(step_bench *b, const ig_machine *m) {
   double ns = (double)ig_times_quantile(&b->sides[0].times, 0.5);
   snprintf(name, sizeof name, "%s %s", s->model->name, s->train ? "train" : "infer");
   json_t *row = json_pack("{s:s, s:s, s:s, s:i}", "name", name, "shape", shape_text(s, shape), "precision",
-                          is_bf16(b) ? "bf16" : "fp32", "threads", s->session->device->caps.threads);
+                          ig_bench_precision(&s->session->device->caps, s->session->compute), "threads",
+                          s->session->device->caps.threads);
   if (!row || ig_times_put(&b->sides[0].times, row) != IG_OK) {
     json_decref(row);
     return NULL;
+  }
+  if (on_gpu(b)) {
+    json_object_set_new(row, "device", json_string(device_of(b)->caps.name));
+    json_object_set_new(row, "host_peak_bytes", json_integer((json_int_t)ig_memory_peak()));
   }
   json_object_set_new(row, "cpu_ns", json_integer((json_int_t)ig_times_quantile(&b->sides[0].cpu, 0.5)));
   ig_put_number(row, "samples_per_second", s->batch / ns * 1e9);
@@ -222,6 +235,8 @@ static ig_status add_rival(step_bench *b, side *s, json_t *row) {
   json_object_set_new(row, "rival_losses", losses);
   IG_TRY(ig_rival_ask(s->rival, &peak, "peak"));
   json_object_set(row, "rival_peak_bytes", json_object_get(peak, "peak_bytes"));
+  if (json_object_get(peak, "reserved_bytes"))  // of a GPU: what PyTorch's allocator took from the driver
+    json_object_set(row, "rival_reserved_bytes", json_object_get(peak, "reserved_bytes"));
   json_object_set(row, "rival_idle_bytes", json_object_get(greeting, "idle_bytes"));
   double rival_peak = json_number_value(json_object_get(peak, "peak_bytes"));
   double rival_idle = json_number_value(json_object_get(greeting, "idle_bytes"));
@@ -258,7 +273,7 @@ done:
 static ig_status check_losses(const step_bench *b) {
   if (b->stepper->train && b->stepper->dropout > 0)
     return IG_OK;
-  double tolerance = is_bf16(b) ? BF16_TOLERANCE : FP32_TOLERANCE;
+  double tolerance = is_narrow(b) ? NARROW_TOLERANCE : device_of(b)->caps.tf32 ? TF32_TOLERANCE : FP32_TOLERANCE;
   for (int i = 1; i < b->n_sides; i++) {
     double d = loss_difference(&b->sides[0], &b->sides[i]);
     if (!(d <= tolerance))
@@ -284,23 +299,25 @@ ig_status ig_bench_step(ig_call_state *c) {
   const ig_config *k = c->config;
   const char *trace = ig_config_str(k, "trace");
   step_bench b = {
-      .steps = ig_config_int(k, "steps"), .rounds = ig_config_int(k, "rounds"), .idle_bytes = ig_memory_resident()};
+      .steps = ig_config_int(k, "steps"), .rounds = ig_config_int(k, "rounds"), .idle_bytes = ig_memory_resident(),
+      .skipped = json_array()};
   json_t *rows = NULL, *more = json_object(), *nodes, *ops;
   ig_machine machine;
-  ig_isa isa;
   ig_status status = IG_OK;
   if (ig_bench_is_child()) {
     json_decref(more);
+    json_decref(b.skipped);
     return first_step(c);
   }
-  IG_GOTO(ig_isa_parse(ig_config_str(k, "isa"), &isa));
   IG_GOTO(ig_stepper_create(c, ig_config_str(k, "model"), false, &b.stepper));
   IG_GOTO(start_rivals(c, &b));
-  reset_peak();  // what timing of implementations took is not the step's
-  IG_GOTO(run_ingot(&b, WARM_UP, NULL, b.sides[0].losses));
+  reset_peak(&b);  // what timing of implementations took is not the step's
+  IG_GOTO(warm_up(&b));
   IG_GOTO(run_rounds(c, &b));
-  b.peak_bytes = ig_memory_peak();
-  ig_machine_measure(ig_thread_count(c), isa, &machine);
+  b.peak_bytes = on_gpu(&b) ? device_of(&b)->peak_bytes : ig_memory_peak();
+  if (on_gpu(&b))
+    b.idle_bytes = 0;
+  IG_GOTO(ig_machine_measure_device(device_of(&b), &machine));
   IG_GOTO(make_rows(c, &b, &machine, &rows));
   if (trace || ig_config_bool(k, "detail")) {
     IG_GOTO(ig_bench_detail(b.stepper, (int)b.steps, &machine, trace, &nodes, &ops));
@@ -311,6 +328,8 @@ ig_status ig_bench_step(ig_call_state *c) {
     json_decref(ops);
     json_decref(nodes);
   }
+  if (json_array_size(b.skipped))
+    json_object_set(more, "skipped", b.skipped);
   status = ig_bench_answer(c, rows, more, &machine);
   rows = more = NULL;
   if (status == IG_OK)
@@ -318,6 +337,7 @@ ig_status ig_bench_step(ig_call_state *c) {
 done:
   json_decref(rows);
   json_decref(more);
+  json_decref(b.skipped);
   for (int i = 0; i < b.n_sides; i++) {
     ig_rival_stop(b.sides[i].rival);
     ig_times_fini(&b.sides[i].times);

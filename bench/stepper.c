@@ -78,6 +78,12 @@ static ig_status build_train(ig_call_state *c, ig_stepper *s, const ig_session_o
   IG_TRY(ig_trainer_build(&s->trainer));
   s->session = s->trainer.session;
   IG_TRY(ig_trainer_bind(&s->trainer));
+  ig_device *device = s->session->device;
+  if (s->texts || device->caps.kind == IG_DEVICE_CPU)
+    return IG_OK;
+  IG_TRY(device->ops->host_alloc(device, s->pictures_bytes, (void **)&s->pinned));
+  memcpy(s->pinned, s->pictures, s->pictures_bytes);
+  s->batch_of_step.pictures = s->pinned;
   return IG_OK;
 }
 
@@ -150,6 +156,8 @@ done:
 void ig_stepper_destroy(ig_stepper *s) {
   if (!s)
     return;
+  if (s->pinned)
+    s->session->device->ops->host_free(s->session->device, s->pinned, s->pictures_bytes);
   if (s->train) {
     ig_trainer_release(&s->trainer);
   } else {
@@ -186,6 +194,22 @@ static double mean_loss(const ig_stepper *s) {
   return sum;
 }
 
+static ig_status launch(ig_stepper *s) {
+  IG_TRY(ig_trainer_micro_batch(&s->trainer, &s->batch_of_step, 0));
+  return ig_trainer_update(&s->trainer, s->lr);
+}
+
+// Results of launched steps but the last `leave`. With a loss scale a skipped step is none that failed.
+static ig_status take(ig_stepper *s, int leave) {
+  ig_trainer *t = &s->trainer;
+  for (bool one = true; one;) {
+    IG_TRY(ig_trainer_take(t, leave, &one));
+    if (one && t->result.gscale[IG_GSCALE_SKIP] >= 1 && s->session->compute != IG_F16)
+      return ig_fail(IG_ERR_NUMERIC, "step %lld: the loss or its gradient is not finite", (long long)t->taken);
+  }
+  return IG_OK;
+}
+
 ig_status ig_stepper_run(ig_stepper *s, double *loss) {
   ig_trainer *t = &s->trainer;
   if (loss)
@@ -198,16 +222,65 @@ ig_status ig_stepper_run(ig_stepper *s, double *loss) {
       *loss = mean_loss(s);
     return IG_OK;
   }
-  bool one;
-  IG_TRY(ig_trainer_micro_batch(t, &s->batch_of_step, 0));
-  IG_TRY(ig_trainer_update(t, s->lr));
-  IG_TRY(ig_trainer_take(t, 0, &one));
+  IG_TRY(launch(s));
+  IG_TRY(take(s, 0));
   const ig_step_words *r = &t->result;
-  if (r->gscale[IG_GSCALE_SKIP] >= 1 && s->session->compute != IG_F16)
-    return ig_fail(IG_ERR_NUMERIC, "step %lld: the loss or its gradient is not finite", (long long)t->launched);
   if (loss)
     *loss = (double)r->totals[IG_TOTAL_LOSS] / (double)r->totals[IG_TOTAL_WEIGHT];
   return IG_OK;
+}
+
+static ig_status time_by_clock(ig_stepper *s, int64_t steps, ig_times *times, ig_times *cpu) {
+  for (int64_t i = 0; i < steps; i++) {
+    uint64_t start = ig_now_ns(), cpu_start = ig_bench_cpu_ns();
+    IG_TRY(ig_stepper_run(s, NULL));
+    IG_TRY(ig_times_add(times, ig_now_ns() - start));
+    IG_TRY(ig_times_add(cpu, ig_bench_cpu_ns() - cpu_start));
+  }
+  return IG_OK;
+}
+
+// ends[i % 3] is the end of step i, ends[0] the begin of the first.
+static ig_status add_between(ig_device *device, ig_event *const ends[3], int64_t step, ig_times *times) {
+  uint64_t ns;
+  IG_TRY(device->ops->event_elapsed(device, ends[(step - 1) % 3], ends[step % 3], &ns));
+  return ig_times_add(times, ns);
+}
+
+static ig_status run_ahead(ig_stepper *s, int64_t steps, ig_event *const ends[3], ig_times *times) {
+  ig_device *device = s->session->device;
+  IG_TRY(device->ops->stream_wait(device, NULL));
+  IG_TRY(device->ops->event_record(device, ends[0], NULL));
+  for (int64_t i = 1; i <= steps; i++) {
+    IG_TRY(launch(s));
+    IG_TRY(device->ops->event_record(device, ends[i % 3], NULL));
+    IG_TRY(take(s, 1));
+    if (i > 1)
+      IG_TRY(add_between(device, ends, i - 1, times));
+  }
+  IG_TRY(take(s, 0));
+  return add_between(device, ends, steps, times);
+}
+
+static ig_status time_by_events(ig_stepper *s, int64_t steps, ig_times *times, ig_times *cpu) {
+  ig_device *device = s->session->device;
+  ig_event *ends[3] = {NULL, NULL, NULL};
+  const uint64_t cpu_start = ig_bench_cpu_ns();
+  ig_status status = IG_OK;
+  for (int i = 0; i < 3; i++)
+    IG_GOTO(device->ops->event_create(device, &ends[i]));
+  IG_GOTO(run_ahead(s, steps, ends, times));
+  IG_GOTO(ig_times_add(cpu, (ig_bench_cpu_ns() - cpu_start) / (uint64_t)steps));
+done:
+  for (int i = 0; i < 3; i++)
+    if (ends[i])
+      device->ops->event_destroy(device, ends[i]);
+  return status;
+}
+
+ig_status ig_stepper_time(ig_stepper *s, int64_t steps, ig_times *times, ig_times *cpu) {
+  const bool gpu = s->session->device->caps.kind == IG_DEVICE_CUDA;
+  return s->train && gpu ? time_by_events(s, steps, times, cpu) : time_by_clock(s, steps, times, cpu);
 }
 
 int ig_stepper_plans(const ig_stepper *s, ig_plan *plans[2]) {

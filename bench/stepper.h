@@ -3,6 +3,7 @@
 #ifndef IG_BENCH_STEPPER_H
 #define IG_BENCH_STEPPER_H
 
+#include "bench/bench.h"
 #include "bench/texts.h"
 #include "bindings/c/call.h"
 #include "runtime/train/trainer_internal.h"
@@ -22,6 +23,7 @@ typedef struct ig_stepper {
   char *cache_dir;
   size_t pictures_bytes;
   uint8_t *pictures;  // [batch, image_size, image_size, 3], random
+  uint8_t *pinned;    // the same where a GPU copies from: of training
   int32_t *labels, *partner;
   float *ones, *aug;
   ig_batch batch_of_step;  // these
@@ -37,6 +39,10 @@ void ig_stepper_destroy(ig_stepper *s);
 // One step on the same batch. loss (may be NULL): mean cross-entropy before the update; of masked words and of pairs:
 // the sum of both means.
 ig_status ig_stepper_run(ig_stepper *s, double *loss);
+// `steps` steps, their times and the processor time of each. On a GPU training runs as it does in `train`, one step
+// ahead of the results, and a step's time is from the end of the one before to its own, by events; else a step ends when
+// its result is here.
+ig_status ig_stepper_time(ig_stepper *s, int64_t steps, ig_times *times, ig_times *cpu);
 // The plans of a step in order; returns how many (1 or 2).
 int ig_stepper_plans(const ig_stepper *s, ig_plan *plans[2]);
 // Bytes that the plan says the step takes: weights, gradients, moments, arena.

@@ -2,12 +2,13 @@
 
 Rule: a rival does exactly what it is told by a line on standard input, answers with one JSON line, and sleeps between.
 Protocol: argument 1 is the specification (JSON). The script says {"ready": true, "version": ...}, then answers each
-line "WORD [NUMBER]" until standard input ends.
+line "WORD [NUMBER]" until standard input ends. A script that cannot do what is asked says {"refused": reason} instead.
 """
 import json
 import os
 import re
 import sys
+import time
 import warnings
 
 import torch
@@ -110,6 +111,94 @@ IDLE_BYTES = memory_bytes("VmRSS")  # the libraries, before any model
 
 def say(**answer):
     print(json.dumps(answer), flush=True)
+
+
+def open_device(spec, tuned):
+    """The specification's device, set up; refuses where this PyTorch has none."""
+    device = torch.device(spec["device"])
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+            say(refused=f"device={spec['device']}: PyTorch {torch.__version__} ({build}) finds no GPU")
+            sys.exit(0)
+        torch.cuda.set_device(device)
+        # PyTorch lets convolutions round to tf32 by itself; fp32 is fp32 on both sides.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec["precision"] == "tf32"
+        torch.backends.cudnn.benchmark = tuned
+    return device
+
+
+NARROW = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(spec, on=True):
+    dtype = NARROW.get(spec["precision"])
+    return torch.autocast(torch.device(spec["device"]).type, dtype or torch.bfloat16, enabled=on and dtype is not None)
+
+
+def make_scaler(spec):
+    """The loss scale of fp16, as PyTorch has it: from 65536, as Ingot's; of other precisions nothing."""
+    return torch.amp.GradScaler(torch.device(spec["device"]).type, enabled=spec["precision"] == "fp16")
+
+
+def update(loss, optimizer, scaler):
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+
+
+def run_steps(count, step, device, ahead):
+    """Runs and times steps; step() gives the loss as a tensor. ahead: on a GPU the host does not wait for a step before
+    it starts the next, and a step's time is from the end of the one before to its own, by events."""
+    times, cpu, losses = [], [], []
+    if device.type == "cuda" and ahead:
+        ends = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+        torch.cuda.synchronize()
+        cpu_start = time.process_time_ns()
+        ends[0].record()
+        for i in range(count):
+            losses.append(step().detach())
+            ends[i + 1].record()
+        torch.cuda.synchronize()
+        cpu = [(time.process_time_ns() - cpu_start) // count] * count
+        times = [int(a.elapsed_time(b) * 1e6) for a, b in zip(ends, ends[1:])]
+        return {"ns": times, "cpu_ns": cpu, "losses": [loss.item() for loss in losses]}
+    for _ in range(count):
+        start, cpu_start = time.perf_counter_ns(), time.process_time_ns()
+        losses.append(step().item())  # waits for a GPU
+        times.append(time.perf_counter_ns() - start)
+        cpu.append(time.process_time_ns() - cpu_start)
+    return {"ns": times, "cpu_ns": cpu, "losses": losses}
+
+
+def seconds_of(work, device, tries):
+    """The least time of `tries` calls."""
+    taken = []
+    for _ in range(tries):
+        start = time.perf_counter_ns()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter_ns() - start)
+    return min(taken)
+
+
+def begin_peak(device):
+    reset_peak()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+
+
+def idle_bytes(device):
+    """What is no tensor's: on a GPU nothing is counted but what PyTorch's allocator gave out."""
+    return 0 if device.type == "cuda" else IDLE_BYTES
+
+
+def peak_memory(device):
+    if device.type == "cuda":
+        return {"peak_bytes": torch.cuda.max_memory_allocated(), "reserved_bytes": torch.cuda.max_memory_reserved(),
+                "host_peak_bytes": memory_bytes()}
+    return {"peak_bytes": memory_bytes()}
 
 
 def serve(handlers):

@@ -3,13 +3,13 @@
 Variants: pytorch          as it comes: NCHW, torch.optim.SGD
           pytorch-tuned    channels_last, fused SGD; inference: convolutions and BatchNorm folded where that is faster
           pytorch-compile  the same through torch.compile
-The environment (allocator, spinning) is set by ingot-bench before the start. Pictures arrive normalised: PyTorch is
-spared the pass that ingot's step contains.
+On a GPU (device=cuda) all train by autocast (bf16, fp16 with GradScaler) or in fp32 or tf32, the tuned ones with
+cudnn.benchmark. The environment (allocator, spinning) is set by ingot-bench before the start. Pictures arrive
+normalised, on the device: PyTorch is spared the pass and the copy that ingot's step contains.
 """
 import copy
 import json
 import sys
-import time
 
 import torch
 from torch.nn import functional as F
@@ -19,7 +19,7 @@ import common
 SPEC = json.loads(sys.argv[1])
 TRAIN, TUNED = SPEC["mode"] == "train", SPEC["variant"] != "pytorch"
 FORMAT = torch.channels_last if TUNED else torch.contiguous_format
-BF16 = SPEC["precision"] == "bf16"
+DEVICE = common.open_device(SPEC, TUNED)
 
 
 def load_batch():
@@ -29,15 +29,11 @@ def load_batch():
     with open(SPEC["labels"], "rb") as f:
         y = torch.frombuffer(bytearray(f.read()), dtype=torch.int32).long()
     x = (x.float() - torch.tensor(SPEC["mean"])) / torch.tensor(SPEC["std"])
-    return x.permute(0, 3, 1, 2).contiguous(memory_format=FORMAT), y
-
-
-def autocast():
-    return torch.autocast("cpu", torch.bfloat16, enabled=BF16)
+    return x.permute(0, 3, 1, 2).contiguous(memory_format=FORMAT).to(DEVICE), y.to(DEVICE)
 
 
 def forward(model, x):
-    with autocast():
+    with common.autocast(SPEC):
         return model(x)
 
 
@@ -50,7 +46,7 @@ def folded(model, x):
     except Exception as e:  # noqa: BLE001  a rival's recipe that fails is one fewer
         print(f"fx fuse: {e}", file=sys.stderr)
     try:
-        with autocast():
+        with common.autocast(SPEC):
             traced = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(copy.deepcopy(model), x)))
         traced(x)
         found.append(("jit freeze", traced))
@@ -62,14 +58,8 @@ def folded(model, x):
 def fastest(found, x):
     times = []
     for name, model in found:
-        forward(model, x)
-        forward(model, x)
-        taken = []
-        for _ in range(3):
-            start = time.perf_counter_ns()
-            forward(model, x)
-            taken.append(time.perf_counter_ns() - start)
-        times.append((min(taken), name, model))
+        common.seconds_of(lambda: forward(model, x), DEVICE, 2)
+        times.append((common.seconds_of(lambda: forward(model, x), DEVICE, 3), name, model))
     times.sort(key=lambda t: t[0])
     return times[0][2], ", ".join(f"{name} {ns / 1e6:.1f} ms" for ns, name, _ in times)
 
@@ -79,10 +69,11 @@ def main():
     torch.manual_seed(0)
     model = common.make_model(SPEC["model"], SPEC["classes"])
     common.load_weights(model, SPEC["weights"])
-    model = model.to(memory_format=FORMAT).train(TRAIN)
+    model = model.to(DEVICE, memory_format=FORMAT).train(TRAIN)
     x, y = load_batch()
-    recipe = "channels_last" if TUNED else "as it comes"
-    optimizer = None
+    recipe = "channels_last, fused SGD" if TUNED and TRAIN else "channels_last" if TUNED else "as it comes"
+    recipe += f", autocast {SPEC['precision']}" if SPEC["precision"] in common.NARROW else ""
+    optimizer, scaler = None, common.make_scaler(SPEC)
     if TRAIN:
         wide = [p for p in model.parameters() if p.ndim > 1]
         narrow = [p for p in model.parameters() if p.ndim <= 1]
@@ -99,31 +90,24 @@ def main():
 
     def train_step():
         optimizer.zero_grad(set_to_none=True)
-        with autocast():
+        with common.autocast(SPEC):
             loss = F.cross_entropy(model(x).float(), y)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        common.update(loss, optimizer, scaler)
+        return loss
 
     def infer_step():
         with torch.inference_mode():
-            return F.cross_entropy(forward(model, x).float(), y).item()
+            return F.cross_entropy(forward(model, x).float(), y)
 
     def run(count):
-        times, cpu, losses = [], [], []
-        for _ in range(int(count)):
-            start, cpu_start = time.perf_counter_ns(), time.process_time_ns()
-            losses.append(train_step() if TRAIN else infer_step())
-            times.append(time.perf_counter_ns() - start)
-            cpu.append(time.process_time_ns() - cpu_start)
-        return {"ns": times, "cpu_ns": cpu, "losses": losses}
+        return common.run_steps(int(count), train_step if TRAIN else infer_step, DEVICE, ahead=TRAIN)
 
     def peak(_):
-        return {"peak_bytes": common.memory_bytes()}
+        return common.peak_memory(DEVICE)
 
-    common.reset_peak()
+    common.begin_peak(DEVICE)
     common.say(ready=True, version=torch.__version__, recipe=recipe, environment=common.environment(),
-               idle_bytes=common.IDLE_BYTES)
+               idle_bytes=common.idle_bytes(DEVICE))
     common.serve({"run": run, "peak": peak})
 
 

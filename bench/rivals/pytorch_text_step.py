@@ -7,12 +7,12 @@ Variants: pytorch          as it comes: BertForPreTraining or BertForSequenceCla
                            that is faster than autocast
           pytorch-compile  the same through torch.compile
 Texts of different lengths are padded in every variant: Transformers computes packed texts with flash-attn alone, which
-needs a GPU. The environment (allocator, spinning) is set by ingot-bench before the start.
+needs a GPU and is no part of PyTorch. On a GPU all train by autocast (bf16, fp16 with GradScaler) or in fp32 or tf32.
+The environment (allocator, spinning) is set by ingot-bench before the start.
 """
 import copy
 import json
 import sys
-import time
 
 import torch
 from torch import nn
@@ -22,7 +22,8 @@ import common
 
 SPEC = json.loads(sys.argv[1])
 TRAIN, TUNED = SPEC["mode"] == "train", SPEC["variant"] != "pytorch"
-MLM, BF16 = SPEC["task"] == "mlm", SPEC["precision"] == "bf16"
+MLM, NARROW = SPEC["task"] == "mlm", common.NARROW.get(SPEC["precision"])
+DEVICE = common.open_device(SPEC, TUNED)
 IGNORED = -100
 
 
@@ -67,7 +68,9 @@ def load_batch():
         target["dense"] = dense.view(size)
     if TUNED and bool(batch["attention_mask"].all()):
         batch["attention_mask"] = None
-    return batch, target
+    def there(values):
+        return {k: v if v is None else v.to(DEVICE) for k, v in values.items()}
+    return there(batch), there(target)
 
 
 class MaskedRows(nn.Module):
@@ -94,21 +97,12 @@ class AsItComes(nn.Module):
         return F.cross_entropy(self.model(**batch).logits.float(), target["labels"])
 
 
-def autocast():
-    return torch.autocast("cpu", torch.bfloat16, enabled=BF16)
-
-
 def fastest(ways, batch, target):
-    """ways: name -> (model, is bf16 by autocast). Returns the fastest and what all took."""
+    """ways: name -> (model, is narrow by autocast). Returns the fastest and what all took."""
     taken = []
     for name, (model, cast) in ways.items():
-        times = []
-        for _ in range(4):
-            start = time.perf_counter_ns()
-            with torch.autocast("cpu", torch.bfloat16, enabled=cast):
-                model(batch, target)
-            times.append(time.perf_counter_ns() - start)
-        taken.append((min(times), name, (model, cast)))
+        with common.autocast(SPEC, cast):
+            taken.append((common.seconds_of(lambda: model(batch, target), DEVICE, 4), name, (model, cast)))
     taken.sort(key=lambda t: t[0])
     return taken[0][2], ", ".join(f"{name} {ns / 1e6:.1f} ms" for ns, name, _ in taken)
 
@@ -117,10 +111,11 @@ def main():
     torch.set_num_threads(SPEC["threads"])
     torch.manual_seed(0)
     model, version = make_model()
-    model = model.train(TRAIN)
+    model = model.to(DEVICE).train(TRAIN)
     batch, target = load_batch()
     recipe = f"SDPA, padded to {batch['input_ids'].shape[1]}"
-    optimizer, cast = None, BF16
+    recipe += f", autocast {SPEC['precision']}" if NARROW else ""
+    optimizer, cast, scaler = None, NARROW is not None, common.make_scaler(SPEC)
     if TRAIN:
         wide = [p for p in model.parameters() if p.ndim > 1]
         narrow = [p for p in model.parameters() if p.ndim <= 1]
@@ -135,39 +130,32 @@ def main():
     if SPEC["variant"] == "pytorch-compile":
         step = torch.compile(step)
         recipe += ", torch.compile"
-    elif TUNED and not TRAIN and BF16:
-        ways = {"autocast": (step, True), "bf16 weights": (copy.deepcopy(step).bfloat16(), False)}
+    elif TUNED and not TRAIN and NARROW:
+        ways = {"autocast": (step, True), f"{SPEC['precision']} weights": (copy.deepcopy(step).to(NARROW), False)}
         with torch.inference_mode():
             (step, cast), tried = fastest(ways, batch, target)
         recipe += f", fastest of {tried}"
 
     def train_step():
         optimizer.zero_grad(set_to_none=True)
-        with autocast():
+        with common.autocast(SPEC):
             loss = step(batch, target)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        common.update(loss, optimizer, scaler)
+        return loss
 
     def infer_step():
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=cast):
-            return step(batch, target).item()
+        with torch.inference_mode(), common.autocast(SPEC, cast):
+            return step(batch, target)
 
     def run(count):
-        times, cpu, losses = [], [], []
-        for _ in range(int(count)):
-            start, cpu_start = time.perf_counter_ns(), time.process_time_ns()
-            losses.append(train_step() if TRAIN else infer_step())
-            times.append(time.perf_counter_ns() - start)
-            cpu.append(time.process_time_ns() - cpu_start)
-        return {"ns": times, "cpu_ns": cpu, "losses": losses}
+        return common.run_steps(int(count), train_step if TRAIN else infer_step, DEVICE, ahead=TRAIN)
 
     def peak(_):
-        return {"peak_bytes": common.memory_bytes()}
+        return common.peak_memory(DEVICE)
 
-    common.reset_peak()
+    common.begin_peak(DEVICE)
     common.say(ready=True, version=f"{torch.__version__}, transformers {version}", recipe=recipe,
-               environment=common.environment(), idle_bytes=common.IDLE_BYTES)
+               environment=common.environment(), idle_bytes=common.idle_bytes(DEVICE))
     common.serve({"run": run, "peak": peak})
 
 

@@ -32,6 +32,8 @@ typedef struct ig_device_caps {
   int architecture;     // CUDA: 90 for sm_90
   int processors;       // CUDA: streaming multiprocessors
   size_t shared_bytes;  // CUDA: shared memory that a block may ask for
+  size_t cache_bytes;   // CUDA: the L2
+  double clock_hz;      // CUDA: the highest clock of the processors that the driver states
   uint64_t memory_bytes;
   char name[96];       // processor or GPU name, part of the tuning key
   char libraries[96];  // vendor libraries with versions ("oneDNN 2.6.3"), part of the tuning key
@@ -73,6 +75,7 @@ struct ig_device {
   ig_device_caps caps;
   const ig_impl *const *impl_lists;  // NULL-terminated array of arrays terminated by name == NULL
   ig_stream *stream;                 // what NULL stands for; NULL where there is no other (CPU)
+  uint64_t held_bytes, peak_bytes;   // CUDA: memory that `alloc` has given away, now and at most
   void *state;                       // the back end's own
 };
 

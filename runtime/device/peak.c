@@ -170,6 +170,8 @@ double ig_cpu_copy_rate(int threads) {
 }
 
 double ig_device_peak_flops(const ig_device_caps *caps, bool bf16, const char *path) {
+  if (caps->kind == IG_DEVICE_CUDA)
+    return ig_cuda_peak_flops(caps, bf16);
   char key[192];
   uint8_t *text = NULL;
   size_t n = 0;

@@ -1,5 +1,5 @@
-// What the processor can compute at best: the 100 % of `mfu` and of every roofline. Rule: measured, not looked up; the
-// best of several tries counts, since everything else that runs can only slow one down.
+// What a processor can compute at best: the 100 % of `mfu` and of every roofline. Rule: a CPU is measured, not looked
+// up; the best of several tries counts, since everything else that runs can only slow one down.
 #ifndef IG_DEVICE_PEAK_H
 #define IG_DEVICE_PEAK_H
 
@@ -16,10 +16,18 @@ double ig_cpu_peak_flops(ig_isa isa, int threads, bool bf16);
 // Bytes a second, read and written, of copies larger than the caches. About 50 ms.
 double ig_cpu_copy_rate(int threads);
 
-// Operations of a CPU device, remembered in the JSON file `path` (NULL: not) under processor, instruction set and
+// Operations a second of a GPU, dense products summed in fp32; narrow: of bf16 or fp16, else of fp32 (tf32 where the
+// device's fp32 products may be). What its architecture does in a clock, times its processors, times its highest clock:
+// looked up, so that it is an upper bound that a GPU at its power limit does not hold. 0: an unknown architecture.
+double ig_cuda_peak_flops(const ig_device_caps *caps, bool narrow);
+
+// Bytes a second, read and written, of copies in the device's memory that its caches do not hold.
+ig_status ig_device_copy_rate(ig_device *dev, double *out);
+
+// Operations of a device; of a CPU, remembered in the JSON file `path` (NULL: not) under processor, instruction set and
 // threads: the largest value ever measured there, since a busy moment shows too little. The file is a convenience:
 // where it cannot be read or written the measured value is returned.
-double ig_device_peak_flops(const ig_device_caps *caps, bool bf16, const char *path);
+double ig_device_peak_flops(const ig_device_caps *caps, bool narrow, const char *path);
 
 #ifdef __cplusplus
 }

@@ -39,40 +39,38 @@ static bool is_frozen(void *user, const char *name) {
   return false;
 }
 
-static ig_status make_cpu(ig_session *s) {
-  const ig_session_options *o = &s->options;
+static ig_status make_cpu(const ig_session_options *o, ig_device **out) {
   return ig_device_create_cpu(&(ig_cpu_options){.size = sizeof(ig_cpu_options),
                                                 .threads = o->threads,
                                                 .isa = o->isa,
                                                 .winograd = o->winograd,
                                                 .impl_lists = ig_cpu_impl_lists,
                                                 .libraries = ig_cpu_libraries()},
-                              &s->device);
+                              out);
 }
 
 // device=: auto is the CPU, as the CUDA back end has not yet proved itself on a GPU; it is taken when named.
-static ig_status make_device(ig_session *s) {
-  const char *device = s->options.device ? s->options.device : "cpu";
-  ig_cuda_options cuda = {.size = sizeof cuda, .tf32 = s->options.precision && !strcmp(s->options.precision, "tf32")};
+ig_status ig_session_device(const ig_session_options *o, ig_device **out) {
+  const char *device = o->device ? o->device : "cpu";
+  ig_cuda_options cuda = {.size = sizeof cuda, .tf32 = o->precision && !strcmp(o->precision, "tf32")};
   char *end = NULL;
   if (!strncmp(device, "cuda:", 5))
     cuda.index = (int)strtol(device + 5, &end, 10);
   if (!strcmp(device, "cpu") || !strcmp(device, "auto"))
-    return make_cpu(s);
+    return make_cpu(o, out);
   if (strcmp(device, "cuda") && (!end || end == device + 5 || *end || cuda.index < 0))
     return ig_fail(IG_ERR_USAGE, "device=%s: expected auto, cpu, cuda or cuda:N", device);
-  return ig_device_create_cuda(&cuda, &s->device);
+  return ig_device_create_cuda(&cuda, out);
 }
 
-static ig_status choose_precision(ig_session *s) {
-  const char *precision = s->options.precision ? s->options.precision : "fp32";
-  const ig_device_caps *caps = &s->device->caps;
+ig_status ig_session_compute(const ig_device_caps *caps, const char *precision, ig_dtype *out) {
   const bool gpu = caps->kind == IG_DEVICE_CUDA;
-  s->compute = IG_F32;
+  precision = precision ? precision : "fp32";
+  *out = IG_F32;
   if (!strcmp(precision, "auto"))
-    s->compute = caps->bf16 ? IG_BF16 : IG_F32;
+    *out = caps->bf16 ? IG_BF16 : IG_F32;
   else if (!strcmp(precision, "bf16") && caps->bf16)
-    s->compute = IG_BF16;
+    *out = IG_BF16;
   else if (!strcmp(precision, "bf16") && gpu)
     return ig_fail(IG_ERR_UNSUPPORTED, "precision=bf16: %s (sm_%d) has no bf16 arithmetic; use precision=fp16",
                    caps->name, caps->architecture);
@@ -82,7 +80,7 @@ static ig_status choose_precision(ig_session *s) {
                    "slower; use precision=fp32",
                    caps->name, ig_isa_name(caps->isa));
   else if (!strcmp(precision, "fp16") && gpu)
-    s->compute = IG_F16;
+    *out = IG_F16;
   else if (strcmp(precision, "fp32") && (strcmp(precision, "tf32") || !caps->tf32))
     return ig_fail(IG_ERR_UNSUPPORTED, "precision=%s: %s", precision,
                    gpu ? "this GPU computes in fp32, bf16 or fp16, in tf32 from compute capability 8.0 on"
@@ -165,8 +163,8 @@ ig_status ig_session_create(const ig_session_options *options, ig_session **out)
                                 .dropout = (float)options->dropout,
                                 .text_head = options->text_head,
                                 .nsp = options->nsp};
-  IG_GOTO(make_device(s));
-  IG_GOTO(choose_precision(s));
+  IG_GOTO(ig_session_device(&s->options, &s->device));
+  IG_GOTO(ig_session_compute(&s->device->caps, s->options.precision, &s->compute));
   if (options->cache_dir)
     IG_GOTO(ig_path_join(&path, options->cache_dir, "tuned.json"));
   IG_GOTO(ig_tuner_create(path, &s->tuner));

@@ -423,15 +423,16 @@ static double plan_seconds(const ig_plan *p, double flops_rate, double copy_rate
   return ns / 1e9;
 }
 
-static void estimate_seconds(const ig_trainer *t, ig_plan_summary *out) {
-  const ig_device_caps *caps = &t->session->device->caps;
-  double flops = ig_cpu_peak_flops(caps->isa, caps->threads, t->session->compute == IG_BF16);
-  double copy = ig_cpu_copy_rate(caps->threads), timed = 0, once = 0;
+static ig_status estimate_seconds(const ig_trainer *t, ig_plan_summary *out) {
+  double flops = ig_device_peak_flops(&t->session->device->caps, t->session->compute != IG_F32, NULL);
+  double copy, timed = 0, once = 0;
+  IG_TRY(ig_device_copy_rate(t->session->device, &copy));
   double micro =
       plan_seconds(t->rungs[t->n_rungs - 1].plan, flops, copy, &timed) + plan_seconds(t->sum_plan, flops, copy, &timed);
   int n = t->o->accumulate > 1 ? t->o->accumulate : 1;
   out->seconds_per_step = n * micro + plan_seconds(t->update_plan, flops, copy, &once);
   out->timed = out->seconds_per_step > 0 ? n * timed / out->seconds_per_step : 0;
+  return IG_OK;
 }
 
 ig_status ig_train_plan(const ig_train_options *options, ig_plan_summary *out, json_t **rows) {
@@ -450,8 +451,8 @@ ig_status ig_train_plan(const ig_train_options *options, ig_plan_summary *out, j
                            r.impl, "shape", ig_shape_text(&r.node->out[0]->shape, shape), "bytes",
                            (json_int_t)r.out_bytes, "flops", r.flops, "traffic", r.bytes));
     }
-    estimate_seconds(&t, out);
-    if (ig_tuner_save(t.session->tuner) != IG_OK)  // so that the run makes the same choices
+    status = estimate_seconds(&t, out);
+    if (status == IG_OK && ig_tuner_save(t.session->tuner) != IG_OK)  // so that the run makes the same choices
       ig_error_clear();
   }
   ig_trainer_release(&t);

@@ -302,7 +302,7 @@ static ig_status measure_peak(ig_trainer *t) {
   char *path = NULL;
   if (t->o->session.cache_dir)
     IG_TRY(ig_path_join(&path, t->o->session.cache_dir, "peak.json"));
-  t->peak_flops = ig_device_peak_flops(&t->session->device->caps, t->session->compute == IG_BF16, path);
+  t->peak_flops = ig_device_peak_flops(&t->session->device->caps, t->session->compute != IG_F32, path);
   ig_free(path);
   return IG_OK;
 }

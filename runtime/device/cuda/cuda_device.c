@@ -51,12 +51,16 @@ static ig_status cuda_alloc(ig_device *dev, size_t bytes, const char *what, void
     *out = NULL;
     return ig_cuda_fail(error, "cudaMemsetAsync");
   }
+  dev->held_bytes += bytes;
+  dev->peak_bytes = dev->held_bytes > dev->peak_bytes ? dev->held_bytes : dev->peak_bytes;
   return IG_OK;
 }
 
 static void cuda_free(ig_device *dev, void *p, size_t bytes) {
-  if (p)
-    cudaFree(p);  // waits for the device; an error of earlier work was reported where that was waited for
+  if (!p)
+    return;
+  cudaFree(p);  // waits for the device; an error of earlier work was reported where that was waited for
+  dev->held_bytes -= bytes;
 }
 
 static ig_status cuda_host_alloc(ig_device *dev, size_t bytes, void **out) {
@@ -225,7 +229,7 @@ extern void ig_cuda_libraries(char *text, size_t bytes);  // kernels/cuda_common
 
 static ig_status open_device(const ig_cuda_options *options, ig_device *dev) {
   struct cudaDeviceProp prop;
-  int count = 0, runtime = 0;
+  int count = 0, runtime = 0, khz = 0;
   char version[16], libraries[64];
   cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0)
@@ -241,6 +245,9 @@ static ig_status open_device(const ig_cuda_options *options, ig_device *dev) {
   dev->caps.architecture = prop.major * 10 + prop.minor;
   dev->caps.processors = prop.multiProcessorCount;
   dev->caps.shared_bytes = prop.sharedMemPerBlockOptin;
+  dev->caps.cache_bytes = (size_t)prop.l2CacheSize;
+  IG_CUDA(cudaDeviceGetAttribute(&khz, cudaDevAttrClockRate, options->index));
+  dev->caps.clock_hz = 1e3 * khz;
   dev->caps.fp16 = true;
   dev->caps.bf16 = dev->caps.architecture >= 80;
   dev->caps.tf32 = options->tf32 && dev->caps.architecture >= 80;

@@ -2,10 +2,11 @@
 // columns, epilogues BIAS and BGRADB). Rule: it takes what kernels/linear/linear_cublaslt.c may ask for, and refuses
 // the rest as the library does. It proves descriptors, not speed, and not what the real library supports.
 #include <cublasLt.h>
-#include <dlfcn.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "tests/sim/fakes/later.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -143,6 +144,43 @@ EXPORT cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasL
   }
   return CUBLAS_STATUS_SUCCESS;
 }
+typedef struct job {
+  product p;
+  matrix a, b, d;
+  const void *A, *B;
+  void *D;
+  bool captured;
+} job;
+
+static void run_job(void *data) {
+  const job *o = data;
+  const product *p = &o->p;
+  const matrix *a = &o->a, *b = &o->b, *d = &o->d;
+  const uint64_t depth = p->a == CUBLAS_OP_N ? a->columns : a->rows;
+  const size_t bytes = (size_t)d->ld * d->columns * bytes_of(d->type);
+  char *out = calloc(1, bytes), *sums = malloc(d->columns * 4);
+  for (uint64_t j = 0; j < d->columns; j++) {
+    double column = 0;
+    for (uint64_t k = 0; k < depth; k++)
+      column += load(o->B, b->type, p->b == CUBLAS_OP_N ? j * (uint64_t)b->ld + k : k * (uint64_t)b->ld + j);
+    store(sums, CUDA_R_32F, j, column);
+    for (uint64_t i = 0; i < d->rows; i++) {
+      double sum = p->epilogue == CUBLASLT_EPILOGUE_BIAS ? load(p->bias, (cudaDataType_t)p->bias_type, i) : 0;
+      for (uint64_t k = 0; k < depth; k++)
+        sum += load(o->A, a->type, p->a == CUBLAS_OP_N ? k * (uint64_t)a->ld + i : i * (uint64_t)a->ld + k) *
+               load(o->B, b->type, p->b == CUBLAS_OP_N ? j * (uint64_t)b->ld + k : k * (uint64_t)b->ld + j);
+      store(out, d->type, j * (uint64_t)d->ld + i, sum);
+    }
+  }
+  memcpy(o->D, out, bytes);
+  if (p->epilogue == CUBLASLT_EPILOGUE_BGRADB)
+    memcpy(p->bias, sums, d->columns * 4);
+  free(out);
+  free(sums);
+  if (!o->captured)
+    free(data);
+}
+
 EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, const void *alpha, const void *A,
                                      cublasLtMatrixLayout_t la, const void *B, cublasLtMatrixLayout_t lb,
                                      const void *beta, const void *C, cublasLtMatrixLayout_t lc, void *D,
@@ -150,39 +188,15 @@ EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t de
                                      size_t bytes, cudaStream_t stream) {
   const product *p = (const product *)(void *)desc;
   const matrix *a = (const matrix *)(void *)la, *b = (const matrix *)(void *)lb, *d = (const matrix *)(void *)ld;
-  const uint64_t depth = p->a == CUBLAS_OP_N ? a->columns : a->rows;
-  const char *name = getenv("INGOT_CUDA_LIBRARY");
-  void *runtime = name ? dlopen(name, RTLD_NOW) : NULL;
-  cudaError_t (*copy)(void *, const void *, size_t, enum cudaMemcpyKind, cudaStream_t) = NULL;
-  cudaError_t (*wait)(cudaStream_t) = NULL;
-  if (runtime) {
-    *(void **)&copy = dlsym(runtime, "cudaMemcpyAsync");
-    *(void **)&wait = dlsym(runtime, "cudaStreamSynchronize");
-  }
+  later l;
   (void)h, (void)lc, (void)algo;
-  if (!copy || !wait || *(const float *)alpha != 1 || *(const float *)beta != 0 || C != D || !fits(p, a, b, d) ||
+  if (!later_open(&l) || *(const float *)alpha != 1 || *(const float *)beta != 0 || C != D || !fits(p, a, b, d) ||
       (bytes && !workspace))
     return CUBLAS_STATUS_INVALID_VALUE;
-  wait(stream);
-  char *out = malloc((size_t)d->ld * d->columns * bytes_of(d->type)), *sums = malloc(d->columns * 4);
-  for (uint64_t j = 0; j < d->columns; j++) {
-    double column = 0;
-    for (uint64_t k = 0; k < depth; k++)
-      column += load(B, b->type, p->b == CUBLAS_OP_N ? j * (uint64_t)b->ld + k : k * (uint64_t)b->ld + j);
-    store(sums, CUDA_R_32F, j, column);
-    for (uint64_t i = 0; i < d->rows; i++) {
-      double sum = p->epilogue == CUBLASLT_EPILOGUE_BIAS ? load(p->bias, (cudaDataType_t)p->bias_type, i) : 0;
-      for (uint64_t k = 0; k < depth; k++)
-        sum += load(A, a->type, p->a == CUBLAS_OP_N ? k * (uint64_t)a->ld + i : i * (uint64_t)a->ld + k) *
-               load(B, b->type, p->b == CUBLAS_OP_N ? j * (uint64_t)b->ld + k : k * (uint64_t)b->ld + j);
-      store(out, d->type, j * (uint64_t)d->ld + i, sum);
-    }
-  }
-  copy(D, out, (size_t)d->ld * d->columns * bytes_of(d->type), cudaMemcpyHostToDevice, stream);
-  if (p->epilogue == CUBLASLT_EPILOGUE_BGRADB)
-    copy(p->bias, sums, d->columns * 4, cudaMemcpyHostToDevice, stream);
-  wait(stream);
-  free(out);
-  free(sums);
-  return CUBLAS_STATUS_SUCCESS;
+  if (l.fill(D, 0, (size_t)d->ld * d->columns * bytes_of(d->type), stream) != cudaSuccess ||
+      (p->epilogue == CUBLASLT_EPILOGUE_BGRADB && l.fill(p->bias, 0, d->columns * 4, stream) != cudaSuccess))
+    return CUBLAS_STATUS_EXECUTION_FAILED;
+  job *o = malloc(sizeof *o);
+  *o = (job){*p, *a, *b, *d, A, B, D, later_is_captured(&l, stream)};
+  return l.host(stream, run_job, o) == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }

@@ -3,10 +3,11 @@
 // rest, also descriptors that are set after they are final or used before. It proves descriptors, not what the real
 // library supports.
 #include <cudnn_graph.h>
-#include <dlfcn.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "tests/sim/fakes/later.h"
 
 #define EXPORT         __attribute__((visibility("default")))
 #define MAX_ATTRIBUTES 16
@@ -224,46 +225,25 @@ static void store(void *p, int t, int64_t i, double v) {
   }
 }
 
-EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan,
-                                         cudnnBackendDescriptor_t pack) {
-  const object *config = child(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG), *v = pack;
-  object *op = NULL, *parts[4];
-  int pass;
-  const char *name = getenv("INGOT_CUDA_LIBRARY");
-  void *runtime = name ? dlopen(name, RTLD_NOW) : NULL, *at[3], *workspace;
-  cudaError_t (*copy)(void *, const void *, size_t, enum cudaMemcpyKind, cudaStream_t) = NULL;
-  cudaError_t (*wait)(cudaStream_t) = NULL;
-  if (runtime) {
-    *(void **)&copy = dlsym(runtime, "cudaMemcpyAsync");
-    *(void **)&wait = dlsym(runtime, "cudaStreamSynchronize");
-  }
-  if ((void *)h != &handle || !config || !v->final || !copy || !wait)
-    return CUDNN_STATUS_BAD_PARAM;
-  memcpy(&op, config->at[0].value, sizeof op);
-  memcpy(&workspace, find(v, CUDNN_ATTR_VARIANT_PACK_WORKSPACE)->value, sizeof workspace);
-  if (!parts_of(op, &pass, parts) || (config->engine && !workspace))
-    return CUDNN_STATUS_BAD_PARAM;
-  const int64_t *dims[3], *strides[3], *ids = integers(v, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
-  for (int i = 0; i < 3; i++) {
-    dims[i] = integers(parts[i], CUDNN_ATTR_TENSOR_DIMENSIONS);
-    strides[i] = integers(parts[i], CUDNN_ATTR_TENSOR_STRIDES);
-    at[i] = NULL;
-    for (int k = 0; k < 3; k++)
-      if (ids[k] == *integers(parts[i], CUDNN_ATTR_TENSOR_UNIQUE_ID))
-        memcpy(&at[i], find(v, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS)->value + 8 * k, 8);
-    if (!at[i] || (uintptr_t)at[i] % (uintptr_t)*integers(parts[i], CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT))
-      return CUDNN_STATUS_BAD_PARAM;
-  }
-  const int64_t *pre = integers(parts[3], CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS),
-                *stride = integers(parts[3], CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES),
-                *dilation = integers(parts[3], CUDNN_ATTR_CONVOLUTION_DILATIONS);
-  const int result = pass == 0 ? 2 : pass == 1 ? 0 : 1, a = result == 0 ? 1 : 0, b = result == 2 ? 1 : 2;
-  const int64_t *x = dims[0], *w = dims[1], *y = dims[2],
-                count = dims[result][0] * dims[result][1] * dims[result][2] * dims[result][3], groups = x[1] / w[1],
-                kg = w[0] / groups;
-  double *sums = calloc((size_t)count, sizeof *sums);
-  char *out = malloc((size_t)count * 4);
-  wait(stream);
+// x, w, y: sizes [4] and strides [4] of each.
+typedef struct job {
+  int64_t dims[3][4], strides[3][4], pre[2], stride[2], dilation[2], count;
+  cudnnDataType_t types[3];
+  void *at[3];
+  int result, a, b;
+  bool captured;
+} job;
+
+static size_t result_bytes(const job *o) {
+  return (size_t)o->count * (o->types[o->result] == CUDNN_DATA_FLOAT ? 4 : 2);
+}
+
+static void run_job(void *data) {
+  const job *o = data;
+  const int64_t *x = o->dims[0], *w = o->dims[1], *y = o->dims[2], groups = x[1] / w[1], kg = w[0] / groups;
+  const int64_t(*strides)[4] = o->strides;
+  double *sums = calloc((size_t)o->count, sizeof *sums);
+  char *out = malloc((size_t)o->count * 4);
   for (int64_t n = 0; n < y[0]; n++)
     for (int64_t k = 0; k < y[1]; k++)
       for (int64_t p = 0; p < y[2]; p++)
@@ -271,23 +251,64 @@ EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor
           for (int64_t c = 0; c < w[1]; c++)
             for (int64_t r = 0; r < w[2]; r++)
               for (int64_t s = 0; s < w[3]; s++) {
-                const int64_t i = p * stride[0] + r * dilation[0] - pre[0],
-                              j = q * stride[1] + s * dilation[1] - pre[1];
+                const int64_t i = p * o->stride[0] + r * o->dilation[0] - o->pre[0],
+                              j = q * o->stride[1] + s * o->dilation[1] - o->pre[1];
                 if (i < 0 || i >= x[2] || j < 0 || j >= x[3])
                   continue;
                 const int64_t where[3] = {
                     n * strides[0][0] + (k / kg * w[1] + c) * strides[0][1] + i * strides[0][2] + j * strides[0][3],
                     k * strides[1][0] + c * strides[1][1] + r * strides[1][2] + s * strides[1][3],
                     n * strides[2][0] + k * strides[2][1] + p * strides[2][2] + q * strides[2][3]};
-                sums[where[result]] +=
-                    load(at[a], type_of(parts[a]), where[a]) * load(at[b], type_of(parts[b]), where[b]);
+                sums[where[o->result]] +=
+                    load(o->at[o->a], o->types[o->a], where[o->a]) * load(o->at[o->b], o->types[o->b], where[o->b]);
               }
-  for (int64_t i = 0; i < count; i++)
-    store(out, type_of(parts[result]), i, sums[i]);
-  copy(at[result], out, (size_t)count * (type_of(parts[result]) == CUDNN_DATA_FLOAT ? 4 : 2), cudaMemcpyHostToDevice,
-       stream);
-  wait(stream);
+  for (int64_t i = 0; i < o->count; i++)
+    store(out, o->types[o->result], i, sums[i]);
+  memcpy(o->at[o->result], out, result_bytes(o));
   free(sums);
   free(out);
-  return CUDNN_STATUS_SUCCESS;
+  if (!o->captured)
+    free(data);
+}
+
+EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan,
+                                         cudnnBackendDescriptor_t pack) {
+  const object *config = child(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG), *v = pack;
+  object *op = NULL, *parts[4];
+  int pass;
+  void *workspace;
+  later l;
+  if ((void *)h != &handle || !config || !v->final || !later_open(&l))
+    return CUDNN_STATUS_BAD_PARAM;
+  memcpy(&op, config->at[0].value, sizeof op);
+  memcpy(&workspace, find(v, CUDNN_ATTR_VARIANT_PACK_WORKSPACE)->value, sizeof workspace);
+  if (!parts_of(op, &pass, parts) || (config->engine && !workspace))
+    return CUDNN_STATUS_BAD_PARAM;
+  job *o = calloc(1, sizeof *o);
+  const int64_t *ids = integers(v, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
+  for (int i = 0; i < 3; i++) {
+    memcpy(o->dims[i], integers(parts[i], CUDNN_ATTR_TENSOR_DIMENSIONS), sizeof o->dims[i]);
+    memcpy(o->strides[i], integers(parts[i], CUDNN_ATTR_TENSOR_STRIDES), sizeof o->strides[i]);
+    o->types[i] = type_of(parts[i]);
+    for (int k = 0; k < 3; k++)
+      if (ids[k] == *integers(parts[i], CUDNN_ATTR_TENSOR_UNIQUE_ID))
+        memcpy(&o->at[i], find(v, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS)->value + 8 * k, 8);
+    if (!o->at[i] || (uintptr_t)o->at[i] % (uintptr_t)*integers(parts[i], CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT)) {
+      free(o);
+      return CUDNN_STATUS_BAD_PARAM;
+    }
+  }
+  memcpy(o->pre, integers(parts[3], CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS), sizeof o->pre);
+  memcpy(o->stride, integers(parts[3], CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES), sizeof o->stride);
+  memcpy(o->dilation, integers(parts[3], CUDNN_ATTR_CONVOLUTION_DILATIONS), sizeof o->dilation);
+  o->result = pass == 0 ? 2 : pass == 1 ? 0 : 1;
+  o->a = o->result == 0 ? 1 : 0;
+  o->b = o->result == 2 ? 1 : 2;
+  const int64_t *size = o->dims[o->result];
+  o->count = size[0] * size[1] * size[2] * size[3];
+  o->captured = later_is_captured(&l, stream);
+  if (l.fill(o->at[o->result], 0, result_bytes(o), stream) == cudaSuccess && l.host(stream, run_job, o) == cudaSuccess)
+    return CUDNN_STATUS_SUCCESS;
+  free(o);
+  return CUDNN_STATUS_EXECUTION_FAILED;
 }

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""`ingot bench` on a GPU, proven on the simulator of one: keys of the answers, rivals that refuse, failures that leave
+the other rows.
+
+Rule: the simulator's times follow its own model and are never judged; what is judged is that they come from events and
+that every figure stands where it should. Skipped without the simulator (no nvcc).
+"""
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import bench_test as base  # noqa: E402
+from bench_test import answer, has, in_order, run, test  # noqa: E402
+
+BUILD = os.path.dirname(os.path.abspath(base.BIN))
+SIM = os.path.join(BUILD, "libingot_cuda_sim.so")
+base.tests.clear()
+base.ENV.update(INGOT_CUDA_LIBRARY=SIM, INGOT_CUDA_LIBRARIES=os.path.join(BUILD, "fake_libraries"),
+                INGOT_SIM_MEMORY=str(1 << 30))
+TINY = ["kernels", "device=cuda", "model=resnet20", "batch=1", "image_size=8", "--json", "--quiet"]
+STEP = ["step", "device=cuda", "model=resnet20", "batch=2", "image_size=8", "steps=3", "rounds=2", "--json", "--quiet"]
+
+
+@test
+def list_names_the_implementations_of_a_gpu():
+    rows = answer("kernels", "device=cuda", "list=1", "op=conv2d,linear,relu", "--json")["rows"]
+    assert {r["precision"] for r in rows} == {"fp32", "bf16", "fp16"} and {r["device"] for r in rows} == {"cuda"}, rows
+    names = {(r["name"], r["precision"]): r["implementations"] for r in rows}
+    assert set(names["linear", "fp16"]) == {"linear_cublaslt", "linear_cuda"}, names
+    assert {"conv2d_cudnn", "conv2d_cuda"} == set(names["conv2d", "bf16"]), names
+
+
+@test
+def implementations_are_each_others_rivals():
+    value = answer(*TINY, "op=conv2d*,relu", "shape=1x2x2x64*", "precision=fp16")
+    machine = value["machine"]
+    assert machine["architecture"] == 90 and machine["copy_gbps"] > 0, machine
+    # 132 processors, 4096 operations a clock each, as peak.h's table has it.
+    assert abs(machine["bf16_gflops"] - 132 * 4096 * machine["clock_mhz"] / 1e3) < 1, machine
+    by_case = {}
+    for r in value["rows"]:
+        has(r, "ns", "gbps", "gflops", "roofline", "device", "uses", "workspace_bytes")
+        in_order(r)
+        assert r["precision"] == "fp16" and r["cold"], r  # auto: operands rotate
+        rate = r["gflops"] / machine["bf16_gflops"]
+        assert abs(r["roofline"] - max(rate, r["gbps"] / machine["copy_gbps"])) < 0.01 * r["roofline"], r
+        by_case.setdefault((r["name"], r["case"], r["shape"]), []).append(r)
+    pairs = [rows for rows in by_case.values() if len(rows) == 2]
+    assert {rows[0]["name"] for rows in pairs} == {"conv2d", "conv2d_bwd_data", "conv2d_bwd_weights"}, by_case
+    for a, b in pairs:
+        assert {a["impl"].rsplit("_", 1)[1], b["impl"].rsplit("_", 1)[1]} == {"cuda", "cudnn"}, (a, b)
+        for mine, other in ((a, b), (b, a)):
+            assert mine["rival"] == other["impl"] and mine["rival_ns"] == other["ns"], mine
+            assert abs(mine["ratio"] - other["ns"] / mine["ns"]) < 1e-6, mine
+
+
+@test
+def one_implementation_and_against():
+    words = [*TINY, "op=linear*", "shape=1x64*", "impl=cublaslt", "cold=0"]
+    first = answer(*words)
+    assert first["rows"] and all(r["impl"].endswith("_cublaslt") and not r["cold"] and "rival" not in r
+                                 for r in first["rows"]), first["rows"]
+    with open(os.path.join(base.WORK, "gpu.json"), "w") as f:
+        json.dump(first, f)
+    second = answer(*words, "against=gpu.json")
+    assert second["against"]["matched"] == len(first["rows"]), second["against"]
+    for r in first["rows"]:
+        r["device"] = "another GPU"
+    with open(os.path.join(base.WORK, "gpu.json"), "w") as f:
+        json.dump(first, f)
+    p = run(*words, "against=gpu.json")
+    assert p.returncode == 2 and "against=" in p.stderr, p.stderr
+
+
+@test
+def a_failure_leaves_the_other_rows():
+    # cudaErrorLaunchOutOfResources (701) of the first recording
+    value = answer(*TINY, "op=relu,softmax_xent", "shape=1x*", code=1,
+                   env={"INGOT_SIM_FAIL": "cudaStreamBeginCapture:1:701"})
+    assert len(value["failures"]) == 1 and value["rows"], value
+    has(value["failures"][0], "name", "case", "impl", "error")
+    assert "cudaStreamBeginCapture" in value["failures"][0]["error"] and "1 of the implementations" in value["stderr"]
+
+
+@test
+def launches_for_profilers():
+    rows = answer(*TINY, "op=relu", "shape=1x8*", "launches=2", "cold=0")["rows"]
+    assert rows and all(r["launches"] == 2 and "ns" not in r for r in rows), rows
+
+
+@test
+def steps():
+    value = answer(*STEP, "precision=fp16", "detail=1")
+    row = value["rows"][0]
+    has(row, "samples_per_second", "plan_bytes", "peak_bytes", "host_peak_bytes", "roofline", "device", "cpu_ns")
+    in_order(row)
+    assert row["precision"] == "fp16" and row["samples"] == 6, row
+    # What the plan counts, and beside it inputs and scalars, no more.
+    assert row["plan_bytes"] <= row["peak_bytes"] < row["plan_bytes"] + (1 << 20) < row["host_peak_bytes"], row
+    assert row["losses"][2] < row["losses"][0] and {n["phase"] for n in value["nodes"]} == {"forward", "backward",
+                                                                                            "update"}
+    assert answer(*STEP, "mode=infer", "steps=1", "rounds=1")["rows"][0]["ns"] > 0
+    text = answer("step", "device=cuda", "model=bert_tiny", "batch=2", "max_length=16", "steps=1", "rounds=1",
+                  "task=classify", "precision=bf16", "--json", "--quiet")["rows"][0]
+    assert text["precision"] == "bf16" and text["peak_bytes"] > 0, text
+
+
+REFUSES = 'import json\nprint(json.dumps({"refused": "device=cuda: no GPU for me"}), flush=True)\n'
+
+
+def with_script(text, *words, code=0, **env):
+    folder = os.path.join(base.WORK, "gpu_rivals")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "pytorch_step.py"), "w") as f:
+        f.write(text)
+    return answer(*STEP, *words, code=code,
+                  env=dict(env, INGOT_RIVALS=folder, INGOT_RIVALS_PYTHON=sys.executable,
+                           RIVAL_LOG=os.path.join(base.WORK, "rival.log")))
+
+
+@test
+def a_rival_without_a_gpu_is_skipped():
+    value = with_script(REFUSES, "rivals=pytorch,pytorch-compile")
+    assert [s["rival"] for s in value["skipped"]] == ["pytorch", "pytorch-compile"], value
+    assert value["skipped"][0]["reason"] == "device=cuda: no GPU for me" and "rival" not in value["rows"][0]
+    words = [w for w in STEP if w != "--quiet"]
+    p = run(*words, "rivals=pytorch", env={"INGOT_RIVALS": os.path.join(base.WORK, "gpu_rivals"),
+                                           "INGOT_RIVALS_PYTHON": sys.executable})
+    assert "pytorch: skipped: device=cuda: no GPU for me" in p.stderr, p.stderr
+
+
+@test
+def a_rival_gets_the_device():
+    log = os.path.join(base.WORK, "rival.log")
+    script = base.RIVAL.replace("{spec['precision']}", "{spec['precision']} on {spec['device']}").replace(
+        '"peak_bytes": 10 ** 9', '"peak_bytes": 10 ** 9, "reserved_bytes": 2 * 10 ** 9')
+    ours = answer(*STEP, "precision=fp16")["rows"][0]["losses"]
+    row = with_script(script, "rivals=pytorch", "precision=fp16", RIVAL_LOSSES=json.dumps(ours))["rows"][0]
+    with open(log) as f:
+        assert f.readline() == "pytorch none fp16 on cuda\n"
+    assert row["rival_reserved_bytes"] == 2 * 10 ** 9 and abs(row["memory_ratio"] - row["peak_bytes"] / 1e9) < 1e-6
+    assert row["loss_difference"] < 1e-6 and row["ratio"] > 0, row
+
+
+@test
+def pytorch_without_cuda_says_so():
+    python = base.torch_python()
+    value = answer(*STEP, "rivals=pytorch", env={"INGOT_RIVALS_PYTHON": python, "CUDA_VISIBLE_DEVICES": ""})
+    reason = value["skipped"][0]["reason"]
+    assert "PyTorch" in reason and reason.endswith("finds no GPU"), reason
+
+
+if __name__ == "__main__":
+    if not os.path.exists(SIM):
+        print(f"skipped: there is no {SIM} (the CUDA simulator needs nvcc)")
+        sys.exit(77)
+    sys.exit(base.main())

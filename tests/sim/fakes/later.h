@@ -1,0 +1,36 @@
+// Work of a stand-in on a stream: a host function in its turn, so that it can be captured and replayed as the real
+// libraries' kernels can. Rule: the result's memory is first set to zero by the stream, so that the simulator knows who
+// writes it and when; the host function then only changes its contents, as device memory has the host's addresses.
+#ifndef IG_SIM_FAKES_LATER_H
+#define IG_SIM_FAKES_LATER_H
+
+#include <cuda_runtime_api.h>
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+typedef struct later {
+  cudaError_t (*fill)(void *, int, size_t, cudaStream_t);
+  cudaError_t (*host)(cudaStream_t, cudaHostFn_t, void *);
+  cudaError_t (*capturing)(cudaStream_t, enum cudaStreamCaptureStatus *);
+} later;
+
+// The simulator's runtime is in the back end that loaded the stand-in.
+static bool later_open(later *l) {
+  const char *name = getenv("INGOT_CUDA_LIBRARY");
+  void *runtime = name ? dlopen(name, RTLD_NOW) : NULL;
+  if (!runtime)
+    return false;
+  *(void **)&l->fill = dlsym(runtime, "cudaMemsetAsync");
+  *(void **)&l->host = dlsym(runtime, "cudaLaunchHostFunc");
+  *(void **)&l->capturing = dlsym(runtime, "cudaStreamIsCapturing");
+  return l->fill && l->host && l->capturing;
+}
+
+// What a captured host function needs lives as long as the process: a graph may replay it at any time.
+static bool later_is_captured(const later *l, cudaStream_t stream) {
+  enum cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  return l->capturing(stream, &status) == cudaSuccess && status == cudaStreamCaptureStatusActive;
+}
+
+#endif
