@@ -33,7 +33,7 @@ def list_names_the_implementations_of_a_gpu():
 
 @test
 def implementations_are_each_others_rivals():
-    value = answer(*TINY, "op=conv2d*,relu", "shape=1x2x2x64*", "precision=fp16")
+    value = answer(*TINY, "op=conv2d*,bn_apply", "shape=1x2x2x64*", "precision=fp16")
     machine = value["machine"]
     assert machine["architecture"] == 90 and machine["copy_gbps"] > 0, machine
     # 132 processors, 4096 operations a clock each, as peak.h's table has it.
@@ -76,7 +76,7 @@ def one_implementation_and_against():
 @test
 def a_failure_leaves_the_other_rows():
     # cudaErrorLaunchOutOfResources (701) of the first recording
-    value = answer(*TINY, "op=relu,softmax_xent", "shape=1x*", code=1,
+    value = answer(*TINY, "op=softmax_xent,bn_apply", "shape=1x*", code=1,
                    env={"INGOT_SIM_FAIL": "cudaStreamBeginCapture:1:701"})
     assert len(value["failures"]) == 1 and value["rows"], value
     has(value["failures"][0], "name", "case", "impl", "error")
@@ -85,7 +85,7 @@ def a_failure_leaves_the_other_rows():
 
 @test
 def launches_for_profilers():
-    rows = answer(*TINY, "op=relu", "shape=1x8*", "launches=2", "cold=0")["rows"]
+    rows = answer(*TINY, "op=bn_apply", "shape=1x8x8x16*", "launches=2", "cold=0")["rows"]
     assert rows and all(r["launches"] == 2 and "ns" not in r for r in rows), rows
 
 

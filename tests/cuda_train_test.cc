@@ -114,6 +114,33 @@ TEST_F(CudaTrain, AccumulatesAndSkips) {
   EXPECT_EQ(a.status, IG_ERR_NUMERIC) << a.message;
 }
 
+// Input 55 of docs/reliability.md: gradients that overflow at every scale, with a loss that is finite (a weight of 1e12
+// in sum and divisor alike). The scale halves from 65536 to 1, which is 16 skipped steps; the next overflow is the end.
+TEST_F(CudaTrain, StopsAtTheLeastLossScale) {
+  std::string weights = "class,weight\n";
+  for (auto &folder : fs::directory_iterator(data_ + "/train"))
+    if (folder.is_directory())
+      weights += folder.path().filename().string() + ",1e12\n";
+  put(home_ / "weights.csv", weights);
+  const std::vector<std::string> words = {"steps=40", "lr=0.02", "device=cuda", "schedule=constant", "save_every=1000",
+                                          "class_weights=" + std::string(home_ / "weights.csv")};
+  std::vector<std::string> half = words;
+  half.push_back("precision=fp16");
+  const std::string out = home_ / "scale";
+  Answer a = call("train", train_words(data_, out, half));
+  EXPECT_EQ(a.status, IG_ERR_NUMERIC) << a.message;
+  EXPECT_NE(a.message.find("gradients are not finite even at the least loss scale of 1"), std::string::npos)
+      << a.message;
+  EXPECT_NE(a.message.find("precision=bf16 or fp32"), std::string::npos) << a.message;
+  EXPECT_EQ(a.message.find("step 17:"), 0u) << a.message;
+  // The same weights where the type holds them: nothing is wrong with the run but fp16.
+  std::vector<std::string> wide = words;
+  wide[0] = "steps=3";
+  wide.push_back("precision=fp32");
+  a = call("train", train_words(data_, home_ / "wide", wide));
+  EXPECT_EQ(a.status, IG_OK) << a.message;
+}
+
 // ---- texts ----
 // A folder with config.json and vocab.txt of a BERT of two layers, a table of texts in two classes whose lengths
 // differ, and raw text.

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""The compiler's reports on the CUDA kernels (build/cuda/*.o.txt): no spills but those excused here, and the tables of
+docs/cuda.md say what the reports say.
+
+Rule: spills are judged for every architecture that was built; the tables only for the compiler and the architecture
+that they name. `cuda_registers_test.py --write` puts the generated table into the document. Skipped (77) without reports.
+"""
+import glob
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.environ.get("INGOT_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+BUILD = os.path.dirname(os.path.abspath(os.environ.get("INGOT_BIN", os.path.join(ROOT, "build", "ingot"))))
+DOCUMENT = os.path.join(ROOT, "docs", "cuda.md")
+ARCH = "sm_90a"
+BEGIN, END = "<!-- registers: written by tests/cuda_registers_test.py --write -->", "<!-- end of registers -->"
+
+# (architecture, report, start of the kernel's name, bytes of stores at most, why)
+EXCUSED = [
+    ("sm_90a", "losses_cuda", "kd_kernel<float>", 8,
+     "around the calls of double exp; a row costs microseconds beside its logits (losses_cuda.cu)"),
+    ("sm_75", "attention_f16", "", 96, "one kernel; known, not the architecture that is tuned for"),
+    ("sm_120", "attention_cuda", "fma_", 24, "heads of 256, which no model here has"),
+]
+# Of these a step's time is made.
+FAST = ("cuda_gemm_bf16", "cuda_gemm_f16", "cuda_gemm_f32", "attention_bf16", "attention_f16", "attention_tf32",
+        "batchnorm_cuda", "layernorm_cuda", "bias_gelu_cuda", "linear_xent_cuda", "softmax_xent_cuda", "adam_cuda",
+        "sgd_cuda")
+ENTRY = re.compile(r"Compiling entry function '(\S+)' for '(\S+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
+                   r"(\d+) bytes spill loads.*?Used (\d+) registers([^\n]*)", re.S)
+
+
+def read_reports():
+    """Kernels as dictionaries; reports of sources that are gone are no evidence."""
+    sources = {os.path.basename(p)[:-3] for p in glob.glob(os.path.join(ROOT, "kernels", "*", "*.cu"))}
+    kernels = []
+    for path in sorted(glob.glob(os.path.join(BUILD, "cuda", "*.o.txt"))):
+        report = os.path.basename(path)[:-6]
+        if report not in sources:
+            continue
+        with open(path) as f:
+            text = f.read()
+        found = list(ENTRY.finditer(text))
+        assert len(found) == text.count("Compiling entry function"), f"{path}: not understood"
+        for m in found:
+            shared = re.search(r"(\d+) bytes smem", m.group(7))
+            kernels.append({"report": report, "symbol": m.group(1), "arch": m.group(2), "stack": int(m.group(3)),
+                            "spill": int(m.group(4)), "loads": int(m.group(5)), "registers": int(m.group(6)),
+                            "shared": int(shared.group(1)) if shared else 0})
+    names = subprocess.run(["c++filt"], input="\n".join(k["symbol"] for k in kernels), stdout=subprocess.PIPE,
+                           text=True, check=True).stdout.splitlines()
+    for k, name in zip(kernels, names):
+        plain = re.sub(r"\(\w+\)(-?\d)", r"\1", re.sub(r"^void ", "", name))  # (ig_conv_pass)2 is 2
+        k["name"] = plain.split("(", 1)[0]
+    return kernels
+
+
+def excuse(k):
+    for arch, report, start, most, why in EXCUSED:
+        if (k["arch"], k["report"]) == (arch, report) and k["name"].startswith(start) and k["spill"] <= most:
+            return why
+    return None
+
+
+def span(values):
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def table(kernels, compiler):
+    groups = {}
+    for k in kernels:
+        if k["report"] in FAST and k["arch"] == ARCH:
+            groups.setdefault((FAST.index(k["report"]), k["name"].split("<")[0]), []).append(k)
+    lines = [f"nvcc {compiler}, {ARCH}:", "", "| source | kernel | variants | registers | static shared memory, bytes |",
+             "|---|---|---|---|---|"]
+    for (report, name), group in sorted(groups.items()):
+        lines.append(f"| `{FAST[report]}.cu` | `{name}` | {len(group)} | {span([k['registers'] for k in group])} | "
+                     f"{span([k['shared'] for k in group])} |")
+    return "\n".join(lines)
+
+
+def compiler():
+    for program in ("nvcc", "/usr/local/cuda/bin/nvcc"):
+        try:
+            said = subprocess.run([program, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+            return re.search(r"release (\d+\.\d+)", said).group(1)
+        except OSError:
+            continue
+    return "unknown"
+
+
+def attention_rows(kernels):
+    """What the section Attention says of registers: label -> "32, 64, 128" in this order."""
+    registers = {(k["report"], k["name"]): k["registers"] for k in kernels if k["arch"] == ARCH}
+    rows = {}
+    for label, pattern in (("forward", "forward_kernel<{t}, {w}>"), ("dq", "backward_kernel<{t}, {w}, false>"),
+                           ("dk and dv", "backward_kernel<{t}, {w}, true>")):
+        rows[f"{label}, 16 bit"] = [max(registers["attention_f16", pattern.format(t="__half", w=w)],
+                                        registers["attention_bf16", pattern.format(t="__nv_bfloat16", w=w)])
+                                    for w in (32, 64, 128)]
+        rows[f"{label}, tf32"] = [registers["attention_tf32", pattern.format(t="float", w=w)] for w in (32, 64, 128)]
+    return rows
+
+
+def check_document(kernels, version, failures):
+    with open(DOCUMENT) as f:
+        text = f.read()
+    if BEGIN not in text or END not in text:
+        failures.append(f"{DOCUMENT}: the marks around the table are gone")
+        return "nothing"
+    inside = text.split(BEGIN)[1].split(END)[0].strip()
+    fresh = table(kernels, version)
+    if "--write" in sys.argv:
+        with open(DOCUMENT, "w") as f:
+            f.write(text.replace(inside, fresh) if inside else text.replace(BEGIN, f"{BEGIN}\n{fresh}"))
+        return "written"
+    named = re.match(r"nvcc (\S+), (\S+):", inside)
+    if not named or named.group(1) != version or not any(k["arch"] == ARCH for k in kernels):
+        return f"not compared: it is of {named.group(0) if named else 'nothing'} this build of nvcc {version}"
+    for a, b in zip(inside.splitlines() + [""] * 99, fresh.splitlines()):
+        if a != b:
+            failures.append(f"docs/cuda.md says\n    {a}\n  the compiler\n    {b}\n  (--write mends it)")
+    if len(inside.splitlines()) != len(fresh.splitlines()):
+        failures.append("docs/cuda.md: the table has more or fewer rows than there are kernels (--write mends it)")
+    for label, values in attention_rows(kernels).items():
+        row = re.search(rf"^\| {label} \|[^|]*\| ([^|]*) \|", text, re.M)
+        want = ", ".join(map(str, values))
+        if not row or row.group(1) != want:
+            failures.append(f"docs/cuda.md, Attention, {label}: {row.group(1) if row else 'no row'}, the compiler: {want}")
+    return "compared"
+
+
+def main():
+    kernels = read_reports()
+    if not kernels:
+        print(f"skipped: no reports in {BUILD}/cuda (no CUDA toolkit, or the back end is not built)")
+        return 77
+    failures, excused = [], 0
+    for k in kernels:
+        if k["spill"] or k["loads"]:
+            if excuse(k):
+                excused += 1
+            else:
+                failures.append(f"{k['report']}: {k['name']} ({k['arch']}) spills {k['spill']} bytes, loads {k['loads']}")
+        if k["registers"] > 255:
+            failures.append(f"{k['report']}: {k['name']}: {k['registers']} registers")
+    state = check_document(kernels, compiler(), failures)
+    for f in failures:
+        print("FAIL:", f)
+    print(f"{len(kernels)} kernels, {excused} excused spills, table {state}, {len(failures)} failures")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
