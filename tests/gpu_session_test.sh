@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# bench/gpu_session.sh without a GPU: packs, and runs every kind of step on the simulator, tiny; what comes back can be
+# read and is at most 8 files; a sitting that is cut off keeps what was done. Skipped where there is no simulator.
+set -euo pipefail
+source=${INGOT_SOURCE:?}
+build=$(dirname "${INGOT_BIN:?}")
+[[ -e $build/libingot_cuda_sim.so && -e $build/libingot_cuda.so ]] || { echo "skipped: no CUDA back end in $build"; exit 77; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fail() { echo "FAIL: $*"; cat "$work"/*/summary.txt; exit 1; }
+session=$source/bench/gpu_session.sh
+bash -n "$session"
+
+"$session" pack "$build" "$work/pack.tar.gz"
+# A name of a Python that is none: no rivals, and it is said.
+INGOT_RIVALS_PYTHON=/nowhere/python "$session" dry "$work/pack.tar.gz" "$work/out" "$build" > "$work/said"
+for name in doctor ops gemm libraries text train tiny-pictures tiny-texts kernels-tiny; do
+  grep -q "^ok       $name (" "$work/out/summary.txt" || fail "$name is not ok"
+done
+! grep -E '^(FAILED|TOO LONG|NO TIME)' "$work/out/summary.txt" || fail "not all is ok"
+[[ $(ls "$work/out" | wc -l) -le 8 ]] || fail "more than 8 files: $(ls "$work/out")"
+python3 - "$work/out" << 'END' || fail "answers cannot be read"
+import json, sys
+steps = [json.loads(line) for line in open(sys.argv[1] + "/steps.jsonl")]
+kernels = [json.loads(line) for line in open(sys.argv[1] + "/kernels.jsonl")]
+assert [s["session"] for s in steps] == ["tiny-pictures", "tiny-texts"], [s["session"] for s in steps]
+assert all(s["rows"][0]["ns"] > 0 and s["ops"] and s["machine"]["device"] for s in steps)
+impls = {r["impl"] for r in kernels[0]["rows"]}
+assert kernels[0]["session"] == "kernels-tiny" and {"conv2d_cuda", "conv2d_cudnn", "bn_apply_cuda"} <= impls, impls
+END
+
+# A program that fails is told and does not end the sitting; without time left nothing more starts, and what was
+# measured before stays.
+INGOT_SIM_MEMORY=100000 "$session" dry "$work/pack.tar.gz" "$work/failing" "$build" > "$work/said"
+grep -q '^FAILED   tiny-pictures (.*out of device memory' "$work/failing/summary.txt" || fail "a failure is not told"
+grep -q '^done' "$work/failing/summary.txt" || fail "a failure ended the sitting"
+INGOT_GPU_SECONDS=0 "$session" dry "$work/pack.tar.gz" "$work/short" "$build" > "$work/said"
+grep -q '^NO TIME  ops' "$work/short/summary.txt" || fail "no end at the time that was given"
+"$session" dry "$work/pack.tar.gz" "$work/cut" "$build" > "$work/said" &
+for _ in $(seq 600); do
+  ! grep -qs '^ok       ops' "$work/cut/summary.txt" || break
+  sleep 0.1
+done
+kill $!
+wait $! || true
+grep -q '^ok       ops' "$work/cut/summary.txt" && [[ -s $work/cut/tests.txt ]] || fail "what was done is lost"
+! grep -q '^done' "$work/cut/summary.txt" || fail "it was not cut off"
+echo "gpu session: packed, run on the simulator, cut off as stated"
