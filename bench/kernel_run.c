@@ -27,7 +27,7 @@ struct ig_kernel {
   ig_node *node;
   const step *step;  // of the plan
   void **in, **out;  // [sets][n_in], [sets][n_out]
-  char *memory;  // of the plan's device
+  char *memory;      // of the plan's device
   size_t bytes;
   int n_sets, next;
 };

@@ -24,7 +24,7 @@ typedef struct kernel_bench {
   ig_kernel_cases cases;
   ig_machine machine;
   bool cold;
-  int64_t launches;  // 0: time
+  int64_t launches;         // 0: time
   json_t *rows, *failures;  // failures: {"name", "case", "impl", "error"}
 } kernel_bench;
 
@@ -144,8 +144,8 @@ static ig_status add_row(kernel_bench *b, const ig_kernel_case *c, ig_kernel *k)
   ig_cost cost = ig_kernel_cost(k);
   ig_status status = IG_OK;
   json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:b}", "name", c->op->name, "case", c->name, "shape",
-                          ig_kernel_shape(c, shape), "precision", ig_bench_precision(&b->device->caps, c->compute), "impl",
-                          impl->name, "threads", b->device->caps.threads, "cold", (int)b->cold);
+                          ig_kernel_shape(c, shape), "precision", ig_bench_precision(&b->device->caps, c->compute),
+                          "impl", impl->name, "threads", b->device->caps.threads, "cold", (int)b->cold);
   if (!row)
     return ig_no_json();
   if (b->device->caps.kind == IG_DEVICE_CUDA)
@@ -181,8 +181,8 @@ static void put_rivals(json_t *rows, size_t first) {
     json_t *row = json_array_get(rows, i), *best = NULL;
     for (size_t j = first; j < json_array_size(rows); j++) {
       json_t *other = json_array_get(rows, j);
-      if (j != i && (!best || json_integer_value(json_object_get(other, "ns")) <
-                                  json_integer_value(json_object_get(best, "ns"))))
+      if (j != i &&
+          (!best || json_integer_value(json_object_get(other, "ns")) < json_integer_value(json_object_get(best, "ns"))))
         best = other;
     }
     if (!best)
@@ -231,7 +231,8 @@ static ig_status measure_case(kernel_bench *b, const ig_kernel_case *c) {
 
 // ---- against=FILE ----
 static bool same_row(const json_t *a, const json_t *b) {
-  static const char *const keys[] = {"name", "case", "shape", "precision", "impl", "threads", "cold", "model", "device"};
+  static const char *const keys[] = {"name",    "case", "shape", "precision", "impl",
+                                     "threads", "cold", "model", "device"};
   for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
     const json_t *x = json_object_get(a, keys[i]), *y = json_object_get(b, keys[i]);
     if ((x || y) && !json_equal(x, y))

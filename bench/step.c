@@ -119,7 +119,7 @@ static ig_status run_rounds(ig_call_state *c, step_bench *b) {
       if (b->n_sides > 1)
         ig_bench_pause();
       ig_status status = s->rival ? run_rival(s, b->steps, &turn, NULL)
-                                   : ig_stepper_time(b->stepper, b->steps, &turn, &b->sides[0].cpu);
+                                  : ig_stepper_time(b->stepper, b->steps, &turn, &b->sides[0].cpu);
       for (size_t k = 0; status == IG_OK && k < turn.n; k++)
         status = ig_times_add(&s->times, turn.ns[k]);
       if (status == IG_OK)
@@ -298,9 +298,10 @@ static ig_status first_step(ig_call_state *c) {
 ig_status ig_bench_step(ig_call_state *c) {
   const ig_config *k = c->config;
   const char *trace = ig_config_str(k, "trace");
-  step_bench b = {
-      .steps = ig_config_int(k, "steps"), .rounds = ig_config_int(k, "rounds"), .idle_bytes = ig_memory_resident(),
-      .skipped = json_array()};
+  step_bench b = {.steps = ig_config_int(k, "steps"),
+                  .rounds = ig_config_int(k, "rounds"),
+                  .idle_bytes = ig_memory_resident(),
+                  .skipped = json_array()};
   json_t *rows = NULL, *more = json_object(), *nodes, *ops;
   ig_machine machine;
   ig_status status = IG_OK;

@@ -57,11 +57,12 @@ ig_status ig_step_spec(const ig_stepper *s, const char *folder, json_t **out) {
   *out = NULL;
   const char *device = s->session->options.device;
   const bool gpu = s->session->device->caps.kind == IG_DEVICE_CUDA;
-  json_t *spec = json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:i, s:f, s:f, s:f, s:[f,f], s:f}", "model", s->model->name,
-                           "device", gpu ? device : "cpu", "mode", s->train ? "train" : "infer", "batch", s->batch, "classes", s->classes, "precision",
-                           ig_bench_precision(&s->session->device->caps, s->session->compute), "threads",
-                           gpu ? ig_cpu_threads() : s->session->device->caps.threads, "lr", s->lr, "momentum", o->momentum, "weight_decay",
-                           o->weight_decay, "betas", o->beta1, o->beta2, "eps", o->eps);
+  json_t *spec =
+      json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:i, s:f, s:f, s:f, s:[f,f], s:f}", "model", s->model->name, "device",
+                gpu ? device : "cpu", "mode", s->train ? "train" : "infer", "batch", s->batch, "classes", s->classes,
+                "precision", ig_bench_precision(&s->session->device->caps, s->session->compute), "threads",
+                gpu ? ig_cpu_threads() : s->session->device->caps.threads, "lr", s->lr, "momentum", o->momentum,
+                "weight_decay", o->weight_decay, "betas", o->beta1, o->beta2, "eps", o->eps);
   if (!spec)
     return ig_no_json();
   IG_GOTO(ig_path_join(&weights, folder, "weights.safetensors"));

@@ -40,8 +40,8 @@ void ig_stepper_destroy(ig_stepper *s);
 // the sum of both means.
 ig_status ig_stepper_run(ig_stepper *s, double *loss);
 // `steps` steps, their times and the processor time of each. On a GPU training runs as it does in `train`, one step
-// ahead of the results, and a step's time is from the end of the one before to its own, by events; else a step ends when
-// its result is here.
+// ahead of the results, and a step's time is from the end of the one before to its own, by events; else a step ends
+// when its result is here.
 ig_status ig_stepper_time(ig_stepper *s, int64_t steps, ig_times *times, ig_times *cpu);
 // The plans of a step in order; returns how many (1 or 2).
 int ig_stepper_plans(const ig_stepper *s, ig_plan *plans[2]);

@@ -133,6 +133,12 @@ def launches_time_nothing():
     assert rows and all(r["launches"] == 2 and r["cold"] and "ns" not in r for r in rows), rows
 
 
+@test
+def kernels_end_when_the_time_is_over():
+    value = answer("kernels", "op=conv2d*,linear*,bn_*,relu*", "model=none", "seconds=1", "--json", "--quiet")
+    assert value["rows"] and value["left_out"] > 0, (len(value["rows"]), value.get("left_out"))
+
+
 # ---- step ----
 @test
 def step_with_detail_and_trace():

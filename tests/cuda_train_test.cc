@@ -122,8 +122,9 @@ TEST_F(CudaTrain, StopsAtTheLeastLossScale) {
     if (folder.is_directory())
       weights += folder.path().filename().string() + ",1e12\n";
   put(home_ / "weights.csv", weights);
-  const std::vector<std::string> words = {"steps=40", "lr=0.02", "device=cuda", "schedule=constant", "save_every=1000",
-                                          "class_weights=" + std::string(home_ / "weights.csv")};
+  const std::vector<std::string> words = {"steps=40",        "lr=0.02",
+                                          "device=cuda",     "schedule=constant",
+                                          "save_every=1000", "class_weights=" + std::string(home_ / "weights.csv")};
   std::vector<std::string> half = words;
   half.push_back("precision=fp16");
   const std::string out = home_ / "scale";

@@ -7,14 +7,16 @@ enum { TRIES = 6 };
 // table of arithmetic throughput (64 or 128 multiply-adds); tensor cores by NVIDIA's architecture papers (Turing, A100,
 // GA102, Ada, H100, Blackwell), read as stated peak / (processors x stated clock): T4 65 T = 40 x 1.59 GHz x 1024, A100
 // 312 T = 108 x 1.41 x 2048, A40 150 T = 84 x 1.74 x 1024, L40S 362 T = 142 x 2.52 x 1024, H100 989 T = 132 x 1.83 x
-// 4096, B200 2.25 P = 148 x 1.85 x 8192, RTX PRO 6000 503 T = 188 x 2.6 x 1024. GeForce cards of 86, 89 and 120 do half.
+// 4096, B200 2.25 P = 148 x 1.85 x 8192, RTX PRO 6000 503 T = 188 x 2.6 x 1024. GeForce cards of 86, 89 and 120 do
+// half.
 typedef struct rates {
   int architecture;
   int fp32, tf32, narrow;
 } rates;
-static const rates table[] = {{75, 128, 0, 1024},   {80, 128, 1024, 2048},  {86, 256, 512, 1024},  {87, 256, 512, 1024},
-                              {89, 256, 512, 1024}, {90, 256, 2048, 4096},  {100, 256, 4096, 8192},
-                              {103, 256, 4096, 8192}, {120, 256, 512, 1024}, {121, 256, 512, 1024}};
+static const rates table[] = {{75, 128, 0, 1024},     {80, 128, 1024, 2048},  {86, 256, 512, 1024},
+                              {87, 256, 512, 1024},   {89, 256, 512, 1024},   {90, 256, 2048, 4096},
+                              {100, 256, 4096, 8192}, {103, 256, 4096, 8192}, {120, 256, 512, 1024},
+                              {121, 256, 512, 1024}};
 
 double ig_cuda_peak_flops(const ig_device_caps *caps, bool narrow) {
   for (size_t i = 0; i < sizeof table / sizeof *table; i++) {

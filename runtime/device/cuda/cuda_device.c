@@ -29,6 +29,7 @@ ig_status ig_cuda_fail(cudaError_t error, const char *call) {
         "memory=",
         call, free_bytes >> 20, total >> 20);
   }
+  cudaGetLastError();  // it is told here: the next launch is not to blame
   return ig_fail(IG_ERR_DEVICE, "%s: %s (%s)", call, cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
