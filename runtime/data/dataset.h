@@ -47,7 +47,7 @@ enum { IG_NO_LABEL = -100 };  // label of a row that does not count (tag), as Hu
 typedef struct ig_text_sample {
   const char *first, *second;  // second: of a pair; NULL without
   size_t n_first, n_second;    // bytes
-  const char *const *words;    // tag: n_words texts in place of first; NULL otherwise
+  const char *const *words;    // tag: n_words texts; NULL otherwise. first is there too where there are no tags
   const int32_t *word_labels;  // [n_words], -1 = not known
   size_t n_words;
 } ig_text_sample;

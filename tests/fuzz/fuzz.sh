@@ -18,6 +18,7 @@ export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=pri
 "$program" -max_total_time="$2" -timeout="${FUZZ_TIMEOUT:-60}" -rss_limit_mb=2048 -max_len="${FUZZ_MAX_LEN:-16384}" -print_final_stats=1 \
   -artifact_prefix="$1/found-$3-" "${@:4}" new "$here/corpus/$3" > log 2>&1
 code=$?
+[[ $code -ne 77 ]] || code=1 # libFuzzer's word for a finding; here 77 is "skipped"
 if [[ $code -ne 0 ]]; then
   tail -n 60 log
 elif [[ -n ${FUZZ_KEEP:-} ]]; then
