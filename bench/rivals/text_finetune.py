@@ -122,7 +122,7 @@ def main():
     mine.sort()
     theirs.sort()
     m, t = mine[len(mine) // 2], theirs[len(theirs) // 2]
-    result = {"model": a.model, "data": a.data, "precision": a.precision, "batch": a.batch, "threads": a.threads,
+    result = {"model": os.path.basename(a.model), "data": os.path.basename(a.data), "precision": a.precision, "batch": a.batch, "threads": a.threads,
               "torch": torch.__version__, "transformers": transformers.__version__, "steps_per_epoch": rival.per_epoch,
               "ingot_step": m, "torch_step": t, "ingot_epoch": m * rival.per_epoch, "torch_epoch": t * rival.per_epoch,
               "share_of_time": m / t, "all": {"ingot": mine, "torch": theirs}}
