@@ -16,7 +16,7 @@ static const char *status_text(dnnl_status_t s) {
     case dnnl_invalid_arguments:
       return "invalid arguments";
     case dnnl_unimplemented:
-      return "not implemented";
+      return "no such primitive in this version";
     case dnnl_runtime_error:
       return "run-time error";
     default:
