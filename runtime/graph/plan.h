@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-// ---- tuner: times implementations once per (row, attributes, shapes, dtypes, device, threads) and remembers ----
+// ---- tuner: times implementations once per (row, attributes, shapes, dtypes, device) and remembers ----
 typedef struct ig_tuner ig_tuner;
 // path: cache file (created if missing; NULL = in memory only). An unreadable or foreign cache is ignored and
 // rewritten.

@@ -99,7 +99,8 @@ ig_status ig_tuner_save(ig_tuner *t) {
   return status;
 }
 
-// Everything a timing depends on. Attributes enter as bytes: rows keep them free of pointers and padding noise.
+// What a choice belongs to. Attributes enter as bytes: rows keep them free of pointers and padding noise. The number of
+// threads is left out though a timing depends on it: another number must find the same kernels, or bits would change.
 static void make_key(const ig_plan *p, const ig_node *n, char key[512]) {
   const ig_device_caps *caps = &p->device->caps;
   char shape[96];
@@ -112,8 +113,7 @@ static void make_key(const ig_plan *p, const ig_node *n, char key[512]) {
   for (size_t i = 0; i < n->op->attr_bytes; i++)
     h = (h ^ ((const uint8_t *)n->attr)[i]) * 0x100000001B3ull;
   char machine[256];
-  snprintf(machine, sizeof machine, "%s|%s|%d|%d|%d", caps->name, caps->libraries, (int)caps->isa, caps->threads,
-           caps->winograd);
+  snprintf(machine, sizeof machine, "%s|%s|%d|%d", caps->name, caps->libraries, (int)caps->isa, caps->winograd);
   if (at < 440)
     snprintf(key + at, 512 - at, "|%016llx|%016llx", (unsigned long long)h, (unsigned long long)ig_hash_str(machine));
 }
