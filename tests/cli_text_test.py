@@ -181,6 +181,22 @@ def masked_words_then_a_task():
     expect(run("predict", "weights=mlm", SINGLE), 2, "pre-trained", "task=embed")
 
 
+@test
+def a_vocabulary_of_its_own():
+    words = ["model=bert_tiny", "task=mlm", "data=" + CORPUS, "batch=8", "max_length=32", "steps=2", "threads=2"]
+    p = run("train", *words, "vocabulary=290", "out=own", "--json")
+    assert answer(p) and "no tokenizer= was given: a vocabulary of 290 lower-case tokens" in p.err, p.err
+    # What the verb learns, and what a resume goes on with.
+    answer(run("tokenizer", "train", CORPUS, "vocabulary=290", "out=learned", "--json"))
+    assert content("own/vocab.txt") == content("learned/vocab.txt")
+    again = run("train", *words[:-2], "steps=2", "vocabulary=290", "out=own", "resume=auto", "--json")
+    assert answer(again)["steps"] == 2 and "vocabulary" not in again.err, again.err
+    refused(2, ["vocabulary=290", "leave one"], "train", *words, "vocabulary=290", "tokenizer=" + MODEL, "out=own2")
+    refused(2, ["vocabulary=290", "task=mlm"], "train", *LEARN, "data=" + SINGLE, "vocabulary=290", "out=own2")
+    refused(2, ["absent"], "train", *words[:2], "data=absent", "out=own2")
+    refused(2, ["tokenizer=PATH"], "train", "model=bert_tiny", "data=" + SINGLE, "out=own2")
+
+
 def npy(path):
     data = content(path)
     assert data[:6] == b"\x93NUMPY"

@@ -68,7 +68,7 @@ static ig_status complete_text(ig_call_state *c, ig_text_head head, ig_use *use)
   ig_free(info->config);
   info->config = NULL;
   IG_GOTO(ig_strdup(text, &info->config));
-  if (ig_open_tokenizer(c, info, &use->text) != IG_OK) {
+  if (ig_open_tokenizer(c, info, NULL, &use->text) != IG_OK) {
     if (ig_config_has_value(c->config, "tokenizer"))
       status = IG_ERR_USAGE;  // as its message says
     else

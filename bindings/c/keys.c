@@ -81,7 +81,12 @@ static const ig_key keys[] = {
 
     // Texts.
     {"tokenizer", IG_KEY_STRING, "path", NULL, RUN | V(EVAL) | V(PREDICT) | V(CONVERT),
-     "vocab.txt, tokenizer.json or a folder with one (default: the model's or the weights' folder)"},
+     "vocab.txt, tokenizer.json or a folder with one (default: the model's or the weights' folder; mlm with fresh "
+     "weights: learned from data)"},
+    {"vocabulary", IG_KEY_INT, "tokens", NULL, RUN,
+     "mlm without tokenizer: tokens that are learned from data, special ones included (default: one a kilobyte of "
+     "text, 1000 to 30522)",
+     NULL, 6, 4e6},
     {"max_length", IG_KEY_INT, "tokens", NULL, RUN | V(EVAL) | V(PREDICT) | V(CONVERT),
      "texts are cut to so many tokens, special ones included (default: what model and tokenizer allow; mlm: 128)", NULL,
      3, 1048576},

@@ -148,7 +148,7 @@ ig_status ig_use_init(ig_call_state *c, ig_use *use) {
   IG_TRY(ig_weights_info_read(path, &use->info));
   IG_TRY(ig_find_model(ig_config_str(k, "model"), &use->info, &use->text, &use->model));
   if (use->model->build_text)
-    IG_TRY(ig_open_tokenizer(c, &use->info, &use->text));
+    IG_TRY(ig_open_tokenizer(c, &use->info, NULL, &use->text));
   use->embed = ig_config_known(k, "task") && ig_config_is(k, "task", "embed");
   if (use->embed && !use->model->build_text)
     return ig_fail(IG_ERR_USAGE, "task=embed: model=%s reads pictures, not texts", use->model->name);

@@ -20,7 +20,7 @@ ig_status ig_refuse_misfits(const ig_call_state *c, const ig_model *model, ig_ta
   static const char *const of_pictures[] = {"image_size", "crop_ratio", "augment", "flip",  "vflip",  "transpose",
                                             "rotate",     "crop_scale", "jitter",  "mixup", "cutmix", "erase"};
   static const char *const of_texts[] = {"tokenizer", "max_length", "text_column", "text2_column", "layer_decay"};
-  static const char *const of_mlm[] = {"pairs", "mask_share", "whole_word", "max_length2", "phase2"};
+  static const char *const of_mlm[] = {"pairs", "mask_share", "whole_word", "max_length2", "phase2", "vocabulary"};
   const bool text = model->build_text != NULL;
   const struct {
     const char *const *names;

@@ -1,14 +1,18 @@
 // Finds a text model and its tokenizer. Rule: see text_model.h.
 #include "bindings/c/text_model.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "bindings/c/options.h"
+#include "bindings/c/path_list.h"
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 
 enum { MAX_CONFIG = 1 << 24, VOCABULARY_MULTIPLE = 8, MOST_PADDING = 256 };
+// A vocabulary that is learned: a token a kilobyte of text, in these bounds (the upper one is BERT's).
+enum { BYTES_A_TOKEN = 1000, LEAST_VOCABULARY = 1000, MOST_VOCABULARY = 30522, MIN_FREQUENCY = 2, ALPHABET = 1000 };
 
 static ig_status parse(const char *text, size_t n, const char *where, ig_text_model *out, const ig_model **model) {
   IG_TRY(ig_bert_config_parse(text, n, where, &out->bert, NULL));
@@ -88,8 +92,9 @@ const char *ig_problem_type(ig_task task) {
                                       : NULL;
 }
 
+// *out: where the tokenizer is read from; NULL where nothing names one.
 static ig_status find_tokenizer(ig_call_state *c, const ig_weights_info *info, const ig_text_model *text,
-                                const char **out) {
+                                const char *run, const char **out) {
   *out = ig_config_str(c->config, "tokenizer");
   if (*out && **out) {
     IG_TRY(ig_absolute_key(c, "tokenizer"));
@@ -97,21 +102,77 @@ static ig_status find_tokenizer(ig_call_state *c, const ig_weights_info *info, c
     return IG_OK;
   }
   static const char *const files[] = {"tokenizer.json", "vocab.txt"};
-  const char *folders[] = {text->folder, info ? info->folder : NULL};
+  const char *folders[] = {text->folder, info ? info->folder : NULL, run};
   for (size_t i = 0; i < 2; i++)
-    for (size_t k = 0; k < 2 && folders[i]; k++) {
+    for (size_t k = 0; k < 3; k++) {
       char *path;
-      IG_TRY(ig_path_join(&path, folders[i], files[k]));
+      if (!folders[k])
+        continue;
+      IG_TRY(ig_path_join(&path, folders[k], files[i]));
       const bool there = ig_path_exists(path);
       ig_free(path);
-      *out = folders[i];
+      *out = folders[k];
       if (there)
         return IG_OK;
     }
+  *out = NULL;
+  return IG_OK;
+}
+
+static ig_status no_tokenizer(const ig_text_model *text) {
   return ig_fail(IG_ERR_USAGE,
                  "model=%s reads text and needs tokenizer=PATH (vocab.txt, tokenizer.json or a model's folder; ingot "
                  "tokenizer train makes one)",
                  text->bert.model.name);
+}
+
+static ig_status text_bytes(const ig_path_list *files, int64_t *bytes) {
+  *bytes = 0;
+  for (size_t i = 0; i < files->n; i++) {
+    struct stat st;
+    if (ig_fileops_get()->stat(files->paths[i], &st) != 0)
+      return ig_fail(IG_ERR_IO, "%s: cannot be read: %s", files->paths[i], strerror(errno));
+    *bytes += st.st_size;
+  }
+  return IG_OK;
+}
+
+// task=mlm without a tokenizer: one is learned from the texts themselves; the run folder keeps it.
+static ig_status learn_tokenizer(ig_call_state *c, ig_text_model *text) {
+  const ig_config *k = c->config;
+  const char *data = ig_config_str(k, "data");
+  ig_path_list files = {0};
+  ig_tokenizer_info info;
+  ig_status status = IG_OK;
+  int64_t size = ig_config_int(k, "vocabulary"), bytes;
+  IG_TRY(ig_want_key(c, "data"));
+  if (!ig_path_exists(data))
+    return ig_fail(IG_ERR_NOT_FOUND, "data=%s: there is no such file or folder", data);
+  status = ig_path_list_texts(data, &files);
+  if (status == IG_ERR_NOT_FOUND)  // shards of tokens, say
+    status = no_tokenizer(text);
+  IG_GOTO(status);
+  IG_GOTO(text_bytes(&files, &bytes));
+  if (!ig_config_has_value(k, "vocabulary"))
+    size = bytes / BYTES_A_TOKEN < LEAST_VOCABULARY  ? LEAST_VOCABULARY
+           : bytes / BYTES_A_TOKEN > MOST_VOCABULARY ? MOST_VOCABULARY
+                                                     : bytes / BYTES_A_TOKEN;
+  IG_GOTO(ig_tokenizer_train(&(ig_tokenizer_train_options){.size = sizeof(ig_tokenizer_train_options),
+                                                           .files = (const char *const *)files.paths,
+                                                           .n_files = files.n,
+                                                           .vocabulary = (int)size,
+                                                           .lowercase = true,
+                                                           .min_frequency = MIN_FREQUENCY,
+                                                           .limit_alphabet = ALPHABET,
+                                                           .threads = ig_thread_count(c)},
+                             &text->tokenizer));
+  ig_tokenizer_get_info(text->tokenizer, &info);
+  ig_note(c,
+          "no tokenizer= was given: a vocabulary of %d lower-case tokens was learned from %s; the run folder keeps it",
+          info.vocabulary, data);
+done:
+  ig_path_list_fini(&files);
+  return status;
 }
 
 static ig_status choose_length(ig_call_state *c, const ig_weights_info *info, ig_text_model *text) {
@@ -130,14 +191,20 @@ static ig_status choose_length(ig_call_state *c, const ig_weights_info *info, ig
   return IG_OK;
 }
 
-ig_status ig_open_tokenizer(ig_call_state *c, const ig_weights_info *info, ig_text_model *text) {
+ig_status ig_open_tokenizer(ig_call_state *c, const ig_weights_info *info, const char *run, ig_text_model *text) {
   const char *path;
   ig_tokenizer_info t;
   ig_bert_spec *spec = &text->bert.spec;
-  IG_TRY(find_tokenizer(c, info, text, &path));
-  IG_TRY(ig_tokenizer_open(path, &text->tokenizer));
-  ig_tokenizer_get_info(text->tokenizer, &t);
   const bool fresh = !text->folder && !(info && info->vocabulary > 0);
+  const bool may_learn = ig_config_known(c->config, "vocabulary") && ig_config_is(c->config, "task", "mlm");
+  IG_TRY(find_tokenizer(c, info, text, run, &path));
+  if (path && path != run && may_learn && ig_config_has_value(c->config, "vocabulary"))
+    return ig_fail(IG_ERR_USAGE, "vocabulary=%s: the tokenizer of %s is taken as it is; leave one of the two out",
+                   ig_config_str(c->config, "vocabulary"), path);
+  if (!path && !(fresh && may_learn))
+    return no_tokenizer(text);
+  IG_TRY(path ? ig_tokenizer_open(path, &text->tokenizer) : learn_tokenizer(c, text));
+  ig_tokenizer_get_info(text->tokenizer, &t);
   if (fresh)
     spec->vocabulary = (t.vocabulary + VOCABULARY_MULTIPLE - 1) / VOCABULARY_MULTIPLE * VOCABULARY_MULTIPLE;
   if (t.vocabulary > spec->vocabulary)

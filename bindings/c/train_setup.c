@@ -350,7 +350,7 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
   IG_GOTO(ig_find_model(ig_config_str(k, "model"), is_text ? &s->info : NULL, &s->text, &o->session.model));
   IG_GOTO(ig_dataset_keys(c, &data));
   if (o->session.model->build_text) {
-    IG_GOTO(ig_open_tokenizer(c, is_text ? &s->info : NULL, &s->text));
+    IG_GOTO(ig_open_tokenizer(c, is_text ? &s->info : NULL, s->out, &s->text));
     if (s->cache_dir)
       IG_GOTO(ig_path_join(&s->corpora, s->cache_dir, "corpora"));
     IG_GOTO(ig_text_dataset_keys(c, &s->text, s->corpora, s->out, &data));
