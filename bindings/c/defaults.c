@@ -7,10 +7,12 @@
 #include "bindings/c/options.h"
 
 // What is chosen by what (N: training pictures; docs/performance.md tells what these numbers reach):
-//   image_size     the size of the weights where there are some; 32 for the models of 32 x 32; else the pictures' own
-//                  shorter side as a multiple of 32, 64 to 96 below 10,000 pictures, else to the model's size
+//   image_size     the size of the weights where there are some; 32 for the models of 32 x 32; else 96 below 10,000
+//                  pictures (smaller ones are enlarged: the first layers take a quarter of the side, and what is left
+//                  of 64 pixels is too coarse), else the pictures' own shorter side as a multiple of 32, 64 to the
+//                  model's size
 //   batch          16 below 500 pictures, 32 below 10,000, 64 below 40,000, else 128; at most a quarter of N
-//   epochs         fresh weights: as many as show 560 M pixels, 20 to 300; given weights: 30,000 pictures, 5 to 30
+//   epochs         fresh weights: as many as show 1.3 G pixels, 20 to 300; given weights: 30,000 pictures, 5 to 30
 //   optimizer      SGD with Nesterov momentum 0.9; lr 0.4 a 256 pictures (fresh), 0.02 (given), linear in batch;
 //                  regress: AdamW, lr 1e-3 a 256 pictures (given 2e-4), by its root (squares are too steep for SGD's
 //                  rate)
@@ -53,8 +55,9 @@ static int image_size(const ig_facts *f) {
   int size = f->model->default_size;
   if (f->pretrained || size <= 32 || f->typical_side <= 0)
     return size;
-  int64_t most = f->n_train < 10000 && size > 96 ? 96 : size;
-  return (int)between(64, (f->typical_side + 16) / 32 * 32, most);
+  if (f->n_train < 10000)
+    return size < 96 ? size : 96;
+  return (int)between(64, (f->typical_side + 16) / 32 * 32, size);
 }
 
 static ig_status set_augment(ig_config *c, bool small_pictures, bool pretrained, bool still) {
@@ -153,7 +156,7 @@ ig_status ig_set_defaults(ig_config *c, const ig_facts *f) {
   int64_t pixels = ig_config_int(c, "image_size") * ig_config_int(c, "image_size");
   if (!ig_config_has_value(c, "steps"))
     IG_TRY(set(c, "epochs", "%lld",
-               (long long)(f->pretrained ? between(5, 30000 / n, 30) : between(20, 560000000 / pixels / n, 300))));
+               (long long)(f->pretrained ? between(5, 30000 / n, 30) : between(20, 1300000000 / pixels / n, 300))));
   int64_t steps = ig_config_has_value(c, "steps") ? ig_config_int(c, "steps")
                                                   : (ig_config_int(c, "epochs") * n + batch - 1) / batch;
   IG_TRY(set_optimizer(c, f->pretrained, regress, batch));
