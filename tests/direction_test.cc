@@ -79,7 +79,7 @@ class Data {
 
 // Texture without a direction, another one each picture.
 int noise(int x, int y, int i) {
-  uint32_t h = (uint32_t)(x * 73856093) ^ (uint32_t)(y * 19349663) ^ (uint32_t)(i * 83492791);
+  uint32_t h = (uint32_t)x * 73856093u ^ (uint32_t)y * 19349663u ^ (uint32_t)i * 83492791u;
   h = (h ^ h >> 13) * 0x5bd1e995u;
   return 100 + (int)((h ^ h >> 15) % 60);
 }

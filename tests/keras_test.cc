@@ -280,7 +280,7 @@ TEST(Keras, CodeInAModelIsRefused) {
 std::string little(uint64_t v, int n) {
   std::string s;
   for (int i = 0; i < n; i++)
-    s += (char)(v >> 8 * i);
+    s += i < 8 ? (char)(v >> 8 * i) : '\0';
   return s;
 }
 
