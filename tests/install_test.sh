@@ -2,6 +2,7 @@
 # `cmake --install` into an empty folder, moved elsewhere, serves a C program through its CMake package and through
 # pkg-config, and libingot.so shows nothing but the public interface.
 set -euo pipefail
+[[ -z ${INGOT_SLOWER-} ]] || { echo "skipped: a program of the user's has no sanitizer to load first"; exit 77; }
 build=$(dirname "${INGOT_BIN:?}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
