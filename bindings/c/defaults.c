@@ -30,9 +30,10 @@
 //
 // Texts:
 //   batch          32
-//   epochs         3 to 5: as many as show 50,000 texts; fresh weights: 20; pre-training: 10
+//   epochs         3 to 5: as many as show 50,000 texts; below width 384 four times that, as such models have
+//                  learned little before and are quick; fresh weights: 20; pre-training: 10
 //   optimizer      AdamW, decay 0.01; given weights: lr 3e-4 at width 384, falling with its square (7.5e-5 at 768) and,
-//                  beyond 1500 steps, with the root of their number;
+//                  beyond 1500 steps (four times that below width 384), with the root of their number;
 //                  fresh ones and pre-training: 1e-3 at width 256, falling with it
 //   schedule       linear to 0 after a warm-up of 10 % of the steps; gradients clipped at norm 1
 //   ema            off
@@ -113,15 +114,16 @@ static ig_status set_text_defaults(ig_config *c, const ig_facts *f) {
   const int64_t n = f->n_train > 0 ? f->n_train : 1;
   const bool mlm = f->task == IG_TASK_MLM, tuning = f->pretrained && !mlm;
   const double w = f->width;
+  const int64_t more = w < 384 ? 4 : 1;
   double lr = tuning ? fmin(5e-4, 3e-4 * 384 * 384 / (w * w)) : 1e-3 * fmin(1, 256 / w);
   IG_TRY(set(c, "batch", "%lld", (long long)between(1, n / 4, 32)));
   if (!ig_config_has_value(c, "steps"))
-    IG_TRY(set(c, "epochs", "%lld", (long long)(mlm ? 10 : tuning ? between(3, 50000 / n, 5) : 20)));
+    IG_TRY(set(c, "epochs", "%lld", (long long)(mlm ? 10 : tuning ? between(3, more * 50000 / n, more * 5) : 20)));
   const double steps = ig_config_has_value(c, "steps")
                            ? (double)ig_config_int(c, "steps")
                            : (double)(ig_config_int(c, "epochs") * n) / (double)ig_config_int(c, "batch");
   if (tuning)
-    lr *= fmin(1, sqrt(1500 / steps));
+    lr *= fmin(1, sqrt((double)more * 1500 / steps));
   IG_TRY(set(c, "optimizer", "adamw"));
   IG_TRY(set(c, "lr", "%.6g", lr));
   IG_TRY(set(c, "weight_decay", "0.01"));
