@@ -54,7 +54,7 @@ static void set_out(ig_conv2d_dims *d) {
 
 ig_conv2d_dims ig_conv2d_dims_of(const ig_node *n) {
   ig_conv2d_dims d = {0};
-  if (!strcmp(n->op->name, "conv2d")) {
+  if (!strcmp(n->op->name, "conv2d") || !strcmp(n->op->name, "conv2d_fused")) {
     const ig_shape *w = &n->in[1]->shape;
     set_window(&d, n->attr);
     set_image(&d, &n->in[0]->shape);
@@ -91,7 +91,7 @@ static ig_status check_dims(const ig_conv2d_dims *d) {
   return IG_OK;
 }
 
-static ig_status infer(ig_graph *g, ig_node *n) {
+ig_status ig_conv2d_infer(ig_graph *g, ig_node *n) {
   IG_TRY(check_attr(n->attr));
   IG_TRY(ig_check_rank(n, 0, 4));
   IG_TRY(ig_check_rank(n, 1, 4));
@@ -104,6 +104,10 @@ static ig_status infer(ig_graph *g, ig_node *n) {
   if (n->n_in > 2 && n->in[2]) {
     IG_TRY(ig_check_shape(n, 2, IG_SHAPE1(d.K)));
     IG_TRY(ig_check_dtype(n, 2, sums_type(type)));
+  }
+  if (n->n_in > 3 && n->in[3]) {
+    IG_TRY(ig_check_shape(n, 3, IG_SHAPE4(d.N, d.P, d.Q, d.K)));
+    IG_TRY(ig_check_dtype(n, 3, type));
   }
   return ig_node_set_out(g, n, 0, type, IG_SHAPE4(d.N, d.P, d.Q, d.K));
 }
@@ -164,7 +168,7 @@ static ig_status grad(ig_graph *g, const ig_node *n, ig_tensor *const *dout, con
   return IG_OK;
 }
 
-static void cost(const ig_node *n, ig_cost *c) {
+void ig_conv2d_cost(const ig_node *n, ig_cost *c) {
   ig_conv2d_dims d = ig_conv2d_dims_of(n);
   c->flops = 2.0 * (double)(d.N * d.P * d.Q) * (double)d.K * (double)(d.C / d.groups * d.R * d.S);
   c->bytes = 0;
@@ -173,6 +177,24 @@ static void cost(const ig_node *n, ig_cost *c) {
       c->bytes += (double)ig_shape_count(&n->in[i]->shape) * (double)ig_dtype_bytes(n->in[i]->dtype);
   for (int i = 0; i < n->n_out; i++)
     c->bytes += (double)ig_shape_count(&n->out[i]->shape) * (double)ig_dtype_bytes(n->out[i]->dtype);
+}
+
+// ---- the end of a forward node ----
+ig_conv2d_end ig_conv2d_end_of(const ig_launch *l) {
+  const ig_node *n = l->node;
+  ig_conv2d_end e = {.bias = n->n_in > 2 ? l->in[2] : NULL};
+  if (n->n_in > 3) {
+    e.residual = l->in[3];
+    e.relu = ((const ig_conv2d_fused_attr *)n->attr)->relu;
+  }
+  return e;
+}
+
+void ig_conv2d_end_layouts(ig_prepare *p) {
+  if (p->node->n_in > 2)
+    p->in_layout[2] = IG_PLAIN;
+  if (p->node->n_in > 3)
+    p->in_layout[3] = p->out_layout[0];
 }
 
 // ---- cases ----
@@ -246,10 +268,10 @@ static const ig_op conv2d = {
     .n_out = 1,
     .optional_in = 1 << 2,
     .attr_bytes = sizeof(ig_conv2d_attr),
-    .infer = infer,
+    .infer = ig_conv2d_infer,
     .grad = grad,
     .keeps_in = 1 << 0 | 1 << 1,
-    .cost = cost,
+    .cost = ig_conv2d_cost,
     .cases = cases,
     .n_cases = N_CASES,
     .impls = {[IG_DEVICE_CPU] = {"conv2d_wino_cpu", "conv2d_wino_bf16_cpu", "conv2d_dnnl_wino", "conv2d_gemm_cpu",
@@ -266,7 +288,7 @@ static const ig_op conv2d_bwd_data = {
     .attr_bytes = sizeof(ig_conv2d_bwd_attr),
     .infer = infer_bwd_data,
     .grad = ig_no_grad,
-    .cost = cost,
+    .cost = ig_conv2d_cost,
     .cases = cases_bwd_data,
     .n_cases = N_CASES,
     .impls = {[IG_DEVICE_CPU] = {"conv2d_bwd_data_wino_cpu", "conv2d_bwd_data_wino_bf16_cpu",
@@ -284,7 +306,7 @@ static const ig_op conv2d_bwd_weights = {
     .attr_bytes = sizeof(ig_conv2d_bwd_attr),
     .infer = infer_bwd_weights,
     .grad = ig_no_grad,
-    .cost = cost,
+    .cost = ig_conv2d_cost,
     .cases = cases_bwd_weights,
     .n_cases = N_CASES,
     .impls = {[IG_DEVICE_CPU] = {"conv2d_bwd_weights_wino_cpu", "conv2d_bwd_weights_wino_bf16_cpu",

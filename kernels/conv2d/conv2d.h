@@ -32,12 +32,33 @@ typedef struct ig_conv2d_bwd_attr {
   int has_bias;           // bwd_weights: the second output is db [K], else a single zero
 } ig_conv2d_bwd_attr;
 
-// All lengths of a convolution node of one of the three rows, for costs and implementations.
+// All lengths of a convolution node of one of the rows, for costs and implementations.
 typedef struct ig_conv2d_dims {
   int64_t N, H, W, C, K, R, S, P, Q, groups;
   int64_t stride_h, stride_w, pad_top, pad_left, pad_bottom, pad_right, dilation_h, dilation_w;
 } ig_conv2d_dims;
 ig_conv2d_dims ig_conv2d_dims_of(const ig_node *n);
+
+// ---- the row conv2d_fused (kernels/conv2d_fused), which the implementations of conv2d run too ----
+// Its attributes: y = relu?(conv2d + bias + residual). Operands: x, w, bias, residual (y's shape and type); the last
+// two may be absent, and y may lie where the residual lay.
+typedef struct ig_conv2d_fused_attr {
+  ig_conv2d_attr conv;  // first: ig_conv2d_dims_of reads it as conv2d's own
+  int relu;
+} ig_conv2d_fused_attr;
+
+// What a forward node does with its sums before it writes them; of conv2d the bias alone.
+typedef struct ig_conv2d_end {
+  const float *bias;     // NULL: none
+  const void *residual;  // in y's layout; NULL: none
+  bool relu;
+} ig_conv2d_end;
+ig_conv2d_end ig_conv2d_end_of(const ig_launch *l);
+// For prepare: the bias plain, the residual in y's layout, which is set already.
+void ig_conv2d_end_layouts(ig_prepare *p);
+// Shape rule and cost of both forward rows.
+ig_status ig_conv2d_infer(ig_graph *g, ig_node *n);
+void ig_conv2d_cost(const ig_node *n, ig_cost *c);
 
 #ifdef __cplusplus
 }

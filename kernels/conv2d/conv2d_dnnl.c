@@ -26,6 +26,10 @@ ig_conv2d_request ig_conv2d_request_of(const ig_node *n, ig_dnnl_pass pass, dnnl
                          .type = n->in[0]->dtype,
                          .x_tag = dnnl_format_tag_any,
                          .y_tag = dnnl_format_tag_any};
+  if (pass == IG_DNNL_FORWARD && n->n_in > 3) {
+    r.add = n->in[3] != NULL;
+    r.relu = ((const ig_conv2d_fused_attr *)n->attr)->relu;
+  }
   r.has_bias = pass == IG_DNNL_FORWARD
                    ? n->n_in > 2 && n->in[2]
                    : pass == IG_DNNL_BACKWARD_WEIGHTS && ((const ig_conv2d_bwd_attr *)n->attr)->has_bias;
@@ -47,7 +51,9 @@ ig_status ig_conv2d_pd(dnnl_engine_t engine, const ig_conv2d_request *r, dnnl_pr
                     .stride = {d->stride_h, d->stride_w},
                     .dilation = {d->dilation_h - 1, d->dilation_w - 1},
                     .pad_before = {d->pad_top, d->pad_left},
-                    .pad_after = {d->pad_bottom, d->pad_right}};
+                    .pad_after = {d->pad_bottom, d->pad_right},
+                    .add = r->add,
+                    .relu = r->relu};
   IG_GOTO(ig_dnnl_md_tag(4, x_dims, r->type, r->x_tag, &x));
   IG_GOTO(ig_dnnl_md_tag(4, y_dims, r->type, r->y_tag, &y));
   IG_GOTO(ig_dnnl_md_tag(n_w, w_dims, r->type, dnnl_format_tag_any, &w_forward));
@@ -214,16 +220,16 @@ static ig_status create(ig_prepare *p, ig_dnnl_pass pass, dnnl_alg_kind_t algori
   IG_GOTO(choose(p, engine, caps->threads, &r, &pd));
   ids[n++] = forward ? DNNL_ARG_SRC : DNNL_ARG_DIFF_DST;
   ids[n++] = DNNL_ARG_WEIGHTS;
-  if (r.has_bias) {
-    p->in_layout[2] = IG_PLAIN;
+  ig_conv2d_end_layouts(p);
+  if (r.has_bias)
     ids[n++] = DNNL_ARG_BIAS;
-  }
   ids[n++] = forward ? DNNL_ARG_DST : DNNL_ARG_DIFF_SRC;
   if (algorithm == dnnl_convolution_direct && threads_matter(pd)) {
     // A part is one thread's. oneDNN 3 prefers other layouts for one than for many, and refuses these to one.
     dnnl_primitive_desc_destroy(pd);
     pd = NULL;
     IG_GOTO(choose(p, engine, 1, &r, &pd));
+    ig_conv2d_end_layouts(p);
     IG_GOTO(create_parts(p, &r, n, ids, s));
   } else {
     IG_GOTO(ig_dnnl_task_init(caps, pd, n, ids, &s->task));
@@ -260,11 +266,25 @@ static ig_status prepare_bwd_direct(ig_prepare *p) {
   return prepare(p, IG_DNNL_BACKWARD_DATA, dnnl_convolution_direct);
 }
 
+// oneDNN adds to what y holds: the residual comes there, unless the plan put y where it lies.
+static void put_residual(const ig_launch *l) {
+  enum { PIECE = 1 << 16 };
+  const ig_tensor *y = l->node->out[0];
+  const char *from = l->in[3];
+  char *to = l->out[0];
+  const size_t n = from && from != to ? ig_layout_bytes(l->layouts, l->out_layout[0], &y->shape, y->dtype) : 0;
+#pragma omp parallel for schedule(static) num_threads(l->device->caps.threads) if (n > 8 * PIECE)
+  for (size_t at = 0; at < n; at += PIECE)
+    memcpy(to + at, from + at, n - at < PIECE ? n - at : PIECE);
+}
+
 static ig_status run(const ig_launch *l) {
   state *s = l->state;
   void *data[4];
   int n = 0;
-  for (int i = 0; i < l->node->n_in; i++)
+  if (l->node->n_in > 3)
+    put_residual(l);
+  for (int i = 0; i < l->node->n_in && i < 3; i++)
     if (l->in[i])
       data[n++] = l->in[i];
   data[n] = l->out[0];
@@ -290,6 +310,11 @@ IG_IMPLS(conv2d_dnnl) = {{.name = "conv2d_dnnl",
                           .supports = ig_conv2d_dnnl_supports,
                           .prepare = prepare_direct,
                           COMMON},
+                         {.name = "conv2d_fused_dnnl",
+                          .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE,
+                          .supports = ig_conv2d_dnnl_supports,
+                          .prepare = prepare_direct,
+                          COMMON},
                          {.name = "conv2d_bwd_data_dnnl",
                           .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE,
                           .supports = ig_conv2d_dnnl_supports,
@@ -297,6 +322,11 @@ IG_IMPLS(conv2d_dnnl) = {{.name = "conv2d_dnnl",
                           COMMON},
 #if IG_DNNL_HAS_WINOGRAD
                          {.name = "conv2d_dnnl_wino",
+                          .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_INEXACT,
+                          .supports = supports_wino,
+                          .prepare = prepare_wino,
+                          COMMON},
+                         {.name = "conv2d_fused_dnnl_wino",
                           .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_INEXACT,
                           .supports = supports_wino,
                           .prepare = prepare_wino,

@@ -16,6 +16,7 @@ typedef struct ig_conv2d_request {
   dnnl_alg_kind_t algorithm;
   ig_dtype type;  // of activations and weights; weight and bias gradients are f32
   bool has_bias;
+  bool add, relu;  // of conv2d_fused: the residual lies in y
   dnnl_format_tag_t x_tag, y_tag;
   ig_dnnl_cmd w;  // descriptor of the weights (or their gradient), NULL: oneDNN chooses
 } ig_conv2d_request;

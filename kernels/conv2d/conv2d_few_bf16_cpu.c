@@ -86,9 +86,15 @@ BF16_INLINE void multiply(const state *s, const uint16_t *x, const uint32_t *w, 
       acc[i][j] = sums[i][j];
 }
 
-static void store(const __m512 acc[PIXELS][VECTORS], int j, __m512 shift, int64_t n, uint16_t *y) {
+static inline __m512 ended(__m512 v, bool relu) {
+  return relu ? _mm512_mask_blend_ps(_mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ), v, _mm512_setzero_ps())
+              : v;
+}
+
+static void store(const __m512 acc[PIXELS][VECTORS], int j, __m512 shift, bool relu, int64_t n, uint16_t *y) {
   for (int i = 0; i < n; i += 2, y += 2 * BF16_VEC) {
-    const __m512i two = (__m512i)_mm512_cvtne2ps_pbh(acc[i + 1][j] + shift, acc[i][j] + shift);
+    const __m512i two =
+        (__m512i)_mm512_cvtne2ps_pbh(ended(acc[i + 1][j] + shift, relu), ended(acc[i][j] + shift, relu));
     if (i + 1 < n)
       _mm512_storeu_si512(y, two);
     else
@@ -97,7 +103,7 @@ static void store(const __m512 acc[PIXELS][VECTORS], int j, __m512 shift, int64_
 }
 
 // Row p of y of one sample from copied rows, of which the first is row h0 of x.
-static void run_row(const state *s, const uint16_t *x, int64_t h0, const uint32_t *w, const float *bias, int64_t p,
+static void run_row(const state *s, const uint16_t *x, int64_t h0, const uint32_t *w, const ig_conv2d_end *e, int64_t p,
                     uint16_t *y) {
   const ig_conv2d_dims *d = &s->d;
   const int64_t h = p * d->stride_h - d->pad_top, plane = d->P * d->Q * BF16_VEC;
@@ -124,8 +130,8 @@ static void run_row(const state *s, const uint16_t *x, int64_t h0, const uint32_
       for (int j = 0; j < kv; j++) {
         const int64_t k = (k0 + j) * BF16_VEC, left = least(d->K - k, BF16_VEC);
         const __m512 shift =
-            bias ? _mm512_maskz_loadu_ps((__mmask16)((1u << left) - 1), bias + k) : _mm512_setzero_ps();
-        store(acc, j, shift, least(d->Q - q, PIXELS), y + (k0 + j) * plane + (p * d->Q + q) * BF16_VEC);
+            e->bias ? _mm512_maskz_loadu_ps((__mmask16)((1u << left) - 1), e->bias + k) : _mm512_setzero_ps();
+        store(acc, j, shift, e->relu, least(d->Q - q, PIXELS), y + (k0 + j) * plane + (p * d->Q + q) * BF16_VEC);
       }
     }
   }
@@ -134,6 +140,7 @@ static void run_row(const state *s, const uint16_t *x, int64_t h0, const uint32_
 static ig_status run(const ig_launch *l) {
   const state *s = l->state;
   const ig_conv2d_dims *d = &s->d;
+  const ig_conv2d_end e = ig_conv2d_end_of(l);
   const uint16_t *x = l->in[0];
   uint16_t *y = l->out[0];
   uint32_t *w = l->workspace;
@@ -153,7 +160,7 @@ static ig_status run(const ig_launch *l) {
         copy_rows(s, x + n * d->H * d->W * d->C, h0,
                   least((end - 1) * d->stride_h - d->pad_top + (d->R - 1) * d->dilation_h + 1, d->H), own);
         for (int64_t i = p; i < end; i++)
-          run_row(s, own, h0, w, l->node->n_in > 2 ? l->in[2] : NULL, i, y + n * s->n_k * d->P * d->Q * BF16_VEC);
+          run_row(s, own, h0, w, &e, i, y + n * s->n_k * d->P * d->Q * BF16_VEC);
       }
   }
   return IG_OK;
@@ -176,8 +183,7 @@ static ig_status prepare(ig_prepare *p) {
       s->w_pairs * sizeof(uint32_t) + (size_t)p->device->caps.threads * s->x_elements * sizeof(uint16_t);
   p->in_layout[0] = p->in_layout[1] = IG_PLAIN;
   p->out_layout[0] = IG_BLOCKED_C(BF16_VEC);
-  if (p->node->n_in > 2)
-    p->in_layout[2] = IG_PLAIN;
+  ig_conv2d_end_layouts(p);
   p->state = s;
   return IG_OK;
 }
@@ -186,6 +192,7 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
   const ig_conv2d_dims d = ig_conv2d_dims_of(n);
   const char *reason = n->in[0]->dtype != IG_BF16 ? "takes bf16"
                        : d.groups != 1            ? "takes one group"
+                       : n->n_in > 3 && n->in[3]  ? "takes no residual"
                        : d.dilation_w != 1        ? "takes no dilation along a row"
                        : d.C >= BF16_VEC          ? "takes fewer channels than a vector has"
                        : d.K < BF16_VEC / 2       ? "takes output channels that fill half a vector"
@@ -195,11 +202,8 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
   return !reason;
 }
 
-IG_IMPLS(conv2d_few_bf16_cpu) = {{.name = "conv2d_few_bf16_cpu",
-                                  .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE,
-                                  .isa = IG_ISA_LEVEL,
-                                  .supports = supports,
-                                  .prepare = prepare,
-                                  .run = run,
-                                  .destroy = ig_free},
-                                 {0}};
+#define COMMON                                                                                                 \
+  .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, .isa = IG_ISA_LEVEL, .supports = supports, .run = run, \
+  .prepare = prepare, .destroy = ig_free
+IG_IMPLS(conv2d_few_bf16_cpu) = {
+    {.name = "conv2d_few_bf16_cpu", COMMON}, {.name = "conv2d_fused_few_bf16_cpu", COMMON}, {0}};

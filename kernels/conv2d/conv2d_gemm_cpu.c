@@ -28,6 +28,7 @@ enum {
   MOST_PHASES = 4
 };
 typedef float vec __attribute__((vector_size(VEC * sizeof(float)), aligned(4), may_alias));
+typedef int32_t lanes __attribute__((vector_size(VEC * sizeof(int32_t))));
 
 // One tap: where it reads, from a position's row and column times in_step on, and its weights.
 typedef struct tap {
@@ -111,9 +112,15 @@ typedef struct later {
   int64_t block, step, lines;
 } later;
 
+// What is added to y, from where y's group is, and whether a ReLU follows.
+typedef struct ending {
+  const float *residual;
+  bool relu;
+} ending;
+
 static inline __attribute__((always_inline)) void multiply(const state *s, const phase *f, const group *g,
                                                            const float *a, const float *w, const float *shift,
-                                                           later soon, float *y, const int kv) {
+                                                           later soon, ending e, float *y, const int kv) {
   const int64_t in_plane = s->in_H * s->in_W * VEC, plane = s->out_H * s->out_W * VEC;
   vec acc[ROWS][VECTORS];
 #pragma GCC unroll 14
@@ -146,17 +153,24 @@ static inline __attribute__((always_inline)) void multiply(const state *s, const
   for (int i = 0; i < ROWS; i++)
     if (i < g->n) {
 #pragma GCC unroll 2
-      for (int j = 0; j < kv; j++)
-        *(vec *)(y + g->y[i] + j * plane) = acc[i][j];
+      for (int j = 0; j < kv; j++) {
+        const int64_t at = g->y[i] + j * plane;
+        vec v = acc[i][j];
+        if (e.residual)
+          v += *(const vec *)(e.residual + at);
+        if (e.relu)
+          v = (vec)((lanes)v & ~(lanes)(v < 0));  // NaN stays
+        *(vec *)(y + at) = v;
+      }
     }
 }
 static void multiply_1(const state *s, const phase *f, const group *g, const float *a, const float *w,
-                       const float *shift, later soon, float *y) {
-  multiply(s, f, g, a, w, shift, soon, y, 1);
+                       const float *shift, later soon, ending e, float *y) {
+  multiply(s, f, g, a, w, shift, soon, e, y, 1);
 }
 static void multiply_2(const state *s, const phase *f, const group *g, const float *a, const float *w,
-                       const float *shift, later soon, float *y) {
-  multiply(s, f, g, a, w, shift, soon, y, 2);
+                       const float *shift, later soon, ending e, float *y) {
+  multiply(s, f, g, a, w, shift, soon, e, y, 2);
 }
 
 // ---- tasks ----
@@ -165,7 +179,7 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Up to per_round groups from position `first` on by panels [p0, p1).
-static void run_round(const state *s, const phase *f, const float *x, const float *w, const float *bias, float *y,
+static void run_round(const state *s, const phase *f, const float *x, const float *w, const ig_conv2d_end *e, float *y,
                       int64_t first, int64_t p0, int64_t p1, float *a) {
   const int64_t n = least(s->per_round, ceil_div(s->N * f->rows * f->columns - first, ROWS));
   const int64_t a_group = s->n_in * f->n_taps * ROWS * VEC, plane = s->out_H * s->out_W * VEC;
@@ -177,19 +191,21 @@ static void run_round(const state *s, const phase *f, const float *x, const floa
   for (int64_t p = p0; p < p1; p++) {
     const int64_t k0 = p * VECTORS;
     float shift[VECTORS * VEC] = {0};
-    for (int64_t c = 0; bias && c < VECTORS * VEC && k0 * VEC + c < s->out; c++)
-      shift[c] = bias[k0 * VEC + c];
+    for (int64_t c = 0; e->bias && c < VECTORS * VEC && k0 * VEC + c < s->out; c++)
+      shift[c] = e->bias[k0 * VEC + c];
+    const ending end = {e->residual ? (const float *)e->residual + k0 * plane : NULL, e->relu};
     for (int64_t i = 0; i < n; i++) {
       const later soon = {start_of(s, f, x, first + (n + i) * ROWS), p - p0, p1 - p0, most(f->n_taps, 1) * ROWS};
       (k0 + 1 < s->n_out ? multiply_2 : multiply_1)(s, f, &groups[i], a + i * a_group, w + k0 * s->w_out, shift, soon,
-                                                    y + k0 * plane);
+                                                    end, y + k0 * plane);
     }
   }
 }
 
 static ig_status run(const ig_launch *l) {
   const state *s = l->state;
-  const float *x = l->in[0], *w = l->in[1], *bias = l->node->n_in > 2 ? l->in[2] : NULL;
+  const float *x = l->in[0], *w = l->in[1];
+  const ig_conv2d_end e = ig_conv2d_end_of(l);
   float *y = l->out[0], *workspace = l->workspace;
 #pragma omp parallel for collapse(2) schedule(dynamic, 1) num_threads(l->device->caps.threads)
   for (int64_t task = 0; task < s->n_tasks; task++)
@@ -200,7 +216,7 @@ static ig_status run(const ig_launch *l) {
         t -= f->n_tasks;
       const int64_t positions = s->N * f->rows * f->columns, step = s->per_round * ROWS;
       for (int64_t i = t * s->rounds * step; i < least((t + 1) * s->rounds * step, positions); i += step)
-        run_round(s, f, x, w, bias, y, i, p, least(p + s->per_split, s->n_panels),
+        run_round(s, f, x, w, &e, y, i, p, least(p + s->per_split, s->n_panels),
                   workspace + (size_t)omp_get_thread_num() * s->a_floats);
     }
   return IG_OK;
@@ -310,8 +326,7 @@ static ig_status prepare_pass(ig_prepare *p, bool forward) {
   cut(s, p->device->caps.threads);
   p->workspace_bytes = (size_t)p->device->caps.threads * s->a_floats * sizeof(float);
   p->in_layout[0] = p->out_layout[0] = IG_BLOCKED_C(VEC);
-  if (p->node->n_in > 2)
-    p->in_layout[2] = IG_PLAIN;
+  ig_conv2d_end_layouts(p);
   p->state = s;
   return IG_OK;
 }
@@ -336,5 +351,6 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
   .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, .isa = IG_ISA_LEVEL, .run = run, .supports = supports, \
   .destroy = ig_free
 IG_IMPLS(conv2d_gemm_cpu) = {{.name = "conv2d_gemm_cpu", .prepare = prepare, COMMON},
+                             {.name = "conv2d_fused_gemm_cpu", .prepare = prepare, COMMON},
                              {.name = "conv2d_bwd_data_gemm_cpu", .prepare = prepare_bwd_data, COMMON},
                              {0}};

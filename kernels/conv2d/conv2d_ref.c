@@ -43,6 +43,7 @@ static ig_status run(const ig_launch *l) {
   double *y;
   widen(l, &x, &w, &y);
   const ig_tensor *bias = l->node->n_in > 2 ? l->node->in[2] : NULL;
+  const ig_conv2d_end e = ig_conv2d_end_of(l);
 #pragma omp parallel for collapse(2) num_threads(l->device->caps.threads)
   for (int64_t n = 0; n < d.N; n++)
     for (int64_t pq = 0; pq < d.P * d.Q; pq++)
@@ -56,7 +57,9 @@ static ig_status run(const ig_launch *l) {
           for (int64_t c = 0; c < Cg; c++)
             sum += row[c] * v[c * d.R * d.S];
         }
-        y[(n * d.P * d.Q + pq) * d.K + k] = sum;
+        const int64_t to = (n * d.P * d.Q + pq) * d.K + k;
+        sum += e.residual ? ig_load_f64(e.residual, l->node->in[3]->dtype, (size_t)to) : 0;
+        y[to] = e.relu && sum < 0 ? 0 : sum;
       }
   ig_convert(l->out[0], l->node->out[0]->dtype, y, IG_F64, count_of(l->node->out[0]));
   return IG_OK;
@@ -120,6 +123,7 @@ static ig_status run_bwd_weights(const ig_launch *l) {
 
 enum { FLAGS = IG_IMPL_REF | IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE };
 IG_IMPLS(conv2d_ref) = {{.name = "conv2d_ref", .flags = FLAGS, .prepare = prepare, .run = run},
+                        {.name = "conv2d_fused_ref", .flags = FLAGS, .prepare = prepare, .run = run},
                         {.name = "conv2d_bwd_data_ref", .flags = FLAGS, .prepare = prepare, .run = run_bwd_data},
                         {.name = "conv2d_bwd_weights_ref", .flags = FLAGS, .prepare = prepare, .run = run_bwd_weights},
                         {0}};

@@ -112,33 +112,45 @@ static void multiply_points(const state *s, const uint32_t *v, const uint32_t *u
 }
 
 // ---- results ----
-static void transform_back(const state *s, const float *m, int64_t panel, int64_t first, int64_t end, const float *bias,
-                           uint16_t *y) {
+// out behind residual and ReLU.
+BF16_INLINE __m512 ended(const ig_conv2d_end *e, __m512 out, int64_t at) {
+  if (e->residual)
+    out += bf16_as_f32(_mm256_loadu_si256((const void *)((const uint16_t *)e->residual + at)));
+  return e->relu
+             ? _mm512_mask_blend_ps(_mm512_cmp_ps_mask(out, _mm512_setzero_ps(), _CMP_LT_OQ), out, _mm512_setzero_ps())
+             : out;
+}
+
+static void transform_back(const state *s, const float *m, int64_t panel, int64_t first, int64_t end,
+                           const ig_conv2d_end *e, uint16_t *y) {
   const wino2_tiles *t = &s->tiles;
   for (int64_t block = panel * 2; block < panel * 2 + 2 && block < s->n_out; block++, m += s->per_task * BF16_VEC) {
     const int64_t left = least(s->out - block * BF16_VEC, BF16_VEC);
-    const __m512 shift =
-        bias ? _mm512_maskz_loadu_ps((__mmask16)((1u << left) - 1), bias + block * BF16_VEC) : _mm512_setzero_ps();
+    const __m512 shift = e->bias ? _mm512_maskz_loadu_ps((__mmask16)((1u << left) - 1), e->bias + block * BF16_VEC)
+                                 : _mm512_setzero_ps();
     wino2_place at = wino2_place_of(t, first);
     for (int64_t i = 0; i < end - first; i++, wino2_step(t, &at)) {
       __m512 in[WINO2_POINTS], out[WINO2_OUT * WINO2_OUT];
       for (int f = 0; f < WINO2_POINTS; f++)
         in[f] = _mm512_loadu_ps(m + f * s->m_point + i * BF16_VEC);
       WINO2_PLANE(wino2_out, in, WINO2_IN, out, WINO2_OUT);
-      uint16_t *to = y + (((at.n * s->n_out + block) * t->P + at.p) * t->Q + at.q) * BF16_VEC;
+      int64_t to = (((at.n * s->n_out + block) * t->P + at.p) * t->Q + at.q) * BF16_VEC;
       for (int r = 0; r < WINO2_OUT && at.p + r < t->P; r++, to += t->Q * BF16_VEC) {
-        const __m512i two = (__m512i)_mm512_cvtne2ps_pbh(out[r * 2 + 1] + shift, out[r * 2] + shift);
-        if (at.q + 1 < t->Q)
-          _mm512_storeu_si512(to, two);
+        const bool both = at.q + 1 < t->Q;
+        const __m512 first_out = ended(e, out[r * 2] + shift, to),
+                     second = both ? ended(e, out[r * 2 + 1] + shift, to + BF16_VEC) : first_out;
+        const __m512i two = (__m512i)_mm512_cvtne2ps_pbh(second, first_out);
+        if (both)
+          _mm512_storeu_si512(y + to, two);
         else
-          _mm256_storeu_si256((void *)to, _mm512_castsi512_si256(two));
+          _mm256_storeu_si256((void *)(y + to), _mm512_castsi512_si256(two));
       }
     }
   }
 }
 
 // ---- the two ways ----
-static void run_by_tiles(const state *s, const uint16_t *x, const uint16_t *w, const float *bias, uint16_t *y,
+static void run_by_tiles(const state *s, const uint16_t *x, const uint16_t *w, const ig_conv2d_end *e, uint16_t *y,
                          uint32_t *workspace, int threads) {
   uint32_t *all_u = workspace, *own = workspace + (size_t)s->n_panels * s->u_pairs;
 #pragma omp parallel num_threads(threads)
@@ -156,13 +168,13 @@ static void run_by_tiles(const state *s, const uint16_t *x, const uint16_t *w, c
         transform_tiles(s, x, b, first, first + n, v);
       for (int64_t panel = 0; panel < s->n_panels; panel++) {
         multiply_points(s, v, all_u + (size_t)panel * s->u_pairs, n, m);
-        transform_back(s, m, panel, first, end, bias, y);
+        transform_back(s, m, panel, first, end, e, y);
       }
     }
   }
 }
 
-static void run_by_panels(const state *s, const uint16_t *x, const uint16_t *w, const float *bias, uint16_t *y,
+static void run_by_panels(const state *s, const uint16_t *x, const uint16_t *w, const ig_conv2d_end *e, uint16_t *y,
                           uint32_t *workspace, int threads) {
   uint32_t *v = workspace, *own = workspace + s->v_pairs;
 #pragma omp parallel num_threads(threads)
@@ -178,7 +190,7 @@ static void run_by_panels(const state *s, const uint16_t *x, const uint16_t *w, 
       for (int64_t first = 0; first < s->n_tiles; first += s->per_task) {
         const int64_t end = least(first + s->per_task, s->n_tiles);
         multiply_points(s, v + first / ROWS * s->v_step, u, up_to_rows(end - first), m);
-        transform_back(s, m, panel, first, end, bias, y);
+        transform_back(s, m, panel, first, end, e, y);
       }
     }
   }
@@ -186,8 +198,8 @@ static void run_by_panels(const state *s, const uint16_t *x, const uint16_t *w, 
 
 static ig_status run(const ig_launch *l) {
   const state *s = l->state;
-  const float *bias = l->node->n_in > 2 ? l->in[2] : NULL;
-  (s->shared ? run_by_panels : run_by_tiles)(s, l->in[0], l->in[1], bias, l->out[0], l->workspace,
+  const ig_conv2d_end e = ig_conv2d_end_of(l);
+  (s->shared ? run_by_panels : run_by_tiles)(s, l->in[0], l->in[1], &e, l->out[0], l->workspace,
                                              l->device->caps.threads);
   return IG_OK;
 }
@@ -224,8 +236,7 @@ static ig_status prepare_turned(ig_prepare *p, bool turned) {
                                     : (size_t)s->n_panels * s->u_pairs + threads * (s->v_pairs + s->m_floats));
   p->in_layout[0] = p->out_layout[0] = IG_BLOCKED_C(BF16_VEC);
   p->in_layout[1] = IG_PLAIN;
-  if (p->node->n_in > 2)
-    p->in_layout[2] = IG_PLAIN;
+  ig_conv2d_end_layouts(p);
   p->state = s;
   return IG_OK;
 }
@@ -245,5 +256,6 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
   .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | IG_IMPL_INEXACT, .isa = IG_ISA_LEVEL, .run = run, \
   .supports = supports, .destroy = ig_free
 IG_IMPLS(conv2d_wino_bf16_cpu) = {{.name = "conv2d_wino_bf16_cpu", .prepare = prepare, COMMON},
+                                  {.name = "conv2d_fused_wino_bf16_cpu", .prepare = prepare, COMMON},
                                   {.name = "conv2d_bwd_data_wino_bf16_cpu", .prepare = prepare_bwd_data, COMMON},
                                   {0}};

@@ -109,24 +109,35 @@ static void multiply_points(const state *s, const float *v, const float *u, int6
 }
 
 // ---- results ----
-static void transform_back(const state *s, const float *m, int64_t panel, int64_t first, int64_t end, const float *bias,
-                           float *y) {
+// out + shift behind residual and ReLU, to y + at; NaN stays.
+static inline void store(const ig_conv2d_end *e, const wino_vec *out, const float *shift, float *y, int64_t at) {
+  typedef int32_t lanes __attribute__((vector_size(WINO_VEC * sizeof(int32_t))));
+  wino_vec v = *out + *(const wino_vec *)shift;
+  if (e->residual)
+    v += *(const wino_vec *)((const float *)e->residual + at);
+  if (e->relu)
+    v = (wino_vec)((lanes)v & ~(lanes)(v < 0));
+  *(wino_vec *)(y + at) = v;
+}
+
+static void transform_back(const state *s, const float *m, int64_t panel, int64_t first, int64_t end,
+                           const ig_conv2d_end *e, float *y) {
   const wino_tiles *t = &s->tiles;
   const int64_t per_sample = t->rows * t->columns;
   for (int64_t block = panel * 2; block < panel * 2 + 2 && block < s->n_out; block++, m += s->per_task * WINO_VEC) {
     float shift[WINO_VEC] = {0};
-    for (int64_t c = 0; bias && c < WINO_VEC && block * WINO_VEC + c < s->out; c++)
-      shift[c] = bias[block * WINO_VEC + c];
+    for (int64_t c = 0; e->bias && c < WINO_VEC && block * WINO_VEC + c < s->out; c++)
+      shift[c] = e->bias[block * WINO_VEC + c];
     for (int64_t i = first; i < end; i++) {
       wino_vec in[WINO_POINTS], out[WINO_OUT * WINO_OUT];
       for (int f = 0; f < WINO_POINTS; f++)
         in[f] = *(const wino_vec *)(m + f * s->m_point + (i - first) * WINO_VEC);
       WINO_PLANE(wino_out, in, WINO_IN, out, WINO_OUT);
       int64_t n = i / per_sample, p = i % per_sample / t->columns * WINO_OUT, q = i % t->columns * WINO_OUT;
-      float *to = y + (((n * s->n_out + block) * t->P + p) * t->Q + q) * WINO_VEC;
+      int64_t to = (((n * s->n_out + block) * t->P + p) * t->Q + q) * WINO_VEC;
       for (int r = 0; r < WINO_OUT && p + r < t->P; r++)
         for (int c = 0; c < WINO_OUT && q + c < t->Q; c++)
-          *(wino_vec *)(to + (r * t->Q + c) * WINO_VEC) = out[r * WINO_OUT + c] + *(const wino_vec *)shift;
+          store(e, &out[r * WINO_OUT + c], shift, y, to + (r * t->Q + c) * WINO_VEC);
     }
   }
 }
@@ -134,8 +145,8 @@ static void transform_back(const state *s, const float *m, int64_t panel, int64_
 // ---- the two ways ----
 static int64_t up_to_rows(int64_t tiles) { return wino_ceil(tiles, ROWS) * ROWS; }
 
-static void run_by_tiles(const state *s, const float *x, const float *w, const float *bias, float *y, float *workspace,
-                         int threads) {
+static void run_by_tiles(const state *s, const float *x, const float *w, const ig_conv2d_end *e, float *y,
+                         float *workspace, int threads) {
   float *all_u = workspace, *own = workspace + (size_t)s->n_panels * s->u_floats;
   const int64_t plane = s->tiles.H * s->tiles.W * WINO_VEC;
 #pragma omp parallel num_threads(threads)
@@ -152,14 +163,14 @@ static void run_by_tiles(const state *s, const float *x, const float *w, const f
         wino_planes(&s->tiles, x + b * plane, s->n_in * plane, first, first + n, &s->v, v + b * ROWS * WINO_VEC, false);
       for (int64_t panel = 0; panel < s->n_panels; panel++) {
         multiply_points(s, v, all_u + (size_t)panel * s->u_floats, 0, s->n_in, n, m);
-        transform_back(s, m, panel, first, end, bias, y);
+        transform_back(s, m, panel, first, end, e, y);
       }
     }
   }
 }
 
-static void run_by_panels(const state *s, const float *x, const float *w, const float *bias, float *y, float *workspace,
-                          int threads) {
+static void run_by_panels(const state *s, const float *x, const float *w, const ig_conv2d_end *e, float *y,
+                          float *workspace, int threads) {
   float *v = workspace, *own = workspace + s->v_floats;
   const int64_t plane = s->tiles.H * s->tiles.W * WINO_VEC;
 #pragma omp parallel num_threads(threads)
@@ -180,7 +191,7 @@ static void run_by_panels(const state *s, const float *x, const float *w, const 
             transform_weights(s, w, panel, b, b1, piece);
           multiply_points(s, v + first / ROWS * s->v.step, piece, b, b1, up_to_rows(end - first), m);
         }
-        transform_back(s, m, panel, first, end, bias, y);
+        transform_back(s, m, panel, first, end, e, y);
       }
     }
   }
@@ -188,8 +199,8 @@ static void run_by_panels(const state *s, const float *x, const float *w, const 
 
 static ig_status run(const ig_launch *l) {
   const state *s = l->state;
-  const float *bias = l->node->n_in > 2 ? l->in[2] : NULL;
-  (s->shared ? run_by_panels : run_by_tiles)(s, l->in[0], l->in[1], bias, l->out[0], l->workspace,
+  const ig_conv2d_end e = ig_conv2d_end_of(l);
+  (s->shared ? run_by_panels : run_by_tiles)(s, l->in[0], l->in[1], &e, l->out[0], l->workspace,
                                              l->device->caps.threads);
   return IG_OK;
 }
@@ -230,8 +241,7 @@ static ig_status prepare_turned(ig_prepare *p, bool turned) {
                                  : (size_t)s->n_panels * s->u_floats + threads * (s->v_floats + s->m_floats));
   p->in_layout[0] = p->out_layout[0] = IG_BLOCKED_C(WINO_VEC);
   p->in_layout[1] = IG_PLAIN;
-  if (p->node->n_in > 2)
-    p->in_layout[2] = IG_PLAIN;
+  ig_conv2d_end_layouts(p);
   p->state = s;
   return IG_OK;
 }
@@ -251,5 +261,6 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
   .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE | IG_IMPL_INEXACT, .isa = IG_ISA_LEVEL, .run = run, \
   .supports = supports, .destroy = ig_free
 IG_IMPLS(conv2d_wino_cpu) = {{.name = "conv2d_wino_cpu", .prepare = prepare, COMMON},
+                             {.name = "conv2d_fused_wino_cpu", .prepare = prepare, COMMON},
                              {.name = "conv2d_bwd_data_wino_cpu", .prepare = prepare_bwd_data, COMMON},
                              {0}};

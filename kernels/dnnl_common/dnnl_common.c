@@ -245,6 +245,29 @@ static dnnl_status_t user_scratch(dnnl_primitive_attr_t *out) {
   return s == dnnl_success ? dnnl_primitive_attr_set_scratchpad_mode(*out, dnnl_scratchpad_mode_user) : s;
 }
 
+// y = relu?(x + y) behind what the primitive computes.
+static dnnl_status_t append_end(dnnl_primitive_attr_t attr, bool add, bool relu) {
+  dnnl_post_ops_t ops;
+  dnnl_status_t s = dnnl_post_ops_create(&ops);
+  if (s != dnnl_success)
+    return s;
+#if IG_DNNL_AT_LEAST(3, 0)
+  if (add)
+    s = dnnl_post_ops_append_sum(ops, 1, 0, dnnl_data_type_undef);
+  if (relu && s == dnnl_success)
+    s = dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_relu, 0, 0);
+#else
+  if (add)
+    s = dnnl_post_ops_append_sum(ops, 1);
+  if (relu && s == dnnl_success)
+    s = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_relu, 0, 0);
+#endif
+  if (s == dnnl_success)
+    s = dnnl_primitive_attr_set_post_ops(attr, ops);
+  dnnl_post_ops_destroy(ops);
+  return s;
+}
+
 static dnnl_status_t conv_pd(dnnl_engine_t e, const ig_dnnl_conv *c, dnnl_primitive_attr_t attr,
                              dnnl_primitive_desc_t *out) {
 #if IG_DNNL_AT_LEAST(3, 0)
@@ -281,6 +304,8 @@ dnnl_status_t ig_dnnl_conv_pd(dnnl_engine_t engine, const ig_dnnl_conv *c, dnnl_
   dnnl_primitive_attr_t attr = NULL;
   *out = NULL;
   dnnl_status_t s = user_scratch(&attr);
+  if (s == dnnl_success && (c->add || c->relu))
+    s = append_end(attr, c->add, c->relu);
   if (s == dnnl_success)
     s = conv_pd(engine, c, attr, out);
   dnnl_primitive_attr_destroy(attr);

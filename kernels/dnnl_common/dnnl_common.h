@@ -89,6 +89,7 @@ typedef struct ig_dnnl_conv {
   ig_dnnl_cmd x, w, b, y;
   dnnl_dims_t stride, dilation, pad_before, pad_after;
   dnnl_primitive_desc_t hint;  // the forward one; backward passes need it
+  bool add, relu;              // forward: y = relu?(conv + what y holds already)
 } ig_dnnl_conv;
 // oneDNN's own status: dnnl_unimplemented is an answer, not a failure.
 dnnl_status_t ig_dnnl_conv_pd(dnnl_engine_t engine, const ig_dnnl_conv *c, dnnl_primitive_desc_t *out);

@@ -21,12 +21,20 @@ static int by_size(const void *a, const void *b) {
   return x->first != y->first ? (x->first < y->first ? -1 : 1) : (x->value < y->value ? -1 : 1);
 }
 
-static bool in_arena(const value *v) { return v->space == IG_SPACE_ARENA && !v->is_static; }
+static bool in_arena(const value *v) { return v->space == IG_SPACE_ARENA && !v->kept; }
 
 static int root_of(const ig_plan *p, int v) {
   while (p->values[v].alias >= 0)
     v = p->values[v].alias;
   return v;
+}
+
+// What every run reads of the refreshed part stays; the rest of it lives between steps of the refresh alone.
+static void find_kept(ig_plan *p) {
+  for (size_t k = 0; k < p->n_steps; k++)
+    for (int i = 0; !p->steps[k].is_static && i < p->steps[k].node->n_in; i++)
+      if (p->steps[k].in[i] >= 0 && p->values[p->steps[k].in[i]].is_static)
+        p->values[p->steps[k].in[i]].kept = true;
 }
 
 static void find_lives(ig_plan *p) {
@@ -104,12 +112,13 @@ static void find_peaks(ig_plan *p, const block *blocks, size_t n) {
 ig_status ig_plan_layout_memory(ig_plan *p) {
   block *blocks;
   size_t n = 0;
+  find_kept(p);
   find_lives(p);
   find_in_place(p);
   IG_TRY(ig_alloc_array(p->n_values + p->n_steps, sizeof *blocks, "memory plan", &blocks));
   for (size_t i = 0; i < p->n_values; i++) {
     value *v = &p->values[i];
-    if (v->is_static) {
+    if (v->kept) {
       v->offset = p->bytes.persistent;
       p->bytes.persistent += round_up(v->bytes);
     } else if (in_arena(v) && v->alias < 0) {

@@ -9,8 +9,9 @@ typedef struct value {
   const ig_tensor *tensor;
   ig_layout layout;
   size_t bytes;
-  ig_space space;     // ARENA: at offset in the arena, or in the persistent buffer where is_static
+  ig_space space;     // ARENA: at offset in the arena, or in the persistent buffer where kept
   bool is_static;     // depends on weights alone and the plan has stable weights
+  bool kept;          // is_static, and read by a step of every run: not only while the plan is refreshed
   int flexible_step;  // >= 0: this reorder step's output layout is still free; the first consumer decides
   int first, last;    // steps between which it lives (ARENA, not static)
   int alias;          // >= 0: shares the memory of this value (in-place)

@@ -25,7 +25,7 @@ ig_status ig_plan_set_io(ig_plan *p, const ig_tensor *t, void *address) {
 static ig_status address_of(const ig_plan *p, int index, void **out) {
   const value *v = &p->values[index];
   *out = NULL;
-  if (v->is_static) {
+  if (v->kept) {
     *out = (char *)p->persistent + v->offset;
   } else if (v->space == IG_SPACE_IO) {
     *out = p->io[v->tensor->id];

@@ -129,6 +129,12 @@ typedef struct trial {
   uint64_t best_ns, spent_ns;
 } trial;
 
+// Whether result i lies where operand j lay, as the plan has it where the operand dies.
+static bool takes_over(const ig_node *n, const trial *t, int i, int j) {
+  return j >= 0 && j < n->n_in && n->in[j] && n->in[j]->dtype == n->out[i]->dtype &&
+         ig_shape_equal(&n->in[j]->shape, &n->out[i]->shape) && ig_layout_equal(t->in[j], t->out[i]);
+}
+
 // Walks the operands' places in the scratch memory; in_address and out_address may be NULL. Returns the bytes.
 static size_t place(const ig_plan *p, const ig_node *n, const trial *t, char *memory, void **in_address,
                     void **out_address) {
@@ -140,8 +146,9 @@ static size_t place(const ig_plan *p, const ig_node *n, const trial *t, char *me
       at += round_up(ig_layout_bytes(p->layouts, t->in[i], &n->in[i]->shape, n->in[i]->dtype));
   }
   for (int i = 0; i < n->n_out; i++) {
+    const int j = n->op->in_place[i] - 1;
     if (out_address)
-      out_address[i] = memory + at;
+      out_address[i] = in_address && takes_over(n, t, i, j) ? in_address[j] : memory + at;
     at += round_up(ig_layout_bytes(p->layouts, t->out[i], &n->out[i]->shape, n->out[i]->dtype));
   }
   return at;

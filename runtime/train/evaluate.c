@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/conv2d_fused/conv2d_fused.h"
 #include "kernels/kernels.h"
 #include "kernels/linear_xent/linear_xent.h"
 #include "kernels/picture/picture.h"
@@ -25,7 +26,7 @@ static ig_status new_graph(ig_session *s, ig_graph **out) {
 }
 
 static ig_status plan_rung(ig_session *s, ig_eval_rung *r) {
-  IG_TRY(ig_graph_status(r->graph));
+  IG_TRY(ig_graph_fold_batchnorm(r->graph, s->device->caps.kind, NULL));
   return ig_plan_create(
       r->graph,
       &(ig_plan_options){.size = sizeof(ig_plan_options),
