@@ -23,6 +23,12 @@ ig_status ig_times_add(ig_times *t, uint64_t ns);
 void ig_times_fini(ig_times *t);
 // Quantile q of the samples (0 = least, 0.5 = median); sorts them. 0 without samples.
 uint64_t ig_times_quantile(ig_times *t, double q);
+// Least and largest of theirs / ours, round by round: both sides met the same disturbances. In the order in which they
+// were added: before a quantile is asked for.
+typedef struct ig_ratios {
+  double low, high;
+} ig_ratios;
+ig_ratios ig_times_ratios(const ig_times *ours, const ig_times *theirs);
 // Sets ns (median), ns_low and ns_high (first and ninth decile), ns_min and samples in the row.
 ig_status ig_times_put(ig_times *t, json_t *row);
 // Sets a number of the row; nothing where it is not finite (JSON has no such numbers).

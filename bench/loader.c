@@ -25,6 +25,7 @@ typedef struct side {
   ig_rival *rival;  // NULL: ingot
   ig_times ns;      // a picture, of each round
   ig_times cpu_ns;  // of all threads and processes, a picture
+  ig_ratios ratios;
 } side;
 
 typedef struct loader_bench {
@@ -207,9 +208,11 @@ static ig_status run_rounds(ig_call_state *c, loader_bench *b) {
 // ---- rows ----
 static ig_status make_rows(loader_bench *b, const ig_machine *m, json_t **out) {
   char shape[96];
-  const side *us = &b->sides[0];
-  double ns = (double)ig_times_quantile(&b->sides[0].ns, 0.5);
-  double cpu = (double)ig_times_quantile(&b->sides[0].cpu_ns, 0.5);
+  side *us = &b->sides[0];
+  for (int i = 1; i < b->n_sides; i++)
+    b->sides[i].ratios = ig_times_ratios(&us->ns, &b->sides[i].ns);
+  double ns = (double)ig_times_quantile(&us->ns, 0.5);
+  double cpu = (double)ig_times_quantile(&us->cpu_ns, 0.5);
   double bytes = (double)b->image_size * b->image_size * 3 * (sizeof(uint8_t) + sizeof(float));
   *out = json_array();
   for (int i = b->n_sides > 1 ? 1 : 0; i < b->n_sides; i++) {
@@ -219,7 +222,7 @@ static ig_status make_rows(loader_bench *b, const ig_machine *m, json_t **out) {
     json_t *row =
         json_pack("{s:s, s:s, s:s, s:i}", "name", "loader", "shape", shape, "precision", "fp32", "threads", b->threads);
     json_array_append_new(*out, row);
-    IG_TRY(ig_times_put((ig_times *)&us->ns, row));
+    IG_TRY(ig_times_put(&us->ns, row));
     ig_put_number(row, "samples_per_second", 1e9 / ns);
     ig_put_number(row, "samples_per_second_per_thread", 1e9 / ns / b->threads);
     json_object_set_new(row, "cpu_ns", json_integer((json_int_t)cpu));
@@ -229,14 +232,9 @@ static ig_status make_rows(loader_bench *b, const ig_machine *m, json_t **out) {
     if (!s->rival)
       continue;
     double rival_ns = (double)ig_times_quantile(&s->ns, 0.5), rival_cpu = (double)ig_times_quantile(&s->cpu_ns, 0.5);
-    const json_t *greeting = ig_rival_greeting(s->rival);
-    json_object_set_new(row, "rival", json_string(ig_rival_name(s->rival)));
-    json_object_set(row, "rival_version", json_object_get(greeting, "version"));
-    json_object_set(row, "rival_recipe", json_object_get(greeting, "recipe"));
-    json_object_set_new(row, "rival_ns", json_integer((json_int_t)rival_ns));
+    ig_rival_put(s->rival, ns, &s->ns, s->ratios, row);
     json_object_set_new(row, "rival_cpu_ns", json_integer((json_int_t)rival_cpu));
     ig_put_number(row, "rival_samples_per_second", 1e9 / rival_ns);
-    ig_put_number(row, "ratio", rival_ns / ns);
     ig_put_number(row, "cpu_ratio", rival_cpu / cpu);
   }
   return IG_OK;

@@ -26,6 +26,20 @@ struct ig_rival {
   uint64_t start_ns;
 };
 
+void ig_rival_put(const ig_rival *r, double ns, ig_times *theirs, ig_ratios rounds, json_t *row) {
+  static const char *const texts[][2] = {
+      {"rival_version", "version"}, {"rival_recipe", "recipe"}, {"rival_environment", "environment"}};
+  const double rival_ns = (double)ig_times_quantile(theirs, 0.5);
+  json_object_set_new(row, "rival", json_string(ig_rival_name(r)));
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+    json_object_set(row, texts[i][0], json_object_get(ig_rival_greeting(r), texts[i][1]));
+  json_object_set_new(row, "rival_ns", json_integer((json_int_t)rival_ns));
+  json_object_set_new(row, "rival_ns_min", json_integer((json_int_t)ig_times_quantile(theirs, 0)));
+  ig_put_number(row, "ratio", rival_ns / ns);
+  ig_put_number(row, "ratio_low", rounds.low);
+  ig_put_number(row, "ratio_high", rounds.high);
+}
+
 void ig_bench_pause(void) {
   const struct timespec tenth = {0, 100000000};
   nanosleep(&tenth, NULL);

@@ -19,6 +19,10 @@ const char *ig_rival_name(const ig_rival *r);
 const json_t *ig_rival_greeting(const ig_rival *r);  // version, recipe, environment
 uint64_t ig_rival_start_ns(const ig_rival *r);       // from the start of the process until it was ready
 
+// What every comparison says of a rival: rival, rival_version, rival_recipe, rival_environment, rival_ns (median),
+// rival_ns_min, ratio (rival time by ours, `ns`), ratio_low and ratio_high.
+void ig_rival_put(const ig_rival *r, double ns, ig_times *theirs, ig_ratios rounds, json_t *row);
+
 // Lets threads that spin after their work fall asleep, before the other side's turn.
 void ig_bench_pause(void);
 // A fresh folder for what both sides read; ig_remove_tree and ig_free by the caller.

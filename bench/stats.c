@@ -28,6 +28,16 @@ uint64_t ig_times_quantile(ig_times *t, double q) {
   return t->ns[(size_t)lround(q * (double)(t->n - 1))];
 }
 
+ig_ratios ig_times_ratios(const ig_times *ours, const ig_times *theirs) {
+  ig_ratios r = {INFINITY, 0};
+  for (size_t i = 0; i < ours->n && i < theirs->n; i++) {
+    const double ratio = (double)theirs->ns[i] / (double)ours->ns[i];
+    r.low = fmin(r.low, ratio);
+    r.high = fmax(r.high, ratio);
+  }
+  return r;
+}
+
 void ig_put_number(json_t *row, const char *key, double value) {
   if (isfinite(value))
     json_object_set_new(row, key, json_real(value));

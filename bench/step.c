@@ -208,27 +208,9 @@ static ig_status add_rival(step_bench *b, side *s, json_t *row) {
   double ns = (double)ig_times_quantile(&b->sides[0].times, 0.5), rival_ns = (double)ig_times_quantile(&s->times, 0.5);
   const json_t *greeting = ig_rival_greeting(s->rival);
   json_t *peak, *losses = json_array();
-  double low = INFINITY, high = 0;
-  size_t n = s->medians.n < b->sides[0].medians.n ? s->medians.n : b->sides[0].medians.n;
-  for (size_t i = 0; i < n; i++) {  // round by round: both sides met the same disturbances
-    double ratio = (double)s->medians.ns[i] / (double)b->sides[0].medians.ns[i];
-    low = fmin(low, ratio);
-    high = fmax(high, ratio);
-  }
-  json_object_set_new(row, "rival", json_string(ig_rival_name(s->rival)));
-  const char *const texts[] = {"version", "recipe", "environment"};
-  for (int i = 0; i < 3; i++) {
-    char key[32];
-    snprintf(key, sizeof key, "rival_%s", texts[i]);
-    json_object_set(row, key, json_object_get(greeting, texts[i]));
-  }
-  json_object_set_new(row, "rival_ns", json_integer((json_int_t)rival_ns));
-  json_object_set_new(row, "rival_ns_min", json_integer((json_int_t)ig_times_quantile(&s->times, 0)));
+  ig_rival_put(s->rival, ns, &s->times, ig_times_ratios(&b->sides[0].medians, &s->medians), row);
   ig_put_number(row, "rival_samples_per_second", b->stepper->batch / rival_ns * 1e9);
-  ig_put_number(row, "ratio", rival_ns / ns);
   put_cpu(b, s, row);
-  ig_put_number(row, "ratio_low", low);
-  ig_put_number(row, "ratio_high", high);
   ig_put_number(row, "loss_difference", loss_difference(&b->sides[0], s));
   for (int i = 0; i < WARM_UP; i++)
     json_array_append_new(losses, json_real(s->losses[i]));

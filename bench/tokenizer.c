@@ -24,6 +24,7 @@ typedef struct line {
 typedef struct side {
   ig_rival *rival;  // NULL: ingot
   ig_times ns;      // of all lines, of each round
+  ig_ratios ratios;
   int64_t tokens;
 } side;
 typedef struct worker {
@@ -172,6 +173,8 @@ static ig_status run_rounds(ig_call_state *c, tokenizer_bench *b) {
 static ig_status make_rows(tokenizer_bench *b, const ig_machine *m, json_t **out) {
   char shape[96];
   snprintf(shape, sizeof shape, "%zu lines, %zu bytes", b->n_lines, b->bytes);
+  for (int i = 1; i < b->n_sides; i++)
+    b->sides[i].ratios = ig_times_ratios(&b->sides[0].ns, &b->sides[i].ns);
   *out = json_array();
   for (int i = b->n_sides > 1 ? 1 : 0; i < b->n_sides; i++) {
     side *s = &b->sides[i];
@@ -188,13 +191,8 @@ static ig_status make_rows(tokenizer_bench *b, const ig_machine *m, json_t **out
     if (!s->rival)
       continue;
     const double rival_ns = (double)ig_times_quantile(&s->ns, 0.5);
-    const json_t *greeting = ig_rival_greeting(s->rival);
-    json_object_set_new(row, "rival", json_string(ig_rival_name(s->rival)));
-    json_object_set(row, "rival_version", json_object_get(greeting, "version"));
-    json_object_set(row, "rival_recipe", json_object_get(greeting, "recipe"));
-    json_object_set_new(row, "rival_ns", json_integer((json_int_t)rival_ns));
+    ig_rival_put(s->rival, ns, &s->ns, s->ratios, row);
     ig_put_number(row, "rival_mb_per_second", (double)b->bytes * 1e3 / rival_ns);
-    ig_put_number(row, "ratio", rival_ns / ns);
   }
   return IG_OK;
 }

@@ -387,6 +387,61 @@ def loader_beside_torchvision():
     assert row["rival_ns"] > 0 and "torchvision" in row["rival_version"]
 
 
+# What every answer and every row has, whatever was measured; and what stands there beside a rival.
+ANSWER = {"rows", "machine", "environment"}
+ROW = {"name", "shape", "precision", "threads", "ns", "ns_min", "ns_low", "ns_high", "samples", "gflops", "gbps",
+       "roofline"}
+BESIDE = {"rival", "rival_version", "rival_recipe", "rival_ns", "rival_ns_min", "ratio", "ratio_low", "ratio_high"}
+LOADER = ["loader", "batch=4", "image_size=32", "steps=3", "--json", "--quiet"]
+
+
+@test
+def one_layout_for_all():
+    for words in (STEP, LOADER + [f"data={pictures()}", "rounds=1"], ["tokenizer", *texts(), "rounds=1", "--json", "--quiet"],
+                  ["kernels", "op=relu", "model=none", "--json", "--quiet"]):
+        value = answer(*words)
+        assert ANSWER <= set(value) and value["rows"], (words, sorted(value))
+        for row in value["rows"]:
+            assert ROW <= set(row), (words, ROW - set(row))
+            types = {k: type(row[k]) for k in ROW}
+            assert all(types[k] is int for k in ("ns", "ns_min", "ns_low", "ns_high", "samples", "threads")), (words, row)
+            assert all(types[k] is str for k in ("name", "shape", "precision")), (words, row)
+            assert not BESIDE & set(row), (words, row)
+
+
+LOADER_RIVAL = r'''
+import json, sys
+spec = json.loads(sys.argv[1])
+with open(spec["list"]) as f:
+    rows = [line.rstrip("\n").split("\t") for line in f]
+assert len(rows) == 20 and all(path.endswith(".png") and label in "01" for path, label in rows), rows
+print(json.dumps({"ready": True, "version": "3.4", "recipe": "none"}), flush=True)
+times = iter((2000000, 4000000, 1000000))
+for line in sys.stdin:
+    word, count = line.split()
+    assert word == "run" and count == "3", line
+    print(json.dumps({"ns": 12 * next(times), "cpu_ns": 12 * 5000000}), flush=True)
+'''
+
+
+@test
+def loader_beside_a_rival():
+    folder = os.path.join(WORK, "loader-rivals")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "torchvision_loader.py"), "w") as f:
+        f.write(LOADER_RIVAL)
+    row = answer(*LOADER, f"data={pictures()}", "rounds=3", "rivals=torchvision",
+                 env={"INGOT_RIVALS": folder, "INGOT_RIVALS_PYTHON": sys.executable})["rows"][0]
+    assert ROW | BESIDE <= set(row), (ROW | BESIDE) - set(row)
+    assert (row["rival"], row["rival_version"], row["rival_recipe"]) == ("torchvision", "3.4", "none"), row
+    assert (row["rival_ns"], row["rival_ns_min"], row["rival_cpu_ns"]) == (2000000, 1000000, 5000000), row
+    assert abs(row["ratio"] - 2e6 / row["ns"]) < 1e-6 * row["ratio"]
+    # Round by round: the extremes of 2, 4 and 1 ms by our own rounds, which lie between ns_min and the largest.
+    assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"], row
+    assert row["ratio_high"] <= 4e6 / row["ns_min"] * 1.000001 and row["ratio_low"] <= 1e6 / row["ns_min"] * 1.000001, row
+    assert row["ratio_high"] >= 4e6 / row["ns_high"] * 0.999999, row
+
+
 # ---- tokenizer ----
 def texts():
     folder = os.path.join(WORK, "texts")
