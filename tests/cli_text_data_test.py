@@ -56,7 +56,7 @@ def every_fault_is_named():
     assert [g for g in r["duplicates"] if g["labels_differ"]][0]["texts"][0]["label"] == "apple"
     page = content("page.html").decode()
     assert r["report"] == "page.html"
-    for words in ["train.csv:6", "labels differ", "stand in the training part"]:
+    for words in ["train.csv:6", "labels differ", "stands in the training part"]:
         assert words in page, page[-3000:]
     assert "://" not in page and "<script" not in page
     text = run("data", place("parts")).out
@@ -67,13 +67,65 @@ def every_fault_is_named():
 
 
 @test
+def labels_that_a_model_contradicts():
+    answer(run("train", *LEARN, "data=" + SINGLE, "out=judge", "epochs=16", "--json"))
+    rows = [(f"{sentence(i % 3)}, {sentence(i % 3)}", FRUIT[i % 3]) for i in range(90)]
+    wrong = {4: "apple", 31: "cherry", 47: "berry", 62: "berry"}  # their own: berry, berry, cherry, cherry
+    lines = [f'"{t}",{wrong.get(i, label)}' for i, (t, label) in enumerate(rows)]
+    os.makedirs(place("doubt"))
+    write("doubt/train.csv", ["text,label"] + lines[:45])
+    write("doubt/test.csv", ["text,label"] + lines[45:])
+    r = report(place("doubt"), "weights=judge", "out=doubt.html")
+    found = {s["path"]: s for s in r["suspects"]}
+    turned = {"train.csv:6", "train.csv:33", "test.csv:4", "test.csv:19"}
+    assert len(turned & set(found)) >= 3 and len(set(found) - turned) <= 2, found  # it is not sure of all
+    one = found["test.csv:4"]
+    assert (one["label"], one["said"], one["part"], one["seen"]) == ("berry", "cherry", "test", False), one
+    assert one["p_said"] > 0.5 > one["p_label"] and one["text"] == rows[47][0] and found["train.csv:6"]["seen"], one
+    gaps = [s["p_said"] - s["p_label"] for s in r["suspects"]]
+    assert gaps == sorted(gaps, reverse=True), gaps
+    assert codes(r)["suspicious_labels"] == len(found) and codes(r)["labels_by_heart"] == 40, r["findings"]
+    severities = ["serious", "care", "note"]
+    order = [severities.index(f["severity"]) for f in r["findings"]]
+    assert order == sorted(order) and r["unit"] == "tokens", r["findings"]
+    page, text = content("doubt.html").decode(), run("data", place("doubt"), "weights=judge").out
+    for words in ["Suspicious labels", rows[47][0][:30], "test.csv:4", "cherry"]:
+        assert words in page, page[-3000:]
+    assert "suspicious labels" in text and rows[47][0][:30] in text, text
+    assert "suspects" not in report(place("doubt"))
+    # Weights that cannot judge these labels.
+    answer(run("train", *LEARN, "data=" + TAGS, "out=tagger", "epochs=1", "--json"))
+    refused(2, ["one class a text", "task is tag"], "data", SINGLE, "weights=tagger")
+    write("strange.csv", ["text,label"] + [f"{sentence(i % 3)},{'pear' if i % 3 else 'apple'}" for i in range(30)])
+    refused(2, ["pear", "not among the 3 classes"], "data", "strange.csv", "weights=judge")
+    write("bare.csv", ["text"] + [sentence(i % 3) for i in range(20)])
+    refused(2, ["bare.csv"], "data", "bare.csv", "weights=judge")
+
+
+@test
+def a_count_of_one_is_singular():
+    lines = content(SINGLE).decode().splitlines()
+    for name in ("one/train.csv", "one/test.csv"):
+        os.makedirs(os.path.dirname(place(name)), exist_ok=True)
+    write("one/train.csv", lines[:40] + [lines[1], '" ",apple', "twice here,apple", "twice here,berry"])
+    write("one/test.csv", [lines[0], lines[4], lines[80]])
+    said = {f["code"]: f["text"] for f in report(place("one"))["findings"]}
+    assert said["leak"].startswith("1 text of the val or test part stands in the training part too"), said
+    assert said["label_conflict"].startswith("1 text stands there with several labels"), said
+    assert said["unreadable"].startswith("1 text cannot be used and is left out"), said
+    assert said["duplicates"].startswith("2 texts stand there again within a part. They count"), said
+    write("one.csv", ["text,label", *lines[1:13], lines[1]])
+    assert "1 text stands there again within a part. It counts" in run("data", "one.csv").out
+
+
+@test
 def what_is_no_set_of_texts():
     write("bare.csv", ["text"] + [sentence(i % 3) for i in range(20)])
     p = run("data", "bare.csv", "--json")
     assert answer(p)["texts"] == 20 and "without labels" in p.err
     refused(2, ["task=mlm"], "data", CORPUS)
     refused(2, ["absent"], "data", "absent.csv")
-    refused(2, ["weights="], "data", SINGLE, "weights=" + MODEL)
+    refused(2, ["neither model.safetensors"], "data", SINGLE, "weights=" + MODEL)
     refused(2, ["no column"], "data", SINGLE, "text_column=words")
     # Pictures stay pictures, a note and a list beside them or not.
     shutil.copytree(os.path.join(DATA, "train"), place("pictures"))

@@ -132,14 +132,29 @@ static bool add_values(const ig_quality *q, ig_property property, json_t *list) 
   return ok;
 }
 
-static bool add_suspects(const ig_quality *q, json_t *list) {
+// The text of a sample, a pair with a bar between; cut at a character.
+static json_t *text_of(const ig_text_sample *s) {
+  enum { MOST = 300 };
+  ig_text t = {0};
+  json_t *j = NULL;
+  if (ig_text_addf(&t, "%.*s%s%.*s", (int)(s->n_first < MOST ? s->n_first : MOST), s->n_first ? s->first : "",
+                   s->n_second ? " | " : "", (int)(s->n_second < MOST ? s->n_second : MOST),
+                   s->n_second ? s->second : "") == IG_OK)
+    j = ig_json_text(t.data);
+  ig_free(t.data);
+  return j;
+}
+
+bool ig_data_suspects(const ig_dataset *d, const ig_quality_suspect *suspects, size_t n, json_t *list) {
   bool ok = true;
-  for (size_t i = 0; i < q->n_suspects && ok; i++) {
-    const ig_quality_suspect *x = &q->suspects[i];
-    const ig_sample *s = &q->data->samples[x->sample];
-    ok = push(list, json_pack("{s:o, s:s, s:o, s:o, s:f, s:f, s:b}", "path", path_of(s), "part", ig_part_name(s->part),
-                              "label", label_of(q->data, s->label), "said", label_of(q->data, x->said), "p_label",
-                              (double)x->p_label, "p_said", (double)x->p_said, "seen", x->seen));
+  for (size_t i = 0; i < n && ok; i++) {
+    const ig_quality_suspect *x = &suspects[i];
+    const ig_sample *s = &d->samples[x->sample];
+    json_t *row =
+        json_pack("{s:o, s:s, s:o, s:o, s:f, s:f, s:b}", "path", d->texts ? ig_json_text(s->name) : path_of(s), "part",
+                  ig_part_name(s->part), "label", label_of(d, s->label), "said", label_of(d, x->said), "p_label",
+                  (double)x->p_label, "p_said", (double)x->p_said, "seen", x->seen);
+    ok = push(list, row) && (!d->texts || json_object_set_new(row, "text", text_of(&d->texts[x->sample])) == 0);
   }
   return ok;
 }
@@ -149,7 +164,8 @@ json_t *ig_data_json(const ig_quality *q, const char *path) {
   json_t *classes = json_array(), *findings = json_array(), *unreadable = json_array(), *groups = json_array(),
          *torn = json_array(), *odd = json_array(), *suspects = json_array(), *values[IG_N_PROPERTIES];
   bool ok = add_classes(d, classes) && add_findings(q, findings) && add_unreadable(q, unreadable) &&
-            add_groups(q, groups) && add_torn(q, torn) && add_odd(q, odd) && add_suspects(q, suspects);
+            add_groups(q, groups) && add_torn(q, torn) && add_odd(q, odd) &&
+            ig_data_suspects(d, q->suspects, q->n_suspects, suspects);
   for (int p = 0; p < IG_N_PROPERTIES; p++) {
     values[p] = json_array();
     ok = add_values(q, (ig_property)p, values[p]) && ok;
@@ -275,10 +291,10 @@ static ig_status text_suspects(const ig_quality *q, size_t rows, ig_text *t) {
 ig_status ig_data_text(const ig_quality *q, const char *path, size_t rows, ig_text *t) {
   const ig_dataset *d = q->data;
   char text[32];
-  IG_TRY(ig_text_addf(t, "%s: %zu pictures (train %zu, val %zu%s, test %zu), %d classes", path, d->n,
-                      d->count[IG_PART_TRAIN], d->count[IG_PART_VAL],
+  IG_TRY(ig_text_addf(t, "%s: %zu %s (train %zu, val %zu%s, test %zu), %d %s", path, d->n,
+                      ig_plural(d->n, "picture", "pictures"), d->count[IG_PART_TRAIN], d->count[IG_PART_VAL],
                       !d->val_was_given && d->count[IG_PART_VAL] ? " held out by training" : "", d->count[IG_PART_TEST],
-                      d->n_classes));
+                      d->n_classes, ig_plural((unsigned)d->n_classes, "class", "classes")));
   for (size_t i = 0; i < q->n_values; i++)  // the commonest of each property
     if (i == 0 || q->values[i].property != q->values[i - 1].property)
       IG_TRY(ig_text_addf(t, "%s%s", i ? ", " : "; mostly ", ig_quality_value_text(text, &q->values[i])));

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "bindings/c/options.h"
 #include "runtime/base/text.h"
 #include "runtime/data/quality.h"
 
@@ -29,7 +30,12 @@
 //   thresholds           {hash_bits, thumb, difference, local, plain} of quality.h
 //   seconds, pictures_per_second   of reading and comparing
 json_t *ig_data_json(const ig_quality *q, const char *path);
+// Appends the suspects to a list as said above; of texts the path is a file and a line, and each has its text (cut).
+bool ig_data_suspects(const ig_dataset *d, const ig_quality_suspect *suspects, size_t n, json_t *list);
 // The same for people; at most `rows` lines a list.
 ig_status ig_data_text(const ig_quality *q, const char *path, size_t rows, ig_text *out);
+
+// The model's opinion of every sample that can be read (data_verb.c). scores: fini by the caller, whatever is returned.
+ig_status ig_data_ask_model(ig_call_state *c, ig_use *use, const ig_dataset *data, ig_scores *scores);
 
 #endif

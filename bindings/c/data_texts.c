@@ -13,7 +13,7 @@
 #include "runtime/data/table.h"
 #include "runtime/train/data_report.h"
 
-enum { ROWS = 10, HEADER_BYTES = 4096, USUAL_LENGTH = 512 };
+enum { HEADER_BYTES = 4096, USUAL_LENGTH = 512 };
 
 static bool ends_in(const char *name, const char *ending) {
   const char *dot = strrchr(name, '.');
@@ -90,6 +90,7 @@ typedef struct work {
   ig_tokenizer *tokenizer;
   ig_quality skipped;  // only what the opening left out
   ig_text_quality q;
+  ig_use use;  // weights=; empty without
   double seconds;
 } work;
 
@@ -102,6 +103,9 @@ static ig_status open_once(work *w, bool labels) {
                           .split = split && *split ? split : NULL,
                           .seed = (uint64_t)ig_config_int(k, "seed"),
                           .text = true,
+                          .classes = (const char *const *)w->use.info.classes,
+                          .n_classes = w->use.info.classes ? w->use.info.n_classes : 0,
+                          .task = w->use.model ? w->use.head.task : IG_TASK_AUTO,
                           .text_column = ig_config_str(k, "text_column"),
                           .text2_column = ig_config_str(k, "text2_column"),
                           .needs_labels = labels,
@@ -118,7 +122,8 @@ static ig_status open_once(work *w, bool labels) {
 // A table without labels has duplicates and lengths, too.
 static ig_status open_data(work *w) {
   ig_status status = open_once(w, true);
-  if (status != IG_ERR_DATA || ig_config_has_value(w->call->config, "label_column") || ig_path_is_dir(w->path))
+  if (status != IG_ERR_DATA || w->use.model || ig_config_has_value(w->call->config, "label_column") ||
+      ig_path_is_dir(w->path))
     return status;
   char *why;
   IG_TRY(ig_strdup(ig_error_message(), &why));
@@ -138,6 +143,8 @@ static ig_status tokenize(work *w) {
   const ig_config *k = w->call->config;
   const char *path = ig_config_str(k, "tokenizer");
   ig_tokenizer_info info;
+  if (w->use.model)
+    return ig_dataset_tokenize(w->data, w->use.text.tokenizer, w->use.text.max_length, ig_thread_count(w->call));
   if (!path || !*path)
     return IG_OK;
   IG_TRY(ig_tokenizer_open(path, &w->tokenizer));
@@ -146,6 +153,30 @@ static ig_status tokenize(work *w) {
                      : info.max_length > 0 && info.max_length < USUAL_LENGTH ? info.max_length
                                                                              : USUAL_LENGTH;
   return ig_dataset_tokenize(w->data, w->tokenizer, length, ig_thread_count(w->call));
+}
+
+// weights=: a model of one class a text, whose labels are compared with these.
+static ig_status open_model(work *w) {
+  IG_TRY(ig_use_init(w->call, &w->use));
+  if (!w->use.model->build_text)
+    return ig_fail(IG_ERR_USAGE, "weights=%s: model=%s reads pictures, but %s is texts", w->use.info.path,
+                   w->use.model->name, w->path);
+  if (w->use.head.task != IG_TASK_CLASSIFY)
+    return ig_fail(IG_ERR_USAGE,
+                   "weights=%s: labels are compared with a model of one class a text; this one's task is %s. Leave it "
+                   "out (tokenizer= counts tokens and unknown words)",
+                   w->use.info.path, ig_task_name(w->use.head.task));
+  return IG_OK;
+}
+
+static ig_status doubt_labels(work *w) {
+  ig_scores scores;
+  ig_status status = ig_data_ask_model(w->call, &w->use, w->data, &scores);
+  if (status == IG_OK)
+    status = ig_text_quality_suspects(w->data, scores.logits, scores.sample, scores.n, scores.k, &w->q);
+  ig_show_progress(w->call, "");
+  ig_scores_fini(&scores);
+  return status;
 }
 
 static bool push(json_t *list, json_t *item) { return item && json_array_append_new(list, item) == 0; }
@@ -208,8 +239,8 @@ static bool add_findings(const work *w, json_t *findings, json_t *unreadable, in
   char text[128];
   if (skipped) {
     n[IG_SEVERITY_SERIOUS]++;
-    snprintf(text, sizeof text, "%zu text%s cannot be used and %s left out. Repair or remove what is named below.",
-             skipped, skipped == 1 ? "" : "s", skipped == 1 ? "is" : "are");
+    snprintf(text, sizeof text, "%zu %s cannot be used and %s left out. Repair or remove what is named below.", skipped,
+             ig_plural(skipped, "text", "texts"), ig_plural(skipped, "is", "are"));
     ok = push(findings, json_pack("{s:s, s:s, s:I, s:s}", "severity", ig_severity_name(IG_SEVERITY_SERIOUS), "code",
                                   "unreadable", "count", (json_int_t)skipped, "text", text));
   }
@@ -259,92 +290,15 @@ static json_t *to_json(const work *w) {
                                        t->longest, "max_length", t->max_length, "truncated", (json_int_t)t->n_truncated,
                                        "unknown_share", t->n_tokens ? (double)t->n_unknown / (double)t->n_tokens : 0,
                                        "invalid", (json_int_t)t->n_invalid)) == 0;
+  json_t *suspects = w->q.asked_model ? json_array() : NULL;
+  if (suspects && ok)
+    ok = ig_data_suspects(d, w->q.suspects, w->q.n_suspects, suspects) &&
+         json_object_set(object, "suspects", suspects) == 0;
+  json_decref(suspects);
   if (ok && object)
     return object;
   json_decref(object);
   return NULL;
-}
-
-// ---- Text ----
-static double number(const json_t *object, const char *key) { return json_number_value(json_object_get(object, key)); }
-static const char *word(const json_t *object, const char *key) {
-  return json_string_value(json_object_get(object, key));
-}
-
-static ig_status more(ig_text *t, size_t n) {
-  return n > ROWS ? ig_text_addf(t, "  ... and %zu more: --json\n", n - ROWS) : IG_OK;
-}
-
-static ig_status text_counts(const json_t *rows, const char *name, ig_text *t) {
-  const json_t *row;
-  size_t i;
-  int width = (int)strlen(name);
-  json_array_foreach(rows, i, row) if ((int)json_string_length(json_object_get(row, "class")) > width) width =
-      (int)json_string_length(json_object_get(row, "class"));
-  if (json_array_size(rows))
-    IG_TRY(ig_text_addf(t, "\n%-*s  %8s  %8s  %8s  %8s\n", width, name, "train", "val", "test", "all"));
-  json_array_foreach(rows, i, row)
-      IG_TRY(ig_text_addf(t, "%-*s  %8.0f  %8.0f  %8.0f  %8.0f\n", width, word(row, "class"), number(row, "train"),
-                          number(row, "val"), number(row, "test"), number(row, "all")));
-  return IG_OK;
-}
-
-static ig_status text_lengths(const json_t *result, ig_text *t) {
-  const json_t *row, *rows = json_object_get(result, "lengths");
-  size_t i;
-  IG_TRY(ig_text_addf(t, "\n%-11s  %8s  %8s  %8s\n", word(result, "unit"), "train", "val", "test"));
-  json_array_foreach(rows, i, row) {
-    char range[32];
-    snprintf(range, sizeof range, "%.0f-%.0f", number(row, "from"), number(row, "to"));
-    IG_TRY(ig_text_addf(t, "%-11s  %8.0f  %8.0f  %8.0f\n", range, number(row, "train"), number(row, "val"),
-                        number(row, "test")));
-  }
-  return IG_OK;
-}
-
-static ig_status text_lists(const json_t *result, ig_text *t) {
-  const json_t *row, *texts, *one, *unreadable = json_object_get(result, "unreadable"),
-                                   *groups = json_object_get(result, "duplicates");
-  size_t i, k;
-  if (json_array_size(unreadable))
-    IG_TRY(ig_text_addf(t, "\nunreadable\n"));
-  json_array_foreach(unreadable, i, row) if (i < ROWS)
-      IG_TRY(ig_text_addf(t, "  %s: %s\n", word(row, "path"), word(row, "reason")));
-  IG_TRY(more(t, json_array_size(unreadable)));
-  if (json_array_size(groups))
-    IG_TRY(ig_text_addf(t, "\nequal texts\n"));
-  json_array_foreach(groups, i, row) {
-    if (i >= ROWS)
-      break;
-    texts = json_object_get(row, "texts");
-    IG_TRY(ig_text_addf(t, " "));
-    json_array_foreach(texts, k, one) if (k < 4)
-        IG_TRY(ig_text_addf(t, "%s %s (%s)", k ? "," : "", word(one, "path"), word(one, "part")));
-    if (json_array_size(texts) > 4)
-      IG_TRY(ig_text_addf(t, " and %zu more", json_array_size(texts) - 4));
-    IG_TRY(ig_text_addf(t, "%s\n", json_is_true(json_object_get(row, "labels_differ")) ? ": labels differ" : ""));
-  }
-  return more(t, json_array_size(groups));
-}
-
-static ig_status to_text(const json_t *result, ig_text *t) {
-  const json_t *parts = json_object_get(result, "parts"), *findings = json_object_get(result, "findings"), *row,
-               *tokens = json_object_get(result, "tokens");
-  size_t i;
-  const bool tags = !strcmp(word(result, "task"), "tag");
-  IG_TRY(ig_text_addf(t, "%s: %.0f texts (train %.0f, val %.0f%s, test %.0f), task=%s\n", word(result, "path"),
-                      number(result, "texts"), number(parts, "train"), number(parts, "val"),
-                      json_is_true(json_object_get(result, "held_out")) ? " held out by training" : "",
-                      number(parts, "test"), word(result, "task")));
-  if (tokens)
-    IG_TRY(ig_text_addf(t, "%.0f tokens, the longest text %.0f, cut to %.0f; %.2f %% unknown\n", number(tokens, "n"),
-                        number(tokens, "longest"), number(tokens, "max_length"),
-                        100 * number(tokens, "unknown_share")));
-  IG_TRY(ig_text_addf(t, "\n%s", json_array_size(findings) ? "" : "nothing was found\n"));
-  json_array_foreach(findings, i, row) IG_TRY(ig_text_addf(t, "%-8s %s\n", word(row, "severity"), word(row, "text")));
-  IG_TRY(text_counts(json_object_get(result, "classes"), tags ? "tag" : "class", t));
-  IG_TRY(text_lengths(result, t));
-  return text_lists(result, t);
 }
 
 ig_status ig_data_texts(ig_call_state *c, const char *path) {
@@ -354,13 +308,12 @@ ig_status ig_data_texts(ig_call_state *c, const char *path) {
   ig_text text = {0};
   const char *out = ig_config_str(c->config, "out"), *weights = ig_config_str(c->config, "weights");
   if (weights && *weights)
-    return ig_fail(IG_ERR_USAGE,
-                   "weights=%s: labels of texts are not compared with a model's answers; leave it out "
-                   "(tokenizer=%s counts tokens and unknown words)",
-                   weights, weights);
+    IG_GOTO(open_model(&w));
   const uint64_t start = ig_now_ns();
   IG_GOTO(open_data(&w));
   IG_GOTO(tokenize(&w));
+  if (w.use.model)
+    IG_GOTO(doubt_labels(&w));
   IG_GOTO(ig_text_quality_scan(w.data, &w.q));
   w.seconds = (double)(ig_now_ns() - start) * 1e-9;
   result = to_json(&w);
@@ -372,7 +325,7 @@ ig_status ig_data_texts(ig_call_state *c, const char *path) {
     if (json_object_set_new(result, "report", ig_json_text(out)))
       IG_GOTO(ig_no_json());
   }
-  IG_GOTO(to_text(result, &text));
+  IG_GOTO(ig_data_texts_show(result, &text));
   status = ig_answer(c, result, text.data);
 done:
   json_decref(result);
@@ -381,5 +334,6 @@ done:
   ig_quality_fini(&w.skipped);
   ig_dataset_close(w.data);
   ig_tokenizer_close(w.tokenizer);
+  ig_use_fini(&w.use);
   return status;
 }

@@ -12,12 +12,16 @@ bool ig_looks_like_texts(const char *path);
 //   classes              [{class, train, val, test, all}]; tag: words; without labels, and of numbers: empty
 //   serious, care, note  numbers of findings
 //   findings             [{severity, code, count, text}], the most severe first; codes: unreadable, leak,
-//                        label_conflict, one_class, few_texts, imbalance, duplicates, unknown, truncated, not_utf8
+//                        label_conflict, few_texts, imbalance, duplicates, suspicious_labels, unknown, truncated,
+//                        not_utf8, labels_by_heart
 //   unreadable           [{path, reason}]
 //   duplicates           [{parts [..], labels_differ, texts: [{path, part, label}]}], the same byte for byte
 //   unit, lengths        tokens with tokenizer=, else bytes; [{from, to, train, val, test}]
 //   tokens               only with tokenizer=: {n, longest, max_length, truncated, unknown_share, invalid}
+//   suspects             only with weights=: [{path, part, label, said, p_label, p_said, seen, text}], the surest first
 //   seconds              of reading and comparing
 ig_status ig_data_texts(ig_call_state *c, const char *path);
+// That answer for people.
+ig_status ig_data_texts_show(const json_t *result, ig_text *out);
 
 #endif

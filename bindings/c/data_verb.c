@@ -49,22 +49,27 @@ static ig_status open_data(ig_call_state *c, const char *path, const ig_use *use
   return status;
 }
 
-// The model's opinion of every picture.
-static ig_status ask_model(ig_call_state *c, ig_use *use, ig_quality *q) {
+ig_status ig_data_ask_model(ig_call_state *c, ig_use *use, const ig_dataset *data, ig_scores *scores) {
   ig_status status = IG_OK;
-  ig_evaluator *evaluator = NULL;
-  ig_scores scores;
-  ig_scores_init(&scores, use->info.n_classes);
+  ig_evaluator *e = NULL;
   ig_train_callbacks callbacks = {c, NULL, ig_show_progress, ig_asked_to_stop};  // what is unreadable is known
+  ig_scores_init(scores, use->info.n_classes);
   IG_GOTO(ig_use_session(c, use));
-  IG_GOTO(ig_evaluator_create(use->session, use->batch, use->image_size, use->mean, use->std, &evaluator));
-  IG_GOTO(ig_evaluator_refresh(evaluator, false));
-  IG_GOTO(
-      ig_evaluate(evaluator, q->data, IG_PART_ALL, use->crop_ratio, ig_thread_count(c), false, &callbacks, &scores));
-  IG_GOTO(ig_quality_suspects(q, scores.logits, scores.sample, scores.n, scores.k));
+  IG_GOTO(data->texts ? ig_evaluator_create_text(use->session, data, IG_PART_ALL, use->batch, &e)
+                      : ig_evaluator_create(use->session, use->batch, use->image_size, use->mean, use->std, &e));
+  IG_GOTO(ig_evaluator_refresh(e, false));
+  IG_GOTO(ig_evaluate(e, data, IG_PART_ALL, use->crop_ratio, ig_thread_count(c), false, &callbacks, scores));
 done:
+  ig_evaluator_destroy(e);
+  return status;
+}
+
+static ig_status doubt_labels(ig_call_state *c, ig_use *use, ig_quality *q) {
+  ig_scores scores;
+  ig_status status = ig_data_ask_model(c, use, q->data, &scores);
+  if (status == IG_OK)
+    status = ig_quality_suspects(q, scores.logits, scores.sample, scores.n, scores.k);
   ig_scores_fini(&scores);
-  ig_evaluator_destroy(evaluator);
   return status;
 }
 
@@ -97,7 +102,7 @@ ig_status ig_verb_data(ig_call_state *c) {
                                                 .user = c},
                           &q));
   if (use.model)
-    IG_GOTO(ask_model(c, &use, &q));
+    IG_GOTO(doubt_labels(c, &use, &q));
   IG_GOTO(ig_quality_judge(&q));
   ig_show_progress(c, "");
   if (out && *out) {

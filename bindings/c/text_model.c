@@ -180,7 +180,7 @@ static ig_status choose_length(ig_call_state *c, const ig_weights_info *info, ig
   ig_tokenizer_get_info(text->tokenizer, &t);
   const bool pretrain = ig_config_known(c->config, "task") && ig_config_is(c->config, "task", "mlm");
   const int most = text->bert.spec.positions, usual = pretrain && most > 128 ? 128 : most;
-  int length = (int)ig_config_int(c->config, "max_length");
+  int length = ig_config_is_set(c->config, "max_length") ? (int)ig_config_int(c->config, "max_length") : 0;
   if (length > most)
     return ig_fail(IG_ERR_USAGE, "max_length=%d: model=%s has %d positions", length, text->bert.model.name, most);
   if (length < 1)

@@ -142,3 +142,5 @@ const char *ig_nearest(char out[IG_NEAREST_BYTES], const char *wanted, const cha
     snprintf(out + used, IG_NEAREST_BYTES - used, "?");
   return out;
 }
+
+const char *ig_plural(unsigned long long n, const char *one, const char *many) { return n == 1 ? one : many; }

@@ -29,6 +29,9 @@ const char *ig_shown(char out[IG_QUOTE_BYTES], const char *text);
 enum { IG_NEAREST_BYTES = 320 };
 const char *ig_nearest(char out[IG_NEAREST_BYTES], const char *wanted, const char *const *names, size_t n);
 
+// `one` for a count of 1, else `many`: "%zu %s", n, ig_plural(n, "text is", "texts are").
+const char *ig_plural(unsigned long long n, const char *one, const char *many);
+
 // Length of the valid UTF-8 sequence at p (1 to 4), or 0 where the next byte starts none. p is NUL-terminated.
 size_t ig_utf8_length(const char *p);
 

@@ -134,7 +134,7 @@ typedef struct ig_quality {
   ig_quality_torn *torn;
   size_t n_torn, torn_capacity;
   ig_quality_suspect *suspects;  // the most certain contradiction first
-  size_t n_suspects, suspects_capacity;
+  size_t n_suspects;
   bool asked_model;
   ig_status pending;  // of ig_quality_skip, which can return none; scan returns it
   double seconds;     // of the scan
@@ -146,9 +146,13 @@ void ig_quality_skip(void *quality, const char *name, const char *reason);
 // Reads every picture and fills everything but findings and suspects. Memory: about 600 bytes a picture, and one
 // decoded picture a thread. IG_ERR_MEMORY, IG_ERR_PARTIAL (stopped); an unreadable picture is a result, not an error.
 ig_status ig_quality_scan(const ig_quality_options *options, ig_quality *q);
-// Confident disagreement (Northcutt et al.): the mean probability t[c] that pictures labelled c get for c is what "the
-// model is confident of c" means; a picture is suspicious where the likeliest confident class is not its label.
-// Pictures of the training part have thresholds of their own. logits [n][classes] of the samples `samples` [n].
+// Confident disagreement (Northcutt et al.): the mean probability t[c] that samples labelled c get for c is what "the
+// model is confident of c" means; a sample is suspicious where the likeliest confident class is not its label. Samples
+// of the training part have thresholds of their own. logits [n][classes] of the samples `samples` [n]. *out: the most
+// certain contradiction first; ig_free, whatever is returned.
+ig_status ig_find_suspects(const ig_dataset *d, const float *logits, const uint64_t *samples, size_t n, int classes,
+                           ig_quality_suspect **out, size_t *n_out);
+// The same for the report.
 ig_status ig_quality_suspects(ig_quality *q, const float *logits, const uint64_t *samples, size_t n, int classes);
 // Writes the findings.
 ig_status ig_quality_judge(ig_quality *q);

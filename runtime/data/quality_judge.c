@@ -11,7 +11,7 @@
 #include "runtime/base/text.h"
 #include "runtime/data/quality.h"
 
-enum { FEW = 20, RATIO_CARE = 10, RATIO_NOTE = 3, MIN_THRESHOLD = 5 };
+enum { FEW = 20, RATIO_CARE = 10, RATIO_NOTE = 3 };
 
 const char *ig_severity_name(ig_severity severity) {
   static const char *const names[IG_N_SEVERITIES] = {"serious", "care", "note"};
@@ -45,7 +45,7 @@ static bool held_out_apart(const ig_quality *q, const ig_quality_group *g) {
   return !q->data->val_was_given && (g->parts & both) == both;
 }
 
-static const char *s_of(size_t n) { return n == 1 ? "" : "s"; }
+static const char *s_of(size_t n) { return ig_plural(n, "", "s"); }
 
 static ig_status judge_files(ig_quality *q) {
   size_t n = q->n_skipped + (q->data->n - q->n_readable), all = q->n_skipped + q->data->n;
@@ -60,8 +60,8 @@ static ig_status judge_files(ig_quality *q) {
     }
   char quoted[IG_QUOTE_BYTES];
   return find(q, IG_SEVERITY_SERIOUS, "unreadable", n,
-              "%zu of %zu files cannot be read (first: %s: %.300s). Training skips them; repair or remove them.", n,
-              all, ig_quote(quoted, first), reason);
+              "%zu of %zu file%s cannot be read (first: %s: %.300s). Training skips them; repair or remove them.", n,
+              all, s_of(all), ig_quote(quoted, first), reason);
 }
 
 static ig_status judge_copies(ig_quality *q) {
@@ -172,10 +172,10 @@ static ig_status judge_classes(ig_quality *q) {
   if (present > 1 && n[most] >= RATIO_NOTE * n[least] && n[least] > 0)
     IG_GOTO(find(q, n[most] >= RATIO_CARE * n[least] ? IG_SEVERITY_CARE : IG_SEVERITY_NOTE, "imbalance",
                  (size_t)(n[most] / n[least]),
-                 "Class %s has %lld pictures, class %s %lld (%.1f times as many): look at the recall of each class, "
+                 "Class %s has %lld picture%s, class %s %lld (%.1f times as many): look at the recall of each class, "
                  "not at accuracy alone; class_weights=balanced helps.",
-                 ig_quote(quoted, d->classes[most]), (long long)n[most], ig_quote(other, d->classes[least]),
-                 (long long)n[least], (double)n[most] / (double)n[least]));
+                 ig_quote(quoted, d->classes[most]), (long long)n[most], s_of((size_t)n[most]),
+                 ig_quote(other, d->classes[least]), (long long)n[least], (double)n[most] / (double)n[least]));
 done:
   ig_free(n);
   ig_free(part);
@@ -296,70 +296,9 @@ static ig_status judge_properties(ig_quality *q) {
 }
 
 // ---- Labels that a model contradicts ----
-static int by_certainty(const void *pa, const void *pb) {
-  const ig_quality_suspect *a = pa, *b = pb;
-  float x = a->p_said - a->p_label, y = b->p_said - b->p_label;
-  if (x > y || x < y)
-    return x > y ? -1 : 1;
-  return (a->sample > b->sample) - (a->sample < b->sample);
-}
-
-static void softmax(const float *logits, int classes, double *p) {
-  double largest = (double)logits[0], sum = 0;
-  for (int c = 1; c < classes; c++)
-    largest = fmax(largest, (double)logits[c]);
-  for (int c = 0; c < classes; c++)
-    sum += p[c] = exp((double)logits[c] - largest);
-  for (int c = 0; c < classes; c++)
-    p[c] /= sum;
-}
-
 ig_status ig_quality_suspects(ig_quality *q, const float *logits, const uint64_t *samples, size_t n, int classes) {
-  ig_status status = IG_OK;
-  double *p = NULL, *sum = NULL;
-  size_t *count = NULL, k = (size_t)classes;
-  const ig_sample *s = q->data->samples;
-  IG_GOTO(ig_alloc_array(k, sizeof *p, "probabilities", &p));
-  IG_GOTO(ig_alloc_array(2 * k, sizeof *sum, "thresholds", &sum));  // of unseen, then of seen pictures
-  IG_GOTO(ig_alloc_array(2 * k, sizeof *count, "thresholds", &count));
   q->asked_model = true;
-  for (size_t i = 0; i < n; i++) {
-    const ig_sample *x = &s[samples[i]];
-    if (x->label < 0 || x->label >= classes)
-      continue;
-    softmax(logits + i * k, classes, p);
-    size_t at = (x->part == IG_PART_TRAIN ? k : 0) + (size_t)x->label;
-    sum[at] += p[x->label];
-    count[at]++;
-  }
-  for (size_t i = 0; i < n; i++) {
-    const ig_sample *x = &s[samples[i]];
-    bool seen = x->part == IG_PART_TRAIN;
-    if (x->label < 0 || x->label >= classes)
-      continue;
-    softmax(logits + i * k, classes, p);
-    int said = -1;
-    for (int c = 0; c < classes; c++) {
-      size_t at = (seen ? k : 0) + (size_t)c;
-      // Few pictures of a class give no mean to go by: half is asked for.
-      double threshold = count[at] >= MIN_THRESHOLD ? sum[at] / (double)count[at] : 0.5;
-      if (p[c] >= threshold && (said < 0 || p[c] > p[said]))
-        said = c;
-    }
-    if (said < 0 || said == x->label || p[said] <= p[x->label])
-      continue;
-    IG_GOTO(ig_grow(&q->suspects, &q->suspects_capacity, q->n_suspects, q->n_suspects + 1, sizeof *q->suspects,
-                    "suspicious labels"));
-    q->suspects[q->n_suspects++] =
-        (ig_quality_suspect){(size_t)samples[i], said, (float)p[x->label], (float)p[said], seen};
-  }
-  if (q->n_suspects)
-    qsort(q->suspects, q->n_suspects, sizeof *q->suspects, by_certainty);
-done:
-  ig_free(p);
-  ig_free(sum);
-  ig_free(count);
-  return status;
+  return ig_find_suspects(q->data, logits, samples, n, classes, &q->suspects, &q->n_suspects);
 }
 
 static ig_status judge_labels(ig_quality *q) {

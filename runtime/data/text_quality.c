@@ -167,17 +167,17 @@ static ig_status judge_serious(ig_text_quality *q) {
   char a[IG_QUOTE_BYTES] = "", b[IG_QUOTE_BYTES] = "";
   if (q->n_leaks) {
     name_group(q, true, a, b);
-    IG_TRY(
-        find(q, IG_SEVERITY_SERIOUS, "leak", q->n_leaks,
-             "%zu texts of the val or test part stand in the training part too (first: %s and %s). Figures on them are "
-             "too good; take them out of one part.",
-             q->n_leaks, a, b));
+    IG_TRY(find(
+        q, IG_SEVERITY_SERIOUS, "leak", q->n_leaks,
+        "%zu %s in the training part too (first: %s and %s). Figures on %s are too good; take %s out of one part.",
+        q->n_leaks, ig_plural(q->n_leaks, "text of the val or test part stands", "texts of the val or test part stand"),
+        a, b, ig_plural(q->n_leaks, "it", "them"), ig_plural(q->n_leaks, "it", "them")));
   }
   if (q->n_conflicts) {
     name_group(q, false, a, b);
     IG_TRY(find(q, IG_SEVERITY_SERIOUS, "label_conflict", q->n_conflicts,
-                "%zu texts stand there with several labels (first: %s and %s). One of them is wrong.", q->n_conflicts,
-                a, b));
+                "%zu %s there with several labels (first: %s and %s). One of them is wrong.", q->n_conflicts,
+                ig_plural(q->n_conflicts, "text stands", "texts stand"), a, b));
   }
   return IG_OK;
 }
@@ -194,14 +194,15 @@ static ig_status judge_classes(ig_text_quality *q) {
     few += q->counts[c] < FEW;
   }
   if (few)
-    IG_TRY(find(
-        q, IG_SEVERITY_CARE, "few_texts", (size_t)few,
-        "%d classes have fewer than %d training texts (fewest: %s with %lld). They will be learned badly; add some.",
-        few, FEW, ig_quote(qa, d->classes[least]), (long long)q->counts[least]));
+    IG_TRY(find(q, IG_SEVERITY_CARE, "few_texts", (size_t)few,
+                "%d %s fewer than %d training texts (fewest: %s with %lld). %s will be learned badly; add some.", few,
+                ig_plural((unsigned)few, "class has", "classes have"), FEW, ig_quote(qa, d->classes[least]),
+                (long long)q->counts[least], ig_plural((unsigned)few, "It", "They")));
   if (least >= 0 && q->counts[least] > 0 && q->counts[most] >= RATIO * q->counts[least])
     IG_TRY(find(q, IG_SEVERITY_CARE, "imbalance", 1,
-                "class %s has %lld training texts, class %s has %lld. Consider class_weights=balanced.",
-                ig_quote(qa, d->classes[most]), (long long)q->counts[most], ig_quote(qb, d->classes[least]),
+                "class %s has %lld training %s, class %s has %lld. Consider class_weights=balanced.",
+                ig_quote(qa, d->classes[most]), (long long)q->counts[most],
+                ig_plural((unsigned long long)q->counts[most], "text", "texts"), ig_quote(qb, d->classes[least]),
                 (long long)q->counts[least]));
   return IG_OK;
 }
@@ -219,13 +220,43 @@ static ig_status judge_tokens(ig_text_quality *q) {
              100.0 * (double)t->n_unknown / (double)t->n_tokens));
   if ((double)t->n_truncated > MANY_CUT * (double)n)
     IG_TRY(find(q, IG_SEVERITY_CARE, "truncated", t->n_truncated,
-                "%zu of %zu texts are longer than %d tokens and are cut. Raise max_length= where their ends matter.",
-                t->n_truncated, n, t->max_length));
+                "%zu of %zu %s %s longer than %d tokens and cut. Raise max_length= where the ends matter.",
+                t->n_truncated, n, ig_plural(n, "text", "texts"), ig_plural(t->n_truncated, "is", "are"),
+                t->max_length));
   if (t->n_invalid)
     IG_TRY(find(q, IG_SEVERITY_NOTE, "not_utf8", (size_t)t->n_invalid,
-                "%llu places are no UTF-8 and are read as U+FFFD. Save the files as UTF-8.",
-                (unsigned long long)t->n_invalid));
+                "%llu %s no UTF-8 and %s read as U+FFFD. Save the files as UTF-8.", (unsigned long long)t->n_invalid,
+                ig_plural(t->n_invalid, "place is", "places are"), ig_plural(t->n_invalid, "is", "are")));
   return IG_OK;
+}
+
+static ig_status judge_labels(ig_text_quality *q) {
+  size_t seen = 0;
+  for (size_t i = 0; i < q->n_suspects; i++)
+    seen += q->suspects[i].seen;
+  if (q->n_suspects)
+    IG_TRY(find(q, IG_SEVERITY_CARE, "suspicious_labels", q->n_suspects,
+                "The model is confident of another class than the label in %zu %s (%zu of them in the training part). "
+                "Some are wrong labels, some are the model's mistakes: read them, the surest first.",
+                q->n_suspects, ig_plural(q->n_suspects, "text", "texts"), seen));
+  return IG_OK;
+}
+
+// The last finding: a note.
+static ig_status judge_by_heart(ig_text_quality *q) {
+  if (!q->asked_model || q->data->count[IG_PART_TRAIN] == 0)
+    return IG_OK;
+  return find(
+      q, IG_SEVERITY_NOTE, "labels_by_heart", q->data->count[IG_PART_TRAIN],
+      "If the model was trained on this data, it may know wrong labels of the training part by heart: an empty "
+      "list does not prove them. Other parts are judged fairly.%s",
+      q->data->val_was_given ? "" : " Which texts it held out depends on split and seed: give those of the run.");
+}
+
+ig_status ig_text_quality_suspects(const ig_dataset *data, const float *logits, const uint64_t *samples, size_t n,
+                                   int classes, ig_text_quality *q) {
+  q->asked_model = true;
+  return ig_find_suspects(data, logits, samples, n, classes, &q->suspects, &q->n_suspects);
 }
 
 static void count_lengths(ig_text_quality *q) {
@@ -259,9 +290,12 @@ ig_status ig_text_quality_scan(const ig_dataset *d, ig_text_quality *q) {
   size_t within = q->n_copies - (q->n_leaks < q->n_copies ? q->n_leaks : q->n_copies);
   if (within)
     IG_TRY(find(q, IG_SEVERITY_CARE, "duplicates", within,
-                "%zu texts stand there more than once within a part. They count more than others; keep one of each.",
-                within));
-  return judge_tokens(q);
+                "%zu %s within a part. %s more than others; keep one of each.", within,
+                ig_plural(within, "text stands there again", "texts stand there again"),
+                ig_plural(within, "It counts", "They count")));
+  IG_TRY(judge_labels(q));
+  IG_TRY(judge_tokens(q));
+  return judge_by_heart(q);
 }
 
 void ig_text_quality_fini(ig_text_quality *q) {
@@ -269,6 +303,7 @@ void ig_text_quality_fini(ig_text_quality *q) {
     ig_free(q->findings[i].text);
   ig_free(q->findings);
   ig_free(q->members);
+  ig_free(q->suspects);
   ig_free(q->groups);
   ig_free(q->counts);
   memset(q, 0, sizeof *q);

@@ -28,13 +28,19 @@ typedef struct ig_text_quality {
   size_t n_conflicts;                        // groups with several labels
   size_t lengths[IG_N_PARTS][IG_TEXT_BINS];  // samples of 2^k to 2^(k+1) - 1 tokens (bytes before tokenisation)
   int64_t *counts;                           // [IG_N_PARTS, n_classes]; regress: NULL
-  ig_quality_finding *findings;              // the most severe first
+  ig_quality_suspect *suspects;              // the most certain contradiction first
+  size_t n_suspects;
+  bool asked_model;
+  ig_quality_finding *findings;  // the most severe first
   size_t n_findings, findings_capacity;
 } ig_text_quality;
 
 // data best opened with inspect and allow_one_class; with tokens, unknown words and cut texts are judged too. Start
 // from {0}; fini in any case. IG_ERR_USAGE (no texts), IG_ERR_MEMORY.
 ig_status ig_text_quality_scan(const ig_dataset *data, ig_text_quality *q);
+// Before the scan, where a model of classes has answered: labels that it contradicts (ig_find_suspects).
+ig_status ig_text_quality_suspects(const ig_dataset *data, const float *logits, const uint64_t *samples, size_t n,
+                                   int classes, ig_text_quality *q);
 void ig_text_quality_fini(ig_text_quality *q);
 
 #ifdef __cplusplus

@@ -23,8 +23,9 @@ static ig_status lead(ig_text *t, const json_t *r) {
   const json_t *parts = json_object_get(r, "parts"), *findings = json_object_get(r, "findings"), *f;
   size_t i;
   IG_TRY(ig_text_addf(
-      t, "<div class=lead><div class=big>%.0f texts</div><p class=soft>train %.0f, val %.0f%s, test %.0f",
-      ig_report_number(r, "texts"), ig_report_number(parts, "train"), ig_report_number(parts, "val"),
+      t, "<div class=lead><div class=big>%.0f %s</div><p class=soft>train %.0f, val %.0f%s, test %.0f",
+      ig_report_number(r, "texts"), ig_plural((unsigned long long)ig_report_number(r, "texts"), "text", "texts"),
+      ig_report_number(parts, "train"), ig_report_number(parts, "val"),
       json_is_true(json_object_get(r, "held_out")) ? " (held out by training)" : "", ig_report_number(parts, "test")));
   IG_TRY(ig_report_wrap(t, "; task=", word(r, "task"), "</p>\n<ul>"));
   if (!json_array_size(findings))
@@ -106,6 +107,31 @@ static ig_status groups(ig_text *t, const json_t *rows) {
   return cut(t, json_array_size(rows), "groups");
 }
 
+static ig_status suspects(ig_text *t, const json_t *rows) {
+  const json_t *row;
+  size_t i;
+  if (!json_array_size(rows))
+    return IG_OK;
+  IG_TRY(
+      ig_text_addf(t,
+                   "<h2>Suspicious labels</h2><p class=soft>What the model says against the label, the surest first. "
+                   "In the training part it may only repeat what it was told.</p>\n<table><thead><tr><th>text</th>"
+                   "<th>label</th><th>model says</th><th>where</th></tr></thead><tbody>\n"));
+  json_array_foreach(rows, i, row) {
+    if (i >= MAX_ROWS)
+      break;
+    IG_TRY(ig_report_wrap(t, "<tr><td><bdi>", word(row, "text"), "</bdi></td>"));
+    IG_TRY(ig_report_wrap(t, "<td><bdi>", word(row, "label"), "</bdi>"));
+    IG_TRY(ig_text_addf(t, " (%.0f %%)</td>", 100 * ig_report_number(row, "p_label")));
+    IG_TRY(ig_report_wrap(t, "<td><b><bdi>", word(row, "said"), "</bdi></b>"));
+    IG_TRY(ig_text_addf(t, " (%.0f %%)</td>", 100 * ig_report_number(row, "p_said")));
+    IG_TRY(ig_report_wrap(t, "<td class=soft><bdi>", word(row, "path"), "</bdi>, "));
+    IG_TRY(ig_report_wrap(t, "", word(row, "part"), "</td></tr>\n"));
+  }
+  IG_TRY(ig_text_addf(t, "</tbody></table>\n"));
+  return cut(t, json_array_size(rows), "texts");
+}
+
 ig_status ig_text_report_write(const json_t *r, const char *out) {
   ig_status status = IG_OK;
   ig_text t = {0};
@@ -119,6 +145,7 @@ ig_status ig_text_report_write(const json_t *r, const char *out) {
   IG_GOTO(counts(&t, json_object_get(r, "lengths"), "Lengths", word(r, "unit")));
   IG_GOTO(unreadable(&t, json_object_get(r, "unreadable")));
   IG_GOTO(groups(&t, json_object_get(r, "duplicates")));
+  IG_GOTO(suspects(&t, json_object_get(r, "suspects")));
   IG_GOTO(ig_text_addf(&t,
                        "<footer>Written by ingot data in %.1f s. Equal texts are equal byte for byte. Nothing of the "
                        "data was changed.</footer>\n</main></body></html>\n",
