@@ -66,34 +66,34 @@ static const ig_op fold_row = {
 
 // ---- conv2d_fused ----
 // name, N,H,W,C, K,R,S, stride, padding, groups, bias, residual, relu, bench
-#define CASES(X)                                                                      \
-  X("1x1 all", 3, 7, 5, 17, 13, 1, 1, 1, 0, 1, NORMAL, NORMAL, 1, 0)                  \
-  X("1x1 no bias", 1, 6, 6, 32, 32, 1, 1, 1, 0, 1, ABSENT, NORMAL, 1, 0)              \
-  X("1x1 one thread's parts", 2, 3, 5, 40, 48, 1, 1, 1, 0, 1, NORMAL, NORMAL, 0, 0)   \
-  X("1x1 stride 2", 3, 9, 8, 32, 16, 1, 1, 2, 0, 1, NORMAL, ABSENT, 0, 0)             \
-  X("3x3 relu", 3, 7, 9, 32, 17, 3, 3, 1, 1, 1, NORMAL, ABSENT, 1, 0)                 \
-  X("3x3 all", 3, 11, 7, 17, 19, 3, 3, 1, 1, 1, NORMAL, NORMAL, 1, 0)                 \
-  X("3x3 residual", 1, 13, 14, 32, 64, 3, 3, 1, 1, 1, ABSENT, NORMAL, 0, 0)           \
-  X("3x3 stride 2", 1, 9, 11, 16, 32, 3, 3, 2, 1, 1, NORMAL, NORMAL, 1, 0)            \
-  X("7x7 stem", 3, 21, 19, 3, 17, 7, 7, 2, 3, 1, NORMAL, ABSENT, 1, 0)                \
-  X("3x3 few residual", 1, 7, 7, 3, 16, 3, 3, 1, 1, 1, NORMAL, NORMAL, 1, 0)          \
-  X("groups 4 of 8", 1, 8, 8, 32, 32, 3, 3, 2, 1, 4, NORMAL, NORMAL, 1, 0)            \
-  X("depthwise prime", 1, 7, 7, 17, 17, 3, 3, 2, 1, 17, NORMAL, NORMAL, 1, 0)         \
-  X("one pixel", 3, 1, 1, 3, 5, 1, 1, 1, 0, 1, NORMAL, NORMAL, 1, 0)                  \
-  X("resnet18 layer1 56", 16, 56, 56, 64, 64, 3, 3, 1, 1, 1, NORMAL, NORMAL, 1, 1)    \
-  X("resnet18 layer4 7", 16, 7, 7, 512, 512, 3, 3, 1, 1, 1, NORMAL, NORMAL, 1, 1)     \
+#define CASES(X)                                                                    \
+  X("1x1 all", 3, 7, 5, 17, 13, 1, 1, 1, 0, 1, NORMAL, NORMAL, 1, 0)                \
+  X("1x1 no bias", 1, 6, 6, 32, 32, 1, 1, 1, 0, 1, ABSENT, NORMAL, 1, 0)            \
+  X("1x1 one thread's parts", 2, 3, 5, 40, 48, 1, 1, 1, 0, 1, NORMAL, NORMAL, 0, 0) \
+  X("1x1 stride 2", 3, 9, 8, 32, 16, 1, 1, 2, 0, 1, NORMAL, ABSENT, 0, 0)           \
+  X("3x3 relu", 3, 7, 9, 32, 17, 3, 3, 1, 1, 1, NORMAL, ABSENT, 1, 0)               \
+  X("3x3 all", 3, 11, 7, 17, 19, 3, 3, 1, 1, 1, NORMAL, NORMAL, 1, 0)               \
+  X("3x3 residual", 1, 13, 14, 32, 64, 3, 3, 1, 1, 1, ABSENT, NORMAL, 0, 0)         \
+  X("3x3 stride 2", 1, 9, 11, 16, 32, 3, 3, 2, 1, 1, NORMAL, NORMAL, 1, 0)          \
+  X("7x7 stem", 3, 21, 19, 3, 17, 7, 7, 2, 3, 1, NORMAL, ABSENT, 1, 0)              \
+  X("3x3 few residual", 1, 7, 7, 3, 16, 3, 3, 1, 1, 1, NORMAL, NORMAL, 1, 0)        \
+  X("groups 4 of 8", 1, 8, 8, 32, 32, 3, 3, 2, 1, 4, NORMAL, NORMAL, 1, 0)          \
+  X("depthwise prime", 1, 7, 7, 17, 17, 3, 3, 2, 1, 17, NORMAL, NORMAL, 1, 0)       \
+  X("one pixel", 3, 1, 1, 3, 5, 1, 1, 1, 0, 1, NORMAL, NORMAL, 1, 0)                \
+  X("resnet18 layer1 56", 16, 56, 56, 64, 64, 3, 3, 1, 1, 1, NORMAL, NORMAL, 1, 1)  \
+  X("resnet18 layer4 7", 16, 7, 7, 512, 512, 3, 3, 1, 1, 1, NORMAL, NORMAL, 1, 1)   \
   X("resnet50 layer1 1x1 wide", 16, 56, 56, 64, 256, 1, 1, 1, 0, 1, NORMAL, NORMAL, 1, 1)
 
 #define OUT(in, kernel, stride, pad) (((in) + 2 * (pad) - (kernel)) / (stride) + 1)
 #define FLOATS(kind, ...) \
   { .shape = {4, {__VA_ARGS__}}, .fill = IG_FILL_##kind }
-#define CASE(text, N, H, W, C, K, R, S, stride, pad, groups, bias, residual, relu, large) \
-  {.name = text,                                                                          \
-   .n_in = 4,                                                                             \
-   .in = {FLOATS(NORMAL, N, H, W, C),                                                     \
-          FLOATS(NORMAL, K, (C) / (groups), R, S),                                        \
-          {.shape = {1, {K}}, .fill = IG_FILL_##bias, .fixed_f32 = true},                 \
-          FLOATS(residual, N, OUT(H, R, stride, pad), OUT(W, S, stride, pad), K)},        \
+#define CASE(text, N, H, W, C, K, R, S, stride, pad, groups, bias, residual, relu, large)           \
+  {.name = text,                                                                                    \
+   .n_in = 4,                                                                                       \
+   .in = {FLOATS(NORMAL, N, H, W, C),                                                               \
+          FLOATS(NORMAL, K, (C) / (groups), R, S),                                                  \
+          {.shape = {1, {K}}, .fill = IG_FILL_##bias, .fixed_f32 = true},                           \
+          FLOATS(residual, N, OUT(H, R, stride, pad), OUT(W, S, stride, pad), K)},                  \
    .attr = &(const ig_conv2d_fused_attr){{stride, stride, pad, pad, pad, pad, 1, 1, groups}, relu}, \
    .bench = large},
 static const ig_op_case fused_cases[] = {CASES(CASE)};
@@ -150,8 +150,8 @@ static ig_node *emit(ig_graph *g, const ig_node *conv, const ig_node *bn) {
   attr.conv = *(const ig_conv2d_attr *)conv->attr;
   attr.relu = norm_of->relu;
   snprintf(name, sizeof name, "%s/fold", conv->name);
-  ig_node *fold = ig_graph_node(
-      g, "bn_fold", name, F_N, (ig_tensor *[]){w, in[A_GAMMA], in[A_BETA], in[A_MEAN], in[A_VAR], bias}, norm_of);
+  ig_node *fold = ig_graph_node(g, "bn_fold", name, F_N,
+                                (ig_tensor *[]){w, in[A_GAMMA], in[A_BETA], in[A_MEAN], in[A_VAR], bias}, norm_of);
   if (!fold)
     return NULL;
   snprintf(name, sizeof name, "%s/fold/%s", conv->name, ig_dtype_name(conv->in[1]->dtype));
