@@ -327,6 +327,12 @@ TEST(Text, QuoteEscapesAndCuts) {
   EXPECT_EQ(std::string(out + strlen(out) - 4), "...\"");
 }
 
+TEST(Text, PluralIsForAllCountsButOne) {
+  for (unsigned long long n : {0ull, 2ull, 11ull, 101ull, ~0ull})
+    EXPECT_STREQ(ig_plural(n, "class has", "classes have"), "classes have") << n;
+  EXPECT_STREQ(ig_plural(1, "class has", "classes have"), "class has");
+}
+
 TEST(Text, NearestNames) {
   const char *names[] = {"epochs", "eps", "erase", "batch", "momentum", "warmup", "lr"};
   char out[IG_NEAREST_BYTES];

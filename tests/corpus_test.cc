@@ -481,7 +481,7 @@ TEST_F(CorpusTest, RefusesWhatIsNoCorpus) {
   EXPECT_NE(refusal(home / "empty").find("no .txt file (1 other"), std::string::npos);
   EXPECT_NE(refusal(home / "empty/a.csv").find(".txt only"), std::string::npos);
   put(home / "empty/a.txt", "");
-  EXPECT_NE(refusal(home / "empty").find("all empty"), std::string::npos) << refusal(home / "empty");
+  EXPECT_NE(refusal(home / "empty").find("1 text file, which is empty"), std::string::npos) << refusal(home / "empty");
   put(home / "empty/a.txt", " \n \n\t\n");
   EXPECT_NE(refusal(home / "empty").find("no sentence"), std::string::npos) << refusal(home / "empty");
   EXPECT_FALSE(fs::exists(home / "cache") && !fs::is_empty(home / "cache"));
@@ -495,7 +495,7 @@ TEST_F(CorpusTest, RefusesWhatIsNoCorpus) {
   EXPECT_EQ(info_of(c).n_sentences, 2u);
   EXPECT_EQ(info_of(c).n_unknown, 0u);
   ASSERT_EQ(o.warnings.size(), 1u);
-  EXPECT_NE(o.warnings[0].find("ignored 1 files that are not .txt"), std::string::npos) << o.warnings[0];
+  EXPECT_NE(o.warnings[0].find("ignored 1 file that is not .txt"), std::string::npos) << o.warnings[0];
   put(home / "empty/a.txt", std::string("Ka \xff lo \xc3. Ka ") + std::string(300, 'x') + ".");
   ASSERT_EQ(refusal(home / "empty").substr(0, 3), "ok:");
   EXPECT_EQ(info_of(c).n_invalid, 2u);

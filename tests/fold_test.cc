@@ -1,12 +1,11 @@
 // floor: ig_models
 // Batch normalisation folded into convolutions: whole networks give what they gave unfolded, in every kind of block and
 // precision; weights that change show after a refresh; what must not be folded is not.
-#include "kernels/conv2d_fused/conv2d_fused.h"
-
 #include <cmath>
 #include <gtest/gtest.h>
 #include <vector>
 
+#include "kernels/conv2d_fused/conv2d_fused.h"
 #include "kernels/eltwise/eltwise.h"
 #include "models/model.h"
 #include "run_graph.h"

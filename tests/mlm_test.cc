@@ -485,7 +485,7 @@ TEST_F(MlmTest, RefusesWhatCannotBe) {
   o.tokenizer = tokenizer.get();
   o.cache = home / "cache";
   ASSERT_EQ(o.open(&corpus), IG_OK);
-  EXPECT_NE(refusal([](O &o) { o.val_share = 0; }).find("data: the corpus has 1 documents; 2 are needed"),
+  EXPECT_NE(refusal([](O &o) { o.val_share = 0; }).find("data: the corpus has 1 document; 2 are needed"),
             std::string::npos);
   EXPECT_EQ(refusal([](O &o) { o.val_share = 0, o.pair = IG_PAIR_ORDER; }).substr(0, 3), "ok:");
   // A tokenizer that is not BERT's.

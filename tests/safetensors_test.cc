@@ -113,8 +113,8 @@ TEST_F(Safetensors, Layout) {  // 6
   EXPECT_TRUE(has(refusal(two(0, 8, 0, 8, 8)), "overlap"));
   EXPECT_TRUE(has(refusal(two(0, 4, 8, 12, 12)), "hole"));
   EXPECT_TRUE(has(refusal(two(4, 8, 8, 12, 12)), "hole"));
-  EXPECT_TRUE(has(refusal(two(0, 4, 4, 8, 9)), "1 bytes after the last tensor"));
-  EXPECT_TRUE(has(refusal(file_of("{}", "x")), "1 bytes after"));
+  EXPECT_TRUE(has(refusal(two(0, 4, 4, 8, 9)), "1 byte after the last tensor"));
+  EXPECT_TRUE(has(refusal(file_of("{}", "x")), "1 byte after"));
 }
 
 TEST_F(Safetensors, ShapesAndTypes) {  // 7, 8, 9

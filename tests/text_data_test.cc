@@ -268,7 +268,7 @@ TEST_F(TextData, ClassFoldersOfTextFiles) {
   EXPECT_EQ(d->n_skipped, 2u);
   EXPECT_TRUE(warned("empty.txt") && warned("the text is empty"));
   EXPECT_TRUE(warned("UTF-16"));
-  EXPECT_TRUE(warned("no texts by their names"));
+  EXPECT_TRUE(warned("1 file that is no text by its name"));
   EXPECT_EQ(d->count[IG_PART_TEST], 10u);
   EXPECT_EQ(d->count[IG_PART_VAL], 2u);  // 15 % of 5 of each class
   size_t i = d->index[IG_PART_TEST][0];
@@ -476,7 +476,7 @@ TEST_F(TextData, WordsWithTags) {
   EXPECT_EQ(words(0), "New York/B is/O");
   ASSERT_EQ(open("m.txt", "a B\nb O\n"), IG_OK) << ig_error_message();
   refuse(IG_ERR_DATA, {"task=tag", "m.csv"}, open("m.csv", "text,label\na,b\n"));
-  refuse(IG_ERR_FORMAT, {"m.conll:3:1", "found 1 columns", "first line has 2"}, open("m.conll", "a B\nb O\nc\n"));
+  refuse(IG_ERR_FORMAT, {"m.conll:3:1", "found 1 column;", "first line has 2"}, open("m.conll", "a B\nb O\nc\n"));
   refuse(IG_ERR_FORMAT, {"m.conll:1:1", "one column"}, open("m.conll", "a\nb\n"));
   refuse(IG_ERR_FORMAT, {"m.conll:2:1", "NUL"}, open("m.conll", std::string("a B\nb\0 O\n", 9)));
   refuse(IG_ERR_FORMAT, {"m.conll:2:1", "word is empty"}, open("m.conll", "a\tB\n\tO\n"));
@@ -526,7 +526,7 @@ TEST_F(TextData, BadTables) {
   refuse(IG_ERR_NOT_FOUND, {"nowhere.csv"}, open("/nowhere.csv"));
   refuse(IG_ERR_DATA, {"m.csv", "is empty"}, open("m.csv", ""));
   refuse(IG_ERR_DATA, {"m.csv", "a header and no row"}, open("m.csv", "text,label\n"));
-  refuse(IG_ERR_FORMAT, {"m.csv:3:1", "found 1 cells; the header has 2"}, open("m.csv", "text,label\na,x\nb\n"));
+  refuse(IG_ERR_FORMAT, {"m.csv:3:1", "found 1 cell; the header has 2"}, open("m.csv", "text,label\na,x\nb\n"));
   refuse(IG_ERR_FORMAT, {"m.csv:2:3", "found 3 cells"}, open("m.csv", "text,label\na,b,x\n"));
   refuse(IG_ERR_FORMAT, {"m.tsv:3:3", "found 3 cells", "a .csv may have quoted"},
          open("m.tsv", "text\tlabel\na\tx\nb\tc\tx\n"));

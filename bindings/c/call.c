@@ -148,7 +148,8 @@ ig_status ig_json_table(const json_t *object, ig_text *out) {
     } else if (json_is_array(first)) {
       IG_TRY(ig_text_addf(out, "\n%s\n", key));
       if (json_array_size(value) > MAX_MATRIX) {
-        IG_TRY(ig_text_addf(out, "%zu rows: see --json\n", json_array_size(value)));
+        IG_TRY(ig_text_addf(out, "%zu %s: see --json\n", json_array_size(value),
+                            ig_plural(json_array_size(value), "row", "rows")));
         continue;
       }
       json_array_foreach(value, i, inner) IG_TRY(add_list(inner, "\t", out));

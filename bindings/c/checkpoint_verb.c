@@ -39,8 +39,9 @@ static ig_status list(ig_call_state *c, const char *run, bool deep) {
   object = json_pack("{s:o, s:o}", "run", ig_json_text(run), "checkpoints", rows);
   IG_GOTO(ig_answer(c, object, NULL));
   if (deep && damaged)
-    status =
-        ig_fail(IG_ERR_FORMAT, "%s: %zu of %zu checkpoints are damaged; a resume passes over them", folder, damaged, n);
+    status = ig_fail(IG_ERR_FORMAT, "%s: %zu of %zu %s %s damaged; a resume passes over %s", folder, damaged, n,
+                     ig_plural(n, "checkpoint", "checkpoints"), ig_plural(damaged, "is", "are"),
+                     ig_plural(damaged, "it", "them"));
 done:
   json_decref(object);
   ig_ckpt_list_free(infos, n);

@@ -86,7 +86,8 @@ ig_status ig_verb_eval(ig_call_state *c) {
   IG_GOTO(ig_outcome_json(&use.head, &outcome, &result));
   if (ig_config_has_value(c->config, "logits")) {
     IG_GOTO(ig_npy_write(ig_config_str(c->config, "logits"), scores.logits, scores.n, (size_t)scores.k));
-    ig_note(c, "logits of %zu samples: %s", scores.n, ig_config_str(c->config, "logits"));
+    ig_note(c, "logits of %zu %s: %s", scores.n, ig_plural(scores.n, "sample", "samples"),
+            ig_config_str(c->config, "logits"));
   }
   const bool tokens = use.head.task == IG_TASK_TAG || use.head.task == IG_TASK_MLM;  // scores are not of samples
   size_t asked = part == IG_PART_ALL ? data->n : data->count[part], done = tokens ? asked : scores.n;

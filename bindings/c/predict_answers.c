@@ -246,7 +246,8 @@ ig_status ig_answer_vector(ig_answers *a, const char *path, const float *vector,
   ig_status status = give(a, json_pack("{s:o, s:O}", "path", ig_json_text(path), "embedding", list));
   json_decref(list);
   IG_TRY(status);
-  IG_TRY(ig_text_addf(&a->table, "%-*s  %d numbers, norm %.4f", a->width, ig_shown(a->shown, path), n, sqrt(square)));
+  IG_TRY(ig_text_addf(&a->table, "%-*s  %d %s, norm %.4f", a->width, ig_shown(a->shown, path), n,
+                      ig_plural((unsigned)n, "number", "numbers"), sqrt(square)));
   return end_row(a);
 }
 

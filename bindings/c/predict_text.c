@@ -62,8 +62,9 @@ static ig_status open_texts(run *r, const char *path, const ig_text *input, ig_d
   IG_TRY(r->status);
   IG_TRY(ig_dataset_tokenize(*out, r->use->text.tokenizer, r->use->text.max_length, ig_thread_count(c)));
   if ((*out)->tokens->n_truncated)
-    ig_note(c, "%zu of %zu texts of %s are longer than max_length=%d tokens and are cut", (*out)->tokens->n_truncated,
-            (*out)->n, path, r->use->text.max_length);
+    ig_note(c, "%zu of %zu %s of %s %s longer than max_length=%d tokens and cut", (*out)->tokens->n_truncated,
+            (*out)->n, ig_plural((*out)->n, "text", "texts"), path, ig_plural((*out)->tokens->n_truncated, "is", "are"),
+            r->use->text.max_length);
   return IG_OK;
 }
 
@@ -143,7 +144,7 @@ static ig_status predict_file(run *r, const char *path, const ig_text *input) {
     IG_GOTO(ig_evaluator_run_packed(e, b, &logits));
     IG_GOTO(answer_batch(r, d, b, e->logits_memory));
     if (ig_asked_to_stop(c))
-      IG_GOTO(ig_fail(IG_ERR_PARTIAL, "stopped after %zu texts", r->n));
+      IG_GOTO(ig_fail(IG_ERR_PARTIAL, "stopped after %zu %s", r->n, ig_plural(r->n, "text", "texts")));
   }
 done:
   ig_loader_destroy(loader);

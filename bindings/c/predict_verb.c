@@ -42,7 +42,7 @@ static ig_status predict_pictures(ig_answers *a, ig_evaluator *e, const ig_path_
                                                e->logits_memory + (size_t)i * (size_t)e->classes));
     }
     ig_answers_show(a);
-    snprintf(text, sizeof text, "%zu of %zu pictures", first + (size_t)n, list->n);
+    snprintf(text, sizeof text, "%zu of %zu %s", first + (size_t)n, list->n, ig_plural(list->n, "picture", "pictures"));
     ig_show_progress(a->call, text);
     if (first + (size_t)n < list->n && ig_asked_to_stop(a->call))
       IG_GOTO(ig_fail(IG_ERR_PARTIAL, "stopped after %s", text));

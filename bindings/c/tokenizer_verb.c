@@ -81,7 +81,7 @@ static ig_status encode_line(void *user, const char *source, size_t number, cons
   work *w = user;
   const char *tab = w->pairs ? memchr(line, '\t', n) : NULL;
   if (ig_asked_to_stop(w->c))
-    return ig_fail(IG_STOPPED, "stopped after %zu texts", w->n_lines);
+    return ig_fail(IG_STOPPED, "stopped after %zu %s", w->n_lines, ig_plural(w->n_lines, "text", "texts"));
   if (w->pairs && !tab)
     return ig_fail(IG_ERR_DATA, "%s: line %zu has no tab; pairs=1 takes two texts a line with a tab between", source,
                    number);
@@ -131,7 +131,7 @@ static ig_status decode_line(void *user, const char *source, size_t number, cons
   char *text = NULL;
   size_t n_ids;
   if (ig_asked_to_stop(w->c))
-    return ig_fail(IG_STOPPED, "stopped after %zu texts", w->n_lines);
+    return ig_fail(IG_STOPPED, "stopped after %zu %s", w->n_lines, ig_plural(w->n_lines, "text", "texts"));
   w->n_lines++;
   ig_status status = read_ids(w, line, n, &n_ids);
   if (status == IG_OK)
@@ -185,9 +185,11 @@ static ig_status lines(ig_call_state *c, bool encode) {
   IG_TRY(ig_tokenizer_open(ig_config_str(k, "tokenizer"), &w.tokenizer));
   IG_GOTO(each_file(&w, encode ? encode_line : decode_line));
   if (w.n_invalid)
-    ig_note(c, "%zu byte sequences were not UTF-8 and were read as U+FFFD", w.n_invalid);
+    ig_note(c, "%zu byte %s not UTF-8 and %s read as U+FFFD", w.n_invalid,
+            ig_plural(w.n_invalid, "sequence was", "sequences were"), ig_plural(w.n_invalid, "was", "were"));
   if (w.n_failed)
-    status = ig_fail(IG_ERR_PARTIAL, "%zu of %zu lines could not be decoded", w.n_failed, w.n_lines);
+    status = ig_fail(IG_ERR_PARTIAL, "%zu of %zu %s could not be decoded", w.n_failed, w.n_lines,
+                     ig_plural(w.n_lines, "line", "lines"));
 done:
   ig_encoding_fini(&w.encoding);
   ig_tokenizer_close(w.tokenizer);

@@ -211,9 +211,11 @@ static ig_status train_text(const ig_call_state *c, const ig_train_setup *s, con
   const char *split = ig_config_str(c->config, "split");
   const char *noun = ig_dataset_noun(s->data);
   const bool mlm = s->data->task == IG_TASK_MLM, held_out = mlm || json_object_get(result, "n") != NULL;
-  IG_TRY(ig_text_addf(out, "trained %lld epochs (%lld steps) in %d min %02d s; kept: the weights of epoch %lld%s%s\n",
-                      (long long)json_integer_value(json_object_get(result, "epochs")),
-                      (long long)json_integer_value(json_object_get(result, "steps")), seconds / 60, seconds % 60,
+  const long long epochs = (long long)json_integer_value(json_object_get(result, "epochs"));
+  const long long steps = (long long)json_integer_value(json_object_get(result, "steps"));
+  IG_TRY(ig_text_addf(out, "trained %lld %s (%lld %s) in %d min %02d s; kept: the weights of epoch %lld%s%s\n", epochs,
+                      ig_plural((unsigned long long)epochs, "epoch", "epochs"), steps,
+                      ig_plural((unsigned long long)steps, "step", "steps"), seconds / 60, seconds % 60,
                       (long long)json_integer_value(json_object_get(result, "best_epoch")),
                       held_out ? ", the best on the validation " : "", held_out ? noun : ""));
   if (held_out) {
@@ -238,12 +240,13 @@ static void describe_tokens(ig_call_state *c, const ig_train_setup *s) {
     return;
   const double unknown = t->n_tokens ? 100 * (double)t->n_unknown / (double)t->n_tokens : 0;
   if (t->n_truncated)
-    ig_note(c, "%zu of %zu texts are longer than max_length=%d tokens and are cut", t->n_truncated, s->data->n,
-            s->text.max_length);
+    ig_note(c, "%zu of %zu %s %s longer than max_length=%d tokens and cut", t->n_truncated, s->data->n,
+            ig_plural(s->data->n, "text", "texts"), ig_plural(t->n_truncated, "is", "are"), s->text.max_length);
   if (unknown >= 1)
     ig_note(c, "%.1f %% of the tokens are unknown to the tokenizer: is it of this language?", unknown);
   if (t->n_invalid)
-    ig_note(c, "%llu places are no UTF-8 and are read as U+FFFD", (unsigned long long)t->n_invalid);
+    ig_note(c, "%llu %s no UTF-8 and %s read as U+FFFD", (unsigned long long)t->n_invalid,
+            ig_plural(t->n_invalid, "place is", "places are"), ig_plural(t->n_invalid, "is", "are"));
 }
 
 // A line of what is trained on what, and one of how its pictures are turned.

@@ -68,8 +68,8 @@ static ig_status list_files(ig_bert_rows *r, const char *path) {
     IG_GOTO(ig_fail(IG_ERR_IO, "cannot list %s: %s", ig_quote(q, path), strerror(errno)));
   if (!r->n_files)
     IG_GOTO(ig_fail(IG_ERR_DATA,
-                    "%s holds no shard: expected .hdf5 files whose names contain \"training\", found %zu others",
-                    ig_quote(q, path), r->n_other));
+                    "%s holds no shard: expected .hdf5 files whose names contain \"training\", found %zu %s",
+                    ig_quote(q, path), r->n_other, ig_plural(r->n_other, "other", "others")));
   qsort(r->files, r->n_files, sizeof *r->files, by_name);
 done:
   closedir(dir);

@@ -83,10 +83,10 @@ static ig_status check_shape(const char *path, const ig_h5_foreign_item *item, c
                           : item->n_dims == 1 || (item->n_dims == 2 && item->dims[1] == 1);
   if (!fits || item->dims[0] != rows)
     return ig_fail(IG_ERR_FORMAT,
-                   "%s: %s has %d dimensions, the first of %lld and the last of %lld; expected %lld rows%s", path, name,
+                   "%s: %s has %d dimensions, the first of %lld and the last of %lld; expected %lld %s%s", path, name,
                    item->n_dims, item->n_dims ? (long long)item->dims[0] : 0,
                    item->n_dims ? (long long)item->dims[item->n_dims - 1] : 0, (long long)rows,
-                   width ? " as wide as the other arrays" : "");
+                   ig_plural((unsigned long long)rows, "row", "rows"), width ? " as wide as the other arrays" : "");
   return IG_OK;
 }
 
@@ -147,8 +147,9 @@ static ig_status take_arrays(const char *path, const ig_h5_foreign *f, ig_bert_s
   const ig_h5_foreign_item *ids = find(f, "input_ids"), *positions = find(f, "masked_lm_positions");
   if (ids && ids->n_dims == 2 && positions && positions->n_dims == 2) {
     if (ids->dims[1] > LONGEST || positions->dims[1] > ids->dims[1] || ids->dims[0] < 1 || positions->dims[1] < 1)
-      return ig_fail(IG_ERR_FORMAT, "%s: %lld rows of %lld tokens, %lld masked; expected at most %d tokens a row", path,
-                     (long long)ids->dims[0], (long long)ids->dims[1], (long long)positions->dims[1], LONGEST);
+      return ig_fail(IG_ERR_FORMAT, "%s: %lld %s of %lld, %lld masked; expected at most %d tokens a row", path,
+                     (long long)ids->dims[0], ig_plural((unsigned long long)ids->dims[0], "row", "rows"),
+                     (long long)ids->dims[1], (long long)positions->dims[1], LONGEST);
     IG_TRY(ig_bert_shard_init(ids->dims[0], (int)ids->dims[1], (int)positions->dims[1], s));
   }
   column c[N_COLUMNS];

@@ -10,6 +10,7 @@
 
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "runtime/base/text.h"
 #include "runtime/ckpt/ckpt_util.h"
 #include "runtime/ckpt/manifest.h"
 
@@ -72,12 +73,13 @@ static ig_status check_sizes(const char *step_folder, const ig_manifest *m, uint
     IG_GOTO(ig_path_join(&path, step_folder, file->name));
     if (ig_fileops_get()->stat(path, &st) != 0) {
       if (errno == ENOENT)
-        IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s is missing; the checkpoint has %d shards", path, m->world_size));
+        IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s is missing; the checkpoint has %d %s", path, m->world_size,
+                        ig_plural((unsigned)m->world_size, "shard", "shards")));
       IG_GOTO(ig_ckpt_fail_errno("examine", path));
     }
     if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != file->bytes)
-      IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: %lld bytes found, %" PRIu64 " expected by the MANIFEST", path,
-                      (long long)st.st_size, file->bytes));
+      IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: %lld %s found, %" PRIu64 " expected by the MANIFEST", path,
+                      (long long)st.st_size, ig_plural((unsigned long long)st.st_size, "byte", "bytes"), file->bytes));
     *bytes += file->bytes;
   }
 done:

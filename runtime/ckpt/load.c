@@ -6,6 +6,7 @@
 
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "runtime/base/text.h"
 #include "runtime/ckpt/ckpt_util.h"
 #include "runtime/ckpt/folder.h"
 #include "runtime/ckpt/h5_shard.h"
@@ -126,10 +127,10 @@ ig_status ig_ckpt_open_latest(const char *folder, ig_ckpt_reader **out, void (*w
     if (warn)
       warn(user, ig_error_message());
   }
-  status = damaged
-               ? ig_fail(IG_ERR_NOT_FOUND, "%s: none of its %zu checkpoints is valid; the newest that was tried: %s",
-                         folder, damaged, ig_error_message())
-               : ig_fail(IG_ERR_NOT_FOUND, "%s holds no checkpoint (step-N)", folder);
+  status = damaged ? ig_fail(IG_ERR_NOT_FOUND, "%s: %s valid; the newest that was tried: %s", folder,
+                             ig_plural(damaged, "its only checkpoint is not", "none of its checkpoints is"),
+                             ig_error_message())
+                   : ig_fail(IG_ERR_NOT_FOUND, "%s holds no checkpoint (step-N)", folder);
 done:
   ig_free(path);
   ig_free(steps);

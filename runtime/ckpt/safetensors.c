@@ -10,6 +10,7 @@
 
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "runtime/base/text.h"
 #include "runtime/ckpt/ckpt_util.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are used in place; the format is little-endian");
@@ -114,8 +115,8 @@ static ig_status parse_header(ig_st *st, size_t *buffer_start) {
     return ig_fail(IG_ERR_FORMAT, "%s: the file is empty (0 bytes); a safetensors file has at least 10", st->path);
   const char *other = other_format(p, size);
   if (size < 8)
-    return ig_fail(IG_ERR_FORMAT, "%s: header length: %zu bytes found, 8 expected; the file is truncated%s%s", st->path,
-                   size, other ? ", or is " : "", other ? other : "");
+    return ig_fail(IG_ERR_FORMAT, "%s: header length: %zu %s found, 8 expected; the file is truncated%s%s", st->path,
+                   size, ig_plural(size, "byte", "bytes"), other ? ", or is " : "", other ? other : "");
   uint64_t length;
   memcpy(&length, p, 8);
   bool too_long = length > IG_ST_MAX_HEADER_BYTES, beyond = length > size - 8;
@@ -130,9 +131,9 @@ static ig_status parse_header(ig_st *st, size_t *buffer_start) {
   if (beyond)
     return ig_fail(IG_ERR_FORMAT,
                    "%s: header length: %" PRIu64
-                   " found, but only %zu bytes follow; the file is truncated or not "
+                   " found, but only %zu %s; the file is truncated or not "
                    "safetensors",
-                   st->path, length, size - 8);
+                   st->path, length, size - 8, ig_plural(size - 8, "byte follows", "bytes follow"));
   if (!starts)
     return ig_fail(IG_ERR_FORMAT, "%s: header: must start with '{', found %s0x%02x", st->path,
                    length ? "" : "an empty header before ", size > 8 ? p[8] : 0);
@@ -260,8 +261,8 @@ static ig_status check_tiling(ig_st *st, const uint8_t *buffer, size_t room) {
     expected = t->data + t->bytes;
   }
   if (expected != buffer + room)
-    return ig_fail(IG_ERR_FORMAT, "%s: %td bytes after the last tensor, 0 expected", st->path,
-                   buffer + room - expected);
+    return ig_fail(IG_ERR_FORMAT, "%s: %td %s after the last tensor, 0 expected", st->path, buffer + room - expected,
+                   ig_plural((unsigned long long)(buffer + room - expected), "byte", "bytes"));
   return IG_OK;
 }
 

@@ -75,9 +75,9 @@ static ig_status which(const char *path, const ig_mapped *m, bool *is_100) {
     return ig_fail(IG_ERR_DATA, "%s is empty; expected CIFAR records of 3073 or 3074 bytes", path);
   if (!ten && !hundred)
     return ig_fail(IG_ERR_FORMAT,
-                   "%s: found %zu bytes; expected a multiple of 3073 (CIFAR-10) or 3074 (CIFAR-100): the file is "
+                   "%s: found %zu %s; expected a multiple of 3073 (CIFAR-10) or 3074 (CIFAR-100): the file is "
                    "truncated or of another kind",
-                   path, m->n);
+                   path, m->n, ig_plural(m->n, "byte", "bytes"));
   for (size_t i = 0; ten && hundred && i < m->n / 3073; i++)
     ten = m->data[i * 3073] < 10;
   *is_100 = !ten;
@@ -132,8 +132,8 @@ static ig_status set_classes(ig_builder *b, const char *folder, bool is_100) {
   } else {
     IG_TRY(read_names(b, folder, is_100 ? "fine_label_names.txt" : "batches.meta.txt", 256, names, &n));
     if (n && n != wanted)
-      return ig_fail(IG_ERR_FORMAT, "%s/%s: found %zu names; expected %zu", folder,
-                     is_100 ? "fine_label_names.txt" : "batches.meta.txt", n, wanted);
+      return ig_fail(IG_ERR_FORMAT, "%s/%s: found %zu %s; expected %zu", folder,
+                     is_100 ? "fine_label_names.txt" : "batches.meta.txt", n, ig_plural(n, "name", "names"), wanted);
   }
   IG_TRY(ig_alloc_array(wanted, sizeof *b->d->classes, "class names", &b->d->classes));
   for (size_t c = 0; c < wanted; c++) {

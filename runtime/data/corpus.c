@@ -368,16 +368,16 @@ static void tell_ignored(const maker *m) {
   char q[IG_QUOTE_BYTES], text[400];
   if (!m->plan.n_ignored)
     return;
-  snprintf(text, sizeof text, "ignored %zu files that are not .txt (first: %s)", m->plan.n_ignored,
-           ig_quote(q, m->plan.first_ignored));
+  snprintf(text, sizeof text, "ignored %zu %s not .txt (first: %s)", m->plan.n_ignored,
+           ig_plural(m->plan.n_ignored, "file that is", "files that are"), ig_quote(q, m->plan.first_ignored));
   warn(m->o, text);
 }
 
 static ig_status check_text(const maker *m) {
   char q[IG_QUOTE_BYTES];
   if (m->plan.text_bytes == 0)
-    return ig_fail(IG_ERR_DATA, "%s: %zu text files, all empty; expected sentences", ig_quote(q, m->o->paths[0]),
-                   m->plan.n_files);
+    return ig_fail(IG_ERR_DATA, "%s: %zu text %s empty; expected sentences", ig_quote(q, m->o->paths[0]),
+                   m->plan.n_files, ig_plural(m->plan.n_files, "file, which is", "files, all"));
   return IG_OK;
 }
 

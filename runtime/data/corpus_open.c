@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/base/mem.h"
+#include "runtime/base/text.h"
 #include "runtime/data/corpus_internal.h"
 
 uint64_t ig_corpus_align(uint64_t n) { return (n + CORPUS_ALIGN - 1) / CORPUS_ALIGN * CORPUS_ALIGN; }
@@ -142,7 +143,7 @@ ig_status ig_corpus_open_file(const char *path, const char *fingerprint, int thr
   IG_GOTO(ig_strdup(path, &c->path));
   IG_GOTO(ig_file_map(path, &c->map));
   if (c->map.n < CORPUS_HEADER)
-    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s is cut off: %zu bytes", path, c->map.n));
+    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s is cut off: %zu %s", path, c->map.n, ig_plural(c->map.n, "byte", "bytes")));
   memcpy(&h, c->map.data, sizeof h);
   IG_GOTO(check_header(path, &h, c->map.n, fingerprint));
   const corpus_layout at = ig_corpus_layout(&h);

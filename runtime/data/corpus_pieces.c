@@ -103,8 +103,9 @@ static ig_status list_paths(const ig_corpus_options *o, corpus_plan *p) {
     }
     IG_TRY(list_folder(p, o->paths[i], 0));
     if (p->n_files == before && p->n_ignored)
-      return ig_fail(IG_ERR_DATA, "%s holds no .txt file (%zu other files, the first: %s); raw text is .txt only",
-                     ig_quote(q, o->paths[i]), p->n_ignored, ig_quote(q2, p->first_ignored));
+      return ig_fail(IG_ERR_DATA, "%s holds no .txt file (%zu other %s, the first: %s); raw text is .txt only",
+                     ig_quote(q, o->paths[i]), p->n_ignored, ig_plural(p->n_ignored, "file", "files"),
+                     ig_quote(q2, p->first_ignored));
     if (p->n_files == before)
       return ig_fail(IG_ERR_DATA, "%s is empty: expected .txt files", ig_quote(q, o->paths[i]));
     qsort(p->files + before, p->n_files - before, sizeof *p->files, by_path);

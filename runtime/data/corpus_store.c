@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "runtime/base/mem.h"
+#include "runtime/base/text.h"
 #include "runtime/data/corpus_internal.h"
 
 enum { WRITE_BYTES = 1 << 20 };
@@ -178,8 +179,8 @@ ig_status ig_corpus_assemble(const char *folder, size_t n_parts, const corpus_he
   h.order = CORPUS_ORDER;
   IG_TRY(count_parts(folder, n_parts, &h));
   if (h.counts.n_tokens == 0)
-    return ig_fail(IG_ERR_DATA, "the corpus holds no sentence: found %llu bytes of white space and control characters",
-                   (unsigned long long)h.text_bytes);
+    return ig_fail(IG_ERR_DATA, "the corpus holds no sentence: found %llu %s of white space and control characters",
+                   (unsigned long long)h.text_bytes, ig_plural((unsigned long long)h.text_bytes, "byte", "bytes"));
   IG_GOTO(ig_alloc(WRITE_BYTES, "tokens", &w.buffer));
   IG_GOTO(ig_sha256_create(&w.all));
   w.fd = ops->open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

@@ -49,9 +49,12 @@ ig_task ig_task_from_text(const char *text) {
   return IG_TASK_AUTO;
 }
 
-const char *ig_dataset_noun(const ig_dataset *d) {
-  return d->kind == IG_DATASET_TEXT ? "texts" : d->kind == IG_DATASET_CORPUS ? "text windows" : "pictures";
+const char *ig_dataset_noun_of(const ig_dataset *d, size_t n) {
+  return d->kind == IG_DATASET_TEXT     ? ig_plural(n, "text", "texts")
+         : d->kind == IG_DATASET_CORPUS ? ig_plural(n, "text window", "text windows")
+                                        : ig_plural(n, "picture", "pictures");
 }
+const char *ig_dataset_noun(const ig_dataset *d) { return ig_dataset_noun_of(d, 2); }
 
 int ig_part_from_text(const char *text) {
   static const struct {
@@ -362,8 +365,11 @@ static void tell_ignored(const ig_builder *b) {
   const char *noun = b->options->text ? "text" : "picture";
   char q[IG_QUOTE_BYTES];
   if (b->n_ignored)
-    ig_builder_warn(b, "ignored %zu files that are no %ss by their names (first: %s)", b->n_ignored, noun,
-                    ig_quote(q, b->first_ignored));
+    ig_builder_warn(
+        b, "ignored %zu %s no %s by %s (first: %s)", b->n_ignored,
+        ig_plural(b->n_ignored, "file that is", "files that are"),
+        b->options->text ? ig_plural(b->n_ignored, "text", "texts") : ig_plural(b->n_ignored, "picture", "pictures"),
+        ig_plural(b->n_ignored, "its name", "their names"), ig_quote(q, b->first_ignored));
   if (b->n_outside && b->n)
     ig_builder_warn(b, "ignored %zu %ss outside of class folders (first: %s)", b->n_outside, noun,
                     ig_quote(q, b->first_outside));

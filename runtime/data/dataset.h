@@ -148,6 +148,7 @@ ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out);
 void ig_dataset_close(ig_dataset *d);
 // "pictures", "texts": what its samples are called in lines for people.
 const char *ig_dataset_noun(const ig_dataset *d);
+const char *ig_dataset_noun_of(const ig_dataset *d, size_t n);  // the same for n of them: "picture" for 1
 // Token ids of all texts, cut to max_length tokens (3 to 32768), the longer of a pair first; on `threads` threads, the
 // result does not depend on their number. A second call replaces the table. IG_ERR_UNSUPPORTED: types that are not 0,
 // then 1.

@@ -80,9 +80,9 @@ static ig_status read_line(reader *r, char *p, char *end) {
                      r->line);
   }
   if (columns != r->columns)
-    return ig_fail(IG_ERR_FORMAT, "%s:%zu:%zu: found %zu columns; the first line has %zu%s", r->path, r->line,
-                   columns < r->columns ? columns : r->columns + 1, columns, r->columns,
-                   r->tabs ? " (cut at tabs)" : " (cut at blanks)");
+    return ig_fail(IG_ERR_FORMAT, "%s:%zu:%zu: found %zu %s; the first line has %zu%s", r->path, r->line,
+                   columns < r->columns ? columns : r->columns + 1, columns, ig_plural(columns, "column", "columns"),
+                   r->columns, r->tabs ? " (cut at tabs)" : " (cut at blanks)");
   if (!*first || !*last)
     return ig_fail(IG_ERR_FORMAT, "%s:%zu:1: the %s is empty", r->path, r->line, *first ? "tag" : "word");
   if (r->n == r->start)
@@ -203,12 +203,12 @@ static ig_status set_strata(ig_builder *b, size_t n) {
   for (size_t c = 0; c < n; c++) {
     present += counts[c] > 0;
     if (counts[c] && !trained[c] && !b->options->allow_one_class)
-      ig_builder_warn(b, "tag %s stands at %zu words of other parts and at none of the training part",
-                      ig_quote(q, b->d->classes[c]), counts[c]);
+      ig_builder_warn(b, "tag %s stands at %zu %s of other parts and at none of the training part",
+                      ig_quote(q, b->d->classes[c]), counts[c], ig_plural(counts[c], "word", "words"));
   }
   if (present < 2 && b->options->needs_labels && !b->options->allow_one_class)
-    IG_GOTO(ig_fail(IG_ERR_DATA, "%s has one tag only (%s, %zu sentences); at least two are needed to learn from",
-                    b->d->path, ig_quote(q, b->d->classes[0]), b->n));
+    IG_GOTO(ig_fail(IG_ERR_DATA, "%s has one tag only (%s, %zu %s); at least two are needed to learn from", b->d->path,
+                    ig_quote(q, b->d->classes[0]), b->n, ig_plural(b->n, "sentence", "sentences")));
   counts[n] = SIZE_MAX;
   b->n_strata = (int)n + 1;
   for (size_t i = 0; i < b->n; i++) {

@@ -105,11 +105,12 @@ ig_status ig_class_find(const ig_class_finder *f, const char *name, const char *
       *label = (int32_t)number;
       return IG_OK;
     }
-    return ig_fail(IG_ERR_MISMATCH, "%s: label %s (of %s) is out of range; the weights have %zu classes, 0 to %zu",
-                   path, name, ig_quote(q2, where), f->n, f->n - 1);
+    return ig_fail(IG_ERR_MISMATCH, "%s: label %s (of %s) is out of range; the weights have %zu %s, 0 to %zu", path,
+                   name, ig_quote(q2, where), f->n, ig_plural(f->n, "class", "classes"), f->n - 1);
   }
-  return ig_fail(IG_ERR_MISMATCH, "%s: class %s (of %s) is not among the %zu classes of the weights%s", path,
-                 ig_quote(q, name), ig_quote(q2, where), f->n, ig_nearest(near, name, f->names, f->n));
+  return ig_fail(IG_ERR_MISMATCH, "%s: class %s (of %s) is not among the %zu %s of the weights%s", path,
+                 ig_quote(q, name), ig_quote(q2, where), f->n, ig_plural(f->n, "class", "classes"),
+                 ig_nearest(near, name, f->names, f->n));
 }
 
 ig_status ig_set_class_names(ig_builder *b, const char *const *names, size_t n) {
@@ -160,13 +161,13 @@ static ig_status nothing_found(const ig_builder *b) {
                    b->options->text ? "; raw text is for task=mlm" : "");
   if (b->options->text)
     return ig_fail(IG_ERR_DATA,
-                   "%s is empty: found no text (%zu other files); expected rows in a .csv, .tsv or .jsonl file, files "
+                   "%s is empty: found no text (%zu other %s); expected rows in a .csv, .tsv or .jsonl file, files "
                    "named train, dev or val and test of these kinds, or one folder a class with .txt files",
-                   d->path, b->n_ignored);
+                   d->path, b->n_ignored, ig_plural(b->n_ignored, "file", "files"));
   return ig_fail(IG_ERR_DATA,
-                 "%s is empty: found no picture (%zu other files); expected one folder a class with JPEG, PNG, TIFF, "
+                 "%s is empty: found no picture (%zu other %s); expected one folder a class with JPEG, PNG, TIFF, "
                  "WebP or BMP files",
-                 d->path, b->n_ignored);
+                 d->path, b->n_ignored, ig_plural(b->n_ignored, "file", "files"));
 }
 
 static ig_status check_empty_classes(const ig_builder *b) {
@@ -195,16 +196,17 @@ static ig_status check_counts(const ig_builder *b, const part_counts *counts, bo
     present++;
     one = c;
     if (has_train && k[IG_PART_TRAIN] == 0 && !b->options->allow_one_class)
-      return ig_fail(IG_ERR_DATA,
-                     "%s: class %s has %lld samples in the %s part and none in the training part; every "
-                     "class needs training samples",
-                     d->path, ig_quote(q, d->classes[c]),
-                     (long long)(k[IG_PART_VAL] ? k[IG_PART_VAL] : k[IG_PART_TEST]),
-                     k[IG_PART_VAL] ? "validation" : "test");
+      return ig_fail(
+          IG_ERR_DATA,
+          "%s: class %s has %lld %s in the %s part and none in the training part; every "
+          "class needs training samples",
+          d->path, ig_quote(q, d->classes[c]), (long long)(k[IG_PART_VAL] ? k[IG_PART_VAL] : k[IG_PART_TEST]),
+          ig_plural((unsigned long long)(k[IG_PART_VAL] ? k[IG_PART_VAL] : k[IG_PART_TEST]), "sample", "samples"),
+          k[IG_PART_VAL] ? "validation" : "test");
   }
   if (present < 2 && !b->options->allow_one_class)
-    return ig_fail(IG_ERR_DATA, "%s has one class only (%s, %zu samples); at least two are needed to learn from",
-                   d->path, ig_quote(q, d->classes[one]), b->n);
+    return ig_fail(IG_ERR_DATA, "%s has one class only (%s, %zu %s); at least two are needed to learn from", d->path,
+                   ig_quote(q, d->classes[one]), b->n, ig_plural(b->n, "sample", "samples"));
   return IG_OK;
 }
 

@@ -129,8 +129,8 @@ static ig_status name_targets(ig_builder *b, bool lists) {
       IG_GOTO(ig_dataset_text(d, text, strlen(text), &names[i]));
     }
     if (!lists && n != b->n_columns)
-      IG_GOTO(ig_fail(IG_ERR_MISMATCH, "%s: %zu columns of targets found, the weights have %zu", table_of(b),
-                      b->n_columns, n));
+      IG_GOTO(ig_fail(IG_ERR_MISMATCH, "%s: %zu %s of targets found, the weights have %zu", table_of(b), b->n_columns,
+                      ig_plural(b->n_columns, "column", "columns"), n));
   } else {
     for (size_t i = 0; i < b->n; i++)
       for (const char *at = b->items[i].cells; next_name(&at, &text, &length);) {
@@ -203,8 +203,8 @@ static ig_status check_targets(const ig_builder *b) {
       n++;
     }
     if (n && !varies)
-      return ig_fail(IG_ERR_DATA, "%s: %s is %g in all %zu training samples: there is nothing to learn; %s",
-                     table_of(b), ig_quote(q, d->classes[c]), (double)*first, n,
+      return ig_fail(IG_ERR_DATA, "%s: %s is %g in all %zu training %s: there is nothing to learn; %s", table_of(b),
+                     ig_quote(q, d->classes[c]), (double)*first, n, ig_plural(n, "sample", "samples"),
                      d->task == IG_TASK_REGRESS ? "leave it out by label_column=" : "add samples of the other kind");
   }
   return IG_OK;

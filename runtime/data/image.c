@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/base/mem.h"
+#include "runtime/base/text.h"
 #include "runtime/data/augment_geom.h"
 #include "runtime/data/image_codec.h"
 
@@ -82,8 +83,8 @@ static ig_status sniff(const uint8_t *bytes, size_t n, ig_image_format *format) 
     char hex[3 * 8 + 1] = "";
     for (size_t i = 0; i < n && i < 8; i++)
       snprintf(hex + 3 * i, 4, " %02x", bytes[i]);
-    return ig_fail(IG_ERR_FORMAT, "not a picture: %zu bytes that begin with%s; expected JPEG, PNG, TIFF, WebP or BMP",
-                   n, hex);
+    return ig_fail(IG_ERR_FORMAT, "not a picture: %zu %s with%s; expected JPEG, PNG, TIFF, WebP or BMP", n,
+                   ig_plural(n, "byte that begins", "bytes that begin"), hex);
   }
   return IG_OK;
 }
@@ -101,8 +102,8 @@ ig_status ig_image_check(const char *name, uint64_t w, uint64_t h, uint64_t deco
                    (unsigned long long)w, (unsigned long long)h, (unsigned long long)(w * h),
                    (long long)options->max_pixels);
   if (max_ratio && decoded_bytes / max_ratio > n)
-    return ig_fail(IG_ERR_FORMAT, "%s: truncated or damaged: %zu bytes cannot hold the %llux%llu pixels of the header",
-                   name, n, (unsigned long long)w, (unsigned long long)h);
+    return ig_fail(IG_ERR_FORMAT, "%s: truncated or damaged: %zu %s cannot hold the %llux%llu pixels of the header",
+                   name, n, ig_plural(n, "byte", "bytes"), (unsigned long long)w, (unsigned long long)h);
   return IG_OK;
 }
 

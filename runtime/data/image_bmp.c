@@ -2,6 +2,7 @@
 // is checked against the end of the data, every colour index against the palette.
 #include <string.h>
 
+#include "runtime/base/text.h"
 #include "runtime/data/image_codec.h"
 
 enum { BI_RGB = 0, BI_RLE8 = 1, BI_RLE4 = 2, BI_BITFIELDS = 3, BI_ALPHABITFIELDS = 6 };
@@ -19,11 +20,12 @@ typedef struct bmp {
 static ig_status read_header(const uint8_t *bytes, size_t n, bmp *b) {
   *b = (bmp){.bytes = bytes, .n = n};
   if (n < 26)
-    return ig_fail(IG_ERR_FORMAT, "BMP: truncated: %zu bytes, less than a header", n);
+    return ig_fail(IG_ERR_FORMAT, "BMP: truncated: %zu %s, less than a header", n, ig_plural(n, "byte", "bytes"));
   b->pixels_at = ig_image_u32le(bytes + 10);
   uint32_t size = ig_image_u32le(bytes + 14), used = 0;
   if (size != 12 && size != 40 && size != 52 && size != 56 && size != 64 && size != 108 && size != 124)
-    return ig_fail(IG_ERR_FORMAT, "BMP: header of %u bytes; expected 12, 40, 52, 56, 64, 108 or 124", size);
+    return ig_fail(IG_ERR_FORMAT, "BMP: header of %u %s; expected 12, 40, 52, 56, 64, 108 or 124", size,
+                   ig_plural(size, "byte", "bytes"));
   if (n < 14 + (size_t)size)
     return ig_fail(IG_ERR_FORMAT, "BMP: truncated: %zu bytes, the header alone needs %u", n, 14 + size);
   uint32_t planes, after = 14 + size;
@@ -200,7 +202,8 @@ static ig_status read_rle(const bmp *b, uint8_t *data) {
       at += bytes;
     }
     if (y >= b->h || n > b->w - x)
-      return ig_fail(IG_ERR_FORMAT, "BMP: damaged: a run of %u pixels at (%u, %u) leaves %ux%u", n, x, y, b->w, b->h);
+      return ig_fail(IG_ERR_FORMAT, "BMP: damaged: a run of %u %s at (%u, %u) leaves %ux%u", n,
+                     ig_plural(n, "pixel", "pixels"), x, y, b->w, b->h);
     uint8_t *to = data + ((size_t)(b->h - 1 - y) * b->w + x) * 3;
     for (unsigned i = 0; i < n; i++) {
       unsigned byte = literal ? literal[nibbles ? i / 2 : i] : v;

@@ -9,6 +9,7 @@
 #include <jerror.h>
 // clang-format on
 
+#include "runtime/base/text.h"
 #include "runtime/data/image_codec.h"
 
 typedef struct jpeg_reader {
@@ -61,8 +62,8 @@ static void source_start(j_decompress_ptr lib) { (void)lib; }
 
 static boolean source_more(j_decompress_ptr lib) {
   jpeg_reader *r = lib->client_data;
-  leave(r,
-        ig_fail(IG_ERR_FORMAT, "JPEG: truncated: the data end after %zu bytes, before the end-of-image marker", r->n));
+  leave(r, ig_fail(IG_ERR_FORMAT, "JPEG: truncated: the data end after %zu %s, before the end-of-image marker", r->n,
+                   ig_plural(r->n, "byte", "bytes")));
 }
 
 static void source_skip(j_decompress_ptr lib, long n) {

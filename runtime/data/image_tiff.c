@@ -6,6 +6,7 @@
 #include <tiffio.h>
 
 #include "runtime/base/mem.h"
+#include "runtime/base/text.h"
 #include "runtime/data/image_codec.h"
 
 #if TIFFLIB_VERSION < 20221213
@@ -139,7 +140,8 @@ static ig_status read_header(tiff_reader *r) {
       return unsupported("photometric interpretation", r->photometric, "grey, palette, RGB, CMYK or YCbCr");
   }
   if (r->samples < r->needed || r->samples > 64)
-    return ig_fail(IG_ERR_FORMAT, "TIFF: %u samples a pixel; expected %d (and at most 64)", r->samples, r->needed);
+    return ig_fail(IG_ERR_FORMAT, "TIFF: %u %s a pixel; expected %d (and at most 64)", r->samples,
+                   ig_plural(r->samples, "sample", "samples"), r->needed);
   return IG_OK;
 }
 

@@ -2,19 +2,21 @@
 #include <string.h>
 #include <webp/decode.h>
 
+#include "runtime/base/text.h"
 #include "runtime/data/image_codec.h"
 
 // The orientation, and that the RIFF length lies within the bytes.
 static ig_status walk(const uint8_t *bytes, size_t n, int *orientation) {
   *orientation = 1;
   if (n < 12 || ig_image_u32le(bytes + 4) > n - 8)
-    return ig_fail(IG_ERR_FORMAT, "WebP: truncated: %zu bytes; the header says %llu", n,
+    return ig_fail(IG_ERR_FORMAT, "WebP: truncated: %zu %s; the header says %llu", n, ig_plural(n, "byte", "bytes"),
                    n < 12 ? 12ull : ig_image_u32le(bytes + 4) + 8ull);
   size_t end = 8 + (size_t)ig_image_u32le(bytes + 4);
   for (size_t at = 12; at + 8 <= end;) {
     size_t length = ig_image_u32le(bytes + at + 4);
     if (length > end - at - 8)
-      return ig_fail(IG_ERR_FORMAT, "WebP: damaged: a chunk of %zu bytes reaches past the end", length);
+      return ig_fail(IG_ERR_FORMAT, "WebP: damaged: a chunk of %zu %s reaches past the end", length,
+                     ig_plural(length, "byte", "bytes"));
     if (memcmp(bytes + at, "EXIF", 4) == 0) {
       *orientation = ig_image_exif_orientation(bytes + at + 8, length);
       return IG_OK;

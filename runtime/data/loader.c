@@ -356,11 +356,12 @@ static ig_status report_unreadable(ig_loader *l, size_t n_bad) {
     uint64_t sample = ig_loader_unreadable_sample(l, i, &why);
     IG_TRY(ig_text_addf(&names, "%s%s", i ? ", " : "", ig_quote(q, l->o.data->samples[sample].name)));
   }
-  ig_status status = ig_fail(
-      IG_ERR_IO,
-      "%zu of %llu samples of the %s part can no longer be read (at most %zu are tolerated): %s%s; check the disk, "
-      "repair or remove the files and start again",
-      n_bad, (unsigned long long)l->n, ig_part_name(l->o.part), l->limit, names.data, n_bad > 5 ? ", ..." : "");
+  ig_status status =
+      ig_fail(IG_ERR_IO,
+              "%zu of %llu %s of the %s part can no longer be read (at most %zu are tolerated): %s%s; check the disk, "
+              "repair or remove the files and start again",
+              n_bad, (unsigned long long)l->n, ig_plural((unsigned long long)l->n, "sample", "samples"),
+              ig_part_name(l->o.part), l->limit, names.data, n_bad > 5 ? ", ..." : "");
   ig_free(names.data);
   return status;
 }
@@ -406,8 +407,8 @@ ig_status ig_loader_next(ig_loader *l, const ig_batch **batch) {
 
 ig_status ig_loader_seek(ig_loader *l, int64_t position) {
   if (position < 0 || (!l->o.train && position > (int64_t)l->n))
-    return ig_fail(IG_ERR_USAGE, "loader: cannot go to position %lld of %llu samples", (long long)position,
-                   (unsigned long long)l->n);
+    return ig_fail(IG_ERR_USAGE, "loader: cannot go to position %lld of %llu %s", (long long)position,
+                   (unsigned long long)l->n, ig_plural(l->n, "sample", "samples"));
   pthread_mutex_lock(&l->lock);
   l->paused = true;
   while (l->busy)

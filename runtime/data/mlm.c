@@ -9,6 +9,7 @@
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 #include "runtime/base/rng.h"
+#include "runtime/base/text.h"
 #include "runtime/data/mlm_internal.h"
 
 static const char *const pair_names[] = {"none", "next", "order"};
@@ -145,12 +146,12 @@ static ig_status held_out(const ig_mlm *m, uint64_t *out) {
   }
   if (n >= *out + least)
     return IG_OK;
-  return ig_fail(
-      IG_ERR_DATA,
-      "the corpus has %llu documents; %llu are needed: %llu to train on%s, and a share of %g (%llu) held out "
-      "for validation; separate documents by a blank line, hold out none, or ask for no pairs",
-      (unsigned long long)n, (unsigned long long)(*out + least), (unsigned long long)least,
-      least == 2 ? " (a pair may need another document)" : "", m->o.val_share, (unsigned long long)*out);
+  return ig_fail(IG_ERR_DATA,
+                 "the corpus has %llu %s; %llu are needed: %llu to train on%s, and a share of %g (%llu) held out "
+                 "for validation; separate documents by a blank line, hold out none, or ask for no pairs",
+                 (unsigned long long)n, ig_plural((unsigned long long)n, "document", "documents"),
+                 (unsigned long long)(*out + least), (unsigned long long)least,
+                 least == 2 ? " (a pair may need another document)" : "", m->o.val_share, (unsigned long long)*out);
 }
 
 ig_status ig_mlm_create(const ig_mlm_options *options, ig_mlm **out) {
@@ -183,8 +184,9 @@ static ig_status make_given(ig_mlm *m, const ig_mlm_given *g) {
   uint64_t held = (uint64_t)llround(g->val_share * (double)g->n);
   held = g->val_share > 0 && held < 1 ? 1 : held;
   if (g->n <= held)
-    return ig_fail(IG_ERR_DATA, "%llu samples; more than the %llu that are held out for validation are needed",
-                   (unsigned long long)g->n, (unsigned long long)held);
+    return ig_fail(IG_ERR_DATA, "%llu %s; more than the %llu that are held out for validation are needed",
+                   (unsigned long long)g->n, ig_plural((unsigned long long)g->n, "sample", "samples"),
+                   (unsigned long long)held);
   IG_TRY(ig_alloc(sizeof *copy, "samples for pre-training", &copy));
   *copy = *g;
   m->given = copy;

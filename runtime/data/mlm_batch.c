@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "runtime/base/mem.h"
+#include "runtime/base/text.h"
 #include "runtime/data/loader_internal.h"
 #include "runtime/data/mlm_internal.h"
 
@@ -84,8 +85,9 @@ ig_status ig_mlm_ladder(const ig_mlm *m, ig_part part, int batch, uint64_t seed,
   *n = 0;
   if (batch < 1 || l.n == 0)
     return ig_fail(batch < 1 ? IG_ERR_USAGE : IG_ERR_DATA,
-                   "pre-training: batch=%d, and %llu samples in the %s part; expected at least one of each", batch,
-                   (unsigned long long)l.n, ig_part_name(part));
+                   "pre-training: batch=%d, and %llu %s in the %s part; expected at least one of each", batch,
+                   (unsigned long long)l.n, ig_plural((unsigned long long)l.n, "sample", "samples"),
+                   ig_part_name(part));
   return ig_lengths_ladder(&l, batch, seed, rungs, n);
 }
 

@@ -8,6 +8,7 @@
 
 #include "runtime/base/cpu.h"
 #include "runtime/base/mem.h"
+#include "runtime/base/text.h"
 #include "runtime/data/quality_internal.h"
 
 enum { EXTREME = 8, FLAT = 16, CLIP_LOW = 2, CLIP_HIGH = 253 };
@@ -52,7 +53,7 @@ const char *ig_quality_value_text(char out[32], const ig_quality_value *v) {
       snprintf(out, 32, "%s", v->a == 1 ? "grey" : v->a == 2 ? "grey + alpha" : v->a == 3 ? "colour" : "4 channels");
       break;
     default:
-      snprintf(out, 32, "%d bits", v->a);
+      snprintf(out, 32, "%d %s", v->a, ig_plural((unsigned)v->a, "bit", "bits"));
   }
   return out;
 }

@@ -12,6 +12,7 @@
 
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "runtime/base/text.h"
 #include "runtime/data/quality_internal.h"
 
 #define MAX_FILE_BYTES ((uint64_t)1 << 30)
@@ -237,7 +238,8 @@ static void watch(const ig_quality_options *o, const char *what, pool *p) {
       continue;
     pthread_mutex_unlock(&p->lock);
     char text[96];
-    snprintf(text, sizeof text, "%s %zu of %zu pictures", what, atomic_load(&p->done), p->n);
+    snprintf(text, sizeof text, "%s %zu of %zu %s", what, atomic_load(&p->done), p->n,
+             ig_plural(p->n, "picture", "pictures"));
     if (o->progress)
       o->progress(o->user, text);
     if (!stop && o->should_stop && o->should_stop(o->user)) {
@@ -248,7 +250,8 @@ static void watch(const ig_quality_options *o, const char *what, pool *p) {
   }
   if (stop && p->status == IG_OK) {
     p->status = IG_ERR_PARTIAL;
-    snprintf(p->message, sizeof p->message, "stopped while %s: %zu of %zu pictures", what, atomic_load(&p->done), p->n);
+    snprintf(p->message, sizeof p->message, "stopped while %s: %zu of %zu %s", what, atomic_load(&p->done), p->n,
+             ig_plural(p->n, "picture", "pictures"));
   }
   pthread_mutex_unlock(&p->lock);
 }

@@ -151,8 +151,8 @@ ig_status ig_read_split_csv(ig_builder *b, const char *csv) {
   columns c = {find_either(r, "file", "path"), find_either(r, "split", "part"), ig_table_find(r, "group"), NULL};
   if (c.file < 0)
     IG_GOTO(ig_fail(IG_ERR_FORMAT,
-                    "%s:%zu:1: the header lacks a column file (or path); found %zu columns, the first is %s%s", csv,
-                    r->row, r->n_names, ig_quote(q, r->name[0]),
+                    "%s:%zu:1: the header lacks a column file (or path); found %zu %s, the first is %s%s", csv, r->row,
+                    r->n_names, ig_plural(r->n_names, "column", "columns"), ig_quote(q, r->name[0]),
                     ig_table_find(r, "text") >= 0 || ig_table_find(r, "sentence") >= 0
                         ? "; a table of texts goes with a text model, such as model=bert_mini"
                         : ""));

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "runtime/base/text.h"
+
 bool ig_table_form_of(const char *path, ig_table_form *form) {
   static const struct {
     const char *ending;
@@ -179,8 +181,8 @@ ig_status ig_table_next(ig_table *t, bool *more) {
   IG_TRY(next_row(t, more));
   if (*more && t->n != t->n_names)
     return ig_fail(
-        IG_ERR_FORMAT, "%s:%zu:%zu: found %zu cells; the header has %zu%s", t->path, t->row,
-        t->n < t->n_names ? t->n : t->n_names + 1, t->n, t->n_names,
+        IG_ERR_FORMAT, "%s:%zu:%zu: found %zu %s; the header has %zu%s", t->path, t->row,
+        t->n < t->n_names ? t->n : t->n_names + 1, t->n, ig_plural(t->n, "cell", "cells"), t->n_names,
         t->form == IG_TABLE_TSV && !t->quotes ? " (quotes are text in a .tsv; a .csv may have quoted cells)" : "");
   return IG_OK;
 }

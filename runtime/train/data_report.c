@@ -5,6 +5,7 @@
 
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "runtime/base/text.h"
 #include "runtime/train/report_internal.h"
 
 enum {
@@ -57,9 +58,10 @@ static ig_status lead(ig_text *t, const ig_quality *q) {
   const ig_dataset *d = q->data;
   IG_TRY(ig_text_addf(
       t,
-      "<div class=lead><div class=big>%zu pictures</div><p class=soft>%d classes; train %zu, val %zu%s, "
+      "<div class=lead><div class=big>%zu %s</div><p class=soft>%d %s; train %zu, val %zu%s, "
       "test %zu",
-      d->n, d->n_classes, d->count[IG_PART_TRAIN], d->count[IG_PART_VAL],
+      d->n, ig_plural(d->n, "picture", "pictures"), d->n_classes, ig_plural((unsigned)d->n_classes, "class", "classes"),
+      d->count[IG_PART_TRAIN], d->count[IG_PART_VAL],
       !d->val_was_given && d->count[IG_PART_VAL] ? " (held out by training)" : "", d->count[IG_PART_TEST]));
   IG_TRY(ig_text_addf(t, "</p><p class=\"verdict %s\">%s</p>\n",
                       q->n_severity[IG_SEVERITY_SERIOUS] ? "bad"
@@ -254,10 +256,10 @@ static ig_status foot(ig_text *t, const ig_quality *q) {
       "their pixels at 64 x 64 in grey, after the best brightness and contrast, within %.0f %% of the contrast in all "
       "and "
       "%.0f %% in the worst of 64 fields. Shifted, strongly cut or freely rotated copies are not found.</p>\n"
-      "<footer>Written by ingot data in %.1f s; %zu of %zu files read. Nothing of the data was changed.</footer>\n"
+      "<footer>Written by ingot data in %.1f s; %zu of %zu %s read. Nothing of the data was changed.</footer>\n"
       "</main></body></html>\n",
       IG_QUALITY_HASH_BITS, 100 * (double)IG_QUALITY_DIFFERENCE, 100 * (double)IG_QUALITY_LOCAL, q->seconds,
-      q->n_readable, q->data->n + q->n_skipped);
+      q->n_readable, q->data->n + q->n_skipped, ig_plural(q->data->n + q->n_skipped, "file", "files"));
 }
 
 ig_status ig_data_report_write(const ig_quality *q, const char *path, const char *out) {

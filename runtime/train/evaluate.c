@@ -271,9 +271,9 @@ ig_status ig_evaluate(ig_evaluator *e, const ig_dataset *data, ig_part part, dou
   ig_status status = IG_OK;
   const ig_batch *batch;
   const float *logits;
-  const char *noun = ig_dataset_noun(data);
   uint64_t shown = ig_now_ns();
   size_t done = 0, total = part == IG_PART_ALL ? data->n : data->count[part];
+  const char *noun = ig_dataset_noun_of(data, total);
   for (;;) {
     IG_GOTO(ig_loader_next(loader, &batch));
     if (!batch)

@@ -335,11 +335,12 @@ static ig_status texts(ig_text *t, const report_run *r) {
   for (size_t i = 0; i < json_array_size(bars); i++)
     most = fmax(most, json_number_value(json_array_get(bars, i)));
   IG_TRY(ig_text_addf(t,
-                      "<h2>The texts</h2><p>%.0f texts; the longest has %.0f tokens, %.0f were cut to %.0f. %.2f %% of "
+                      "<h2>The texts</h2><p>%.0f %s; the longest has %.0f tokens, %.0f were cut to %.0f. %.2f %% of "
                       "the tokens are words that the vocabulary lacks ([UNK]).</p><h3>How long they are</h3>"
                       "<div class=scroll><table><tbody>\n",
-                      n, ig_report_number(about, "longest"), ig_report_number(about, "truncated"),
-                      ig_report_number(about, "max_length"), 100 * ig_report_number(about, "unknown_share")));
+                      n, ig_plural((unsigned long long)n, "text", "texts"), ig_report_number(about, "longest"),
+                      ig_report_number(about, "truncated"), ig_report_number(about, "max_length"),
+                      100 * ig_report_number(about, "unknown_share")));
   for (size_t i = 0; i < json_array_size(bars); i++) {
     const double count = json_number_value(json_array_get(bars, i));
     IG_TRY(ig_text_addf(

@@ -8,6 +8,7 @@
 
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "runtime/base/text.h"
 #include "runtime/train/report_internal.h"
 
 enum { MAX_FILE = 1 << 30 };
@@ -86,8 +87,8 @@ static ig_status read_log(report_run *r) {
     at += length + 1;
   }
   if (status == IG_OK && bad)
-    status = ig_text_addf(&r->notes, "log.jsonl: %zu damaged line%s left out, the first is line %zu.\n", bad,
-                          bad == 1 ? "" : "s", first_bad);
+    status = ig_text_addf(&r->notes, "log.jsonl: %zu damaged %s left out, the first is line %zu.\n", bad,
+                          ig_plural(bad, "line", "lines"), first_bad);
   ig_free(text);
   return status;
 }
@@ -221,8 +222,8 @@ static ig_status read_predictions(report_run *r) {
     if (column < 5) {
       ig_free(s->path), ig_free(s->label), ig_free(s->predicted);
       r->n_samples--;
-      IG_GOTO(ig_text_addf(&r->notes, "predictions.csv is damaged: row %zu has %d fields; the rest is left out.\n",
-                           line, column));
+      IG_GOTO(ig_text_addf(&r->notes, "predictions.csv is damaged: row %zu has %d %s; the rest is left out.\n", line,
+                           column, ig_plural((unsigned)column, "field", "fields")));
       break;
     }
   }

@@ -105,11 +105,11 @@ ig_status ig_report_calibration(ig_text *t, const json_t *bins) {
     double right = ig_report_number(bin, "accuracy");
     if (!(n > 0) || !isfinite(sure) || !isfinite(right))
       continue;
-    IG_TRY(
-        ig_text_addf(t,
-                     "<circle cx=%.1f cy=%.1f r=%.1f fill=\"var(--c0)\" fill-opacity=.75><title>%.0f samples: %.1f %% "
-                     "sure, %.1f %% right</title></circle>",
-                     to_x(&unit, sure), to_y(&unit, right), 3 + 8 * sqrt(n / most), n, 100 * sure, 100 * right));
+    IG_TRY(ig_text_addf(t,
+                        "<circle cx=%.1f cy=%.1f r=%.1f fill=\"var(--c0)\" fill-opacity=.75><title>%.0f %s: %.1f %% "
+                        "sure, %.1f %% right</title></circle>",
+                        to_x(&unit, sure), to_y(&unit, right), 3 + 8 * sqrt(n / most), n,
+                        ig_plural((unsigned long long)n, "sample", "samples"), 100 * sure, 100 * right));
   }
   return ig_text_addf(t, "</svg>");
 }

@@ -35,9 +35,9 @@ static ig_status trained(ig_text *t, const report_run *r) {
   if (data)
     IG_TRY(ig_report_wrap(t, " on <bdi>", data, "</bdi>"));
   if (epochs > 0)
-    IG_TRY(ig_text_addf(t, ", %.0f epoch%s", epochs, epochs == 1 ? "" : "s"));
+    IG_TRY(ig_text_addf(t, ", %.0f %s", epochs, ig_plural((unsigned long long)epochs, "epoch", "epochs")));
   if (steps > 0)
-    IG_TRY(ig_text_addf(t, ", %.0f steps", steps));
+    IG_TRY(ig_text_addf(t, ", %.0f %s", steps, ig_plural((unsigned long long)steps, "step", "steps")));
   if (isfinite(seconds))
     IG_TRY(ig_text_addf(t, ", in %s", ig_report_seconds(time, seconds)));
   return ig_text_addf(t, ".</p>\n");

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "runtime/base/text.h"
+
 static const char *const names[IG_SCHEDULE_N_KINDS] = {"constant", "linear",   "cosine",      "poly",
                                                        "step",     "onecycle", "exponential", "rsqrt"};
 
@@ -43,8 +45,8 @@ ig_status ig_schedule_check(const ig_schedule *s) {
     return ig_fail(IG_ERR_USAGE, "schedule=%s needs the number of steps: found %lld, give steps= or epochs=", name,
                    (long long)s->total);
   if (decays && s->warmup > s->total)
-    return ig_fail(IG_ERR_USAGE, "warmup=%lld is longer than the training of %lld steps", (long long)s->warmup,
-                   (long long)s->total);
+    return ig_fail(IG_ERR_USAGE, "warmup=%lld is longer than the training of %lld %s", (long long)s->warmup,
+                   (long long)s->total, ig_plural((unsigned long long)s->total, "step", "steps"));
   if (s->kind == IG_SCHEDULE_ONECYCLE) {
     if (s->warmup != 0)
       return ig_fail(IG_ERR_USAGE, "schedule=onecycle has its own warm-up: leave warmup=%lld out",

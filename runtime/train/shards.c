@@ -70,12 +70,13 @@ ig_status ig_shards_write(const ig_shards_options *o, ig_shards_written *out) {
   for (int64_t at = 0; at < all; at += o->rows) {
     IG_GOTO(write_file(o, at, all - at < o->rows ? all - at : o->rows, &work, out));
     if (o->progress) {
-      snprintf(line, sizeof line, "shards: %lld of %lld rows", (long long)out->rows, (long long)all);
+      snprintf(line, sizeof line, "shards: %lld of %lld %s", (long long)out->rows, (long long)all,
+               ig_plural((unsigned long long)all, "row", "rows"));
       o->progress(o->user, line);
     }
     if (o->should_stop && o->should_stop(o->user))
-      IG_GOTO(ig_fail(IG_STOPPED, "stopped after %lld of %lld rows; %s holds whole files", (long long)out->rows,
-                      (long long)all, o->out));
+      IG_GOTO(ig_fail(IG_STOPPED, "stopped after %lld of %lld %s; %s holds whole files", (long long)out->rows,
+                      (long long)all, ig_plural((unsigned long long)all, "row", "rows"), o->out));
   }
 done:
   ig_mlm_result_fini(&work);

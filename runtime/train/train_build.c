@@ -10,6 +10,7 @@
 #include "kernels/linear_xent/linear_xent.h"
 #include "kernels/picture/picture.h"
 #include "runtime/base/cpu.h"
+#include "runtime/base/text.h"
 #include "runtime/device/peak.h"
 #include "runtime/train/trainer_internal.h"
 
@@ -285,8 +286,9 @@ static ig_status plan_all(ig_trainer *t, ig_plan_summary *summary) {
   if (t->micro < 1 || t->micro * (o->accumulate > 1 ? o->accumulate : 1) != o->batch)
     return ig_fail(IG_ERR_USAGE, "batch=%d is not divisible by accumulate=%d", o->batch, o->accumulate);
   if (t->n_train < o->batch)
-    return ig_fail(IG_ERR_DATA, "%s: %lld training %s are fewer than batch=%d; use batch=%lld or less", o->data->path,
-                   (long long)t->n_train, ig_dataset_noun(o->data), o->batch, (long long)t->n_train);
+    return ig_fail(IG_ERR_DATA, "%s: %lld training %s %s fewer than batch=%d; use batch=%lld or less", o->data->path,
+                   (long long)t->n_train, ig_dataset_noun_of(o->data, (size_t)t->n_train),
+                   ig_plural((unsigned long long)t->n_train, "is", "are"), o->batch, (long long)t->n_train);
   if (t->session->params.count[IG_PARAM_TRAINABLE] == 0)
     return ig_fail(IG_ERR_USAGE, "freeze= leaves nothing to train");
   t->total_steps = o->steps > 0 ? o->steps : (o->epochs * t->n_train + o->batch - 1) / o->batch;

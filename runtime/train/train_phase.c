@@ -3,6 +3,7 @@
 // so that a resume, or a return to a checkpoint, finds the same batches.
 #include <math.h>
 
+#include "runtime/base/text.h"
 #include "runtime/data/mlm.h"
 #include "runtime/train/trainer_internal.h"
 
@@ -20,12 +21,13 @@ ig_status ig_trainer_set_phases(ig_trainer *t) {
     return IG_OK;
   t->n_second = (int64_t)ig_mlm_count(o->second, IG_PART_TRAIN);
   if (t->switch_position <= 0 || t->switch_position >= t->total_steps * o->batch)
-    return ig_fail(IG_ERR_USAGE, "phase2=%g of %lld steps leaves no step for one of the two phases", o->second_share,
-                   (long long)t->total_steps);
+    return ig_fail(IG_ERR_USAGE, "phase2=%g of %lld %s leaves no step for one of the two phases", o->second_share,
+                   (long long)t->total_steps, ig_plural((unsigned long long)t->total_steps, "step", "steps"));
   return t->n_second >= o->batch
              ? IG_OK
-             : ig_fail(IG_ERR_DATA, "%s: %lld training windows of max_length2 are fewer than batch=%d", o->data->path,
-                       (long long)t->n_second, o->batch);
+             : ig_fail(IG_ERR_DATA, "%s: %lld training %s of max_length2 %s fewer than batch=%d", o->data->path,
+                       (long long)t->n_second, ig_plural((unsigned long long)t->n_second, "window", "windows"),
+                       ig_plural((unsigned long long)t->n_second, "is", "are"), o->batch);
 }
 
 ig_status ig_trainer_check_phases(const ig_trainer *t, int64_t stored_steps, int64_t position) {
@@ -33,9 +35,10 @@ ig_status ig_trainer_check_phases(const ig_trainer *t, int64_t stored_steps, int
   if (before == now || position <= (before < now ? before : now))
     return IG_OK;
   return ig_fail(IG_ERR_MISMATCH,
-                 "with %lld steps in place of %lld the second phase (max_length2) would begin at another step, which "
+                 "with %lld %s in place of %lld the second phase (max_length2) would begin at another step, which "
                  "this run has passed; keep the number of steps, or start a new run with weights=",
-                 (long long)t->total_steps, (long long)stored_steps);
+                 (long long)t->total_steps, ig_plural((unsigned long long)t->total_steps, "step", "steps"),
+                 (long long)stored_steps);
 }
 
 int ig_trainer_phase(const ig_trainer *t) { return t->position >= t->switch_position; }

@@ -238,8 +238,10 @@ static ig_status loop(ig_trainer *t) {
     if (end || (should_save(t) && !t->bad_in_a_row))  // weights that only give NaN are nothing to go back to
       IG_TRY(ig_trainer_save(t, end));
     if (!patient) {
-      ig_trainer_line(t, "no better validation result in %lld evaluations: stopped early (patience=%lld)",
-                      (long long)t->evaluations_since_best, (long long)o->patience);
+      ig_trainer_line(t, "no better validation result in %lld %s: stopped early (patience=%lld)",
+                      (long long)t->evaluations_since_best,
+                      ig_plural((unsigned long long)t->evaluations_since_best, "evaluation", "evaluations"),
+                      (long long)o->patience);
       return IG_OK;
     }
     if (!last && (stop || out_of_time))
@@ -323,7 +325,8 @@ static ig_status start(ig_trainer *t, bool resume) {
                                                  .warn = t->cb->line,
                                                  .warn_user = t->cb->user},
                            &report));
-    ig_trainer_line(t, "%s: %d tensors loaded%s", o->weights, report.loaded,
+    ig_trainer_line(t, "%s: %d %s loaded%s", o->weights, report.loaded,
+                    ig_plural((unsigned)report.loaded, "tensor", "tensors"),
                     report.head_replaced ? ", with a new head" : "");
   }
   if (o->ema > 0)
@@ -368,7 +371,8 @@ static ig_status run(ig_trainer *t, json_t **result) {
   const char *first;
   int references = ig_plan_reference_nodes(t->rungs[0].plan, &first);
   if (references)
-    ig_trainer_line(t, "warning: %d operations run on slow reference code (the first is %s)", references, first);
+    ig_trainer_line(t, "warning: %d %s on slow reference code (the first is %s)", references,
+                    ig_plural((unsigned)references, "operation runs", "operations run"), first);
   IG_TRY(loop(t));
   return ig_trainer_finish(t, result);
 }

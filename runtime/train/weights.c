@@ -141,9 +141,10 @@ static ig_status check_shape(loading *l, const ig_param *p, match *m) {
     }
     const int axis = m->form == IG_FORM_TRANSPOSED && want.n == 2 ? 1 : 0;
     return ig_fail(IG_ERR_MISMATCH,
-                   "%s: its classifier (tensor %s, shape %s) has %lld classes, the model here has %lld (%s); start "
+                   "%s: its classifier (tensor %s, shape %s) has %lld %s, the model here has %lld (%s); start "
                    "with a fresh head: head=new",
-                   l->source.path, q, found, (long long)e->dims[axis], (long long)want.d[axis], expected);
+                   l->source.path, q, found, (long long)e->dims[axis],
+                   ig_plural((unsigned long long)e->dims[axis], "class", "classes"), (long long)want.d[axis], expected);
   }
   return ig_fail(IG_ERR_MISMATCH,
                  "%s: tensor %s: shape %s found, %s expected by model=%s; is this another model's file?",
@@ -313,8 +314,8 @@ static ig_status report_extra(const loading *l, int *n_extra) {
     if (*n_extra > 5)
       IG_GOTO(ig_text_addf(&names, ", ..."));
     char *line = NULL;
-    IG_GOTO(ig_asprintf(&line, "%s: %d tensor%s not used by model=%s: %s", l->source.path, *n_extra,
-                        *n_extra == 1 ? " is" : "s are", l->model->name, names.data));
+    IG_GOTO(ig_asprintf(&line, "%s: %d %s not used by model=%s: %s", l->source.path, *n_extra,
+                        ig_plural((unsigned)*n_extra, "tensor is", "tensors are"), l->model->name, names.data));
     l->options->warn(l->options->warn_user, line);
     ig_free(line);
   }

@@ -331,8 +331,9 @@ static ig_status check_head(const ig_weight_source *s, ig_weights_info *info) {
     return ig_fail(IG_ERR_FORMAT, "%s: its classifier has %lld classes; at most %d are possible", s->path, (long long)n,
                    MAX_CLASSES);
   if (n && info->classes && info->n_classes != n)
-    return ig_fail(IG_ERR_FORMAT, "%s: metadata ingot.classes: %d names found, but its classifier has %lld classes",
-                   s->path, info->n_classes, (long long)n);
+    return ig_fail(IG_ERR_FORMAT, "%s: metadata ingot.classes: %d %s found, but its classifier has %lld %s", s->path,
+                   info->n_classes, ig_plural((unsigned)info->n_classes, "name", "names"), (long long)n,
+                   ig_plural((unsigned long long)n, "class", "classes"));
   if (!info->classes)
     info->n_classes = (int)n;
   return IG_OK;
