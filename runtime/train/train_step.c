@@ -66,11 +66,25 @@ void ig_trainer_step_destroy(ig_trainer *t) {
     dev->ops->stream_destroy(dev, t->copies);
 }
 
+// Where fp16's loss scale begins: what 2^16, the usual start, is to a mean loss. Ours is a sum, whose gradients are as
+// many times larger as it has terms: samples, words with a tag, masked words of a micro-batch.
+static float first_scale(const ig_trainer *t) {
+  const ig_rung *r = &t->rungs[0];
+  double terms = t->micro, scale = 65536;
+  if (t->head.task == IG_TASK_MLM)
+    terms *= r->max_masked;
+  else if (t->head.task == IG_TASK_TAG)
+    terms = (double)r->capacity;
+  for (; terms > 1 && scale > 1; terms /= 2)
+    scale /= 2;
+  return (float)scale;
+}
+
 ig_status ig_trainer_set_scaler(ig_trainer *t, double scale) {
   ig_device *dev = device_of(t);
   float *scaler = t->result.scaler;
   memset(&t->result, 0, sizeof t->result);
-  scaler[IG_SCALER_SCALE] = t->session->compute != IG_F16 ? 1 : scale > 0 ? (float)scale : 65536;
+  scaler[IG_SCALER_SCALE] = t->session->compute != IG_F16 ? 1 : scale > 0 ? (float)scale : first_scale(t);
   scaler[IG_SCALER_UPDATES] = (float)t->updates;
   t->launched = t->taken = 0;
   IG_TRY(dev->ops->copy_in(dev, (char *)t->words.device + offsetof(ig_step_words, scaler), scaler,
