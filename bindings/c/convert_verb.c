@@ -130,7 +130,7 @@ static ig_status read_weights(ig_call_state *c, const char *in, ig_use *use, ig_
 typedef enum kind { OUT_FILE, OUT_CHECKPOINT, OUT_FOLDER } kind;
 
 static ig_status kind_of(const char *out, kind *what) {
-  const char *slash = strrchr(out, '/'), *name = slash ? slash + 1 : out, *ending = strrchr(name, '.');
+  const char *name = ig_path_name(out), *ending = strrchr(name, '.');
   *what = !strncmp(name, "step-", 5)                            ? OUT_CHECKPOINT
           : ending && strcmp(ending, ".safetensors") == 0       ? OUT_FILE
           : !ending || !*name || !strcmp(name, ".") || !name[1] ? OUT_FOLDER

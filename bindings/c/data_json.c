@@ -22,8 +22,7 @@ static json_t *label_of(const ig_dataset *d, int32_t label) {
   return label >= 0 && label < d->n_classes ? ig_json_text(d->classes[label]) : json_null();
 }
 
-// Adds `item` (taken) unless it could not be made; false without memory.
-static bool push(json_t *list, json_t *item) { return item && json_array_append_new(list, item) == 0; }
+bool ig_json_push(json_t *list, json_t *item) { return item && json_array_append_new(list, item) == 0; }
 
 static bool add_classes(const ig_dataset *d, json_t *list) {
   int64_t *n;
@@ -33,9 +32,9 @@ static bool add_classes(const ig_dataset *d, json_t *list) {
   for (int p = 0; p <= IG_N_PARTS; p++)
     ig_dataset_class_counts(d, (ig_part)p, n + p * d->n_classes);
   for (int c = 0; c < d->n_classes && ok; c++)
-    ok = push(list, json_pack("{s:o, s:I, s:I, s:I, s:I}", "class", ig_json_text(d->classes[c]), "train",
-                              (json_int_t)n[c], "val", (json_int_t)n[d->n_classes + c], "test",
-                              (json_int_t)n[2 * d->n_classes + c], "all", (json_int_t)n[3 * d->n_classes + c]));
+    ok = ig_json_push(list, json_pack("{s:o, s:I, s:I, s:I, s:I}", "class", ig_json_text(d->classes[c]), "train",
+                                      (json_int_t)n[c], "val", (json_int_t)n[d->n_classes + c], "test",
+                                      (json_int_t)n[2 * d->n_classes + c], "all", (json_int_t)n[3 * d->n_classes + c]));
   ig_free(n);
   return ok;
 }
@@ -44,8 +43,8 @@ static bool add_findings(const ig_quality *q, json_t *list) {
   bool ok = true;
   for (size_t i = 0; i < q->n_findings && ok; i++) {
     const ig_quality_finding *f = &q->findings[i];
-    ok = push(list, json_pack("{s:s, s:s, s:I, s:o}", "severity", ig_severity_name(f->severity), "code", f->code,
-                              "count", (json_int_t)f->count, "text", ig_json_text(f->text)));
+    ok = ig_json_push(list, json_pack("{s:s, s:s, s:I, s:o}", "severity", ig_severity_name(f->severity), "code",
+                                      f->code, "count", (json_int_t)f->count, "text", ig_json_text(f->text)));
   }
   return ok;
 }
@@ -53,12 +52,12 @@ static bool add_findings(const ig_quality *q, json_t *list) {
 static bool add_unreadable(const ig_quality *q, json_t *list) {
   bool ok = true;
   for (size_t i = 0; i < q->n_skipped && ok; i++)
-    ok = push(list, json_pack("{s:o, s:o}", "path", ig_json_text(q->skipped[i].name), "reason",
-                              ig_json_text(q->skipped[i].reason)));
+    ok = ig_json_push(list, json_pack("{s:o, s:o}", "path", ig_json_text(q->skipped[i].name), "reason",
+                                      ig_json_text(q->skipped[i].reason)));
   for (size_t i = 0; i < q->data->n && ok; i++)
     if (q->pictures[i].reason)
-      ok = push(list, json_pack("{s:o, s:o}", "path", path_of(&q->data->samples[i]), "reason",
-                                ig_json_text(q->pictures[i].reason)));
+      ok = ig_json_push(list, json_pack("{s:o, s:o}", "path", path_of(&q->data->samples[i]), "reason",
+                                        ig_json_text(q->pictures[i].reason)));
   return ok;
 }
 
@@ -71,7 +70,7 @@ static bool add_labels(const ig_quality *q, const ig_quality_group *g, json_t *l
     for (size_t k = 0; k < i && !known; k++)
       known = q->data->samples[q->members[g->first + k].sample].label == label;
     if (!known)
-      ok = push(list, label_of(q->data, label));
+      ok = ig_json_push(list, label_of(q->data, label));
   }
   return ok;
 }
@@ -84,17 +83,18 @@ static bool add_groups(const ig_quality *q, json_t *list) {
     ok = add_labels(q, g, labels);
     for (int p = 0; p < IG_N_PARTS && ok; p++)
       if (g->parts & 1u << p)
-        ok = push(parts, json_string(ig_part_name((ig_part)p)));
+        ok = ig_json_push(parts, json_string(ig_part_name((ig_part)p)));
     for (size_t k = 0; k < g->n && ok; k++) {
       const ig_quality_member *m = &q->members[g->first + k];
       const ig_sample *s = &q->data->samples[m->sample];
-      ok = push(pictures, json_pack("{s:o, s:s, s:o, s:o, s:s, s:f}", "path", path_of(s), "part", ig_part_name(s->part),
-                                    "label", label_of(q->data, s->label), "like", path_of(&q->data->samples[m->like]),
-                                    "turn", ig_quality_turn_name(m->turn), "difference", (double)m->difference));
+      ok = ig_json_push(
+          pictures, json_pack("{s:o, s:s, s:o, s:o, s:s, s:f}", "path", path_of(s), "part", ig_part_name(s->part),
+                              "label", label_of(q->data, s->label), "like", path_of(&q->data->samples[m->like]), "turn",
+                              ig_quality_turn_name(m->turn), "difference", (double)m->difference));
     }
     // json_pack takes the three lists even where it fails.
-    ok = push(list, json_pack("{s:s, s:o, s:o, s:o}", "kind", ig_likeness_name(g->kind), "parts", parts, "labels",
-                              labels, "pictures", pictures)) &&
+    ok = ig_json_push(list, json_pack("{s:s, s:o, s:o, s:o}", "kind", ig_likeness_name(g->kind), "parts", parts,
+                                      "labels", labels, "pictures", pictures)) &&
          ok;
   }
   return ok;
@@ -104,8 +104,8 @@ static bool add_odd(const ig_quality *q, json_t *list) {
   bool ok = true;
   for (size_t i = 0; i < q->n_odd && ok; i++) {
     const ig_quality_picture *p = &q->pictures[q->odd[i].sample];
-    ok = push(list,
-              json_pack("{s:o, s:s, s:f, s:f}", "path", path_of(&q->data->samples[q->odd[i].sample]), "why",
+    ok = ig_json_push(
+        list, json_pack("{s:o, s:s, s:f, s:f}", "path", path_of(&q->data->samples[q->odd[i].sample]), "why",
                         ig_oddity_name(q->odd[i].oddity), "mean", (double)p->mean, "contrast", (double)p->contrast));
   }
   return ok;
@@ -115,9 +115,9 @@ static bool add_torn(const ig_quality *q, json_t *list) {
   bool ok = true;
   for (size_t i = 0; i < q->n_torn && ok; i++) {
     const ig_quality_torn *t = &q->torn[i];
-    ok = push(list, json_pack("{s:o, s:I, s:I, s:I}", "group", ig_json_text(t->group), "train",
-                              (json_int_t)t->count[IG_PART_TRAIN], "val", (json_int_t)t->count[IG_PART_VAL], "test",
-                              (json_int_t)t->count[IG_PART_TEST]));
+    ok = ig_json_push(list, json_pack("{s:o, s:I, s:I, s:I}", "group", ig_json_text(t->group), "train",
+                                      (json_int_t)t->count[IG_PART_TRAIN], "val", (json_int_t)t->count[IG_PART_VAL],
+                                      "test", (json_int_t)t->count[IG_PART_TEST]));
   }
   return ok;
 }
@@ -127,8 +127,8 @@ static bool add_values(const ig_quality *q, ig_property property, json_t *list) 
   char text[32];
   for (size_t i = 0; i < q->n_values && ok; i++)
     if (q->values[i].property == property)
-      ok = push(list, json_pack("{s:s, s:I}", "value", ig_quality_value_text(text, &q->values[i]), "pictures",
-                                (json_int_t)q->values[i].n));
+      ok = ig_json_push(list, json_pack("{s:s, s:I}", "value", ig_quality_value_text(text, &q->values[i]), "pictures",
+                                        (json_int_t)q->values[i].n));
   return ok;
 }
 
@@ -154,7 +154,7 @@ bool ig_data_suspects(const ig_dataset *d, const ig_quality_suspect *suspects, s
         json_pack("{s:o, s:s, s:o, s:o, s:f, s:f, s:b}", "path", d->texts ? ig_json_text(s->name) : path_of(s), "part",
                   ig_part_name(s->part), "label", label_of(d, s->label), "said", label_of(d, x->said), "p_label",
                   (double)x->p_label, "p_said", (double)x->p_said, "seen", x->seen);
-    ok = push(list, row) && (!d->texts || json_object_set_new(row, "text", text_of(&d->texts[x->sample])) == 0);
+    ok = ig_json_push(list, row) && (!d->texts || json_object_set_new(row, "text", text_of(&d->texts[x->sample])) == 0);
   }
   return ok;
 }

@@ -30,6 +30,8 @@
 //   thresholds           {hash_bits, thumb, difference, local, plain} of quality.h
 //   seconds, pictures_per_second   of reading and comparing
 json_t *ig_data_json(const ig_quality *q, const char *path);
+// Appends `item` (taken) unless it could not be made; false without memory.
+bool ig_json_push(json_t *list, json_t *item);
 // Appends the suspects to a list as said above; of texts the path is a file and a line, and each has its text (cut).
 bool ig_data_suspects(const ig_dataset *d, const ig_quality_suspect *suspects, size_t n, json_t *list);
 // The same for people; at most `rows` lines a list.

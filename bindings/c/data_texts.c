@@ -15,17 +15,12 @@
 
 enum { HEADER_BYTES = 4096, USUAL_LENGTH = 512 };
 
-static bool ends_in(const char *name, const char *ending) {
-  const char *dot = strrchr(name, '.');
-  return dot && !strcasecmp(dot + 1, ending);
-}
-
 // A split file of pictures has a column file or path; a table of texts has not, or has the text beside it.
 static bool lists_pictures(const char *path) {
   uint8_t *data;
   size_t n;
   bool file = false, text = false;
-  if (!ends_in(path, "csv") || ig_file_read(path, UINT64_MAX, &data, &n) != IG_OK) {
+  if (!ig_path_ends_in(path, "csv") || ig_file_read(path, UINT64_MAX, &data, &n) != IG_OK) {
     ig_error_clear();
     return false;
   }
@@ -46,13 +41,14 @@ static bool lists_pictures(const char *path) {
 
 static bool is_text_name(const char *name) {
   ig_table_form form;
-  return ends_in(name, "conll") || ends_in(name, "iob") || ends_in(name, "bio") || ig_table_form_of(name, &form);
+  return ig_path_ends_in(name, "conll") || ig_path_ends_in(name, "iob") || ig_path_ends_in(name, "bio") ||
+         ig_table_form_of(name, &form);
 }
 
 static bool is_picture_name(const char *name) {
   static const char *const endings[] = {"jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "bin"};
   for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
-    if (ends_in(name, endings[i]))
+    if (ig_path_ends_in(name, endings[i]))
       return true;
   return false;
 }
@@ -68,7 +64,7 @@ static void look(const char *folder, int depth, bool *texts, bool *pictures) {
     if (ig_path_is_dir(path) && depth > 0)
       look(path, depth - 1, texts, pictures);
     else
-      *texts = *texts || ends_in(e->d_name, "txt") || (is_text_name(e->d_name) && !lists_pictures(path));
+      *texts = *texts || ig_path_ends_in(e->d_name, "txt") || (is_text_name(e->d_name) && !lists_pictures(path));
     ig_free(path);
   }
   if (dir)
@@ -179,8 +175,6 @@ static ig_status doubt_labels(work *w) {
   return status;
 }
 
-static bool push(json_t *list, json_t *item) { return item && json_array_append_new(list, item) == 0; }
-
 // [IG_N_PARTS, n_classes]: texts of a class, words of a tag; of numbers there are none.
 static bool count(const work *w, int64_t **out) {
   const ig_dataset *d = w->data;
@@ -204,8 +198,8 @@ static bool add_classes(const work *w, json_t *list) {
   for (int c = 0; c < d->n_classes && counts && ok; c++) {
     const int64_t *n = counts + c;
     const int64_t train = n[0], val = n[d->n_classes], test = n[2 * d->n_classes];
-    ok = push(list,
-              json_pack("{s:o, s:I, s:I, s:I, s:I}", "class", ig_json_text(d->classes[c]), "train", (json_int_t)train,
+    ok = ig_json_push(
+        list, json_pack("{s:o, s:I, s:I, s:I, s:I}", "class", ig_json_text(d->classes[c]), "train", (json_int_t)train,
                         "val", (json_int_t)val, "test", (json_int_t)test, "all", (json_int_t)(train + val + test)));
   }
   ig_free(counts);
@@ -220,14 +214,16 @@ static bool add_groups(const work *w, json_t *list) {
     json_t *parts = json_array(), *texts = json_array();
     for (int p = 0; p < IG_N_PARTS && ok; p++)
       if (g->parts & 1u << p)
-        ok = push(parts, json_string(ig_part_name((ig_part)p)));
+        ok = ig_json_push(parts, json_string(ig_part_name((ig_part)p)));
     for (size_t k = 0; k < g->n && ok; k++) {
       const ig_sample *s = &d->samples[w->q.members[g->first + k]];
-      ok = push(texts,
-                json_pack("{s:o, s:s, s:o}", "path", ig_json_text(s->name), "part", ig_part_name(s->part), "label",
-                          s->label >= 0 && s->label < d->n_classes ? ig_json_text(d->classes[s->label]) : json_null()));
+      ok = ig_json_push(
+          texts,
+          json_pack("{s:o, s:s, s:o}", "path", ig_json_text(s->name), "part", ig_part_name(s->part), "label",
+                    s->label >= 0 && s->label < d->n_classes ? ig_json_text(d->classes[s->label]) : json_null()));
     }
-    ok = push(list, json_pack("{s:o, s:b, s:o}", "parts", parts, "labels_differ", g->labels_differ, "texts", texts)) &&
+    ok = ig_json_push(
+             list, json_pack("{s:o, s:b, s:o}", "parts", parts, "labels_differ", g->labels_differ, "texts", texts)) &&
          ok;
   }
   return ok;
@@ -241,18 +237,18 @@ static bool add_findings(const work *w, json_t *findings, json_t *unreadable, in
     n[IG_SEVERITY_SERIOUS]++;
     snprintf(text, sizeof text, "%zu %s cannot be used and %s left out. Repair or remove what is named below.", skipped,
              ig_plural(skipped, "text", "texts"), ig_plural(skipped, "is", "are"));
-    ok = push(findings, json_pack("{s:s, s:s, s:I, s:s}", "severity", ig_severity_name(IG_SEVERITY_SERIOUS), "code",
-                                  "unreadable", "count", (json_int_t)skipped, "text", text));
+    ok = ig_json_push(findings, json_pack("{s:s, s:s, s:I, s:s}", "severity", ig_severity_name(IG_SEVERITY_SERIOUS),
+                                          "code", "unreadable", "count", (json_int_t)skipped, "text", text));
   }
   for (size_t i = 0; i < w->q.n_findings && ok; i++) {
     const ig_quality_finding *f = &w->q.findings[i];
     n[f->severity]++;
-    ok = push(findings, json_pack("{s:s, s:s, s:I, s:o}", "severity", ig_severity_name(f->severity), "code", f->code,
-                                  "count", (json_int_t)f->count, "text", ig_json_text(f->text)));
+    ok = ig_json_push(findings, json_pack("{s:s, s:s, s:I, s:o}", "severity", ig_severity_name(f->severity), "code",
+                                          f->code, "count", (json_int_t)f->count, "text", ig_json_text(f->text)));
   }
   for (size_t i = 0; i < skipped && ok; i++)
-    ok = push(unreadable, json_pack("{s:o, s:o}", "path", ig_json_text(w->skipped.skipped[i].name), "reason",
-                                    ig_json_text(w->skipped.skipped[i].reason)));
+    ok = ig_json_push(unreadable, json_pack("{s:o, s:o}", "path", ig_json_text(w->skipped.skipped[i].name), "reason",
+                                            ig_json_text(w->skipped.skipped[i].reason)));
   return ok;
 }
 
@@ -262,8 +258,9 @@ static bool add_lengths(const work *w, json_t *list) {
     const size_t train = w->q.lengths[IG_PART_TRAIN][b], val = w->q.lengths[IG_PART_VAL][b],
                  test = w->q.lengths[IG_PART_TEST][b];
     if (train + val + test)
-      ok = push(list, json_pack("{s:I, s:I, s:I, s:I, s:I}", "from", (json_int_t)1 << b, "to", ((json_int_t)2 << b) - 1,
-                                "train", (json_int_t)train, "val", (json_int_t)val, "test", (json_int_t)test));
+      ok = ig_json_push(
+          list, json_pack("{s:I, s:I, s:I, s:I, s:I}", "from", (json_int_t)1 << b, "to", ((json_int_t)2 << b) - 1,
+                          "train", (json_int_t)train, "val", (json_int_t)val, "test", (json_int_t)test));
   }
   return ok;
 }

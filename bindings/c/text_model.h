@@ -25,10 +25,11 @@ ig_text_head ig_head_of_weights(const ig_weights_info *info);
 const char *ig_architecture(ig_text_head head, bool nsp);
 // Hugging Face's problem_type of a task; NULL where it has none.
 const char *ig_problem_type(ig_task task);
-// tokenizer=, else of the model's folder, else of the weights', else of `run` (a run folder that may be there already, or
-// NULL), else, for a fresh model and task=mlm, learned from data= (vocabulary= tokens); the length that texts are cut to (max_length=, else the
-// weights', else as long as model and tokenizer allow); a fresh model's vocabulary becomes the tokenizer's.
-// IG_ERR_USAGE where there is no tokenizer, IG_ERR_MISMATCH where its vocabulary is larger than the model's.
+// tokenizer=, else of the model's folder, else of the weights', else of `run` (a run folder that may be there already,
+// or NULL), else, for a fresh model and task=mlm, learned from data= (vocabulary= tokens); the length that texts are
+// cut to (max_length=, else the weights', else as long as model and tokenizer allow); a fresh model's vocabulary
+// becomes the tokenizer's. IG_ERR_USAGE where there is no tokenizer, IG_ERR_MISMATCH where its vocabulary is larger
+// than the model's.
 ig_status ig_open_tokenizer(ig_call_state *c, const ig_weights_info *info, const char *run, ig_text_model *text);
 void ig_text_model_fini(ig_text_model *text);
 

@@ -10,19 +10,6 @@
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 
-static const char *last_part(const char *path) {
-  const char *slash = strrchr(path, '/');
-  return slash ? slash + 1 : path;
-}
-
-static ig_status has_file(const char *folder, const char *name, bool *out) {
-  char *path;
-  IG_TRY(ig_path_join(&path, folder, name));
-  *out = ig_path_exists(path);
-  ig_free(path);
-  return IG_OK;
-}
-
 // "<model>-<data>-": what names of this pair's runs start with.
 static ig_status run_prefix(ig_call_state *c, char **out) {
   IG_TRY(ig_want_key(c, "model"));
@@ -32,7 +19,7 @@ static ig_status run_prefix(ig_call_state *c, char **out) {
   snprintf(data, sizeof data, "%s", ig_config_str(c->config, "data"));
   for (size_t n = strlen(data); n > 1 && data[n - 1] == '/'; n--)
     data[n - 1] = 0;
-  return ig_asprintf(out, "%s-%s-", last_part(ig_config_str(c->config, "model")), last_part(data));
+  return ig_asprintf(out, "%s-%s-", ig_path_name(ig_config_str(c->config, "model")), ig_path_name(data));
 }
 
 // runs/<prefix><date>[-n]; with `existing` the newest that is there, where there is one. Dates sort as text.
@@ -69,8 +56,8 @@ done:
 // Where resume=PATH points: the run folder, and the checkpoint where PATH is one.
 static ig_status resume_from(const char *path, ig_train_setup *s) {
   bool is_run, is_step;
-  IG_TRY(has_file(path, "args.yaml", &is_run));
-  IG_TRY(has_file(path, "MANIFEST", &is_step));
+  IG_TRY(ig_path_holds(path, "args.yaml", &is_run));
+  IG_TRY(ig_path_holds(path, "MANIFEST", &is_step));
   if (is_run)
     return ig_strdup(path, &s->out);
   if (!is_step)
@@ -85,7 +72,7 @@ static ig_status resume_from(const char *path, ig_train_setup *s) {
   ig_status status = ig_strdup(real, &s->out);
   free(real);
   IG_TRY(status);
-  IG_TRY(has_file(s->out, "args.yaml", &is_run));
+  IG_TRY(ig_path_holds(s->out, "args.yaml", &is_run));
   return is_run ? IG_OK
                 : ig_fail(IG_ERR_USAGE,
                           "resume=%s: this checkpoint lies in no run folder (RUN/checkpoints/step-N beside "
@@ -132,7 +119,7 @@ static void only_holds(const char *folder, const char *except, bool *empty) {
 // A folder that already holds something is no place for a new run.
 static ig_status check_new(const char *out) {
   bool is_run;
-  IG_TRY(has_file(out, "args.yaml", &is_run));
+  IG_TRY(ig_path_holds(out, "args.yaml", &is_run));
   if (is_run)
     return ig_fail(IG_ERR_USAGE, "out=%s holds a run already: go on with it by resume=auto, or name another folder",
                    out);

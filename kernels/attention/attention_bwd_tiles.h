@@ -163,7 +163,7 @@ static size_t dq_bytes(const attention *a) {
 static ig_status prepare_bwd(ig_prepare *p) {
   const attention a = attention_sizes(p->node, B_Q, B_OFFSETS);
   bwd_memory m;
-  all_plain(p);
+  ig_prepare_plain(p);
   p->workspace_bytes = tasks_bytes(&a.s) + dq_bytes(&a) + (size_t)p->device->caps.threads * bwd_memory_of(NULL, &a, &m);
   return IG_OK;
 }

@@ -269,13 +269,6 @@ static void run_tasks(const attention *a, task_fn f) {
     f(a, &a->tasks[a->order[i / a->s.H]], i % a->s.H);
 }
 
-static void all_plain(ig_prepare *p) {
-  for (int i = 0; i < p->node->n_in; i++)
-    p->in_layout[i] = IG_PLAIN;
-  for (int i = 0; i < p->node->n_out; i++)
-    p->out_layout[i] = IG_PLAIN;
-}
-
 // Sizes alone, for prepare.
 static attention attention_sizes(const ig_node *n, int q, int offsets) {
   attention a = {.s = ig_attention_dims_of(n, q, offsets), .type = n->in[q]->dtype};
@@ -287,7 +280,7 @@ static attention attention_sizes(const ig_node *n, int q, int offsets) {
 static ig_status prepare_fwd(ig_prepare *p) {
   const attention a = attention_sizes(p->node, F_Q, F_OFFSETS);
   fwd_memory m;
-  all_plain(p);
+  ig_prepare_plain(p);
   p->workspace_bytes = tasks_bytes(&a.s) + (size_t)p->device->caps.threads * fwd_memory_of(NULL, &a, &m);
   return IG_OK;
 }

@@ -244,9 +244,7 @@ static ig_status bn_apply_cpu(const ig_launch *l) {
 
 // ---- running statistics ----
 static ig_status prepare_update(ig_prepare *p) {
-  for (int i = 0; i < p->node->n_in; i++)
-    p->in_layout[i] = IG_PLAIN;
-  p->out_layout[0] = IG_PLAIN;
+  ig_prepare_plain(p);
   return IG_OK;
 }
 

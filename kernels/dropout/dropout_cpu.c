@@ -23,9 +23,7 @@ static void apply_sample(const ig_launch *l, const ig_draws *d, int64_t sample, 
 }
 
 static ig_status prepare(ig_prepare *p) {
-  for (int i = 0; i < p->node->n_in; i++)
-    p->in_layout[i] = IG_PLAIN;
-  p->out_layout[0] = IG_PLAIN;
+  ig_prepare_plain(p);
   return IG_OK;
 }
 

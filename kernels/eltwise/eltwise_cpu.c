@@ -116,9 +116,7 @@ static ig_status prepare_fill(ig_prepare *p) {
 }
 
 static ig_status prepare_plain(ig_prepare *p) {
-  for (int i = 0; i < p->node->n_in; i++)
-    p->in_layout[i] = IG_PLAIN;
-  p->out_layout[0] = IG_PLAIN;
+  ig_prepare_plain(p);
   return IG_OK;
 }
 

@@ -175,10 +175,7 @@ static void bwd_part(const bwd_args *a, int64_t first, int64_t last, float *dgam
 static ig_status prepare_bwd(ig_prepare *p) {
   const ig_node *n = p->node;
   const int64_t T = n->in[B_X]->shape.d[0], D = n->in[B_X]->shape.d[1], size = ig_fixed_part(T);
-  for (int i = 0; i < n->n_in; i++)
-    p->in_layout[i] = IG_PLAIN;
-  for (int i = 0; i < n->n_out; i++)
-    p->out_layout[i] = IG_PLAIN;
+  ig_prepare_plain(p);
   p->workspace_bytes = (size_t)((size ? (T + size - 1) / size : 0) * 3 * D) * sizeof(float);
   return IG_OK;
 }

@@ -106,10 +106,7 @@ static void destroy(void *p) {
 
 // Everything plain; n_parts 0: cut the longer side of the result.
 static ig_status prepare(ig_prepare *p, product *m, int n_parts) {
-  for (int i = 0; i < p->node->n_in; i++)
-    p->in_layout[i] = IG_PLAIN;
-  for (int i = 0; i < p->node->n_out; i++)
-    p->out_layout[i] = IG_PLAIN;
+  ig_prepare_plain(p);
   if (n_parts == 0) {
     m->cut = m->c.rows > m->c.columns ? CUT_M : CUT_N;
     n_parts = part_count(m->cut == CUT_M ? m->c.rows : m->c.columns);

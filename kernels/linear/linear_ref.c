@@ -9,10 +9,7 @@ static size_t count_of(const ig_tensor *t) { return (size_t)ig_shape_count(&t->s
 
 static ig_status prepare(ig_prepare *p) {
   const ig_node *n = p->node;
-  for (int i = 0; i < n->n_in; i++)
-    p->in_layout[i] = IG_PLAIN;
-  for (int i = 0; i < n->n_out; i++)
-    p->out_layout[i] = IG_PLAIN;
+  ig_prepare_plain(p);
   p->workspace_bytes = (count_of(n->in[0]) + count_of(n->in[1]) + count_of(n->out[0])) * sizeof(double);
   return IG_OK;
 }

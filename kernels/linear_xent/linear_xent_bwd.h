@@ -200,7 +200,7 @@ static ig_status prepare_bwd(ig_prepare *p) {
   const xent z = xent_sizes(p->node, B_X);
   bwd_shared s;
   bwd_own o;
-  all_plain(p);
+  ig_prepare_plain(p);
   p->workspace_bytes = shared_of(NULL, &z, &s) + (size_t)p->device->caps.threads * thread_bytes(&z, &o);
   return IG_OK;
 }

@@ -86,11 +86,4 @@ static void logits_tile(const xent *z, const unit *w, int64_t v0, int64_t n, con
   }
 }
 
-static void all_plain(ig_prepare *p) {
-  for (int i = 0; i < p->node->n_in; i++)
-    p->in_layout[i] = IG_PLAIN;
-  for (int i = 0; i < p->node->n_out; i++)
-    p->out_layout[i] = IG_PLAIN;
-}
-
 #endif

@@ -238,10 +238,7 @@ static ig_status prepare(ig_prepare *prepare) {
   const int x = BACKWARD ? (int)B_X : (int)F_X;
   const ig_dtype type = n->in[x]->dtype;
   plan *p;
-  for (int i = 0; i < n->n_in; i++)
-    prepare->in_layout[i] = IG_PLAIN;
-  for (int i = 0; i < n->n_out; i++)
-    prepare->out_layout[i] = IG_PLAIN;
+  ig_prepare_plain(prepare);
   IG_TRY(ig_alloc(sizeof *p, "plan of linear_xent", &p));
   cut(p, n, x);
   p->z = take(p, p->P * p->chunk * 4);

@@ -107,7 +107,7 @@ static void join(const xent *z, void *states, const float *picked) {
 
 static ig_status prepare_fwd(ig_prepare *p) {
   const xent z = xent_sizes(p->node, F_X);
-  all_plain(p);
+  ig_prepare_plain(p);
   p->workspace_bytes = turned_bytes(&z) + state_bytes(&z) + rounded_up((size_t)padded_rows(&z) * sizeof(float)) +
                        (size_t)p->device->caps.threads * rounded_up(own_bytes(&z));
   return IG_OK;

@@ -180,9 +180,7 @@ static ig_status run_picture(const ig_launch *l) {
 }
 
 static ig_status prepare_picture(ig_prepare *p) {
-  for (int i = 0; i < p->node->n_in; i++)
-    p->in_layout[i] = IG_PLAIN;
-  p->out_layout[0] = IG_PLAIN;
+  ig_prepare_plain(p);
   p->workspace_bytes = (size_t)p->node->in[0]->shape.d[0] * sizeof(float);
   return IG_OK;
 }

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
@@ -334,6 +335,24 @@ ig_status ig_path_join(char **out, const char *a, const char *b) {
   if (!*a || b[0] == '/')
     return ig_strdup(b, out);
   return ig_asprintf(out, "%s%s%s", a, a[strlen(a) - 1] == '/' ? "" : "/", b);
+}
+
+const char *ig_path_name(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
+bool ig_path_ends_in(const char *path, const char *ending) {
+  const char *dot = strrchr(ig_path_name(path), '.');
+  return dot && !strcasecmp(dot + 1, ending);
+}
+
+ig_status ig_path_holds(const char *folder, const char *name, bool *out) {
+  char *path;
+  IG_TRY(ig_path_join(&path, folder, name));
+  *out = ig_path_exists(path);
+  ig_free(path);
+  return IG_OK;
 }
 
 ig_status ig_free_bytes(const char *path, uint64_t *bytes) {

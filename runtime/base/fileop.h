@@ -53,7 +53,10 @@ ig_status ig_remove_tree(const char *path);                                    /
 ig_status ig_fsync_dir(const char *path);
 bool ig_path_exists(const char *path);
 bool ig_path_is_dir(const char *path);
-ig_status ig_path_join(char **out, const char *a, const char *b);  // ig_free
+ig_status ig_path_join(char **out, const char *a, const char *b);          // ig_free
+const char *ig_path_name(const char *path);                                // what stands behind the last slash
+bool ig_path_ends_in(const char *path, const char *ending);                // "csv": by its name, in upper or lower case
+ig_status ig_path_holds(const char *folder, const char *name, bool *out);  // folder/name is there
 ig_status ig_free_bytes(const char *path, uint64_t *bytes);  // room on the disk that holds path (or its nearest parent)
 
 // Read-only memory map of a whole regular file (refuses directories, FIFOs and devices, without blocking on them).

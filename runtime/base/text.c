@@ -144,3 +144,10 @@ const char *ig_nearest(char out[IG_NEAREST_BYTES], const char *wanted, const cha
 }
 
 const char *ig_plural(unsigned long long n, const char *one, const char *many) { return n == 1 ? one : many; }
+
+bool ig_starts_with(const char *text, const char *start) { return !strncmp(text, start, strlen(start)); }
+
+bool ig_ends_with(const char *text, const char *end) {
+  const size_t n = strlen(text), m = strlen(end);
+  return n >= m && !strcmp(text + n - m, end);
+}

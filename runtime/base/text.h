@@ -2,6 +2,7 @@
 #ifndef IG_BASE_TEXT_H
 #define IG_BASE_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "runtime/base/status.h"
@@ -31,6 +32,9 @@ const char *ig_nearest(char out[IG_NEAREST_BYTES], const char *wanted, const cha
 
 // `one` for a count of 1, else `many`: "%zu %s", n, ig_plural(n, "text is", "texts are").
 const char *ig_plural(unsigned long long n, const char *one, const char *many);
+
+bool ig_starts_with(const char *text, const char *start);
+bool ig_ends_with(const char *text, const char *end);
 
 // Length of the valid UTF-8 sequence at p (1 to 4), or 0 where the next byte starts none. p is NUL-terminated.
 size_t ig_utf8_length(const char *p);

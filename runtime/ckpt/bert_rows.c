@@ -33,10 +33,6 @@ static bool is_hdf5(const char *name) {
   const char *dot = strrchr(name, '.');
   return dot && dot != name && (!strcasecmp(dot, ".hdf5") || !strcasecmp(dot, ".h5"));
 }
-static const char *base_name(const char *path) {
-  const char *slash = strrchr(path, '/');
-  return slash ? slash + 1 : path;
-}
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 static ig_status add_file(ig_bert_rows *r, const char *folder, const char *name) {
@@ -116,7 +112,7 @@ static ig_status add_shard(ig_bert_rows *r, const char *path, int32_t vocabulary
   IG_GOTO(ig_file_map(path, &file));
   ig_sha256_hex(file.data, file.n, hex);
   ig_file_unmap(&file);
-  ig_sha256_update(h, base_name(path), strlen(base_name(path)) + 1);
+  ig_sha256_update(h, ig_path_name(path), strlen(ig_path_name(path)) + 1);
   ig_sha256_update(h, hex, 64);
 done:
   ig_bert_shard_fini(&s);
@@ -170,7 +166,7 @@ void ig_bert_rows_get(const ig_bert_rows *r, int64_t i, ig_bert_row *out) {
 
 bool ig_is_bert_shards(const char *path) {
   if (!ig_path_is_dir(path))
-    return is_hdf5(path) && strstr(base_name(path), "training");
+    return is_hdf5(path) && strstr(ig_path_name(path), "training");
   bool found = false;
   DIR *dir = opendir(path);
   for (struct dirent *e; dir && !found && (e = readdir(dir)) != NULL;)

@@ -91,8 +91,7 @@ ig_status ig_step_check(const char *step_folder, uint64_t *bytes) {
   ig_manifest m;
   *bytes = 0;
   IG_TRY(ig_manifest_load(step_folder, &m));
-  const char *slash = strrchr(step_folder, '/');
-  int64_t named = ig_step_of_name(slash ? slash + 1 : step_folder, "");
+  int64_t named = ig_step_of_name(ig_path_name(step_folder), "");
   ig_status status = IG_OK;
   if (named >= 0 && named != m.step)
     status = ig_fail(IG_ERR_FORMAT, "%s: its MANIFEST is of step %" PRId64, step_folder, m.step);

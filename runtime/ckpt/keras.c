@@ -161,12 +161,6 @@ static ig_status check_model(const char *path, const char *text, size_t n) {
 
 // ---- names ----
 
-static bool starts_with(const char *text, const char *start) { return !strncmp(text, start, strlen(start)); }
-static bool ends_with(const char *text, const char *end) {
-  const size_t n = strlen(text), m = strlen(end);
-  return n >= m && !strcmp(text + n - m, end);
-}
-
 // kernel:0, kernel, and what Keras 1 wrote: LAYER_W_1:0.
 static const char *variable_of(const char *leaf) {
   static const struct {
@@ -184,10 +178,10 @@ static const char *variable_of(const char *leaf) {
   char text[128];
   snprintf(text, sizeof text, "%s", leaf);
   text[strcspn(text, ":")] = 0;
-  if (ends_with(text, "_1"))
+  if (ig_ends_with(text, "_1"))
     text[strlen(text) - 2] = 0;
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-    if (ends_with(text, known[i].end))
+    if (ig_ends_with(text, known[i].end))
       return known[i].variable;
   return NULL;
 }
@@ -240,8 +234,8 @@ static int by_name(const void *a, const void *b) {
 
 // Weights only: of a whole model what is in model_weights, of Keras 3's what is in layers.
 static bool is_weight(const char *path, bool whole, bool numbered) {
-  return whole      ? starts_with(path, "model_weights/")
-         : numbered ? strstr(path, "/vars/") && !starts_with(path, "optimizer/")
+  return whole      ? ig_starts_with(path, "model_weights/")
+         : numbered ? strstr(path, "/vars/") && !ig_starts_with(path, "optimizer/")
                     : true;
 }
 
@@ -252,7 +246,7 @@ static ig_status name_all(const char *path, ig_keras *k) {
   char q[IG_QUOTE_BYTES];
   IG_TRY(ig_alloc_array(f->n, sizeof *k->tensors, "table of tensors", &k->tensors));
   for (size_t i = 0; i < f->n; i++) {
-    whole = whole || starts_with(f->items[i].path, "model_weights/");
+    whole = whole || ig_starts_with(f->items[i].path, "model_weights/");
     numbered = numbered || strstr(f->items[i].path, "/vars/");
   }
   for (size_t i = 0, end; i < f->n; i = end) {

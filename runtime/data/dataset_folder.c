@@ -281,8 +281,7 @@ ig_status ig_read_folder(ig_builder *b, const char *root, int part) {
     if (b->options->needs_labels || !S_ISREG(st.st_mode))
       return ig_fail(IG_ERR_DATA, "data=%s is not a folder; expected one folder a class, or CIFAR .bin files",
                      ig_quote(q, root));
-    const char *slash = strrchr(root, '/');
-    return add_file(b, root, slash ? slash + 1 : root, NULL, part, &st);
+    return add_file(b, root, ig_path_name(root), NULL, part, &st);
   }
   if (!b->options->needs_labels)
     return walk(b, root, "", NULL, part, &top);

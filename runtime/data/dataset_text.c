@@ -237,16 +237,12 @@ static ig_status read_lines(ig_builder *b, const char *path, const char *name) {
   return add_lines(b, path, name, (const char *)data, n);
 }
 
-static bool ends_in(const char *path, const char *ending) {
-  const char *dot = strrchr(path, '.');
-  return dot && !strcasecmp(dot + 1, ending);
-}
-
 // Words and tags: by the ending, or where task=tag says so. What is only to be tagged is a text a line or a table too.
 static bool is_conll(const ig_builder *b, const char *path) {
-  if (ends_in(path, "conll") || ends_in(path, "iob") || ends_in(path, "bio"))
+  if (ig_path_ends_in(path, "conll") || ig_path_ends_in(path, "iob") || ig_path_ends_in(path, "bio"))
     return true;
-  return b->options->task == IG_TASK_TAG && b->options->needs_labels && (ends_in(path, "txt") || ends_in(path, "tsv"));
+  return b->options->task == IG_TASK_TAG && b->options->needs_labels &&
+         (ig_path_ends_in(path, "txt") || ig_path_ends_in(path, "tsv"));
 }
 
 static bool is_text_file(const ig_builder *b, const char *path) {
@@ -360,8 +356,7 @@ ig_status ig_read_texts(ig_builder *b, bool csv) {
     if (!ig_path_exists(o->split))
       return ig_fail(IG_ERR_NOT_FOUND, "split=%s: no such file; expected a share such as 0.2 or a CSV file",
                      ig_quote(q, o->split));
-    const char *slash = strrchr(o->split, '/');
-    return ig_read_text_table(b, o->split, slash ? slash + 1 : o->split, IG_PART_NONE);
+    return ig_read_text_table(b, o->split, ig_path_name(o->split), IG_PART_NONE);
   }
   if (o->lines) {
     IG_TRY(add_lines(b, o->data, o->data, o->lines, o->lines_bytes));

@@ -65,14 +65,6 @@ done:
   return status;
 }
 
-static ig_status is_there(const char *folder, const char *name, bool *out) {
-  char *path;
-  IG_TRY(ig_path_join(&path, folder, name));
-  *out = ig_path_exists(path);
-  ig_free(path);
-  return IG_OK;
-}
-
 // *same: the marker is this set's and all files are there. IG_ERR_USAGE where what is there has no marker.
 static ig_status look(const char *folder, const char *marker, const char *wanted, bool *same) {
   bool there;
@@ -84,11 +76,11 @@ static ig_status look(const char *folder, const char *marker, const char *wanted
     *same = strcmp((const char *)found, wanted) == 0;
     ig_free(found);
     for (int i = 0; i < N_FILES && *same; i++)
-      IG_TRY(is_there(folder, files[i], same));
+      IG_TRY(ig_path_holds(folder, files[i], same));
     return IG_OK;
   }
   for (int i = 0; i < N_ENTRIES; i++) {
-    IG_TRY(is_there(folder, entries[i], &there));
+    IG_TRY(ig_path_holds(folder, entries[i], &there));
     if (there)
       return ig_fail(IG_ERR_USAGE, "%s/%s exists and was not made by the demo (%s has no %s); give another folder",
                      folder, entries[i], folder, MARKER);

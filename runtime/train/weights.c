@@ -151,11 +151,6 @@ static ig_status check_shape(loading *l, const ig_param *p, match *m) {
                  l->source.path, q, found, expected, l->model->name);
 }
 
-static bool ends_with(const char *text, const char *end) {
-  const size_t n = strlen(text), m = strlen(end);
-  return n >= m && !strcmp(text + n - m, end);
-}
-
 // A decoder that is not tied has a bias of its own in Hugging Face's files, and what is named predictions.bias is then
 // left over (as of Transformers 5; before, both were one tensor).
 static const ig_weight_entry *bias_of_decoder(const loading *l, const char *bias) {
@@ -163,8 +158,8 @@ static const ig_weight_entry *bias_of_decoder(const loading *l, const char *bias
   char name[IG_WEIGHT_NAME_BYTES + 16];
   bool untied = false;
   for (size_t i = 0; i < l->params->n && !untied; i++)
-    untied = ends_with(l->params->items[i]->name, "predictions.decoder.weight");
-  if (!untied || !ends_with(bias, own))
+    untied = ig_ends_with(l->params->items[i]->name, "predictions.decoder.weight");
+  if (!untied || !ig_ends_with(bias, own))
     return NULL;
   snprintf(name, sizeof name, "%.*spredictions.decoder.bias", (int)(strlen(bias) - strlen(own)), bias);
   return ig_weight_source_find(&l->source, name);
@@ -231,7 +226,7 @@ static void to_public(const ig_shape *s, ig_weight_form form, const float *src, 
 }
 
 static ig_status check_values(const loading *l, const ig_param *p, const ig_weight_entry *e, const float *v) {
-  const bool variance = p->kind == IG_PARAM_STATE && ends_with(p->name, ".running_var");
+  const bool variance = p->kind == IG_PARAM_STATE && ig_ends_with(p->name, ".running_var");
   char q[IG_QUOTE_BYTES];
   for (int64_t i = 0; i < e->n; i++) {
     if (!isfinite(v[i]))
@@ -271,11 +266,11 @@ static int by_address(const void *a, const void *b) {
 static bool is_tied_copy(const loading *l, const ig_weight_entry *e) {
   if (!l->model->build_text)
     return false;
-  const bool weight = ends_with(e->name, "predictions.decoder.weight");
+  const bool weight = ig_ends_with(e->name, "predictions.decoder.weight");
   for (size_t i = 0; i < l->params->n; i++) {
     const char *name = l->params->items[i]->name;
-    if (l->matches[i].entry && ends_with(name, weight ? "word_embeddings.weight" : "predictions.bias"))
-      return (weight || ends_with(e->name, "predictions.decoder.bias")) &&
+    if (l->matches[i].entry && ig_ends_with(name, weight ? "word_embeddings.weight" : "predictions.bias"))
+      return (weight || ig_ends_with(e->name, "predictions.decoder.bias")) &&
              ig_weight_source_equal(&l->source, e, l->matches[i].entry);
   }
   return false;
@@ -300,8 +295,8 @@ static ig_status report_extra(const loading *l, int *n_extra) {
     const size_t skip = strlen(l->naming.prefix);
     if (!strncmp(name, l->naming.prefix, skip))
       name += skip;
-    if ((n_used && bsearch(&e, used, n_used, sizeof *used, by_address)) || ends_with(name, "num_batches_tracked") ||
-        ends_with(name, "embeddings.position_ids") || is_tied_copy(l, e) || bias_of_decoder(l, e->name) ||
+    if ((n_used && bsearch(&e, used, n_used, sizeof *used, by_address)) || ig_ends_with(name, "num_batches_tracked") ||
+        ig_ends_with(name, "embeddings.position_ids") || is_tied_copy(l, e) || bias_of_decoder(l, e->name) ||
         (l->head_replaced && !strncmp(name, l->model->head, strlen(l->model->head))))
       continue;
     char q[IG_QUOTE_BYTES];

@@ -24,11 +24,6 @@ bool ig_weight_name(const ig_model *model, ig_weight_naming naming, const char *
   return true;
 }
 
-static bool ends_with(const char *text, const char *end) {
-  const size_t n = strlen(text), m = strlen(end);
-  return n >= m && !strcmp(text + n - m, end);
-}
-
 static int by_name(const void *a, const void *b) {
   return strcmp(((const ig_weight_entry *)a)->name, ((const ig_weight_entry *)b)->name);
 }
@@ -130,7 +125,7 @@ static ig_status refuse_foreign(const char *path, bool *is_keras) {
 #undef TORCH
   };
   *is_keras = false;
-  if (ends_with(path, ".safetensors"))
+  if (ig_ends_with(path, ".safetensors"))
     return IG_OK;
   ig_mapped map;
   IG_TRY(ig_file_map(path, &map));
@@ -148,7 +143,7 @@ static ig_status refuse_foreign(const char *path, bool *is_keras) {
 static ig_status find_file(const char *path, bool *is_checkpoint, char **found) {
   *is_checkpoint = false;
   if (!ig_path_is_dir(path)) {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const char *name = ig_path_name(path);
     return strncmp(name, "shard-", 6)
                ? ig_strdup(path, found)
                : ig_fail(IG_ERR_USAGE, "%s: one file of a checkpoint; give its folder, step-N", path);
