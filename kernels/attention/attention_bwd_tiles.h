@@ -5,6 +5,7 @@
 #define IG_KERNELS_ATTENTION_BWD_TILES_H
 
 #include "kernels/attention/attention_tiles.h"
+#include "kernels/plain.h"
 
 typedef struct bwd_memory {
   unit *along, *k_turned, *v_turned, *k_across;              // of a block of keys

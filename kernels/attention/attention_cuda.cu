@@ -86,7 +86,10 @@ static ig_status prepare(ig_prepare *prepare) {
   const ig_node *n = prepare->node;
   char why[160];
   plan *p;
-  ig_prepare_plain(prepare);
+  for (int i = 0; i < n->n_in; i++)
+    prepare->in_layout[i] = IG_PLAIN;
+  for (int i = 0; i < n->n_out; i++)
+    prepare->out_layout[i] = IG_PLAIN;
   IG_TRY(ig_alloc(sizeof *p, "plan of attention", &p));
   ig_status status = IG_OK;
   if (!make(p, n, &prepare->device->caps, BACKWARD, why, sizeof why))

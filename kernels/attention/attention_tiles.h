@@ -16,6 +16,7 @@
 #include "kernels/optim_util/buckets.h"
 #include "kernels/optim_util/fixed.h"
 #include "kernels/optim_util/sequences.h"
+#include "kernels/plain.h"
 
 enum {
   QUERIES = 48,  // of a tile

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kernels/batchnorm/bn_grid.h"
+#include "kernels/plain.h"
 
 // ---- statistics ----
 // Per task and channel: mean and sum of squared deviations from it. They are found in one pass around a shift, the mean

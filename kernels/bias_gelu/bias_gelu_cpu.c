@@ -4,6 +4,7 @@
 #include "kernels/eltwise/lane_math.h"
 #include "kernels/eltwise/lanes.h"
 #include "kernels/optim_util/fixed.h"
+#include "kernels/plain.h"
 
 enum { LEAST = 16384 };  // numbers: the least work worth a second thread
 

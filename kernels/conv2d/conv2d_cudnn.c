@@ -237,7 +237,10 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
 static ig_status prepare(ig_prepare *prepare) {
   const ig_node *n = prepare->node;
   plan *p;
-  ig_prepare_plain(prepare);
+  for (int i = 0; i < n->n_in; i++)
+    prepare->in_layout[i] = IG_PLAIN;
+  for (int i = 0; i < n->n_out; i++)
+    prepare->out_layout[i] = IG_PLAIN;
   IG_TRY(ig_alloc(sizeof *p, "plan of a convolution", &p));
   ig_status status = make(n, p);
   if (status == IG_OK) {

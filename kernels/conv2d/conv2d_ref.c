@@ -4,6 +4,7 @@
 
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/kernels.h"
+#include "kernels/plain.h"
 
 // Index of x's pixel under tap (r,s) of output pixel (p,q), -1 in the padding.
 static int64_t pixel(const ig_conv2d_dims *d, int64_t p, int64_t q, int64_t r, int64_t s) {

@@ -347,7 +347,10 @@ ig_status ig_cuda_product_create(const ig_prepare *prepare, ig_conv_pass pass, i
 ig_status ig_cuda_conv_prepare(ig_prepare *prepare, ig_conv_pass pass, const ig_conv2d_dims *d, bool has_bias) {
   const ig_node *n = prepare->node;
   plan *p;
-  ig_prepare_plain(prepare);
+  for (int i = 0; i < n->n_in; i++)
+    prepare->in_layout[i] = IG_PLAIN;
+  for (int i = 0; i < n->n_out; i++)
+    prepare->out_layout[i] = IG_PLAIN;
   if (d->R * d->S > 1)
     *(pass == IG_PASS_WEIGHTS ? &prepare->out_layout[0] : &prepare->in_layout[1]) = IG_KRSC;
   IG_TRY(create(prepare, pass, d, n->in[0]->dtype, has_bias, n->out[0]->dtype == IG_F32, &p));

@@ -3,6 +3,7 @@
 
 #include "kernels/dropout/draws.h"
 #include "kernels/eltwise/lanes.h"
+#include "kernels/plain.h"
 
 static void apply_sample(const ig_launch *l, const ig_draws *d, int64_t sample, int64_t per_sample) {
   _Static_assert(IG_LANES_TILE <= IG_DRAWS_TILE, "one tile of draws is enough");

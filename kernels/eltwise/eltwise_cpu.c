@@ -5,6 +5,7 @@
 
 #include "kernels/eltwise/lane_math.h"
 #include "kernels/eltwise/lanes.h"
+#include "kernels/plain.h"
 
 #define CHUNK 16384  // numbers: 64 KiB of fp32, also the least work worth a second thread
 #define SIMD  _Pragma("omp simd")

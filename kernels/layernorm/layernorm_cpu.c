@@ -7,6 +7,7 @@
 #include "kernels/eltwise/vec16.h"
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/optim_util/fixed.h"
+#include "kernels/plain.h"
 
 enum { B_DY, B_X, B_GAMMA, B_MORE_DY, B_STATE, B_KEYS };
 enum { LEAST = 16384 };  // numbers: the least work worth a second thread

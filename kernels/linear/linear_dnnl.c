@@ -6,6 +6,7 @@
 #include "kernels/dnnl_common/dnnl_parts.h"
 #include "kernels/kernels.h"
 #include "kernels/linear/linear.h"
+#include "kernels/plain.h"
 
 enum {
   COLUMNS = 64,  // of the bias gradient that a task sums at once

@@ -4,6 +4,7 @@
 
 #include "kernels/kernels.h"
 #include "kernels/linear/linear.h"
+#include "kernels/plain.h"
 
 static size_t count_of(const ig_tensor *t) { return (size_t)ig_shape_count(&t->shape); }
 

@@ -238,7 +238,10 @@ static ig_status prepare(ig_prepare *prepare) {
   const int x = BACKWARD ? (int)B_X : (int)F_X;
   const ig_dtype type = n->in[x]->dtype;
   plan *p;
-  ig_prepare_plain(prepare);
+  for (int i = 0; i < n->n_in; i++)
+    prepare->in_layout[i] = IG_PLAIN;
+  for (int i = 0; i < n->n_out; i++)
+    prepare->out_layout[i] = IG_PLAIN;
   IG_TRY(ig_alloc(sizeof *p, "plan of linear_xent", &p));
   cut(p, n, x);
   p->z = take(p, p->P * p->chunk * 4);

@@ -6,6 +6,7 @@
 #include "kernels/kernels.h"
 #include "kernels/optim_util/fixed.h"
 #include "kernels/picture/picture.h"
+#include "kernels/plain.h"
 
 #define TILE 64  // pixels
 #define ROWS 16  // of a picture that one iteration of the parallel loop takes

@@ -134,14 +134,6 @@ typedef struct ig_prepare {
   void *state;             // set by prepare: the implementation's own (a created primitive)
 } ig_prepare;
 
-// Every operand and result PLAIN.
-static inline void ig_prepare_plain(ig_prepare *p) {
-  for (int i = 0; i < p->node->n_in; i++)
-    p->in_layout[i] = IG_PLAIN;
-  for (int i = 0; i < p->node->n_out; i++)
-    p->out_layout[i] = IG_PLAIN;
-}
-
 typedef struct ig_launch {
   const ig_node *node;
   void *state;
