@@ -569,7 +569,7 @@ Floats layer_gradients(ig_dtype compute, bool recompute, int threads, float *los
   must(ig_graph_differentiate(g.g, 2, terms, nullptr, 0, nullptr, nullptr));
   *n_cloned = 0;
   if (recompute)
-    must(ig_graph_recompute(g.g, 0, 0, n_cloned));
+    must(ig_graph_recompute(g.g, 0, 1, 0, n_cloned));
   g.output(l.sum, "sum");
   const size_t n = (size_t)g.params.count[IG_PARAM_TRAINABLE];
   g.space(IG_SPACE_TRAINABLE).resize(n);

@@ -171,7 +171,9 @@ static const ig_key keys[] = {
      "losses in a row that are not finite before the last checkpoint is taken again", NULL, 1, 1e6},
     {"memory", IG_KEY_SIZE, "bytes", NULL, RUN, "budget of the run; a plan beyond it is refused", NULL, 0, 0, MAY},
     {"recompute", IG_KEY_ENUM, "", "auto", RUN,
-     "less memory: cheap results are computed again in the backward pass; auto: where that saves a fifth", "auto|0|1"},
+     "less memory: cheap results are computed again in the backward pass; auto: where that can save a fifth, as much "
+     "as saves a sixth",
+     "auto|0|1"},
     {"winograd", IG_KEY_BOOL, "", "1", RUN, "faster, less exact convolutions are allowed"},
     {"winograd", IG_KEY_BOOL, "", "0", USE, "faster, less exact convolutions are allowed"},
     {"impl", IG_KEY_STRING, "", NULL, MODEL,

@@ -1,4 +1,4 @@
-// Reverse-mode differentiation and recomputation: both only append or move nodes of the same graph.
+// Reverse-mode differentiation: it only appends nodes to the same graph. (Recomputation: recompute.c.)
 #include <stdio.h>
 #include <string.h>
 
@@ -217,90 +217,5 @@ done:
   g->phase = phase;
   if (status != IG_OK && g->status == IG_OK)
     ig_graph_fail(g, status, "%s", ig_error_message());
-  return status;
-}
-
-// ---- recomputation ----
-
-// Whether backward already reads t (so that keeping it costs nothing more), or it is no activation at all.
-static bool is_kept(const ig_tensor *t, const int *first_backward_use) {
-  return !t || t->space != IG_SPACE_ARENA || first_backward_use[t->id] >= 0;
-}
-
-static double bytes_of(const ig_tensor *t) {
-  return (double)ig_shape_count(&t->shape) * (double)ig_dtype_bytes(t->dtype);
-}
-
-ig_status ig_graph_recompute(ig_graph *g, double least, double other_bytes, int *n_cloned) {
-  IG_TRY(ig_graph_status(g));
-  size_t n_nodes = g->n_nodes, n_tensors = g->n_tensors;
-  int *first_use = NULL, *clone_at = NULL;
-  ig_node **order = NULL, **nodes = NULL;
-  double kept = 0, dropped = 0;
-  ig_status status = IG_OK;
-  *n_cloned = 0;
-  IG_GOTO(ig_alloc_array(n_tensors, sizeof *first_use, "recomputation", &first_use));
-  IG_GOTO(ig_alloc_array(n_nodes, sizeof *clone_at, "recomputation", &clone_at));
-  IG_GOTO(ig_alloc_array(n_nodes, sizeof *nodes, "recomputation", &nodes));
-  memcpy(nodes, g->nodes, n_nodes * sizeof *nodes);
-  for (size_t i = 0; i < n_tensors; i++)
-    first_use[i] = -1;
-  for (size_t k = n_nodes; k-- > 0;)
-    for (int i = 0; i < nodes[k]->n_in; i++)
-      if (nodes[k]->in[i] && nodes[k]->phase == IG_PHASE_BACKWARD)
-        first_use[nodes[k]->in[i]->id] = (int)k;
-  for (size_t k = 0; k < n_nodes; k++) {
-    const ig_node *n = nodes[k];
-    clone_at[k] = -1;
-    for (int i = 0; n->phase == IG_PHASE_FORWARD && i < n->n_out; i++)
-      if (n->out[i]->space == IG_SPACE_ARENA && first_use[n->out[i]->id] >= 0)
-        kept += bytes_of(n->out[i]);
-    if (n->phase != IG_PHASE_FORWARD || !n->op->cheap || n->op->mutates_in || n->n_out != 1 ||
-        n->out[0]->space != IG_SPACE_ARENA || first_use[n->out[0]->id] < 0)
-      continue;
-    bool ready = true;
-    for (int i = 0; i < n->n_in; i++)
-      ready &= is_kept(n->in[i], first_use);
-    if (!ready)
-      continue;
-    clone_at[k] = first_use[n->out[0]->id];
-    first_use[n->out[0]->id] = -1;  // no longer kept: what depends on it is not recomputed from it
-    dropped += bytes_of(n->out[0]);
-  }
-  if (dropped < least * (kept + other_bytes))
-    goto done;
-  // New order: before each backward node, the clones whose first use it is, in forward order.
-  IG_GOTO(ig_alloc_array(2 * n_nodes, sizeof *order, "recomputation", &order));
-  size_t n_order = 0;
-  for (size_t k = 0; k < n_nodes; k++) {
-    for (size_t j = 0; nodes[k]->phase == IG_PHASE_BACKWARD && j < k; j++) {
-      if (clone_at[j] != (int)k)
-        continue;
-      const ig_node *n = nodes[j];
-      char name[400];
-      snprintf(name, sizeof name, "%s/again", n->name);
-      ig_node *clone = ig_graph_node(g, n->op->name, name, n->n_in, n->in, n->attr);
-      if (!clone)
-        IG_GOTO(ig_graph_status(g));
-      clone->phase = IG_PHASE_BACKWARD;
-      clone->recomputed = true;
-      clone->key = n->key;  // the same draws as the first time
-      order[n_order++] = clone;
-      for (size_t m = k; m < n_nodes; m++)
-        for (int i = 0; i < nodes[m]->n_in; i++)
-          if (nodes[m]->phase == IG_PHASE_BACKWARD && nodes[m]->in[i] == n->out[0])
-            nodes[m]->in[i] = clone->out[0];
-      (*n_cloned)++;
-    }
-    order[n_order++] = nodes[k];
-  }
-  memcpy(g->nodes, order, n_order * sizeof *order);
-  for (size_t k = 0; k < n_order; k++)
-    g->nodes[k]->id = (int)k;
-done:
-  ig_free(first_use);
-  ig_free(clone_at);
-  ig_free(order);
-  ig_free(nodes);
   return status;
 }

@@ -80,8 +80,9 @@ ig_status ig_graph_differentiate(ig_graph *g, int n_losses, ig_tensor *const *lo
 
 // Recomputation: outputs of forward nodes whose row is `cheap`, that backward reads, are dropped after forward and
 // recomputed just before their first backward use. Nothing is done where these are less than `least` (0..1) of what
-// forward keeps for backward and `other_bytes` together. Returns the number of nodes cloned.
-ig_status ig_graph_recompute(ig_graph *g, double least, double other_bytes, int *n_cloned);
+// forward keeps for backward and `other_bytes` together. Of these, the cheapest for their bytes go first, until the
+// fullest moment of the step has lost the share `enough` of that sum; 1: all. Returns the number of nodes cloned.
+ig_status ig_graph_recompute(ig_graph *g, double least, double enough, double other_bytes, int *n_cloned);
 
 typedef enum ig_dump_format { IG_DUMP_TEXT, IG_DUMP_JSON, IG_DUMP_DOT } ig_dump_format;
 ig_status ig_graph_dump(const ig_graph *g, ig_dump_format format, FILE *out);
