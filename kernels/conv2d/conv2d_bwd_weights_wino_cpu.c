@@ -1,8 +1,11 @@
 // The weight gradient of the 3x3 convolution of stride 1 by Winograd's F(4x4,3x3) transposed, in own vector code: x and
 // dy are transformed tile by tile, multiplied at each of the 36 points with sums over tiles, and the sums transformed
-// back. The batch is cut into chunks of tiles whose transforms fit a shared cache; sums of one block of channels by one
-// panel belong to one task. Rule: sums run over tiles in their order, so that threads change no bit; they do not follow
-// the shards of the batch, so that a plan in which ranks must change no bit either takes another implementation.
+// back. A task owns the sums of a square of channels; it transforms a chunk of tiles of its own channels and multiplies
+// it at once, so that sums and chunk stay in the second-level cache. Others transform the same channels again: that
+// costs less than reading them from a cache that is shared. Where the squares are few the tiles are cut into parts,
+// too. Rule: sums run over the tiles of a part and over parts in their order, cut by the shape alone, so that threads
+// change no bit; they do not follow the shards of the batch, so that a plan in which ranks must change no bit either
+// takes another implementation.
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,27 +18,23 @@ enum { ROWS = 8 };  // input channels whose sums are in registers at once
 enum { ROWS = 4 };
 #endif
 enum {
-  VECTORS = 3,            // of output channels, likewise
-  MOST_BLOCKS = 4,        // of input channels in a task: its sums stay in the second-level cache
-  CHUNK_BYTES = 6 << 20,  // of transformed x and dy: they stay in the last-level cache
+  VECTORS = 2,           // of output channels, likewise
+  SIDE = 64 / WINO_VEC,  // channel blocks of x, and of dy, of a task: 590 KB of sums
+  CHUNK = 16,            // tiles transformed at once: 295 KB
+  LEAST_TASKS = 8,       // where there are fewer squares, their tiles are cut
 };
 
 typedef struct state {
   ig_conv2d_dims d;
   wino_tiles tiles;
-  int64_t n_c, n_k, n_groups;  // channel blocks of x and dy; groups of up to VECTORS blocks of dy
-  int64_t c_per_task;
-  int64_t n_tiles, per_chunk;
+  int64_t n_c, n_k;          // channel blocks of x and dy
+  int64_t c_tasks, k_tasks;  // squares of SIDE by SIDE blocks
+  int64_t n_tiles, n_parts, per_part;
   wino_groups v, z;  // of transformed x and dy: a chunk is one group
-  size_t v_floats, z_floats, task_floats;
-  bool one_chunk;
+  size_t v_floats, z_floats, square_floats;
 } state;
 
-// First block of dy of group g: groups differ by one block at most.
-static int64_t group_start(const state *s, int64_t g) {
-  int64_t n = s->n_groups;
-  return g * (s->n_k / n) + (g < s->n_k % n ? g : s->n_k % n);
-}
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // sums[i][j] (+)= sum over n tiles of v[.][i] z[j][.].
 static inline __attribute__((always_inline)) void multiply(const float *v, const float *z, int64_t z_block, int64_t n,
@@ -43,23 +42,25 @@ static inline __attribute__((always_inline)) void multiply(const float *v, const
   wino_vec acc[ROWS][VECTORS];
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 3
+#pragma GCC unroll 2
     for (int j = 0; j < kv; j++)
       acc[i][j] = add ? *(const wino_vec *)(sums + (i * kv + j) * WINO_VEC) : (wino_vec){0};
+#pragma GCC unroll 2
   for (int64_t t = 0; t < n; t++, v += WINO_VEC, z += WINO_VEC) {
+    __builtin_prefetch(sums + (2 * ROWS * kv + t) * WINO_VEC, 1, 3);  // what the call after the next adds to
     wino_vec d[VECTORS];
-#pragma GCC unroll 3
+#pragma GCC unroll 2
     for (int j = 0; j < kv; j++)
       d[j] = *(const wino_vec *)(z + j * z_block);
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 3
+#pragma GCC unroll 2
       for (int j = 0; j < kv; j++)
         acc[i][j] += d[j] * v[i];
   }
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 3
+#pragma GCC unroll 2
     for (int j = 0; j < kv; j++)
       *(wino_vec *)(sums + (i * kv + j) * WINO_VEC) = acc[i][j];
 }
@@ -70,72 +71,149 @@ static void multiply_1(const float *v, const float *z, int64_t b, int64_t n, flo
 static void multiply_2(const float *v, const float *z, int64_t b, int64_t n, float *s, bool a) {
   multiply(v, z, b, n, s, a, 2);
 }
-static void multiply_3(const float *v, const float *z, int64_t b, int64_t n, float *s, bool a) {
-  multiply(v, z, b, n, s, a, 3);
+
+// A square: blocks [c0, c1) of x by [k0, k1) of dy. Its sums: by pairs of blocks of dy [36][channel][pair][lane].
+typedef struct square {
+  int64_t c0, c1, k0, k1;
+} square;
+
+static square square_of(const state *s, int64_t task) {
+  const int64_t c0 = task % s->c_tasks * SIDE, k0 = task / s->c_tasks * SIDE;
+  return (square){c0, least(c0 + SIDE, s->n_c), k0, least(k0 + SIDE, s->n_k)};
+}
+static int64_t pair_floats(const square *q, int64_t kv) {
+  return WINO_POINTS * (q->c1 - q->c0) * WINO_VEC * kv * WINO_VEC;
 }
 
-// Sums of blocks [c0, c1) of x by one group of dy over a chunk: [36][channel][kv][lane]. A point's dy stays in the
-// cache over the blocks of x.
-static void add_chunk(const state *s, const float *v, const float *z, int64_t c0, int64_t c1, int64_t g, bool add,
+// What the next chunk will read comes to the second-level cache meanwhile: of each tile of each block 4x4 positions.
+typedef struct later {
+  const float *x[CHUNK], *dy[CHUNK];  // tiles of the first block
+  int64_t x_blocks, all_blocks, x_plane, dy_plane, W, Q;
+  int64_t done;
+} later;
+
+static void find_later(const state *s, const square *q, const float *x, const float *dy, int64_t first, later *soon) {
+  const int64_t per_sample = s->tiles.rows * s->tiles.columns;
+  soon->done = 0;
+  for (int64_t t = 0; t < CHUNK; t++) {
+    const int64_t i = least(first + t, s->n_tiles - 1), n = i / per_sample;
+    const int64_t h = i % per_sample / s->tiles.columns * WINO_OUT, w = i % s->tiles.columns * WINO_OUT;
+    soon->x[t] = x + ((n * s->n_c + q->c0) * s->d.H * s->d.W + h * s->d.W + w) * WINO_VEC;
+    soon->dy[t] = dy + ((n * s->n_k + q->k0) * s->d.P * s->d.Q + h * s->d.Q + w) * WINO_VEC;
+  }
+}
+
+static inline void fetch(later *soon, int64_t n) {
+  for (int64_t end = least(soon->done + n, soon->all_blocks * CHUNK); soon->done < end; soon->done++) {
+    const int64_t b = soon->done / CHUNK, t = soon->done % CHUNK;
+    const bool of_x = b < soon->x_blocks;
+    const float *at = of_x ? soon->x[t] + b * soon->x_plane : soon->dy[t] + (b - soon->x_blocks) * soon->dy_plane;
+    for (int r = 0; r < WINO_OUT; r++, at += (of_x ? soon->W : soon->Q) * WINO_VEC)
+      for (int c = 0; c < WINO_OUT; c++)
+        __builtin_prefetch(at + c * WINO_VEC, 0, 2);
+  }
+}
+
+static void add_chunk(const state *s, const square *q, const float *v, const float *z, bool add, later *soon,
                       float *sums) {
-  static multiply_fn *const of[] = {multiply_1, multiply_2, multiply_3};
-  const int64_t k0 = group_start(s, g), kv = group_start(s, g + 1) - k0, block = s->per_chunk * WINO_VEC;
-  for (int f = 0; f < WINO_POINTS; f++)
-    for (int64_t i = c0 * WINO_VEC; i < c1 * WINO_VEC; i += ROWS, sums += ROWS * kv * WINO_VEC)
-      of[kv - 1](v + f * s->v.point + i / WINO_VEC * block + i % WINO_VEC, z + f * s->z.point + k0 * block, block,
-                 s->per_chunk, sums, add);
+  static multiply_fn *const of[] = {multiply_1, multiply_2};
+  const int64_t block = CHUNK * WINO_VEC, n = (q->c1 - q->c0) * WINO_VEC;
+  const int64_t per_point = wino_ceil(soon->all_blocks * CHUNK, WINO_POINTS * wino_ceil(q->k1 - q->k0, VECTORS));
+  for (int64_t k = q->k0; k < q->k1; k += VECTORS, z += VECTORS * block) {
+    const int64_t kv = least(VECTORS, q->k1 - k);
+    for (int f = 0; f < WINO_POINTS; f++) {
+      fetch(soon, per_point);
+      for (int64_t i = 0; i < n; i += ROWS, sums += ROWS * kv * WINO_VEC)
+        of[kv - 1](v + f * s->v.point + i / WINO_VEC * block + i % WINO_VEC, z + f * s->z.point, block, CHUNK, sums,
+                   add);
+    }
+  }
 }
 
-// VEC input channels by VEC output channels at a time, so that dw is written in vectors.
-static void transform_back(const state *s, const float *sums, int64_t c0, int64_t c1, int64_t g, float *dw) {
-  const int64_t k0 = group_start(s, g), kv = group_start(s, g + 1) - k0, point = (c1 - c0) * WINO_VEC * kv * WINO_VEC;
-  for (int64_t c = c0; c < c1; c++, sums += WINO_VEC * kv * WINO_VEC)
-    for (int64_t j = 0; j < kv; j++) {
-      wino_vec square[WINO_TAPS * WINO_VEC];  // [channel][tap][lane of dy], then [16 of these][lane of dy][16]
-      for (int i = 0; i < WINO_VEC; i++) {
-        wino_vec in[WINO_POINTS];
-        for (int f = 0; f < WINO_POINTS; f++)
-          in[f] = *(const wino_vec *)(sums + f * point + (i * kv + j) * WINO_VEC);
-        WINO_PLANE(wino_dw, in, WINO_IN, square + i * WINO_TAPS, 3);
-      }
-      for (int i = 0; i < WINO_TAPS; i++)
-        wino_transpose(square + i * WINO_VEC);
-      const int64_t k = (k0 + j) * WINO_VEC, n_k = s->d.K - k, n = (s->d.C - c * WINO_VEC) * WINO_TAPS;
-      for (int l = 0; l < WINO_VEC && l < n_k; l++)
-        for (int i = 0; i < WINO_TAPS && i * WINO_VEC < n; i++)
-          memcpy(dw + ((k + l) * s->d.C + c * WINO_VEC) * WINO_TAPS + i * WINO_VEC, &square[i * WINO_VEC + l],
-                 (size_t)(n - i * WINO_VEC < WINO_VEC ? n - i * WINO_VEC : WINO_VEC) * sizeof *dw);
+// The sums of a square over one part of the tiles. Near: the thread's memory for a chunk.
+static void sum_part(const state *s, const square *q, int64_t part, const float *x, const float *dy, float *near,
+                     float *sums) {
+  const int64_t x_plane = s->d.H * s->d.W * WINO_VEC, dy_plane = s->d.P * s->d.Q * WINO_VEC, block = CHUNK * WINO_VEC;
+  const int64_t start = part * s->per_part, end = least(start + s->per_part, s->n_tiles);
+  float *v = near, *z = near + s->v_floats;
+  later soon = {.x_blocks = q->c1 - q->c0,
+                .all_blocks = q->c1 - q->c0 + q->k1 - q->k0,
+                .x_plane = x_plane,
+                .dy_plane = dy_plane,
+                .W = s->d.W,
+                .Q = s->d.Q};
+  for (int64_t first = start; first < end; first += CHUNK) {
+    for (int64_t b = q->c0; b < q->c1; b++)
+      wino_planes(&s->tiles, x + b * x_plane, s->n_c * x_plane, first, first + CHUNK, &s->v, v + (b - q->c0) * block,
+                  false);
+    for (int64_t b = q->k0; b < q->k1; b++)
+      wino_planes(&s->tiles, dy + b * dy_plane, s->n_k * dy_plane, first, first + CHUNK, &s->z, z + (b - q->k0) * block,
+                  true);
+    find_later(s, q, x, dy, first + CHUNK, &soon);
+    add_chunk(s, q, v, z, first > start, &soon, sums);
+  }
+}
+
+// Block c of x by block k of dy, from the sums of all parts, `step` floats apart: dw is written in vectors.
+static void transform_back(const state *s, const square *q, int64_t c, int64_t k, const float *sums, int64_t n_parts,
+                           size_t step, float *dw) {
+  const int64_t pair = (k - q->k0) / VECTORS, kv = least(VECTORS, q->k1 - q->k0 - pair * VECTORS);
+  const int64_t point = (q->c1 - q->c0) * WINO_VEC * kv * WINO_VEC;
+  wino_vec turned[WINO_TAPS * WINO_VEC];  // [channel][tap][lane of dy], then [16 of these][lane of dy][16]
+  sums += pair * pair_floats(q, VECTORS) + (c - q->c0) * WINO_VEC * kv * WINO_VEC + (k - q->k0) % VECTORS * WINO_VEC;
+  for (int i = 0; i < WINO_VEC; i++, sums += kv * WINO_VEC) {
+    wino_vec in[WINO_POINTS];
+    for (int f = 0; f < WINO_POINTS; f++) {
+      in[f] = *(const wino_vec *)(sums + f * point);
+      for (int64_t p = 1; p < n_parts; p++)
+        in[f] += *(const wino_vec *)(sums + f * point + (size_t)p * step);
     }
+    WINO_PLANE(wino_dw, in, WINO_IN, turned + i * WINO_TAPS, 3);
+  }
+  for (int i = 0; i < WINO_TAPS; i++)
+    wino_transpose(turned + i * WINO_VEC);
+  const int64_t k_first = k * WINO_VEC, n_k = s->d.K - k_first, n = (s->d.C - c * WINO_VEC) * WINO_TAPS;
+  for (int l = 0; l < WINO_VEC && l < n_k; l++) {
+    float *to = dw + ((k_first + l) * s->d.C + c * WINO_VEC) * WINO_TAPS;
+    if (n >= WINO_VEC * WINO_TAPS)
+      for (int i = 0; i < WINO_TAPS; i++)
+        *(wino_vec *)(to + i * WINO_VEC) = turned[i * WINO_VEC + l];
+    else
+      for (int i = 0; i < WINO_TAPS && i * WINO_VEC < n; i++)
+        memcpy(to + i * WINO_VEC, &turned[i * WINO_VEC + l], (size_t)least(n - i * WINO_VEC, WINO_VEC) * sizeof *dw);
+  }
 }
 
 static ig_status run(const ig_launch *l) {
   const state *s = l->state;
+  const int64_t n_squares = s->c_tasks * s->k_tasks;
+  const size_t near_floats = s->v_floats + s->z_floats, step = (size_t)n_squares * s->square_floats;
+  const bool whole = s->n_parts == 1;
   const float *x = l->in[0], *dy = l->in[1];
-  float *dw = l->out[0], *v = l->workspace, *z = v + s->v_floats, *all_sums = z + s->z_floats;
-  const int64_t x_plane = s->d.H * s->d.W * WINO_VEC, dy_plane = s->d.P * s->d.Q * WINO_VEC;
-  const int64_t block = s->per_chunk * WINO_VEC;
+  float *dw = l->out[0], *near = l->workspace, *sums = near + (size_t)l->device->caps.threads * near_floats;
   *(float *)l->out[1] = 0;
 #pragma omp parallel num_threads(l->device->caps.threads)
-  for (int64_t first = 0; first < s->n_tiles; first += s->per_chunk) {
-    int64_t end = first + s->per_chunk;
-#pragma omp for schedule(static)
-    for (int64_t b = 0; b < s->n_c + s->n_k; b++) {
-      if (b < s->n_c)
-        wino_planes(&s->tiles, x + b * x_plane, s->n_c * x_plane, first, end, &s->v, v + b * block, false);
-      else
-        wino_planes(&s->tiles, dy + (b - s->n_c) * dy_plane, s->n_k * dy_plane, first, end, &s->z,
-                    z + (b - s->n_c) * block, true);
-    }
+  {
+    const size_t thread = (size_t)omp_get_thread_num();
 #pragma omp for collapse(2) schedule(dynamic, 1)
-    for (int64_t g = 0; g < s->n_groups; g++)
-      for (int64_t c = 0; c < s->n_c; c += s->c_per_task) {
-        const int64_t c1 = c + s->c_per_task < s->n_c ? c + s->c_per_task : s->n_c;
-        const int64_t task = g * wino_ceil(s->n_c, s->c_per_task) + c / s->c_per_task;
-        float *sums = all_sums + (size_t)(s->one_chunk ? omp_get_thread_num() : task) * s->task_floats;
-        add_chunk(s, v, z, c, c1, g, first > 0, sums);
-        if (end >= s->n_tiles)
-          transform_back(s, sums, c, c1, g, dw);
+    for (int64_t t = 0; t < n_squares; t++)
+      for (int64_t part = 0; part < s->n_parts; part++) {
+        const square q = square_of(s, t);
+        float *own = sums + (whole ? thread * s->square_floats : (size_t)part * step + (size_t)t * s->square_floats);
+        sum_part(s, &q, part, x, dy, near + thread * near_floats, own);
+        for (int64_t c = q.c0; whole && c < q.c1; c++)
+          for (int64_t k = q.k0; k < q.k1; k++)
+            transform_back(s, &q, c, k, own, 1, 0, dw);
       }
+    if (!whole) {
+#pragma omp for collapse(2) schedule(static)
+      for (int64_t c = 0; c < s->n_c; c++)
+        for (int64_t k = 0; k < s->n_k; k++) {
+          const int64_t t = k / SIDE * s->c_tasks + c / SIDE;
+          const square q = square_of(s, t);
+          transform_back(s, &q, c, k, sums + (size_t)t * s->square_floats, s->n_parts, step, dw);
+        }
+    }
   }
   return IG_OK;
 }
@@ -144,27 +222,24 @@ static ig_status prepare(ig_prepare *p) {
   state *s;
   IG_TRY(ig_alloc(sizeof *s, "weight gradient", &s));
   const ig_conv2d_dims d = ig_conv2d_dims_of(p->node);
+  const size_t threads = (size_t)p->device->caps.threads;
   s->d = d;
   s->tiles = wino_tiles_of(d.N, d.H, d.W, d.P, d.Q, d.pad_top, d.pad_left);
   s->n_c = wino_ceil(d.C, WINO_VEC);
   s->n_k = wino_ceil(d.K, WINO_VEC);
-  s->n_groups = wino_ceil(s->n_k, VECTORS);
+  s->c_tasks = wino_ceil(s->n_c, SIDE);
+  s->k_tasks = wino_ceil(s->n_k, SIDE);
   s->n_tiles = wino_n_tiles(&s->tiles);
-  int64_t fit = CHUNK_BYTES / ((s->n_c + s->n_k) * WINO_VEC * WINO_POINTS * (int64_t)sizeof(float));
-  int64_t chunks = wino_ceil(s->n_tiles, fit < 32 ? 32 : fit);
-  s->per_chunk = wino_ceil(s->n_tiles, chunks);
-  s->one_chunk = s->per_chunk >= s->n_tiles;
-  s->v = wino_groups_of(s->per_chunk, s->n_c, 1);
-  s->z = wino_groups_of(s->per_chunk, s->n_k, 1);
+  const int64_t n_chunks = wino_ceil(s->n_tiles, CHUNK), n_squares = s->c_tasks * s->k_tasks;
+  s->per_part = wino_ceil(n_chunks, least(n_chunks, wino_ceil(LEAST_TASKS, n_squares))) * CHUNK;
+  s->n_parts = wino_ceil(s->n_tiles, s->per_part);
+  s->v = wino_groups_of(CHUNK, least(SIDE, s->n_c), 1);
+  s->z = wino_groups_of(CHUNK, least(SIDE, s->n_k), 1);
   s->v_floats = (size_t)(WINO_POINTS * s->v.point);
   s->z_floats = (size_t)(WINO_POINTS * s->z.point);
-  const int threads = p->device->caps.threads;
-  for (s->c_per_task = MOST_BLOCKS; s->c_per_task > 1; s->c_per_task /= 2)
-    if (wino_ceil(s->n_c, s->c_per_task) * s->n_groups >= threads)
-      break;
-  s->task_floats = (size_t)(WINO_POINTS * s->c_per_task * WINO_VEC * VECTORS * WINO_VEC);
-  size_t tasks = (size_t)(s->one_chunk ? threads : s->n_groups * wino_ceil(s->n_c, s->c_per_task));
-  p->workspace_bytes = sizeof(float) * (s->v_floats + s->z_floats + tasks * s->task_floats);
+  s->square_floats = (size_t)(WINO_POINTS * least(SIDE, s->n_c) * least(SIDE, s->n_k) * WINO_VEC * WINO_VEC);
+  const size_t n_sums = s->n_parts == 1 ? threads : (size_t)(s->n_parts * n_squares);
+  p->workspace_bytes = sizeof(float) * (threads * (s->v_floats + s->z_floats) + n_sums * s->square_floats);
   p->in_layout[0] = p->in_layout[1] = IG_BLOCKED_C(WINO_VEC);
   p->out_layout[0] = p->out_layout[1] = IG_PLAIN;
   p->state = s;

@@ -112,20 +112,32 @@ WINO_INLINE wino_tiles wino_tiles_of(int64_t N, int64_t H, int64_t W, int64_t P,
 }
 WINO_INLINE int64_t wino_n_tiles(const wino_tiles *t) { return t->N * t->rows * t->columns; }
 
-// side x side positions from (h, w) on of a plane of H x W vectors; zero outside.
+// The part of side x side positions from (h, w) on that lies in a plane of H x W vectors; zero outside.
 WINO_INLINE void wino_load(const float *plane, int64_t H, int64_t W, int64_t h, int64_t w, int side, wino_vec *tile) {
-  if (h >= 0 && w >= 0 && h + side <= H && w + side <= W) {
-    for (int r = 0; r < side; r++)
-      for (int c = 0; c < side; c++)
-        tile[r * side + c] = *(const wino_vec *)(plane + ((h + r) * W + w + c) * WINO_VEC);
-    return;
-  }
-  for (int r = 0; r < side; r++)
-    for (int c = 0; c < side; c++)
-      tile[r * side + c] = h + r >= 0 && h + r < H && w + c >= 0 && w + c < W
-                               ? *(const wino_vec *)(plane + ((h + r) * W + w + c) * WINO_VEC)
-                               : (wino_vec){0};
+  const int64_t r1 = h + side < H ? side : H - h, c1 = w + side < W ? side : W - w;
+  for (int i = 0; i < side * side; i++)
+    tile[i] = (wino_vec){0};
+  for (int64_t r = h < 0 ? -h : 0; r < r1; r++)
+    for (int64_t c = w < 0 ? -w : 0; c < c1; c++)
+      tile[r * side + c] = *(const wino_vec *)(plane + ((h + r) * W + w + c) * WINO_VEC);
 }
+
+// Both dimensions of transform f for a tile of n x n vectors, `row` floats a row, into 36 streams `point` floats apart.
+#define WINO_TILE(f, from, row, n, to, point)                            \
+  do {                                                                   \
+    wino_vec half_[WINO_IN * (n)], out_[WINO_IN];                        \
+    _Pragma("GCC unroll 6") for (int i_ = 0; i_ < (n); i_++) {           \
+      wino_vec in_[n];                                                   \
+      _Pragma("GCC unroll 6") for (int r_ = 0; r_ < (n); r_++) in_[r_] = \
+          *(const wino_vec *)((from) + r_ * (row) + i_ * WINO_VEC);      \
+      f(in_, 1, half_ + i_, n);                                          \
+    }                                                                    \
+    _Pragma("GCC unroll 6") for (int i_ = 0; i_ < WINO_IN; i_++) {       \
+      f(half_ + i_ * (n), 1, out_, 1);                                   \
+      _Pragma("GCC unroll 6") for (int j_ = 0; j_ < WINO_IN; j_++) *     \
+          (wino_vec *)((to) + (i_ * WINO_IN + j_) * (point)) = out_[j_]; \
+    }                                                                    \
+  } while (0)
 
 // Transformed planes: tiles lie in groups, in a group by channel block: point f, tile i, block b at f * point +
 // (i / tiles) * step + b * tiles * WINO_VEC + i % tiles * WINO_VEC, so that products read them in one stream. A cache
@@ -138,30 +150,48 @@ WINO_INLINE wino_groups wino_groups_of(int64_t tiles, int64_t blocks, int64_t n_
   return (wino_groups){tiles, tiles * blocks * WINO_VEC, n_groups * tiles * blocks * WINO_VEC + 16};
 }
 
+// Tile (h, w) of side n of a plane of H x W vectors into `to`.
+WINO_INLINE void wino_tile(const float *plane, int64_t H, int64_t W, int64_t h, int64_t w, float *to, int64_t point,
+                           const bool of_dy) {
+  wino_vec near[WINO_POINTS];
+  const int side = of_dy ? WINO_OUT : WINO_IN;
+  const float *from = plane + (h * W + w) * WINO_VEC;
+  int64_t row = W * WINO_VEC;
+  if (h < 0 || w < 0 || h + side > H || w + side > W) {
+    wino_load(plane, H, W, h, w, side, near);
+    from = (const float *)near;
+    row = side * WINO_VEC;
+  }
+  if (of_dy)
+    WINO_TILE(wino_dy, from, row, WINO_OUT, to, point);
+  else
+    WINO_TILE(wino_in, from, row, WINO_IN, to, point);
+}
+
 // Tiles [first, end) of one channel block (its plane at x, samples `sample` floats apart) into v from group 0 on; tiles
 // past the last one are zero.
 WINO_INLINE void wino_planes(const wino_tiles *t, const float *x, int64_t sample, int64_t first, int64_t end,
                              const wino_groups *g, float *v, const bool of_dy) {
-  int64_t all = wino_n_tiles(t), per_sample = t->rows * t->columns;
+  const int64_t all = wino_n_tiles(t), per_sample = t->rows * t->columns;
+  int64_t n = first / per_sample, row = first % per_sample / t->columns, column = first % t->columns;
   for (int64_t i = first; i < end; i++) {
-    wino_vec in[WINO_POINTS], out[WINO_POINTS];
     float *to = v + (i - first) / g->tiles * g->step + (i - first) % g->tiles * WINO_VEC;
     if (i >= all) {
       for (int f = 0; f < WINO_POINTS; f++)
         *(wino_vec *)(to + f * g->point) = (wino_vec){0};
       continue;
     }
-    int64_t n = i / per_sample, row = i % per_sample / t->columns, column = i % t->columns;
-    const float *plane = x + n * sample;
-    if (of_dy) {
-      wino_load(plane, t->P, t->Q, row * WINO_OUT, column * WINO_OUT, WINO_OUT, in);
-      WINO_PLANE(wino_dy, in, WINO_OUT, out, WINO_IN);
-    } else {
-      wino_load(plane, t->H, t->W, row * WINO_OUT - t->pad_top, column * WINO_OUT - t->pad_left, WINO_IN, in);
-      WINO_PLANE(wino_in, in, WINO_IN, out, WINO_IN);
-    }
-    for (int f = 0; f < WINO_POINTS; f++) {
-      *(wino_vec *)(to + f * g->point) = out[f];
+    if (of_dy)
+      wino_tile(x + n * sample, t->P, t->Q, row * WINO_OUT, column * WINO_OUT, to, g->point, true);
+    else
+      wino_tile(x + n * sample, t->H, t->W, row * WINO_OUT - t->pad_top, column * WINO_OUT - t->pad_left, to, g->point,
+                false);
+    if (++column == t->columns) {
+      column = 0;
+      if (++row == t->rows) {
+        row = 0;
+        n++;
+      }
     }
   }
 }
