@@ -352,12 +352,14 @@ ig_status ig_plan_create(ig_graph *g, const ig_plan_options *options, ig_plan **
     p->plain_value[i] = -1;
   for (size_t k = 0; k < g->n_nodes; k++)
     IG_GOTO(plan_node(p, g->nodes[k]));
+  ig_tuner_release_memory(options->tuner);
   IG_GOTO(ig_plan_layout_memory(p));
   if (p->bytes.persistent)
     IG_GOTO(p->device->ops->alloc(p->device, p->bytes.persistent, "compute copies of weights", &p->persistent));
   *out = p;
   return IG_OK;
 done:
+  ig_tuner_release_memory(options->tuner);
   ig_plan_destroy(p);
   return status;
 }

@@ -56,6 +56,7 @@ ig_status ig_plan_layout_memory(ig_plan *p);
 // tune.c: the fastest of the candidates for this node, from the cache or by timing; *ns: its time, 0 where unknown.
 ig_status ig_tuner_choose(ig_tuner *t, ig_plan *p, const ig_node *node, const ig_layout *offered,
                           const ig_impl *const *candidates, int n, bool may_time, const ig_impl **chosen, uint64_t *ns);
+void ig_tuner_release_memory(ig_tuner *t);  // what timing took; fine without a tuner
 // plan.c: prepares a launch record of node with impl; layouts in/out as ig_prepare says.
 ig_status ig_plan_prepare_node(ig_plan *p, const ig_node *node, const ig_impl *impl, ig_layout *in_layout,
                                ig_layout *out_layout, size_t *workspace_bytes, void **state);

@@ -123,7 +123,8 @@ static int best_relief(const again *a, int peak) {
   int best = -1;
   for (int k = 0; k < peak; k++) {
     const ig_node *n = a->nodes[k], *b = best < 0 ? NULL : a->nodes[best];
-    if (!can_drop(a, n) || a->lives[n->out[0]->id].last_forward >= peak || a->lives[n->out[0]->id].first_backward <= peak)
+    if (!can_drop(a, n) || a->lives[n->out[0]->id].last_forward >= peak ||
+        a->lives[n->out[0]->id].first_backward <= peak)
       continue;
     // Vectors beside an activation must not decide: prices within a hundredth are one price.
     const double difference = b ? price(n) - price(b) : -1;

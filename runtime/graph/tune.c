@@ -13,11 +13,18 @@
 #define CACHE_BYTES (16u << 20)
 #define TIMED_RUNS  5
 #define ENOUGH_NS   200000000u  // stop repeating a candidate after this much time
+// Timed runs take turns through this much memory, more than the caches of two cores keep: in a step, too, operands come
+// from memory and weights were last read a step ago. On warm operands the wrong ones won (docs/performance.md).
+#define COLD_BYTES ((size_t)96 << 20)
+#define MOST_SLOTS 16u
 
 struct ig_tuner {
   char *path;
   json_t *choices;  // key -> implementation name, "key|ns" -> its time
   bool changed;
+  ig_device *device;  // of the memory that timing takes, NULL while there is none
+  void *memory;
+  size_t memory_bytes;
 };
 
 static ig_status out_of_memory(void) { return ig_fail(IG_ERR_MEMORY, "tuner: out of memory"); }
@@ -53,9 +60,28 @@ ig_status ig_tuner_create(const char *path, ig_tuner **out) {
   return IG_OK;
 }
 
+void ig_tuner_release_memory(ig_tuner *t) {
+  if (t && t->memory)
+    t->device->ops->free(t->device, t->memory, t->memory_bytes);
+  if (t)
+    t->memory = NULL;
+}
+
+// Memory stays until the plan is made: most of its cost is the first touch.
+static ig_status reserve(ig_tuner *t, ig_device *device, size_t bytes) {
+  if (t->memory && t->memory_bytes >= bytes)
+    return IG_OK;
+  ig_tuner_release_memory(t);
+  IG_TRY(device->ops->alloc(device, bytes, "timing of implementations", &t->memory));
+  t->device = device;
+  t->memory_bytes = bytes;
+  return IG_OK;
+}
+
 void ig_tuner_destroy(ig_tuner *t) {
   if (!t)
     return;
+  ig_tuner_release_memory(t);
   json_decref(t->choices);
   ig_free(t->path);
   ig_free(t);
@@ -113,18 +139,19 @@ static void make_key(const ig_plan *p, const ig_node *n, char key[512]) {
   for (size_t i = 0; i < n->op->attr_bytes; i++)
     h = (h ^ ((const uint8_t *)n->attr)[i]) * 0x100000001B3ull;
   char machine[256];
-  snprintf(machine, sizeof machine, "%s|%s|%d|%d", caps->name, caps->libraries, (int)caps->isa, caps->winograd);
+  snprintf(machine, sizeof machine, "%s|%s|%d|%d|cold", caps->name, caps->libraries, (int)caps->isa, caps->winograd);
   if (at < 440)
     snprintf(key + at, 512 - at, "|%016llx|%016llx", (unsigned long long)h, (unsigned long long)ig_hash_str(machine));
 }
 
 static size_t round_up(size_t n) { return (n + 255) / 256 * 256; }
 
-// One candidate, prepared; memory is shared by all of a node.
+// One candidate, prepared. Each has its own part of a slot of memory, at `offset`: what others leave behind is never
+// read as an index.
 typedef struct trial {
   const ig_impl *impl;
   ig_layout *in, *out;  // n_in and IG_MAX_OUT entries
-  size_t workspace, bytes;
+  size_t workspace, bytes, offset;
   void *state;
   uint64_t best_ns, spent_ns;
 } trial;
@@ -154,14 +181,21 @@ static size_t place(const ig_plan *p, const ig_node *n, const trial *t, char *me
   return at;
 }
 
+// Bytes that make small floats of every type, neither zero nor denormal; indices are zero. All of it is touched.
+static ig_status fill(const ig_plan *p, const ig_node *n, const trial *t, char *memory) {
+  void *in[n->n_in + 1];
+  const size_t operands = place(p, n, t, memory, in, NULL);
+  IG_TRY(p->device->ops->fill(p->device, memory, 0x3c, operands + t->workspace, NULL));
+  for (int i = 0; i < n->n_in; i++)
+    if (n->in[i] && !ig_dtype_is_float(n->in[i]->dtype))
+      IG_TRY(p->device->ops->fill(p->device, in[i], 0,
+                                  ig_layout_bytes(p->layouts, t->in[i], &n->in[i]->shape, n->in[i]->dtype), NULL));
+  return IG_OK;
+}
+
 static ig_status time_once(ig_plan *p, const ig_node *n, trial *t, char *memory) {
   void *in[n->n_in + 1], *out[IG_MAX_OUT];
   size_t operands = place(p, n, t, memory, in, out);
-  // Bytes that make small floats of every type, neither zero nor denormal; indices are zero.
-  for (int i = 0; i < n->n_in; i++)
-    if (n->in[i])
-      IG_TRY(p->device->ops->fill(p->device, in[i], ig_dtype_is_float(n->in[i]->dtype) ? 0x3c : 0,
-                                  ig_layout_bytes(p->layouts, t->in[i], &n->in[i]->shape, n->in[i]->dtype), NULL));
   ig_launch launch = {.node = n,
                       .state = t->state,
                       .in = in,
@@ -188,12 +222,28 @@ static bool has_room(const ig_device *device, size_t bytes) {
 }
 
 // Best of a few runs of each candidate, in turns, so that what else the machine does at a moment hits all of them.
-// Where memory is too short for that all stay as they are: the plan's size will be refused, or the first one holds.
-static ig_status time_all(ig_plan *p, const ig_node *n, const ig_layout *offered, trial *trials, int count) {
+static ig_status run_turns(ig_plan *p, const ig_node *n, trial *trials, int count, char *memory, size_t slot_bytes,
+                           size_t slots) {
+  for (size_t s = 0; s < slots; s++)
+    for (int i = 0; i < count; i++)
+      IG_TRY(fill(p, n, &trials[i], memory + s * slot_bytes + trials[i].offset));
+  for (int run = 0; run <= TIMED_RUNS; run++)
+    for (int i = 0; i < count; i++) {
+      if (run > 1 && trials[i].spent_ns > ENOUGH_NS)
+        continue;
+      IG_TRY(time_once(p, n, &trials[i], memory + (size_t)run % slots * slot_bytes + trials[i].offset));
+      if (run == 0 && trials[i].spent_ns < ENOUGH_NS)  // the first run warms up
+        trials[i].best_ns = UINT64_MAX;
+    }
+  return IG_OK;
+}
+
+// Where memory is too short for timing all stay as they are: the plan's size will be refused, or the first one holds.
+static ig_status time_all(ig_tuner *tuner, ig_plan *p, const ig_node *n, const ig_layout *offered, trial *trials,
+                          int count) {
   ig_layout layouts[count][n->n_in + 1 + IG_MAX_OUT];
   ig_status status = IG_OK;
   size_t bytes = 0;
-  void *memory = NULL;
   for (int i = 0; i < count; i++) {
     trial *t = &trials[i];
     memset(layouts[i], 0, sizeof layouts[i]);
@@ -202,22 +252,18 @@ static ig_status time_all(ig_plan *p, const ig_node *n, const ig_layout *offered
     memcpy(t->in, offered, (size_t)n->n_in * sizeof *offered);
     IG_GOTO(ig_plan_prepare_node(p, n, t->impl, t->in, t->out, &t->workspace, &t->state));
     t->bytes = place(p, n, t, NULL, NULL, NULL) + round_up(t->workspace);
-    bytes = t->bytes > bytes ? t->bytes : bytes;
+    t->offset = bytes;
+    bytes += t->bytes;
   }
-  if (!has_room(p->device, bytes))
-    goto done;
-  IG_GOTO(p->device->ops->alloc(p->device, bytes, "timing of implementations", &memory));
-  for (int run = 0; run <= TIMED_RUNS; run++)
-    for (int i = 0; i < count; i++) {
-      if (run > 1 && trials[i].spent_ns > ENOUGH_NS)
-        continue;
-      IG_GOTO(time_once(p, n, &trials[i], memory));
-      if (run == 0 && trials[i].spent_ns < ENOUGH_NS)  // the first run warms up
-        trials[i].best_ns = UINT64_MAX;
-    }
+  size_t slots = bytes < COLD_BYTES ? (COLD_BYTES + bytes - 1) / (bytes + 1) : 1;
+  slots = slots > MOST_SLOTS ? MOST_SLOTS : slots;  // small operands stay in the last cache, as they may in a step
+  while (slots > 1 && !has_room(p->device, slots * bytes))
+    slots--;
+  if (has_room(p->device, slots * bytes)) {
+    IG_GOTO(reserve(tuner, p->device, slots * bytes));
+    IG_GOTO(run_turns(p, n, trials, count, tuner->memory, bytes, slots));
+  }
 done:
-  if (memory)
-    p->device->ops->free(p->device, memory, bytes);
   for (int i = 0; i < count; i++)
     if (trials[i].state && trials[i].impl->destroy)
       trials[i].impl->destroy(trials[i].state);
@@ -243,7 +289,7 @@ ig_status ig_tuner_choose(ig_tuner *t, ig_plan *p, const ig_node *n, const ig_la
   trial trials[count];
   for (int i = 0; i < count; i++)
     trials[i] = (trial){.impl = candidates[i], .best_ns = UINT64_MAX};
-  IG_TRY(time_all(p, n, offered, trials, count));
+  IG_TRY(time_all(t, p, n, offered, trials, count));
   int best = 0;
   for (int i = 1; i < count; i++)
     if (trials[i].best_ns < trials[best].best_ns)
