@@ -8,6 +8,7 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <jansson.h>
+#include <omp.h>
 #include <set>
 #include <sstream>
 
@@ -22,6 +23,7 @@
 #include "tests/run_graph.h"
 
 extern "C" {
+#include "runtime/base/rng.h"
 #include "runtime/graph/plan_internal.h"
 }
 
@@ -254,6 +256,40 @@ TEST(Differentiate, AskingForWhatHasNoGradientIsAnErrorThatNamesTheNode) {
   EXPECT_NE(ig_graph_differentiate(net.g, 1, &s, nullptr, 1, &x, &dx), IG_OK);
   EXPECT_NE(std::string(ig_error_message()).find("norm"), std::string::npos) << ig_error_message();
   EXPECT_NE(ig_graph_status(net.g), IG_OK);
+}
+
+// ---- first values ----
+
+// Chunks start in the middle of a tensor's draws: one, two and many threads give the same numbers, and none twice.
+TEST(Parameters, FirstValuesDoNotDependOnThreads) {
+  Graph net;
+  ig_graph_param(net.g, "normal.weight", IG_SHAPE4(70, 67, 3, 3), IG_PARAM_TRAINABLE,
+                 (ig_init){IG_INIT_KAIMING_FAN_OUT, 0});
+  ig_graph_param(net.g, "uniform.weight", IG_SHAPE2(301, 211), IG_PARAM_TRAINABLE, (ig_init){IG_INIT_LINEAR, 0});
+  must(ig_graph_status(net.g));
+  must(ig_params_layout(&net.params));
+  std::vector<float> values[3];
+  const int threads[3] = {1, 2, 5};
+  for (int t = 0; t < 3; t++) {
+    values[t].assign((size_t)net.params.count[IG_PARAM_TRAINABLE] + 1, 0);
+    float *buffers[IG_N_PARAM_KINDS] = {values[t].data(), nullptr, nullptr};
+    const int saved = omp_get_max_threads();
+    omp_set_num_threads(threads[t]);
+    must(ig_params_initialize(&net.params, 11, buffers));
+    omp_set_num_threads(saved);
+    EXPECT_EQ(values[t], values[0]);
+  }
+  // Against one stream from the start.
+  for (size_t i = 0; i < net.params.n; i++) {
+    const ig_param *p = net.params.items[i];
+    const bool normal = !strcmp(p->name, "normal.weight");
+    const float scale = normal ? (float)sqrt(2.0 / (70 * 9)) : (float)(1 / sqrt(211.0));
+    ig_rng rng = ig_rng_make(11, ig_hash_str(p->name), 0);
+    for (int64_t k = 0; k < ig_shape_count(&p->shape); k++) {
+      const float want = scale * (normal ? ig_rng_normal(&rng) : 2 * ig_rng_uniform(&rng) - 1);
+      ASSERT_EQ(values[2][(size_t)(p->offset + k)], want) << p->name << " " << k;
+    }
+  }
 }
 
 // ---- recomputation ----

@@ -177,11 +177,18 @@ static void initialize(const ig_param *p, uint64_t seed, float *w) {
       bound = 1 / sqrt(p->init.a > 0 ? p->init.a : fan_in);
       break;
   }
-  ig_rng rng = ig_rng_make(seed, ig_hash_str(p->name), 0);
-  for (int64_t i = 0; i < n; i++)
-    w[i] = sigma > 0   ? (float)sigma * ig_rng_normal(&rng)
-           : bound > 0 ? (float)bound * (2 * ig_rng_uniform(&rng) - 1)
-                       : (float)constant;
+  // A block of four draws gives two normal numbers or four uniform ones, so that a chunk knows where it starts.
+  const int64_t chunk = 16384, n_chunks = (n + chunk - 1) / chunk;
+  const uint64_t stream = ig_hash_str(p->name);
+#pragma omp parallel for schedule(static) if (n_chunks > 1)
+  for (int64_t k = 0; k < n_chunks; k++) {
+    ig_rng rng = ig_rng_make(seed, stream, 0);
+    rng.count = (uint32_t)(k * chunk / (sigma > 0 ? 2 : 4));
+    for (int64_t i = k * chunk; i < n && i < (k + 1) * chunk; i++)
+      w[i] = sigma > 0   ? (float)sigma * ig_rng_normal(&rng)
+             : bound > 0 ? (float)bound * (2 * ig_rng_uniform(&rng) - 1)
+                         : (float)constant;
+  }
 }
 
 ig_status ig_params_initialize(const ig_params *p, uint64_t seed, float *const buffers[IG_N_PARAM_KINDS]) {
