@@ -127,8 +127,10 @@ typedef struct ig_prepare {
   const ig_device *device;
   ig_layouts *layouts;  // registry of opaque layouts of this plan
   bool deterministic;
-  int shards;              // >= 1: fixed virtual shards of the batch for reductions (deterministic mode)
-  ig_layout *in_layout;    // n_in entries
+  int shards;            // >= 1: fixed virtual shards of the batch for reductions (deterministic mode)
+  uint32_t wide_in;      // bit i: operand i is a 16-bit copy of weights, made anew each run: the implementation may ask
+                         // for IG_WIDE in its place, the weights themselves
+  ig_layout *in_layout;  // n_in entries
   ig_layout *out_layout;   // n_out entries
   size_t workspace_bytes;  // set by prepare: scratch from the arena while the node runs
   void *state;             // set by prepare: the implementation's own (a created primitive)
