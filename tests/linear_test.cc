@@ -1,13 +1,14 @@
 // floor: ig_kernels
 // The fully connected layer in bf16 on fp32 weights: every implementation against the reference; whose weights are
 // rounded as they are read and whose are copied first; threads, shards and sizes at the borders of tiles and blocks.
+#include "kernels/linear/linear.h"
+
 #include <cmath>
 #include <gtest/gtest.h>
 #include <string>
 #include <vector>
 
 #include "kernels/eltwise/eltwise.h"
-#include "kernels/linear/linear.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/reorder/reorder.h"
 #include "run_graph.h"
@@ -39,10 +40,9 @@ Floats normal(size_t n, uint64_t stream) {
 
 struct Outcome {
   Floats y, dx, gradients;
-  int copies = 0;            // of the weights, in 16 bits
+  int copies = 0;                      // of the weights, in 16 bits
   std::string forward, data, weights;  // implementations
 };
-
 
 // y = x w^T + b, loss sum(y c).
 Outcome run(const Sizes &n, const Setting &s) {
@@ -70,8 +70,9 @@ Outcome run(const Sizes &n, const Setting &s) {
     const ig_plan_row row = ig_plan_get_row(net.planned(), i);
     const std::string name = row.node->name, op = row.node->op->name;
     r.copies += op == "reorder" && name == "w/bf16";
-    (op == "linear" ? r.forward : op == "linear_bwd_data" ? r.data : r.weights) +=
-        op.substr(0, 6) == "linear" ? row.impl : "";
+    (op == "linear"            ? r.forward
+     : op == "linear_bwd_data" ? r.data
+                               : r.weights) += op.substr(0, 6) == "linear" ? row.impl : "";
   }
   net.run();
   r.y = net.get<float>(out);

@@ -22,11 +22,11 @@ typedef enum pass { FORWARD, DATA, WEIGHTS } pass;
 typedef struct state {
   pass pass;
   int64_t M, N, K;
-  int64_t panels;    // of a block
-  int64_t n_blocks;  // tasks
-  int64_t tile, n_tiles;  // rows of a tile, the last one may have fewer
-  int64_t n_shards;  // of the sum; more than one only over the batch
-  bool wide;         // weights are fp32
+  int64_t panels;                   // of a block
+  int64_t n_blocks;                 // tasks
+  int64_t tile, n_tiles;            // rows of a tile, the last one may have fewer
+  int64_t n_shards;                 // of the sum; more than one only over the batch
+  bool wide;                        // weights are fp32
   size_t block_pairs, panel_pairs;  // of one packed block; of one panel of packed rows
 } state;
 
@@ -52,11 +52,11 @@ static void add_tree(float *sums, int64_t n, int64_t size) {
 
 typedef struct run_of {
   const state *s;
-  matrix a, b;         // a: not where its rows are packed
-  const pair *rows;    // packed rows, [tile][pair][PANEL], or NULL
-  target c;            // of the whole result; bias from column 0 on
-  char *own;           // blocks of all threads
-  float *tiles;        // of all threads, n_shards each
+  matrix a, b;       // a: not where its rows are packed
+  const pair *rows;  // packed rows, [tile][pair][PANEL], or NULL
+  target c;          // of the whole result; bias from column 0 on
+  char *own;         // blocks of all threads
+  float *tiles;      // of all threads, n_shards each
 } run_of;
 
 static void pack_block(const run_of *r, int64_t first, int64_t width, pair *out) {
@@ -64,8 +64,8 @@ static void pack_block(const run_of *r, int64_t first, int64_t width, pair *out)
   for (int64_t at = 0; s->pass == FORWARD && at < width; at += COLUMNS)
     pack_turned(&r->b, first + at, least(width - at, COLUMNS), out + at * (s->K / 2));
   for (int64_t i = 0; s->pass != FORWARD && i < s->n_shards; i++) {
-    pack_across(&r->b, shard_row(s, i), shard_row(s, i + 1), first, width, COLUMNS, COLUMNS, all_pairs(s) * COLUMNS, out,
-                NULL);
+    pack_across(&r->b, shard_row(s, i), shard_row(s, i + 1), first, width, COLUMNS, COLUMNS, all_pairs(s) * COLUMNS,
+                out, NULL);
     out += shard_pairs(s, i) * COLUMNS;
   }
 }
@@ -130,7 +130,9 @@ static ig_status prepare(ig_prepare *p, pass pass) {
   *s = (state){.pass = pass,
                .M = pass == WEIGHTS ? d.V : d.T,
                .N = pass == FORWARD ? d.V : d.D,
-               .K = pass == FORWARD ? d.D : pass == DATA ? d.V : d.T,
+               .K = pass == FORWARD ? d.D
+                    : pass == DATA  ? d.V
+                                    : d.T,
                .n_shards = 1};
   if (pass == WEIGHTS && p->deterministic)
     s->n_shards = least(p->shards, d.T);
@@ -140,8 +142,8 @@ static ig_status prepare(ig_prepare *p, pass pass) {
   }
   const int64_t panel_bytes = all_pairs(s) * COLUMNS * (int64_t)sizeof(pair), n_panels = ceil_div(s->N, COLUMNS);
   s->panels = BLOCK_PANELS;
-  while (s->panels > 1 && (s->panels * panel_bytes > BLOCK_BYTES ||
-                           ceil_div(n_panels, s->panels) < (int64_t)TASKS_PER_THREAD * threads))
+  while (s->panels > 1 &&
+         (s->panels * panel_bytes > BLOCK_BYTES || ceil_div(n_panels, s->panels) < (int64_t)TASKS_PER_THREAD * threads))
     s->panels--;
   s->n_blocks = ceil_div(n_panels, s->panels);
   s->tile = ceil_div(s->M, ceil_div(s->M, ROWS));
@@ -163,7 +165,8 @@ static run_of run_of_launch(const ig_launch *l) {
   const size_t blocks = (size_t)l->device->caps.threads * s->block_pairs * sizeof(pair);
   run_of r = {.s = s, .own = l->workspace};
   r.a = (matrix){l->in[by_weights ? 0 : 1], by_weights ? s->M : s->K, by_weights ? s->K : s->M, false};
-  r.b = (matrix){l->in[by_weights ? 1 : 0], s->pass == FORWARD ? s->N : s->K, s->pass == FORWARD ? s->K : s->N, s->wide};
+  r.b =
+      (matrix){l->in[by_weights ? 1 : 0], s->pass == FORWARD ? s->N : s->K, s->pass == FORWARD ? s->K : s->N, s->wide};
   r.c = (target){l->out[0], s->N, l->node->out[0]->dtype == IG_F32,
                  s->pass == FORWARD && l->node->n_in > 2 ? l->in[2] : NULL};
   r.rows = by_weights ? NULL : (const pair *)(r.own + blocks);
@@ -221,20 +224,23 @@ static ig_status run_weights(const ig_launch *l) {
 static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
   const ig_linear_dims d = ig_linear_dims_of(n);
   const bool odd = strcmp(n->op->name, "linear_bwd_weights") && (n->in[0]->shape.d[n->in[0]->shape.n - 1] & 1);
-  const char *reason = n->in[0]->dtype != IG_BF16 ? "takes bf16"
-                       : odd                      ? "takes an even number of summands"
+  const char *reason = n->in[0]->dtype != IG_BF16      ? "takes bf16"
+                       : odd                           ? "takes an even number of summands"
                        : d.T < 1 || d.D < 1 || d.V < 1 ? "takes no empty operands"
-                                                  : NULL;
+                                                       : NULL;
   if (reason)
     snprintf(why, why_bytes, "%s", reason);
   return !reason;
 }
 
-#define COMMON                                                                                          \
-  .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, .isa = IG_ISA_LEVEL, .supports = supports, \
-  .destroy = ig_free
+#define FLAGS  IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE
+#define COMMON .isa = IG_ISA_LEVEL, .supports = supports, .destroy = ig_free
 IG_IMPLS(linear_bf16_cpu) = {
-    {.name = "linear_bf16_cpu", COMMON, .prepare = prepare_forward, .run = run},
-    {.name = "linear_bwd_data_bf16_cpu", COMMON, .prepare = prepare_data, .run = run},
-    {.name = "linear_bwd_weights_bf16_cpu", COMMON, .prepare = prepare_weights, .run = run_weights},
+    {.name = "linear_bf16_cpu", .flags = FLAGS | IG_IMPL_READS_WIDE, COMMON, .prepare = prepare_forward, .run = run},
+    {.name = "linear_bwd_data_bf16_cpu",
+     .flags = FLAGS | IG_IMPL_READS_WIDE,
+     COMMON,
+     .prepare = prepare_data,
+     .run = run},
+    {.name = "linear_bwd_weights_bf16_cpu", .flags = FLAGS, COMMON, .prepare = prepare_weights, .run = run_weights},
     {0}};

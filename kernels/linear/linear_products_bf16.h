@@ -1,8 +1,8 @@
 // Products of the fully connected layer in bf16: c[M][N] = sum_k a[m,k] b[k,n] by vdpbf16ps with fp32 sums. Up to 14
 // rows by 32 columns are in registers over the whole sum, so that each number of c is added up in the order of k,
 // whatever the tiles and threads. Both operands lie in pairs, two numbers that follow each other in the sum: of a pair
-// (m, i) is read from where it lies or from a panel of rows, b is packed in panels [pair][32 columns]. Rule: included by
-// linear_bf16_cpu.c alone.
+// (m, i) is read from where it lies or from a panel of rows, b is packed in panels [pair][32 columns]. Rule: included
+// by linear_bf16_cpu.c alone.
 #ifndef IG_KERNELS_LINEAR_PRODUCTS_BF16_H
 #define IG_KERNELS_LINEAR_PRODUCTS_BF16_H
 
@@ -163,8 +163,7 @@ INLINE void add_pair(const char *const group[5], int64_t row_bytes, const pair *
 }
 
 // c[rows][COLUMNS] = sum over n pairs. along: pairs of a row follow each other; else rows of a pair do.
-INLINE void multiply(const operand *o, const pair *b, int64_t n, fetch *f, float *c, const int rows,
-                     const bool along) {
+INLINE void multiply(const operand *o, const pair *b, int64_t n, fetch *f, float *c, const int rows, const bool along) {
   __m512 acc[ROWS][2];
   const int64_t row_bytes = along ? o->row * (int64_t)sizeof(pair) : (int64_t)sizeof(pair);
   const int64_t step = along ? (int64_t)sizeof(pair) : PANEL * (int64_t)sizeof(pair);
@@ -195,12 +194,12 @@ INLINE void multiply(const operand *o, const pair *b, int64_t n, fetch *f, float
 }
 
 typedef void (*multiply_fn)(const operand *o, const pair *b, int64_t n, fetch *f, float *c);
-#define MULTIPLY(rows)                                                                                     \
-  static void along_##rows(const operand *o, const pair *b, int64_t n, fetch *f, float *c) {               \
-    multiply(o, b, n, f, c, rows, true);                                                                   \
-  }                                                                                                        \
-  static void panel_##rows(const operand *o, const pair *b, int64_t n, fetch *f, float *c) {               \
-    multiply(o, b, n, f, c, rows, false);                                                                  \
+#define MULTIPLY(rows)                                                                       \
+  static void along_##rows(const operand *o, const pair *b, int64_t n, fetch *f, float *c) { \
+    multiply(o, b, n, f, c, rows, true);                                                     \
+  }                                                                                          \
+  static void panel_##rows(const operand *o, const pair *b, int64_t n, fetch *f, float *c) { \
+    multiply(o, b, n, f, c, rows, false);                                                    \
   }
 MULTIPLY(1)
 MULTIPLY(2)
@@ -217,10 +216,10 @@ MULTIPLY(12)
 MULTIPLY(13)
 MULTIPLY(14)
 
-#define ALL(kind)                                                                                               \
-  {                                                                                                             \
+#define ALL(kind)                                                                                                   \
+  {                                                                                                                 \
     kind##_1, kind##_2, kind##_3, kind##_4, kind##_5, kind##_6, kind##_7, kind##_8, kind##_9, kind##_10, kind##_11, \
-        kind##_12, kind##_13, kind##_14                                                                         \
+        kind##_12, kind##_13, kind##_14                                                                             \
   }
 static const multiply_fn multiply_along[ROWS] = ALL(along), multiply_panel[ROWS] = ALL(panel);
 

@@ -59,6 +59,22 @@ static int find_candidates(const ig_plan *p, const ig_node *n, const ig_impl *fo
   return count;
 }
 
+// Whether t is a 16-bit copy of weights that a run makes anew (a stable one is there once and costs less to read).
+static bool is_copy_of_weights(const ig_plan *p, const ig_tensor *t) {
+  const ig_tensor *from = t && t->producer && !strcmp(t->producer->op->name, "reorder") ? t->producer->in[0] : NULL;
+  return from && from->param && from->dtype == IG_F32 && t->space == IG_SPACE_ARENA && ig_dtype_bytes(t->dtype) == 2 &&
+         (from->space == IG_SPACE_TRAINABLE || from->space == IG_SPACE_FROZEN) &&
+         !(p->options.stable_spaces >> from->space & 1);
+}
+
+// Operands of n that are such copies.
+static uint32_t copies_of_weights(const ig_plan *p, const ig_node *n) {
+  uint32_t bits = 0;
+  for (int i = 0; i < n->n_in && i < 32; i++)
+    bits |= (uint32_t)is_copy_of_weights(p, n->in[i]) << i;
+  return bits;
+}
+
 static ig_status choose(ig_plan *p, const ig_node *n, const ig_layout *offered, const ig_impl **impl, uint64_t *ns) {
   const ig_impl *found[IG_MAX_IMPLS];
   char why[1024];
@@ -78,6 +94,8 @@ static ig_status choose(ig_plan *p, const ig_node *n, const ig_layout *offered, 
   }
   *impl = found[0];
   *ns = 0;
+  if ((found[0]->flags & IG_IMPL_READS_WIDE) && copies_of_weights(p, n))
+    return IG_OK;  // a timing would not see the copy
   if (count > 1 && p->options.tuner)
     return ig_tuner_choose(p->options.tuner, p, n, offered, found, count, !p->options.deterministic, impl, ns);
   return IG_OK;
@@ -105,14 +123,6 @@ static void default_layouts(const ig_node *n, const ig_impl *impl, ig_layout *in
                  : IG_PLAIN;
 }
 
-// Whether t is a 16-bit copy of weights that a run makes anew (a stable one is there once and costs less to read).
-static bool is_copy_of_weights(const ig_plan *p, const ig_tensor *t) {
-  const ig_tensor *from = t && t->producer && !strcmp(t->producer->op->name, "reorder") ? t->producer->in[0] : NULL;
-  return from && from->param && from->dtype == IG_F32 && t->space == IG_SPACE_ARENA && ig_dtype_bytes(t->dtype) == 2 &&
-         (from->space == IG_SPACE_TRAINABLE || from->space == IG_SPACE_FROZEN) &&
-         !(p->options.stable_spaces >> from->space & 1);
-}
-
 ig_status ig_plan_prepare_node(ig_plan *p, const ig_node *n, const ig_impl *impl, ig_layout *in_layout,
                                ig_layout *out_layout, size_t *workspace_bytes, void **state) {
   ig_prepare prepare = {.node = n,
@@ -120,10 +130,9 @@ ig_status ig_plan_prepare_node(ig_plan *p, const ig_node *n, const ig_impl *impl
                         .layouts = p->layouts,
                         .deterministic = p->options.deterministic,
                         .shards = p->options.shards > 0 ? p->options.shards : 1,
+                        .wide_in = copies_of_weights(p, n),
                         .in_layout = in_layout,
                         .out_layout = out_layout};
-  for (int i = 0; i < n->n_in && i < 32; i++)
-    prepare.wide_in |= (uint32_t)is_copy_of_weights(p, n->in[i]) << i;
   // A reorder's output layout is what the plan asks for; all others start from the defaults.
   if (strcmp(n->op->name, "reorder") && !impl->prepare)
     default_layouts(n, impl, in_layout, out_layout);
