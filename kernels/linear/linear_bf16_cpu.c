@@ -22,8 +22,8 @@ typedef enum pass { FORWARD, DATA, WEIGHTS } pass;
 typedef struct state {
   pass pass;
   int64_t M, N, K;
-  int64_t panels;                   // of a block at most
-  int64_t n_lead, n_rest;           // tasks: blocks of one panel first, the rest cut evenly
+  int64_t panels;                   // of a block
+  int64_t n_blocks;                 // tasks
   int64_t tile, n_tiles;            // rows of a tile, the last one may have fewer
   int64_t n_shards;                 // of the sum; more than one only over the batch
   bool wide;                        // weights are fp32
@@ -70,19 +70,11 @@ static void pack_block(const run_of *r, int64_t first, int64_t width, pair *out)
   }
 }
 
-// First column of a block. A thread's first one is a single panel: nobody has fetched it yet.
-static int64_t block_column(const state *s, int64_t block) {
-  const int64_t rest = ceil_div(s->N, COLUMNS) - s->n_lead;
-  const int64_t panel = block < s->n_lead ? block : s->n_lead + (block - s->n_lead) * rest / s->n_rest;
-  return least(panel * COLUMNS, s->N);
-}
-static int64_t n_blocks(const state *s) { return s->n_lead + s->n_rest; }
-
 static fetch fetch_of_block(const run_of *r, int64_t block) {
   const state *s = r->s;
-  if (block >= n_blocks(s))
+  const int64_t first = block * s->panels * COLUMNS, width = least(s->N - first, s->panels * COLUMNS);
+  if (width <= 0)
     return (fetch){0};
-  const int64_t first = block_column(s, block), width = block_column(s, block + 1) - first;
   return s->pass == FORWARD ? fetch_block(&r->b, first, width, 0, s->K) : fetch_block(&r->b, 0, s->K, first, width);
 }
 
@@ -106,7 +98,8 @@ static void run_tile(const run_of *r, int64_t t, int64_t column, const pair *b, 
 
 static void run_block(const run_of *r, int64_t block, int thread, int threads) {
   const state *s = r->s;
-  const int64_t first = block_column(s, block), width = block_column(s, block + 1) - first, pairs = all_pairs(s);
+  const int64_t first = block * s->panels * COLUMNS, width = least(s->N - first, s->panels * COLUMNS);
+  const int64_t pairs = all_pairs(s);
   pair *packed = (pair *)r->own + (size_t)thread * s->block_pairs;
   float *sums = r->tiles + (size_t)thread * (size_t)(s->n_shards * ROWS * COLUMNS);
   fetch f = fetch_of_block(r, block + threads);  // the block that this thread is likely to take next
@@ -122,19 +115,6 @@ static void run_block(const run_of *r, int64_t block, int thread, int threads) {
 static size_t workspace_bytes(const state *s, int threads) {
   return sizeof(pair) * ((size_t)threads * s->block_pairs + (size_t)s->n_tiles * s->panel_pairs) +
          sizeof(float) * (size_t)(threads * s->n_shards * ROWS * COLUMNS);
-}
-
-// Blocks: large ones read rows of the first operand from farther caches less often; each thread gets a few, as many as
-// the others.
-static void cut_columns(state *s, int threads) {
-  const int64_t bytes = all_pairs(s) * COLUMNS * (int64_t)sizeof(pair), n = ceil_div(s->N, COLUMNS);
-  s->n_lead = n >= 4 * (int64_t)threads ? threads : 0;
-  const int64_t rest = n - s->n_lead, most = least(BLOCK_BYTES / bytes, BLOCK_PANELS);
-  s->n_rest = ceil_div(rest, most < 1 ? 1 : most);
-  if (s->n_rest < (int64_t)TASKS_PER_THREAD * threads)
-    s->n_rest = least(rest, (int64_t)TASKS_PER_THREAD * threads);
-  s->n_rest = least(ceil_div(s->n_rest, threads) * threads, rest);
-  s->panels = ceil_div(rest, s->n_rest);
 }
 
 static ig_status prepare(ig_prepare *p, pass pass) {
@@ -160,7 +140,12 @@ static ig_status prepare(ig_prepare *p, pass pass) {
     s->wide = true;
     p->in_layout[1] = IG_WIDE;
   }
-  cut_columns(s, threads);
+  const int64_t panel_bytes = all_pairs(s) * COLUMNS * (int64_t)sizeof(pair), n_panels = ceil_div(s->N, COLUMNS);
+  s->panels = BLOCK_PANELS;
+  while (s->panels > 1 &&
+         (s->panels * panel_bytes > BLOCK_BYTES || ceil_div(n_panels, s->panels) < (int64_t)TASKS_PER_THREAD * threads))
+    s->panels--;
+  s->n_blocks = ceil_div(n_panels, s->panels);
   s->tile = ceil_div(s->M, ceil_div(s->M, ROWS));
   s->n_tiles = ceil_div(s->M, s->tile);
   s->block_pairs = (size_t)(s->panels * all_pairs(s) * COLUMNS);
@@ -193,7 +178,7 @@ static ig_status run(const ig_launch *l) {
   const run_of r = run_of_launch(l);
   const int threads = l->device->caps.threads;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (int64_t block = 0; block < n_blocks(r.s); block++)
+  for (int64_t block = 0; block < r.s->n_blocks; block++)
     run_block(&r, block, omp_get_thread_num(), threads);
   return IG_OK;
 }
@@ -230,7 +215,7 @@ static ig_status run_weights(const ig_launch *l) {
     for (int64_t group = 0; group < ceil_div(r.s->n_tiles, GROUP); group++)
       pack_rows(&r, group, (pair *)r.rows + (size_t)(group * GROUP) * r.s->panel_pairs, has_bias ? db : NULL);
 #pragma omp for schedule(dynamic, 1)
-    for (int64_t block = 0; block < n_blocks(r.s); block++)
+    for (int64_t block = 0; block < r.s->n_blocks; block++)
       run_block(&r, block, omp_get_thread_num(), threads);
   }
   return IG_OK;

@@ -16,7 +16,7 @@ enum {
   COLUMNS = 32,  // of c in registers, two vectors; width of a panel of b
   PANEL = 16,    // width of a panel of packed rows: one line a pair
   LINE = 64,     // bytes
-  STRIDE = 4     // pairs that are multiplied between two prefetches
+  STRIDE = 8     // pairs that are multiplied between two prefetches
 };
 #define INLINE static inline __attribute__((always_inline))
 typedef uint32_t __attribute__((may_alias)) pair;
