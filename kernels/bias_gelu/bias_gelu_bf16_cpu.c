@@ -1,6 +1,6 @@
-// GELU (erf form) behind a bias in bf16, 32 numbers at a time, by a fit of the normal distribution's tail: relative error
-// 1e-6 and that of rounding z^2 / 2, far below a bf16 number's last place. Backward is one pass: tasks are
-// pieces of columns of fixed parts of the rows, whose bias gradients are added in double.
+// GELU (erf form) behind a bias in bf16, 32 numbers at a time, by a fit of the normal distribution's tail: relative
+// error 1e-6 and that of rounding z^2 / 2, far below a bf16 number's last place. Backward is one pass: tasks are pieces
+// of columns of fixed parts of the rows, whose bias gradients are added in double.
 #include <immintrin.h>
 #include <stdio.h>
 #include <string.h>
@@ -99,10 +99,9 @@ static void bwd_piece(const ig_launch *l, int64_t first, int64_t last, int64_t c
   for (int64_t t = first; t < last; t++)
     for (int64_t i = 0; i < n; i += 32) {
       const int64_t at = t * D + c + i;
-      const lanes z = plus(load_bf16((const uint16_t *)l->in[1] + at, n - i),
-                           load_f32((const float *)l->in[2] + c + i, n - i));
-      const lanes dx =
-          times(load_bf16((const uint16_t *)l->in[0] + at, n - i), (lanes){slope(z.low), slope(z.high)});
+      const lanes z =
+          plus(load_bf16((const uint16_t *)l->in[1] + at, n - i), load_f32((const float *)l->in[2] + c + i, n - i));
+      const lanes dx = times(load_bf16((const uint16_t *)l->in[0] + at, n - i), (lanes){slope(z.low), slope(z.high)});
       store_bf16((uint16_t *)l->out[0] + at, n - i, dx);
       store_f32(sums + i, n - i, plus(load_f32(sums + i, n - i), dx));
     }
@@ -141,9 +140,9 @@ static ig_status run_bwd(const ig_launch *l) {
 }
 
 static bool takes(const ig_node *n, int x, char *why, size_t why_bytes) {
-  const char *reason = n->in[x]->dtype != IG_BF16                                ? "takes bf16"
-                       : ((const ig_bias_gelu_attr *)n->attr)->tanh_form         ? "has the erf form alone"
-                                                                                 : NULL;
+  const char *reason = n->in[x]->dtype != IG_BF16                        ? "takes bf16"
+                       : ((const ig_bias_gelu_attr *)n->attr)->tanh_form ? "has the erf form alone"
+                                                                         : NULL;
   if (reason)
     snprintf(why, why_bytes, "%s", reason);
   return !reason;
@@ -156,10 +155,7 @@ static bool supports_bwd(const ig_node *n, const ig_device_caps *caps, char *why
 }
 
 #define COMMON .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, .isa = IG_ISA_LEVEL
-IG_IMPLS(bias_gelu_bf16_cpu) = {{.name = "bias_gelu_bf16_cpu", COMMON, .supports = supports, .run = run},
-                                {.name = "bias_gelu_bwd_bf16_cpu",
-                                 COMMON,
-                                 .supports = supports_bwd,
-                                 .prepare = prepare_bwd,
-                                 .run = run_bwd},
-                                {0}};
+IG_IMPLS(bias_gelu_bf16_cpu) = {
+    {.name = "bias_gelu_bf16_cpu", COMMON, .supports = supports, .run = run},
+    {.name = "bias_gelu_bwd_bf16_cpu", COMMON, .supports = supports_bwd, .prepare = prepare_bwd, .run = run_bwd},
+    {0}};
