@@ -8,6 +8,7 @@
 #include "kernels/bias_gelu/bias_gelu.h"
 #include "kernels/kernels.h"
 #include "kernels/optim_util/fixed.h"
+#include "kernels/plain.h"
 
 enum {
   TILE = 1024,   // columns of a task
@@ -114,10 +115,7 @@ static int64_t parts_of(int64_t T) {
 
 static ig_status prepare_bwd(ig_prepare *p) {
   const ig_node *n = p->node;
-  for (int i = 0; i < n->n_in; i++)
-    p->in_layout[i] = IG_PLAIN;
-  for (int i = 0; i < n->n_out; i++)
-    p->out_layout[i] = IG_PLAIN;
+  ig_prepare_plain(p);
   p->workspace_bytes = (size_t)(parts_of(n->in[1]->shape.d[0]) * n->in[1]->shape.d[1]) * sizeof(float);
   return IG_OK;
 }

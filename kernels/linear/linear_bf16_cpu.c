@@ -9,6 +9,7 @@
 #include "kernels/kernels.h"
 #include "kernels/linear/linear.h"
 #include "kernels/linear/linear_products_bf16.h"
+#include "kernels/plain.h"
 
 enum {
   BLOCK_PANELS = 8,         // of a task, where there are enough tasks
@@ -122,10 +123,7 @@ static ig_status prepare(ig_prepare *p, pass pass) {
   const ig_linear_dims d = ig_linear_dims_of(n);
   const int threads = p->device->caps.threads;
   state *s;
-  for (int i = 0; i < n->n_in; i++)
-    p->in_layout[i] = IG_PLAIN;
-  for (int i = 0; i < n->n_out; i++)
-    p->out_layout[i] = IG_PLAIN;
+  ig_prepare_plain(p);
   IG_TRY(ig_alloc(sizeof *s, "linear", &s));
   *s = (state){.pass = pass,
                .M = pass == WEIGHTS ? d.V : d.T,

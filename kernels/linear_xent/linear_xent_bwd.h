@@ -4,7 +4,6 @@
 #define IG_KERNELS_LINEAR_XENT_BWD_H
 
 #include "kernels/linear_xent/linear_xent_chunks.h"
-#include "kernels/plain.h"
 
 enum { GROUP = 4 * LANES };  // rows of x
 

@@ -14,6 +14,7 @@
 #include "kernels/eltwise/vec_exp.h"
 #include "kernels/linear_xent/linear_xent_node.h"
 #include "kernels/optim_util/fixed.h"
+#include "kernels/plain.h"
 
 enum {
   CLASSES = 96,  // of a block

@@ -4,7 +4,6 @@
 #define IG_KERNELS_LINEAR_XENT_FWD_H
 
 #include "kernels/linear_xent/linear_xent_chunks.h"
-#include "kernels/plain.h"
 
 // Statistics of a chunk for all rows of x, whole panels.
 typedef struct chunk_state {
