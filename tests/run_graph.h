@@ -78,7 +78,8 @@ class Graph {
 
   std::vector<float> &space(ig_space s) { return spaces_[s]; }
 
-  void plan(const Way &way, int threads = 0, bool winograd = false) {
+  // shards > 0: a deterministic plan; stable: spaces that do not change between runs.
+  void plan(const Way &way, int threads = 0, bool winograd = false, int shards = 0, uint32_t stable = 0) {
     must(ig_graph_status(g));
     ig_cpu_options c = {};
     c.size = sizeof c;
@@ -91,6 +92,9 @@ class Graph {
     p.size = sizeof p;
     p.device = device_;
     p.force = way.force;
+    p.deterministic = shards > 0;
+    p.shards = shards;
+    p.stable_spaces = stable;
     must(ig_plan_create(g, &p, &plan_));
     ig_plan_bytes bytes;
     ig_plan_get_bytes(plan_, &bytes);

@@ -518,6 +518,39 @@ TEST(BiasGelu, FarValuesAndAccuracy) {
   }
 }
 
+// A bf16 result is the exact one rounded, but where that lies within 1e-4 of the middle between two.
+TEST(BiasGelu, BF16IsRoundedOnce) {
+  Floats x;
+  for (int i = -255; i <= 255; i++)  // exact in bf16
+    for (float step : {1.0f / 64, 1.0f / 16})
+      x.push_back((float)i * step);
+  const int64_t n = (int64_t)x.size();
+  for (const Way &way : ways) {
+    Graph g(IG_BF16);
+    ig_tensor *in = ig_reorder(g.g, "x16", g.input("x", IG_F32, IG_SHAPE2(n, 1), x), IG_BF16), *dx = nullptr;
+    ig_tensor *y = ig_bias_gelu(g.g, "gelu", in, g.input("bias", IG_F32, IG_SHAPE1(1), Floats{0.25f}), false);
+    ig_tensor *wide = ig_reorder(g.g, "y32", y, IG_F32), *loss = ig_sum(g.g, "loss", wide, 0);
+    must(ig_graph_status(g.g));
+    must(ig_graph_differentiate(g.g, 1, &loss, nullptr, 1, &in, &dx));
+    ig_tensor *out = ig_scale(g.g, "out", wide, 1), *slope = ig_reorder(g.g, "slope", dx, IG_F32);
+    slope = ig_scale(g.g, "slope_out", slope, 1);
+    g.output(out, "y");
+    g.output(slope, "dx");
+    g.output(loss, "total");
+    g.plan(way);
+    g.run();
+    const Floats got = g.get<float>(out), got_slope = g.get<float>(slope);
+    for (size_t i = 0; i < x.size(); i++) {
+      const double z = (double)x[i] + 0.25, below = 0.5 * std::erfc(-z * M_SQRT1_2);
+      const double density = std::exp(-0.5 * z * z) / std::sqrt(2 * M_PI), want = z * below;
+      ASSERT_NEAR((double)got[i], want, (1.0 / 256 + 1e-4) * std::fabs(want) + 1e-37) << way.name << " " << z;
+      const double exact = below + z * density;
+      ASSERT_NEAR((double)got_slope[i], exact, std::fabs(exact) / 256 + 1e-4 * (below + std::fabs(z) * density) + 1e-37)
+          << way.name << " " << z;
+    }
+  }
+}
+
 // ---- a whole layer ----
 // Gradients of all parameters of embeddings, one encoder layer and a tied decoder.
 Floats layer_gradients(ig_dtype compute, bool recompute, int threads, float *loss, int *n_cloned) {

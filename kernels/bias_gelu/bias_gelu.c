@@ -89,7 +89,8 @@ static const ig_op bias_gelu_row = {
     .cheap = true,
     .cost = cost,
     CASES(cases),
-    .impls = {[IG_DEVICE_CPU] = {"bias_gelu_cpu", "bias_gelu_ref"}, [IG_DEVICE_CUDA] = {"bias_gelu_cuda"}},
+    .impls = {[IG_DEVICE_CPU] = {"bias_gelu_bf16_cpu", "bias_gelu_cpu", "bias_gelu_ref"},
+              [IG_DEVICE_CUDA] = {"bias_gelu_cuda"}},
 };
 static const ig_op bwd_row = {
     .name = "bias_gelu_bwd",
@@ -103,7 +104,8 @@ static const ig_op bwd_row = {
     .in_place = {1},
     .cost = cost,
     CASES(bwd_cases),
-    .impls = {[IG_DEVICE_CPU] = {"bias_gelu_bwd_cpu", "bias_gelu_bwd_ref"}, [IG_DEVICE_CUDA] = {"bias_gelu_bwd_cuda"}},
+    .impls = {[IG_DEVICE_CPU] = {"bias_gelu_bwd_bf16_cpu", "bias_gelu_bwd_cpu", "bias_gelu_bwd_ref"},
+              [IG_DEVICE_CUDA] = {"bias_gelu_bwd_cuda"}},
 };
 
 IG_OPS(bias_gelu) = {&bias_gelu_row, &bwd_row, NULL};

@@ -147,6 +147,22 @@ static inline void pack_along(const void *x, ig_dtype type, int64_t at, int64_t 
   }
 }
 
+#ifdef PRODUCTS_BF16
+// pack_along of fp32 numbers, rounded.
+static inline void round_along(const float *x, int64_t stride, int64_t rows, int64_t columns, unit *out,
+                               int64_t out_row) {
+  for (int64_t r = 0; r < rows; r++, x += stride, out += out_row)
+    for (int64_t i = 0; i < columns; i += 32) {
+      const int64_t n = columns - i;
+      const __mmask16 low = (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1);
+      const __mmask16 high = (__mmask16)(n >= 32 ? 0xffff : n <= 16 ? 0 : (1u << (n - 16)) - 1);
+      const __m512bh pairs =
+          _mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(high, x + i + 16), _mm512_maskz_loadu_ps(low, x + i));
+      _mm512_mask_storeu_epi32(out + i / 2, (__mmask16)(n >= 32 ? 0xffff : (1u << units(n)) - 1), (__m512i)pairs);
+    }
+}
+#endif
+
 // out[units(rows)][out_row]: out_row is a multiple of 16.
 static inline void pack_across(const void *x, ig_dtype type, int64_t at, int64_t stride, int64_t rows, int64_t columns,
                                unit *out, int64_t out_row) {

@@ -4,7 +4,6 @@
 #define IG_KERNELS_LINEAR_XENT_BWD_H
 
 #include "kernels/linear_xent/linear_xent_chunks.h"
-#include "kernels/plain.h"
 
 enum { GROUP = 4 * LANES };  // rows of x
 
@@ -158,8 +157,8 @@ static void bwd_block(const xent *z, const bwd_shared *s, const bwd_own *o, int6
   float *dw = D % 16 ? o->dw : (float *)z->l->out[1] + v0 * D, *dbias = z->l->out[2];
   const unit *w = w_along(z, v0, n, o->w);
   for (int64_t c = 0; c < columns_of(z); c++)
-    pack_across(z->w, z->type, v0 * D + c * LANES, D, n, panel_width(z, c), o->w_across + c * units(CLASSES) * LANES,
-                LANES);
+    pack_across(w, PAIR == 2 ? IG_BF16 : IG_F32, c * LANES, PAIR * z->du, n, panel_width(z, c),
+                o->w_across + c * units(CLASSES) * LANES, LANES);
   for (int64_t r = 0; z->bias && r < n; r++)
     dbias[v0 + r] = 0;
   for (int64_t group = 0; group < groups_of(z); group++) {
@@ -201,7 +200,7 @@ static ig_status prepare_bwd(ig_prepare *p) {
   const xent z = xent_sizes(p->node, B_X);
   bwd_shared s;
   bwd_own o;
-  ig_prepare_plain(p);
+  plain_or_wide(p, B_W);
   p->workspace_bytes = shared_of(NULL, &z, &s) + (size_t)p->device->caps.threads * thread_bytes(&z, &o);
   return IG_OK;
 }

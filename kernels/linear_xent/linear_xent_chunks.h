@@ -14,6 +14,7 @@
 #include "kernels/eltwise/vec_exp.h"
 #include "kernels/linear_xent/linear_xent_node.h"
 #include "kernels/optim_util/fixed.h"
+#include "kernels/plain.h"
 
 enum {
   CLASSES = 96,  // of a block
@@ -29,6 +30,7 @@ typedef struct xent {
   const float *bias;
   const int32_t *labels;
   const float *weights;
+  bool wide;  // w is fp32, to be rounded
 } xent;
 
 static xent xent_sizes(const ig_node *n, int x) {
@@ -47,6 +49,7 @@ static xent xent_of(const ig_launch *l, int x) {
   z.bias = l->in[x + 2];
   z.labels = l->in[x + 3];
   z.weights = l->in[x + 4];
+  z.wide = l->in_layout && l->in_layout[x + 1].kind == IG_LAYOUT_WIDE;
   return z;
 }
 
@@ -66,6 +69,12 @@ static void turn_panel(const xent *z, int64_t i, unit *turned, unit *scratch) {
 
 // Rows v0..v0+n of w along: where they lie, or packed into memory (CLASSES * du units).
 static const unit *w_along(const xent *z, int64_t v0, int64_t n, unit *memory) {
+#ifdef PRODUCTS_BF16
+  if (z->wide) {
+    round_along((const float *)z->w + v0 * z->D, z->D, n, z->D, memory, z->du);
+    return memory;
+  }
+#endif
   const bool is_packed = PAIR == 1 ? z->type == IG_F32 : z->D % 2 == 0;
   if (is_packed)
     return (const unit *)((const char *)z->w + (size_t)(v0 * z->D) * ig_dtype_bytes(z->type));
@@ -84,6 +93,13 @@ static void logits_tile(const xent *z, const unit *w, int64_t v0, int64_t n, con
     for (int64_t p = 0; p < lanes; p++)
       tile[r * LANES + p] += b;
   }
+}
+
+// w: the operand of weights, which bf16 products take in fp32, too.
+static void plain_or_wide(ig_prepare *p, int w) {
+  ig_prepare_plain(p);
+  if (PAIR == 2 && (p->wide_in >> w & 1))
+    p->in_layout[w] = IG_WIDE;
 }
 
 #endif

@@ -4,7 +4,6 @@
 #define IG_KERNELS_LINEAR_XENT_FWD_H
 
 #include "kernels/linear_xent/linear_xent_chunks.h"
-#include "kernels/plain.h"
 
 // Statistics of a chunk for all rows of x, whole panels.
 typedef struct chunk_state {
@@ -108,7 +107,7 @@ static void join(const xent *z, void *states, const float *picked) {
 
 static ig_status prepare_fwd(ig_prepare *p) {
   const xent z = xent_sizes(p->node, F_X);
-  ig_prepare_plain(p);
+  plain_or_wide(p, F_W);
   p->workspace_bytes = turned_bytes(&z) + state_bytes(&z) + rounded_up((size_t)padded_rows(&z) * sizeof(float)) +
                        (size_t)p->device->caps.threads * rounded_up(own_bytes(&z));
   return IG_OK;

@@ -121,7 +121,7 @@ ig_status ig_plan_layout_memory(ig_plan *p) {
     if (v->kept) {
       v->offset = p->bytes.persistent;
       p->bytes.persistent += round_up(v->bytes);
-    } else if (in_arena(v) && v->alias < 0) {
+    } else if (in_arena(v) && v->alias < 0 && v->first >= 0) {
       blocks[n++] = (block){round_up(v->bytes), 0, v->first, v->last, (int)i};
     }
   }

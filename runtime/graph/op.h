@@ -116,6 +116,7 @@ enum {
   IG_IMPL_BLOCKED_C = 16,   // takes rank-4 operands PLAIN or BLOCKED_C (ig_view4_of(shape, launch->in_layout[i]))
   IG_IMPL_INEXACT = 32,     // rounding error clearly above the direct algorithm's (Winograd): needs caps.winograd
   IG_IMPL_ROUNDED = 64,     // in a 16-bit type, what lies between two products is rounded to it, too (attention)
+  IG_IMPL_READS_WIDE = 128,  // takes weights as IG_WIDE; first of its row: chosen untimed where it spares their copy
 };
 
 // What prepare may decide. Layouts: on entry `in_layout[i]` is what the producer offers; the implementation may replace
@@ -127,8 +128,10 @@ typedef struct ig_prepare {
   const ig_device *device;
   ig_layouts *layouts;  // registry of opaque layouts of this plan
   bool deterministic;
-  int shards;              // >= 1: fixed virtual shards of the batch for reductions (deterministic mode)
-  ig_layout *in_layout;    // n_in entries
+  int shards;            // >= 1: fixed virtual shards of the batch for reductions (deterministic mode)
+  uint32_t wide_in;      // bit i: operand i is a 16-bit copy of weights, made anew each run: the implementation may ask
+                         // for IG_WIDE in its place, the weights themselves
+  ig_layout *in_layout;  // n_in entries
   ig_layout *out_layout;   // n_out entries
   size_t workspace_bytes;  // set by prepare: scratch from the arena while the node runs
   void *state;             // set by prepare: the implementation's own (a created primitive)

@@ -59,6 +59,22 @@ static int find_candidates(const ig_plan *p, const ig_node *n, const ig_impl *fo
   return count;
 }
 
+// Whether t is a 16-bit copy of weights that a run makes anew (a stable one is there once and costs less to read).
+static bool is_copy_of_weights(const ig_plan *p, const ig_tensor *t) {
+  const ig_tensor *from = t && t->producer && !strcmp(t->producer->op->name, "reorder") ? t->producer->in[0] : NULL;
+  return from && from->param && from->dtype == IG_F32 && t->space == IG_SPACE_ARENA && ig_dtype_bytes(t->dtype) == 2 &&
+         (from->space == IG_SPACE_TRAINABLE || from->space == IG_SPACE_FROZEN) &&
+         !(p->options.stable_spaces >> from->space & 1);
+}
+
+// Operands of n that are such copies.
+static uint32_t copies_of_weights(const ig_plan *p, const ig_node *n) {
+  uint32_t bits = 0;
+  for (int i = 0; i < n->n_in && i < 32; i++)
+    bits |= (uint32_t)is_copy_of_weights(p, n->in[i]) << i;
+  return bits;
+}
+
 static ig_status choose(ig_plan *p, const ig_node *n, const ig_layout *offered, const ig_impl **impl, uint64_t *ns) {
   const ig_impl *found[IG_MAX_IMPLS];
   char why[1024];
@@ -78,6 +94,8 @@ static ig_status choose(ig_plan *p, const ig_node *n, const ig_layout *offered, 
   }
   *impl = found[0];
   *ns = 0;
+  if ((found[0]->flags & IG_IMPL_READS_WIDE) && copies_of_weights(p, n))
+    return IG_OK;  // a timing would not see the copy
   if (count > 1 && p->options.tuner)
     return ig_tuner_choose(p->options.tuner, p, n, offered, found, count, !p->options.deterministic, impl, ns);
   return IG_OK;
@@ -112,6 +130,7 @@ ig_status ig_plan_prepare_node(ig_plan *p, const ig_node *n, const ig_impl *impl
                         .layouts = p->layouts,
                         .deterministic = p->options.deterministic,
                         .shards = p->options.shards > 0 ? p->options.shards : 1,
+                        .wide_in = copies_of_weights(p, n),
                         .in_layout = in_layout,
                         .out_layout = out_layout};
   // A reorder's output layout is what the plan asks for; all others start from the defaults.
@@ -227,9 +246,21 @@ static ig_status add_reorder(ig_plan *p, int from, int to) {
   return prepare_reorder(p, s, p->values[from].layout, p->values[to].layout);
 }
 
+static ig_status value_of(ig_plan *p, const ig_tensor *t, int *index) {
+  if (p->plain_value[t->id] < 0) {
+    if (t->space == IG_SPACE_ARENA)
+      return ig_fail(IG_ERR_INTERNAL, "tensor %s is used before it is made", t->name);
+    IG_TRY(add_value(p, t, IG_PLAIN, t->space, &p->plain_value[t->id]));
+  }
+  *index = p->plain_value[t->id];
+  return IG_OK;
+}
+
 // The value of tensor v.tensor in layout `want`: itself, one made before, or a new one behind a reorder step.
 static ig_status in_wanted_layout(ig_plan *p, int v, ig_layout want, int *out) {
   value *val = &p->values[v];
+  if (want.kind == IG_LAYOUT_WIDE)
+    return value_of(p, val->tensor->producer->in[0], out);
   if (val->flexible_step >= 0) {
     step *s = &p->steps[val->flexible_step];
     val->flexible_step = -1;
@@ -250,16 +281,6 @@ static ig_status in_wanted_layout(ig_plan *p, int v, ig_layout want, int *out) {
     }
   IG_TRY(add_value(p, val->tensor, want, IG_SPACE_ARENA, out));
   return add_reorder(p, v, *out);
-}
-
-static ig_status value_of(ig_plan *p, const ig_tensor *t, int *index) {
-  if (p->plain_value[t->id] < 0) {
-    if (t->space == IG_SPACE_ARENA)
-      return ig_fail(IG_ERR_INTERNAL, "tensor %s is used before it is made", t->name);
-    IG_TRY(add_value(p, t, IG_PLAIN, t->space, &p->plain_value[t->id]));
-  }
-  *index = p->plain_value[t->id];
-  return IG_OK;
 }
 
 static ig_status plan_node(ig_plan *p, const ig_node *n) {
@@ -333,6 +354,31 @@ done:
   return IG_OK;
 }
 
+// Reorders whose result nobody reads, as all readers took the weights themselves (IG_WIDE).
+static ig_status drop_unread_reorders(ig_plan *p) {
+  bool *read;
+  IG_TRY(ig_alloc_array(p->n_values + 1, sizeof *read, "plan", &read));
+  for (size_t k = 0; k < p->n_steps; k++)
+    for (int i = 0; i < p->steps[k].node->n_in; i++)
+      if (p->steps[k].in[i] >= 0)
+        read[p->steps[k].in[i]] = true;
+  size_t kept = 0;
+  for (size_t k = 0; k < p->n_steps; k++) {
+    step *s = &p->steps[k];
+    const value *out = &p->values[s->out[0]];
+    if (strcmp(s->node->op->name, "reorder") || out->space != IG_SPACE_ARENA || read[s->out[0]]) {
+      p->steps[kept++] = *s;
+      continue;
+    }
+    if (s->state && s->impl->destroy)
+      s->impl->destroy(s->state);
+    ig_free(s->in_address);
+  }
+  p->n_steps = kept;
+  ig_free(read);
+  return IG_OK;
+}
+
 ig_status ig_plan_create(ig_graph *g, const ig_plan_options *options, ig_plan **out) {
   *out = NULL;
   IG_TRY(ig_graph_status(g));
@@ -353,6 +399,7 @@ ig_status ig_plan_create(ig_graph *g, const ig_plan_options *options, ig_plan **
   for (size_t k = 0; k < g->n_nodes; k++)
     IG_GOTO(plan_node(p, g->nodes[k]));
   ig_tuner_release_memory(options->tuner);
+  IG_GOTO(drop_unread_reorders(p));
   IG_GOTO(ig_plan_layout_memory(p));
   if (p->bytes.persistent)
     IG_GOTO(p->device->ops->alloc(p->device, p->bytes.persistent, "compute copies of weights", &p->persistent));

@@ -83,6 +83,8 @@ const char *ig_layouts_label(const ig_layouts *l, ig_layout layout, char text[32
     snprintf(text, 32, "plain");
   else if (layout.kind == IG_LAYOUT_BLOCKED_C)
     snprintf(text, 32, layout.block == 1 ? "nchw" : "nChw%dc", layout.block);
+  else if (layout.kind == IG_LAYOUT_WIDE)
+    snprintf(text, 32, "wide");
   else
     snprintf(text, 32, "%s", l && layout.id < l->n ? l->items[layout.id].label : "opaque");
   return text;
@@ -92,6 +94,8 @@ size_t ig_layout_bytes(const ig_layouts *l, ig_layout layout, const ig_shape *sh
   if (layout.kind == IG_LAYOUT_OPAQUE)
     return l->items[layout.id].bytes;
   int64_t count = ig_shape_count(shape);
+  if (layout.kind == IG_LAYOUT_WIDE)
+    return (size_t)count * sizeof(float);
   if (layout.kind == IG_LAYOUT_BLOCKED_C && shape->d[3] > 0) {
     int64_t padded = (shape->d[3] + layout.block - 1) / layout.block * layout.block;
     count = count / shape->d[3] * padded;

@@ -36,6 +36,7 @@ typedef enum ig_layout_kind {
                         // NCHW
   IG_LAYOUT_KRSC,       // rank 4, logical [K,C,R,S]: memory [K,R,S,C], channels last (GPUs)
   IG_LAYOUT_OPAQUE,     // a library's own; id in the plan's registry
+  IG_LAYOUT_WIDE,  // a 16-bit copy of fp32 numbers that was not made: these, row-major, to be rounded as they are read
 } ig_layout_kind;
 
 typedef struct ig_layout {
@@ -47,6 +48,7 @@ typedef struct ig_layout {
 
 #define IG_PLAIN        ((ig_layout){IG_LAYOUT_PLAIN, 0, 0, 0})
 #define IG_KRSC         ((ig_layout){IG_LAYOUT_KRSC, 0, 0, 0})
+#define IG_WIDE         ((ig_layout){IG_LAYOUT_WIDE, 0, 0, 0})
 #define IG_BLOCKED_C(b) ((ig_layout){IG_LAYOUT_BLOCKED_C, (uint8_t)(b), 0, 0})
 
 static inline bool ig_layout_equal(ig_layout a, ig_layout b) {
