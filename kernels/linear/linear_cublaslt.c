@@ -67,16 +67,20 @@ static ig_status ask(plan *p) {
       CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
       CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
   LT(cublasLtMatmulPreferenceCreate(&preference));
+  const char *call = "cublasLtMatmulPreferenceSetAttribute";
   cublasStatus_t s = p->lt->cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                                  &most, sizeof most);
   for (int i = 0; i < 4 && s == CUBLAS_STATUS_SUCCESS; i++)
     s = p->lt->cublasLtMatmulPreferenceSetAttribute(preference, aligned[i], &align, sizeof align);
-  if (s == CUBLAS_STATUS_SUCCESS)
+  if (s == CUBLAS_STATUS_SUCCESS) {
+    call = "cublasLtMatmulAlgoGetHeuristic";
     s = p->lt->cublasLtMatmulAlgoGetHeuristic(p->handle, p->product, p->a, p->b, p->d, p->d, preference, ANSWERS,
                                               p->answers, &p->n_answers);
+  }
   p->lt->cublasLtMatmulPreferenceDestroy(preference);
   if (s != CUBLAS_STATUS_SUCCESS || p->n_answers == 0)
-    return ig_fail(IG_ERR_UNSUPPORTED, "cuBLASLt has no algorithm for it (%s)", p->lt->cublasLtGetStatusString(s));
+    return ig_fail(IG_ERR_UNSUPPORTED, "cuBLASLt has no algorithm for it (%s: %s)", call,
+                   p->lt->cublasLtGetStatusString(s));
   return IG_OK;
 }
 

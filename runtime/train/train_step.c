@@ -45,6 +45,8 @@ static void drop_captures(ig_trainer *t) {
 
 void ig_trainer_step_destroy(ig_trainer *t) {
   ig_device *dev = device_of(t);
+  if (t->words.device)
+    (void)!dev->ops->stream_wait(dev, NULL);  // nothing here is in use any more; what went wrong was told before
   drop_captures(t);
   ig_mirror_destroy(dev, &t->words);
   ig_mirror_destroy(dev, &t->class_weights);
@@ -232,8 +234,11 @@ static ig_status replay(ig_trainer *t) {
     ig_status status = run_micro_batch(t, 0);
     if (status == IG_OK)
       status = ig_plan_run(t->update_plan, NULL);
+    char why[1024];
+    snprintf(why, sizeof why, "%s", ig_error_message());
     ig_status ended = dev->ops->capture_end(dev, NULL, &t->rung->captured);
-    IG_TRY(status);
+    if (status != IG_OK)
+      return ig_fail(status, "%s", why);
     IG_TRY(ended);
   }
   return dev->ops->capture_launch(dev, t->rung->captured, NULL);

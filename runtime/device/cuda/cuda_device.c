@@ -33,6 +33,13 @@ ig_status ig_cuda_fail(cudaError_t error, const char *call) {
   return ig_fail(IG_ERR_DEVICE, "%s: %s (%s)", call, cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
+// What gives back has nobody to tell: an error there is of earlier work, which was reported where that was waited for,
+// or it comes again. It is not left behind for the next launch to find.
+static void give_back(cudaError_t error) {
+  if (error != cudaSuccess)
+    cudaGetLastError();
+}
+
 static ig_status cuda_enter(ig_device *dev) {
   IG_CUDA(cudaSetDevice(of(dev)->index));
   return IG_OK;
@@ -44,13 +51,17 @@ static ig_status cuda_alloc(ig_device *dev, size_t bytes, const char *what, void
   cudaError_t error = cudaMalloc(out, bytes ? bytes : 1);
   if (error != cudaSuccess)
     return ig_fail_prefix(ig_cuda_fail(error, "cudaMalloc"), "%zu bytes for %s", bytes, what);
+  const char *call = "cudaMemsetAsync";
   error = cudaMemsetAsync(*out, 0, bytes ? bytes : 1, stream_of(dev, NULL));
-  if (error == cudaSuccess)
+  if (error == cudaSuccess) {
+    call = "cudaStreamSynchronize";
     error = cudaStreamSynchronize(stream_of(dev, NULL));
+  }
   if (error != cudaSuccess) {
-    cudaFree(*out);
+    ig_status status = ig_fail_prefix(ig_cuda_fail(error, call), "%zu bytes for %s", bytes, what);
+    give_back(cudaFree(*out));
     *out = NULL;
-    return ig_cuda_fail(error, "cudaMemsetAsync");
+    return status;
   }
   dev->held_bytes += bytes;
   dev->peak_bytes = dev->held_bytes > dev->peak_bytes ? dev->held_bytes : dev->peak_bytes;
@@ -60,7 +71,7 @@ static ig_status cuda_alloc(ig_device *dev, size_t bytes, const char *what, void
 static void cuda_free(ig_device *dev, void *p, size_t bytes) {
   if (!p)
     return;
-  cudaFree(p);  // waits for the device; an error of earlier work was reported where that was waited for
+  give_back(cudaFree(p));  // waits for the device
   dev->held_bytes -= bytes;
 }
 
@@ -74,7 +85,7 @@ static ig_status cuda_host_alloc(ig_device *dev, size_t bytes, void **out) {
 
 static void cuda_host_free(ig_device *dev, void *p, size_t bytes) {
   if (p)
-    cudaFreeHost(p);
+    give_back(cudaFreeHost(p));
 }
 
 static ig_status cuda_copy_in(ig_device *dev, void *dst, const void *src, size_t bytes, ig_stream *s) {
@@ -104,7 +115,7 @@ static ig_status cuda_stream_create(ig_device *dev, ig_stream **out) {
 }
 static void cuda_stream_destroy(ig_device *dev, ig_stream *s) {
   if (s)
-    cudaStreamDestroy((cudaStream_t)s);
+    give_back(cudaStreamDestroy((cudaStream_t)s));
 }
 static ig_status cuda_stream_wait(ig_device *dev, ig_stream *s) {
   IG_CUDA(cudaStreamSynchronize(stream_of(dev, s)));
@@ -121,7 +132,7 @@ static ig_status cuda_event_create(ig_device *dev, ig_event **out) {
 }
 static void cuda_event_destroy(ig_device *dev, ig_event *e) {
   if (e)
-    cudaEventDestroy((cudaEvent_t)e);
+    give_back(cudaEventDestroy((cudaEvent_t)e));
 }
 static ig_status cuda_event_record(ig_device *dev, ig_event *e, ig_stream *s) {
   IG_CUDA(cudaEventRecord((cudaEvent_t)e, stream_of(dev, s)));
@@ -151,11 +162,17 @@ static ig_status cuda_capture_end(ig_device *dev, ig_stream *s, void **graph) {
   cudaGraph_t captured = NULL;
   cudaGraphExec_t exec = NULL;
   *graph = NULL;
-  IG_CUDA(cudaStreamEndCapture(stream_of(dev, s), &captured));
-  cudaError_t error = cudaGraphInstantiate(&exec, captured, 0);
-  cudaGraphDestroy(captured);
-  if (error != cudaSuccess)
-    return ig_cuda_fail(error, "cudaGraphInstantiate");
+  cudaError_t error = cudaStreamEndCapture(stream_of(dev, s), &captured);
+  if (error != cudaSuccess) {
+    give_back(cudaStreamEndCapture(stream_of(dev, s), &captured));  // where it goes on nothing can be freed
+    if (captured)
+      give_back(cudaGraphDestroy(captured));
+    return ig_cuda_fail(error, "cudaStreamEndCapture");
+  }
+  error = cudaGraphInstantiate(&exec, captured, 0);
+  ig_status status = error == cudaSuccess ? IG_OK : ig_cuda_fail(error, "cudaGraphInstantiate");
+  give_back(cudaGraphDestroy(captured));
+  IG_TRY(status);
   *graph = exec;
   return IG_OK;
 }
@@ -165,7 +182,7 @@ static ig_status cuda_capture_launch(ig_device *dev, void *graph, ig_stream *s) 
 }
 static void cuda_capture_destroy(ig_device *dev, void *graph) {
   if (graph)
-    cudaGraphExecDestroy((cudaGraphExec_t)graph);
+    give_back(cudaGraphExecDestroy((cudaGraphExec_t)graph));
 }
 
 static void cuda_destroy(ig_device *dev) {
@@ -221,7 +238,8 @@ static ig_status fail_no_device(cudaError_t error) {
   if (error == cudaErrorNoDevice || error == cudaSuccess)
     return ig_fail(IG_ERR_UNSUPPORTED,
                    "device=cuda: the driver is there but shows no GPU; look at nvidia-smi and CUDA_VISIBLE_DEVICES");
-  return ig_fail(IG_ERR_UNSUPPORTED, "device=cuda: %s (%s)", cudaGetErrorString(error), cudaGetErrorName(error));
+  return ig_fail(IG_ERR_UNSUPPORTED, "device=cuda: cudaGetDeviceCount: %s (%s)", cudaGetErrorString(error),
+                 cudaGetErrorName(error));
 }
 
 // A kernel of this library is asked for, so that a GPU it was not compiled for is known before the first launch.
