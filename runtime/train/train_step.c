@@ -68,11 +68,16 @@ void ig_trainer_step_destroy(ig_trainer *t) {
     dev->ops->stream_destroy(dev, t->copies);
 }
 
-ig_status ig_trainer_set_scaler(ig_trainer *t, double scale) {
+ig_status ig_trainer_set_scaler(ig_trainer *t, const float saved[IG_N_SCALER]) {
   ig_device *dev = device_of(t);
-  float *scaler = t->result.scaler;
+  float *scaler = t->result.scaler, kept[IG_N_SCALER];
+  memcpy(kept, saved, sizeof kept);  // it may be of the result that is cleared
   memset(&t->result, 0, sizeof t->result);
-  scaler[IG_SCALER_SCALE] = t->session->compute != IG_F16 ? 1 : scale > 0 ? (float)scale : 65536;
+  memcpy(scaler, kept, sizeof kept);
+  if (t->session->compute != IG_F16)
+    scaler[IG_SCALER_SCALE] = 1;
+  else if (!(scaler[IG_SCALER_SCALE] > 0))
+    scaler[IG_SCALER_SCALE] = 65536;
   scaler[IG_SCALER_UPDATES] = (float)t->updates;
   t->launched = t->taken = 0;
   IG_TRY(dev->ops->copy_in(dev, (char *)t->words.device + offsetof(ig_step_words, scaler), scaler,
@@ -111,7 +116,7 @@ ig_status ig_trainer_step_bind(ig_trainer *t) {
     if (r->io.class_weights)
       IG_TRY(ig_plan_set_io(r->plan, r->io.class_weights, t->class_weights.device));
   }
-  return ig_trainer_set_scaler(t, t->result.scaler[IG_SCALER_SCALE]);
+  return ig_trainer_set_scaler(t, t->result.scaler);
 }
 
 ig_status ig_trainer_unstage(ig_trainer *t) {
