@@ -113,7 +113,8 @@ static void make_key(const ig_plan *p, const ig_node *n, char key[512]) {
   for (size_t i = 0; i < n->op->attr_bytes; i++)
     h = (h ^ ((const uint8_t *)n->attr)[i]) * 0x100000001B3ull;
   char machine[256];
-  snprintf(machine, sizeof machine, "%s|%s|%d|%d", caps->name, caps->libraries, (int)caps->isa, caps->winograd);
+  snprintf(machine, sizeof machine, "%s|%s|%d|%d%s", caps->name, caps->libraries, (int)caps->isa, caps->winograd,
+           caps->tf32 ? "|tf32" : "");
   if (at < 440)
     snprintf(key + at, 512 - at, "|%016llx|%016llx", (unsigned long long)h, (unsigned long long)ig_hash_str(machine));
 }
@@ -127,6 +128,7 @@ typedef struct trial {
   size_t workspace, bytes;
   void *state;
   uint64_t best_ns, spent_ns;
+  bool out_of_it;  // it failed
 } trial;
 
 // Walks the operands' places in the scratch memory; in_address and out_address may be NULL. Returns the bytes.
@@ -147,14 +149,16 @@ static size_t place(const ig_plan *p, const ig_node *n, const trial *t, char *me
   return at;
 }
 
-static ig_status time_once(ig_plan *p, const ig_node *n, trial *t, char *memory) {
+// By the device's own clock: a launch from the host costs more than many a kernel.
+static ig_status time_once(ig_plan *p, const ig_node *n, trial *t, char *memory, ig_event *before, ig_event *after) {
+  const ig_device_ops *ops = p->device->ops;
   void *in[n->n_in + 1], *out[IG_MAX_OUT];
   size_t operands = place(p, n, t, memory, in, out);
   // Bytes that make small floats of every type, neither zero nor denormal; indices are zero.
   for (int i = 0; i < n->n_in; i++)
     if (n->in[i])
-      IG_TRY(p->device->ops->fill(p->device, in[i], ig_dtype_is_float(n->in[i]->dtype) ? 0x3c : 0,
-                                  ig_layout_bytes(p->layouts, t->in[i], &n->in[i]->shape, n->in[i]->dtype), NULL));
+      IG_TRY(ops->fill(p->device, in[i], ig_dtype_is_float(n->in[i]->dtype) ? 0x3c : 0,
+                       ig_layout_bytes(p->layouts, t->in[i], &n->in[i]->shape, n->in[i]->dtype), NULL));
   ig_launch launch = {.node = n,
                       .state = t->state,
                       .in = in,
@@ -165,13 +169,22 @@ static ig_status time_once(ig_plan *p, const ig_node *n, trial *t, char *memory)
                       .workspace = t->workspace ? memory + operands : NULL,
                       .workspace_bytes = t->workspace,
                       .device = p->device};
-  uint64_t start = ig_now_ns();
+  uint64_t took;
+  IG_TRY(ops->event_record(p->device, before, NULL));
   IG_TRY(t->impl->run(&launch));
-  IG_TRY(p->device->ops->stream_wait(p->device, NULL));
-  uint64_t took = ig_now_ns() - start;
+  IG_TRY(ops->event_record(p->device, after, NULL));
+  IG_TRY(ops->event_elapsed(p->device, before, after, &took));
   t->spent_ns += took;
   if (took < t->best_ns)
     t->best_ns = took;
+  return IG_OK;
+}
+
+// What a candidate's failure means: the device's or a library's takes it out while others are left.
+static ig_status leaves(trial *t, ig_status status, int *left) {
+  if ((status != IG_ERR_DEVICE && status != IG_ERR_UNSUPPORTED) || --*left == 0)
+    return status;
+  t->out_of_it = true;
   return IG_OK;
 }
 
@@ -182,35 +195,45 @@ static bool has_room(const ig_device *device, size_t bytes) {
 
 // Best of a few runs of each candidate, in turns, so that what else the machine does at a moment hits all of them.
 // Where memory is too short for that all stay as they are: the plan's size will be refused, or the first one holds.
+// One that fails here is out, as one that refuses the node is; the last one's failure is the answer.
 static ig_status time_all(ig_plan *p, const ig_node *n, const ig_layout *offered, trial *trials, int count) {
+  const ig_device_ops *ops = p->device->ops;
   ig_layout layouts[count][n->n_in + 1 + IG_MAX_OUT];
   ig_status status = IG_OK;
+  ig_event *before = NULL, *after = NULL;
   size_t bytes = 0;
   void *memory = NULL;
+  int left = count;
   for (int i = 0; i < count; i++) {
     trial *t = &trials[i];
     memset(layouts[i], 0, sizeof layouts[i]);
     t->in = layouts[i];
     t->out = layouts[i] + n->n_in + 1;
     memcpy(t->in, offered, (size_t)n->n_in * sizeof *offered);
-    IG_GOTO(ig_plan_prepare_node(p, n, t->impl, t->in, t->out, &t->workspace, &t->state));
-    t->bytes = place(p, n, t, NULL, NULL, NULL) + round_up(t->workspace);
+    IG_GOTO(leaves(t, ig_plan_prepare_node(p, n, t->impl, t->in, t->out, &t->workspace, &t->state), &left));
+    t->bytes = t->out_of_it ? 0 : place(p, n, t, NULL, NULL, NULL) + round_up(t->workspace);
     bytes = t->bytes > bytes ? t->bytes : bytes;
   }
   if (!has_room(p->device, bytes))
     goto done;
-  IG_GOTO(p->device->ops->alloc(p->device, bytes, "timing of implementations", &memory));
+  IG_GOTO(ops->event_create(p->device, &before));
+  IG_GOTO(ops->event_create(p->device, &after));
+  IG_GOTO(ops->alloc(p->device, bytes, "timing of implementations", &memory));
   for (int run = 0; run <= TIMED_RUNS; run++)
     for (int i = 0; i < count; i++) {
-      if (run > 1 && trials[i].spent_ns > ENOUGH_NS)
+      if (trials[i].out_of_it || (run > 1 && trials[i].spent_ns > ENOUGH_NS))
         continue;
-      IG_GOTO(time_once(p, n, &trials[i], memory));
-      if (run == 0 && trials[i].spent_ns < ENOUGH_NS)  // the first run warms up
+      IG_GOTO(leaves(&trials[i], time_once(p, n, &trials[i], memory, before, after), &left));
+      if (trials[i].out_of_it || (run == 0 && trials[i].spent_ns < ENOUGH_NS))  // the first run warms up
         trials[i].best_ns = UINT64_MAX;
     }
 done:
   if (memory)
-    p->device->ops->free(p->device, memory, bytes);
+    ops->free(p->device, memory, bytes);
+  if (before)
+    ops->event_destroy(p->device, before);
+  if (after)
+    ops->event_destroy(p->device, after);
   for (int i = 0; i < count; i++)
     if (trials[i].state && trials[i].impl->destroy)
       trials[i].impl->destroy(trials[i].state);
@@ -238,7 +261,9 @@ ig_status ig_tuner_choose(ig_tuner *t, ig_plan *p, const ig_node *n, const ig_la
     trials[i] = (trial){.impl = candidates[i], .best_ns = UINT64_MAX};
   IG_TRY(time_all(p, n, offered, trials, count));
   int best = 0;
-  for (int i = 1; i < count; i++)
+  while (trials[best].out_of_it)
+    best++;
+  for (int i = best + 1; i < count; i++)
     if (trials[i].best_ns < trials[best].best_ns)
       best = i;
   *chosen = candidates[best];

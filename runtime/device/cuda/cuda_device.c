@@ -248,8 +248,8 @@ extern void ig_cuda_libraries(char *text, size_t bytes);  // kernels/cuda_common
 
 static ig_status open_device(const ig_cuda_options *options, ig_device *dev) {
   struct cudaDeviceProp prop;
-  int count = 0, runtime = 0, khz = 0;
-  char version[16], libraries[64];
+  int count = 0, runtime = 0, driver = 0, khz = 0;
+  char version[16], known[16], libraries[40];
   cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0)
     return fail_no_device(error);
@@ -274,8 +274,9 @@ static ig_status open_device(const ig_cuda_options *options, ig_device *dev) {
   snprintf(dev->caps.name, sizeof dev->caps.name, "%.95s", prop.name);
   IG_CUDA(cudaRuntimeGetVersion(&runtime));
   ig_cuda_libraries(libraries, sizeof libraries);
-  snprintf(dev->caps.libraries, sizeof dev->caps.libraries, "CUDA %s%s%s", version_text(runtime, version),
-           *libraries ? ", " : "", libraries);
+  IG_CUDA(cudaDriverGetVersion(&driver));
+  snprintf(dev->caps.libraries, sizeof dev->caps.libraries, "CUDA %s, driver for %s%s%s",
+           version_text(runtime, version), version_text(driver, known), *libraries ? ", " : "", libraries);
   if (dev->caps.architecture < 75)
     return ig_fail(IG_ERR_UNSUPPORTED, "device=cuda:%d: %s has compute capability %d.%d, 7.5 or newer is needed",
                    options->index, prop.name, prop.major, prop.minor);

@@ -43,7 +43,7 @@ static struct {
   long calls, failed, live;
 } fake;
 
-// The n-th call of `function` from now on fails; NULL: none. Counts start again.
+// The n-th call of `function` from now on fails (-1: every one); NULL: none. Counts start again.
 EXPORT void ig_fake_fail(const char *function, int n);
 void ig_fake_fail(const char *function, int n) {
   strncpy(fake.name, function ? function : "", sizeof fake.name - 1);
@@ -58,7 +58,7 @@ EXPORT long ig_fake_live(void);  // descriptors, layouts, preferences
 long ig_fake_live(void) { return fake.live; }
 
 static bool fails(const char *function) {
-  if (strcmp(function, fake.name) || ++fake.calls != fake.after)
+  if (strcmp(function, fake.name) || (++fake.calls != fake.after && fake.after != -1))
     return false;
   fake.failed++;
   return true;
