@@ -142,7 +142,8 @@ static bool fits(const product *p, const matrix *a, const matrix *b, const matri
                  k2 = p->b == CUBLAS_OP_N ? b->rows : b->columns, n = p->b == CUBLAS_OP_N ? b->columns : b->rows;
   return m == d->rows && n == d->columns && k == k2 && a->type == b->type;
 }
-// Three answers with different workspaces. A bias takes the result's type only, as the manual's tables have it.
+// Three answers with different workspaces. A bias takes the result's type only, as the manual's tables have it. The
+// gradient of a bias is refused beside f16, so that the way without that epilogue is walked, too.
 EXPORT cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t desc,
                                                      cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                                      cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
@@ -156,6 +157,8 @@ EXPORT cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasL
   if (!fits(p, (matrix *)(void *)a, (matrix *)(void *)b, (matrix *)(void *)d) || c != d)
     return CUBLAS_STATUS_INVALID_VALUE;
   if (p->epilogue != CUBLASLT_EPILOGUE_DEFAULT && p->bias_type != (int32_t)((matrix *)(void *)d)->type)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (p->epilogue == CUBLASLT_EPILOGUE_BGRADB && ((matrix *)(void *)b)->type == CUDA_R_16F)
     return CUBLAS_STATUS_NOT_SUPPORTED;
   for (; *n < 3 && *n < wanted; ++*n) {
     memset(&out[*n], 0, sizeof *out);
