@@ -124,19 +124,20 @@ OPEN(cudnn, cudnnHandle_t, cudnnCreate, cudnnGetErrorString)
 #endif
 
 void ig_cuda_libraries(char *text, size_t bytes) {
-  size_t at = 0;
-  text[0] = 0;
+  size_t v = 0, at;
   pthread_mutex_lock(&lock);
-  if (load_cublaslt() == IG_OK) {
-    const size_t v = cublaslt.cublasLtGetVersion();  // 130100
-    at = (size_t)snprintf(text, bytes, "cuBLASLt %zu.%zu.%zu", v / 10000, v / 100 % 100, v % 100);
-  }
+  if (load_cublaslt() == IG_OK)
+    v = cublaslt.cublasLtGetVersion();  // 130100
+  at = (size_t)(v ? snprintf(text, bytes, "cuBLASLt %zu.%zu.%zu", v / 10000, v / 100 % 100, v % 100)
+                  : snprintf(text, bytes, "no cuBLASLt"));
+  v = 0;
 #ifdef IG_HAS_CUDNN
-  if (load_cudnn() == IG_OK && at < bytes) {
-    const size_t v = cudnn.cudnnGetVersion();  // 91500
-    snprintf(text + at, bytes - at, "%scuDNN %zu.%zu.%zu", at ? ", " : "", v / 10000, v / 100 % 100, v % 100);
-  }
+  if (load_cudnn() == IG_OK)
+    v = cudnn.cudnnGetVersion();  // 91500
 #endif
+  if (at < bytes)
+    (void)(v ? snprintf(text + at, bytes - at, ", cuDNN %zu.%zu.%zu", v / 10000, v / 100 % 100, v % 100)
+             : snprintf(text + at, bytes - at, ", no cuDNN"));
   pthread_mutex_unlock(&lock);
 }
 

@@ -275,8 +275,8 @@ static ig_status open_device(const ig_cuda_options *options, ig_device *dev) {
   IG_CUDA(cudaRuntimeGetVersion(&runtime));
   ig_cuda_libraries(libraries, sizeof libraries);
   IG_CUDA(cudaDriverGetVersion(&driver));
-  snprintf(dev->caps.libraries, sizeof dev->caps.libraries, "CUDA %s, driver for %s%s%s",
-           version_text(runtime, version), version_text(driver, known), *libraries ? ", " : "", libraries);
+  snprintf(dev->caps.libraries, sizeof dev->caps.libraries, "CUDA %s, driver for %s, %s",
+           version_text(runtime, version), version_text(driver, known), libraries);
   if (dev->caps.architecture < 75)
     return ig_fail(IG_ERR_UNSUPPORTED, "device=cuda:%d: %s has compute capability %d.%d, 7.5 or newer is needed",
                    options->index, prop.name, prop.major, prop.minor);
