@@ -15,6 +15,13 @@ typedef struct input {
   const void *host;
 } input;
 
+static void range(const ig_trainer *t, const char *name) {
+  const ig_device_ops *ops = t->session->device->ops;
+  if (name && ops->range_begin)
+    ops->range_begin(t->session->device, name);
+  else if (!name && ops->range_end)
+    ops->range_end(t->session->device);
+}
 static bool on_cpu(const ig_trainer *t) { return t->session->device->caps.kind == IG_DEVICE_CPU; }
 static ig_device *device_of(const ig_trainer *t) { return t->session->device; }
 
@@ -227,8 +234,15 @@ ig_status ig_trainer_micro_batch(ig_trainer *t, const ig_batch *b, int index) {
   t->step_state[IG_STEP_FIRST_SAMPLE] = (uint64_t)(t->position + (int64_t)index * t->micro);
   t->step_state[IG_STEP_EPOCH] = (uint64_t)ig_trainer_epoch(t);
   t->window_flops += ig_plan_flops(t->rung->plan);
-  IG_TRY(stage(t, b, in, list_inputs(t, t->rung, b, targets, in)));
-  return replays(t) ? IG_OK : run_micro_batch(t, index);  // the captured step holds it
+  range(t, "inputs");
+  ig_status status = stage(t, b, in, list_inputs(t, t->rung, b, targets, in));
+  range(t, NULL);
+  if (status != IG_OK || replays(t))  // the captured step holds it
+    return status;
+  range(t, "forward and backward");
+  status = run_micro_batch(t, index);
+  range(t, NULL);
+  return status;
 }
 
 // A rung's step from its second time on, where nothing but memory changes between steps: recorded once, then replayed.
@@ -255,7 +269,11 @@ ig_status ig_trainer_update(ig_trainer *t, double lr) {
   t->lr = lr;
   ig_optimizer_fill_hyper(lr, 0, 0, 0, sent->hyper);
   IG_TRY(dev->ops->copy_in(dev, w->hyper, sent->hyper, sizeof w->hyper, NULL));
-  IG_TRY(replays(t) ? replay(t) : ig_plan_run(t->update_plan, NULL));
+  const bool whole = replays(t);
+  range(t, whole ? t->rung->captured ? "step, replayed" : "step, captured" : "update");
+  ig_status status = whole ? replay(t) : ig_plan_run(t->update_plan, NULL);
+  range(t, NULL);
+  IG_TRY(status);
   t->rung->ran = true;
   IG_TRY(dev->ops->copy_out(dev, sent, w, sizeof *w, NULL));
   IG_TRY(dev->ops->event_record(dev, t->came[t->launched % IG_IN_FLIGHT], NULL));
