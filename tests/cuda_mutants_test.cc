@@ -1,7 +1,8 @@
 // Mutants of the PTX of the kernels that a ResNet's and a BERT's step are made of: barriers dropped, conditions turned
 // round, bounds and addresses off by one, operands and fragments exchanged (tests/sim/mutate.cc). Rule: of those that
 // change a result or a report at least 95 % are caught by the comparison with the fp64 reference, or by the simulator's
-// checks; what is missed is printed. A sample spread over each kernel (INGOT_LONG=1: all). On the simulator alone:
+// checks; what is missed is printed. A sample spread over each kernel (INGOT_LONG=1: all; every 3rd to 37th, 172 that
+// changed something, missed one: bn_stats may subtract any element first). On the simulator alone:
 // elsewhere "skipped" (77) and why.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
@@ -23,6 +24,7 @@ struct {
   decltype(&ig_sim_limit) limit;
 } sim;
 ig_device *cuda = nullptr;
+int all_changed = 0, all_caught = 0;
 
 ig_device *host() {
   static Device d(IG_ISA_AMX, 1);
@@ -46,17 +48,17 @@ const struct Target {
   ig_dtype type;
   int samples;
 } targets[] = {
-    {"conv2d", "gemm_kernelI13__nv_bfloat16L12ig_gemm_math2EL12ig_conv_pass0ELi64ELi64ELb0", IG_BF16, 24},
-    {"conv2d_bwd_data", "gemm_kernelI13__nv_bfloat16L12ig_gemm_math2EL12ig_conv_pass1ELi64ELi64ELb0", IG_BF16, 24},
-    {"conv2d_bwd_weights", "gemm_kernelI13__nv_bfloat16L12ig_gemm_math2EL12ig_conv_pass2ELi64ELi64ELb0", IG_BF16, 24},
-    {"bn_stats", "12stats_kernelIfLi8E", IG_F32, 24},
-    {"bn_apply", "12apply_kernelI13__nv_bfloat16Li8E", IG_BF16, 20},
-    {"bn_bwd_sums", "15bwd_sums_kernelI13__nv_bfloat16Li8E", IG_BF16, 24},
-    {"bn_bwd_apply", "16bwd_apply_kernelI13__nv_bfloat16Li8E", IG_BF16, 20},
-    {"layernorm", "11rows_kernelI13__nv_bfloat16Li1E", IG_BF16, 20},
-    {"softmax_xent", "11xent_kernelIfE", IG_F32, 20},
-    {"adam", "ig_update_kernelI9adam_ruleLi2E", IG_F32, 20},
-    {"maxpool2d", "max_kernelI13__nv_bfloat16Li8E", IG_BF16, 20},
+    {"conv2d", "gemm_kernelI13__nv_bfloat16L12ig_gemm_math2EL12ig_conv_pass0ELi64ELi64ELb0", IG_BF16, 10},
+    {"conv2d_bwd_data", "gemm_kernelI13__nv_bfloat16L12ig_gemm_math2EL12ig_conv_pass1ELi64ELi64ELb0", IG_BF16, 10},
+    {"conv2d_bwd_weights", "gemm_kernelI13__nv_bfloat16L12ig_gemm_math2EL12ig_conv_pass2ELi64ELi64ELb0", IG_BF16, 10},
+    {"bn_stats", "12stats_kernelIfLi8E", IG_F32, 10},
+    {"bn_apply", "12apply_kernelI13__nv_bfloat16Li8E", IG_BF16, 10},
+    {"bn_bwd_sums", "15bwd_sums_kernelI13__nv_bfloat16Li8E", IG_BF16, 10},
+    {"bn_bwd_apply", "16bwd_apply_kernelI13__nv_bfloat16Li8E", IG_BF16, 10},
+    {"layernorm", "11rows_kernelI13__nv_bfloat16Li1E", IG_BF16, 10},
+    {"softmax_xent", "11xent_kernelIfE", IG_F32, 10},
+    {"adam", "ig_update_kernelI9adam_ruleLi2E", IG_F32, 10},
+    {"maxpool2d", "max_kernelI13__nv_bfloat16Li8E", IG_BF16, 10},
 };
 
 class Mutants : public testing::TestWithParam<Target> {};
@@ -127,6 +129,8 @@ TEST_P(Mutants, AreCaught) {
   sim.limit(0);
   printf("%s: every %d. of %d mutants, %d change something, %d caught\n%s", t.row, every, all, changed, caught,
          missed.c_str());
+  all_changed += changed;
+  all_caught += caught;
   EXPECT_GT(changed, 0);
   EXPECT_GE(caught, 0.95 * changed - (every > 1 ? 1 : 0)) << "of a sample one may be missed";
 }
@@ -155,5 +159,6 @@ int main(int argc, char **argv) {
   open_device();
   const int failed = RUN_ALL_TESTS();
   ig_device_destroy(cuda);
-  return failed;
+  printf("%d mutants change something, %d caught\n", all_changed, all_caught);
+  return failed || all_caught < 0.95 * all_changed;
 }
