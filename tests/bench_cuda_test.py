@@ -106,6 +106,24 @@ def steps():
     assert text["precision"] == "bf16" and text["peak_bytes"] > 0, text
 
 
+# A profiler sees the parts of a step, and under them the nodes where they are launched one by one.
+@test
+def ranges_for_profilers():
+    listener, log = os.path.join(BUILD, "fake_libraries", "libnvtx.so"), os.path.join(base.WORK, "ranges.txt")
+    if not os.path.exists(listener):
+        print("skipped: no nvtx3/nvToolsExt.h where this was built")
+        return
+    answer(*STEP, env={"NVTX_INJECTION64_PATH": listener, "NVTX_LOG": log})
+    with open(log) as f:
+        lines = f.read().splitlines()
+    parts = [line for line in lines if not line.startswith(" ")]
+    assert parts.index("inputs") < parts.index("forward and backward") < parts.index("update"), parts[:20]
+    assert parts.count("step, captured") == 1 and parts.count("step, replayed") >= 6, parts
+    first = lines[lines.index("forward and backward") + 1:]
+    nodes = [line for line in first[:first.index("update")] if line.startswith("  ")]
+    assert "  conv1" in nodes and any(n.endswith("/dw") for n in nodes), nodes[:10]
+
+
 REFUSES = 'import json\nprint(json.dumps({"refused": "device=cuda: no GPU for me"}), flush=True)\n'
 
 

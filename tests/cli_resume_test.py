@@ -90,7 +90,7 @@ def evaluation_stops_when_asked():
 def the_log_tells_speed():
     rows = [r for r in log_of("whole") if r["split"] == "train"]
     for r in rows:
-        for key in ["epoch", "loss", "lr", "grad_norm", "loss_scale", "samples_per_second", "data_wait", "gflops", "mfu",
+        for key in ["epoch", "loss", "lr", "grad_norm", "loss_scale", "skips", "samples_per_second", "data_wait", "gflops", "mfu",
                     "seconds"]:
             assert isinstance(r[key], (int, float)), (key, r)
         assert 0 < r["mfu"] < (math.inf if SANITIZED else 2), r  # the peak is measured once; where another program ran meanwhile, it is too low

@@ -16,8 +16,7 @@ namespace {
 using namespace fault;
 
 struct Course {
-  std::vector<double> losses;
-  std::vector<double> scales;
+  std::vector<double> losses, scales, skips;
 };
 
 Course course_of(const std::string &run) {
@@ -28,6 +27,7 @@ Course course_of(const std::string &run) {
     if (json_string_value(json_object_get(row, "split")) == std::string("train")) {
       c.losses.push_back(json_number_value(json_object_get(row, "loss")));
       c.scales.push_back(json_number_value(json_object_get(row, "loss_scale")));
+      c.skips.push_back(json_number_value(json_object_get(row, "skips")));
     }
     json_decref(row);
   }
@@ -101,6 +101,25 @@ TEST_F(CudaTrain, GoesOnHereAndThere) {
   EXPECT_TRUE(tensors_of(part + "/checkpoints/step-6") == tensors_of(whole + "/checkpoints/step-6"));
   train("there", cpu);
   agrees(course_of(there), course_of(whole), 1e-3);
+}
+
+// A weight of 4 in every loss: gradients of 65536 times that overflow, so that the first steps are skipped and the
+// scale falls. What was counted until a stop is part of the checkpoint.
+TEST_F(CudaTrain, LossScaleGoesOn) {
+  put(home_ / "weights.csv", "class,weight\ndark,4\nlight,4\n");
+  const std::vector<std::string> words = {"device=cuda", "precision=fp16", "steps=6",
+                                          "lr=0.02",     "resume=auto",    "class_weights=" + (home_ / "weights.csv")};
+  const std::string whole = train("whole", words), part = train("part", words, 4);
+  train("part", words);
+  const Course got = course_of(part), want = course_of(whole);
+  EXPECT_EQ(got.losses, want.losses);
+  EXPECT_EQ(got.scales, want.scales);
+  EXPECT_EQ(got.skips, want.skips);
+  EXPECT_TRUE(tensors_of(part + "/checkpoints/step-6") == tensors_of(whole + "/checkpoints/step-6"));
+  ASSERT_EQ(want.skips.size(), 6u);
+  EXPECT_GE(want.skips.back(), 1);
+  EXPECT_LE(want.skips.back(), 3);
+  EXPECT_EQ(want.scales.back(), 65536 / std::exp2(want.skips.back()));
 }
 
 // Micro-batches are summed on the device; a step without finite loss changes nothing.

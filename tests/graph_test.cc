@@ -8,6 +8,7 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <jansson.h>
+#include <map>
 #include <omp.h>
 #include <set>
 #include <sstream>
@@ -583,6 +584,33 @@ TEST(Layouts, RefusalsNameNodeAndReasons) {
     std::string text = e.what();
     for (const char *part : {"layer1.relu", "relu_cpu", "relu_ref", "cudnn is forced"})
       EXPECT_NE(text.find(part), std::string::npos) << text;
+  }
+}
+
+// A word alone is for every row; `library` is whichever library takes the node, else what there is; auto forces
+// nothing.
+TEST(Layouts, WordsThatForceEveryRow) {
+  const struct {
+    const char *force, *conv, *relu;
+  } ways[] = {{"library", "conv2d_dnnl", "relu_cpu"},
+              {"ref", "conv2d_ref", "relu_ref"},
+              {"auto,conv2d=ref", "conv2d_ref", "relu_cpu"},
+              {"relu=ref,conv2d=library", "conv2d_dnnl", "relu_ref"}};
+  for (auto &way : ways) {
+    Graph net;
+    ig_tensor *x = net.input("x", IG_F32, IG_SHAPE4(2, 8, 8, 16), numbers(2 * 8 * 8 * 16));
+    ig_conv2d_attr a = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+    net.output(
+        ig_relu(net.g, "relu", ig_conv2d(net.g, "conv", x, weight(net.g, "w", IG_SHAPE4(16, 16, 3, 3)), NULL, &a)),
+        "out");
+    must(ig_params_layout(&net.params));
+    net.plan({"forced", IG_ISA_AMX, way.force});
+    const ig_plan *p = net.planned();
+    std::map<std::string, std::string> chosen;
+    for (int i = 0; i < ig_plan_n_rows(p); i++)
+      chosen[ig_plan_get_row(p, i).node->name] = ig_plan_get_row(p, i).impl;
+    EXPECT_EQ(chosen["conv"], way.conv) << way.force;
+    EXPECT_EQ(chosen["relu"], way.relu) << way.force;
   }
 }
 

@@ -1,6 +1,7 @@
 // doctor: what this machine offers and what is missing. Rule: every complaint comes with what to do.
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "bindings/c/call.h"
@@ -28,14 +29,20 @@ static json_t *folder_json(const char *purpose, const char *path, bool *writable
                    "free", (json_int_t)room);
 }
 
-// The first GPU with its libraries, or why there is none.
-static json_t *gpu_json(void) {
+// The first GPU with its libraries, or why there is none. missing: gets what would make it faster.
+static json_t *gpu_json(json_t *missing) {
   ig_device *gpu;
   char text[256];
   if (ig_device_create_cuda(&(ig_cuda_options){.size = sizeof(ig_cuda_options)}, &gpu) != IG_OK)
     return json_sprintf("none: %s", ig_error_message());
   snprintf(text, sizeof text, "%s, %.1f GiB, sm_%d, %s", gpu->caps.name, (double)gpu->caps.memory_bytes / (1 << 30),
            gpu->caps.architecture, gpu->caps.libraries);
+  const char *wanted[][3] = {
+      {"no cuBLASLt", "cuBLASLt: linear layers by NVIDIA's library", "pip install nvidia-cublas, or the CUDA toolkit"},
+      {"no cuDNN", "cuDNN 9: convolutions by NVIDIA's library", "pip install nvidia-cudnn-cu13, or the package"}};
+  for (int i = 0; i < 2; i++)
+    if (strstr(gpu->caps.libraries, wanted[i][0]))
+      json_array_append_new(missing, json_pack("{s:s, s:s}", "what", wanted[i][1], "do", wanted[i][2]));
   ig_device_destroy(gpu);
   return json_string(text);
 }
@@ -48,7 +55,7 @@ ig_status ig_verb_doctor(ig_call_state *c) {
   IG_TRY(ig_want_paths(c, 0, 0));
   IG_GOTO(ig_environment_json(&report));
   json_t *folders = json_array(), *missing = json_array(), *sets = json_array();
-  json_object_set_new(report, "gpu", gpu_json());
+  json_object_set_new(report, "gpu", gpu_json(missing));
   for (int isa = 0; isa <= (int)ig_isa_detect(); isa++)
     json_array_append_new(sets, json_string(ig_isa_name((ig_isa)isa)));
   json_object_set_new(report, "instruction_sets", sets);

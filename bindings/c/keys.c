@@ -177,7 +177,7 @@ static const ig_key keys[] = {
     {"winograd", IG_KEY_BOOL, "", "1", RUN, "faster, less exact convolutions are allowed"},
     {"winograd", IG_KEY_BOOL, "", "0", USE, "faster, less exact convolutions are allowed"},
     {"impl", IG_KEY_STRING, "", NULL, MODEL,
-     "OP=IMPLEMENTATION,... in place of the fastest; *=ref: references everywhere"},
+     "in place of the fastest (auto): cuda (hand-written), library, or OP=IMPLEMENTATION,...; *=ref: references"},
     {"cache", IG_KEY_SIZE, "bytes", "auto", RUN, "decoded pictures kept in memory; auto: a quarter of it", "auto", 0, 0,
      MAY},
     {"loader_threads", IG_KEY_INT, "", "auto", RUN, "threads that read pictures; auto: as many as threads", "auto", 1,

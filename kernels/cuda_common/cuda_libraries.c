@@ -124,43 +124,56 @@ OPEN(cudnn, cudnnHandle_t, cudnnCreate, cudnnGetErrorString)
 #endif
 
 void ig_cuda_libraries(char *text, size_t bytes) {
-  size_t at = 0;
-  text[0] = 0;
+  size_t v = 0, at;
   pthread_mutex_lock(&lock);
-  if (load_cublaslt() == IG_OK) {
-    const size_t v = cublaslt.cublasLtGetVersion();  // 130100
-    at = (size_t)snprintf(text, bytes, "cuBLASLt %zu.%zu.%zu", v / 10000, v / 100 % 100, v % 100);
-  }
+  if (load_cublaslt() == IG_OK)
+    v = cublaslt.cublasLtGetVersion();  // 130100
+  at = (size_t)(v ? snprintf(text, bytes, "cuBLASLt %zu.%zu.%zu", v / 10000, v / 100 % 100, v % 100)
+                  : snprintf(text, bytes, "no cuBLASLt"));
+  v = 0;
 #ifdef IG_HAS_CUDNN
-  if (load_cudnn() == IG_OK && at < bytes) {
-    const size_t v = cudnn.cudnnGetVersion();  // 91500
-    snprintf(text + at, bytes - at, "%scuDNN %zu.%zu.%zu", at ? ", " : "", v / 10000, v / 100 % 100, v % 100);
-  }
+  if (load_cudnn() == IG_OK)
+    v = cudnn.cudnnGetVersion();  // 91500
 #endif
+  if (at < bytes)
+    (void)(v ? snprintf(text + at, bytes - at, ", cuDNN %zu.%zu.%zu", v / 10000, v / 100 % 100, v % 100)
+             : snprintf(text + at, bytes - at, ", no cuDNN"));
   pthread_mutex_unlock(&lock);
 }
 
 // ---- choosing by time ----
+// ran: what the library itself answered; an error of the device comes back.
+static ig_status time_one(int i, ig_timed_fn launch, void *user, void *const *places, cudaStream_t stream,
+                          cudaEvent_t from, cudaEvent_t to, ig_status *ran, float *least) {
+  float ms;
+  for (int run = 0; run <= RUNS; run++) {  // the first warms up
+    IG_CUDA(cudaEventRecord(from, stream));
+    if ((*ran = launch(user, i, places)) != IG_OK)
+      return IG_OK;
+    IG_CUDA(cudaEventRecord(to, stream));
+    IG_CUDA(cudaEventSynchronize(to));
+    IG_CUDA(cudaEventElapsedTime(&ms, from, to));
+    if (run == 1 || (run > 1 && ms < *least))
+      *least = ms;
+  }
+  return IG_OK;
+}
+
+// One that the library refuses to run is not chosen; where all are refused that is the answer.
 static ig_status time_all(int n, ig_timed_fn launch, void *user, void *const *places, cudaStream_t stream,
                           cudaEvent_t from, cudaEvent_t to, int *chosen) {
   float best = 0;
+  ig_status ran = IG_OK;
+  *chosen = -1;
   for (int i = 0; i < n; i++) {
-    float least = 0, ms;
-    for (int run = 0; run <= RUNS; run++) {  // the first warms up
-      IG_CUDA(cudaEventRecord(from, stream));
-      IG_TRY(launch(user, i, places));
-      IG_CUDA(cudaEventRecord(to, stream));
-      IG_CUDA(cudaEventSynchronize(to));
-      IG_CUDA(cudaEventElapsedTime(&ms, from, to));
-      if (run == 1 || (run > 1 && ms < least))
-        least = ms;
-    }
-    if (i == 0 || least < best) {
+    float least = 0;
+    IG_TRY(time_one(i, launch, user, places, stream, from, to, &ran, &least));
+    if (ran == IG_OK && (*chosen < 0 || least < best)) {
       best = least;
       *chosen = i;
     }
   }
-  return IG_OK;
+  return *chosen < 0 ? ran : IG_OK;
 }
 
 ig_status ig_cuda_fastest(int n, ig_timed_fn launch, void *user, const size_t *sizes, int n_sizes, size_t workspace,

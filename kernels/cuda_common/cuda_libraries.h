@@ -52,7 +52,7 @@ typedef ig_status (*ig_timed_fn)(void *user, int which, void *const *places);
 ig_status ig_cuda_fastest(int n, ig_timed_fn launch, void *user, const size_t *sizes, int n_sizes, size_t workspace,
                           cudaStream_t stream, int *chosen);
 
-// "cuBLASLt 13.1.0, cuDNN 9.15.0", or what there is of them: part of the key of a timed choice.
+// "cuBLASLt 13.1.0, cuDNN 9.15.0", "no cuDNN" for what is not there: part of the key of a timed choice.
 void ig_cuda_libraries(char *text, size_t bytes);
 
 #ifdef __cplusplus

@@ -13,6 +13,5 @@ extern "C" ig_status ig_cuda_probe_kernel(void) {
                    "device=cuda: this build has no code for this GPU's architecture; build with "
                    "-DINGOT_CUDA_ARCH=NN (compute capability without the point)");
   }
-  IG_CUDA(error);
-  return IG_OK;
+  return error == cudaSuccess ? IG_OK : ig_cuda_fail(error, "cudaFuncGetAttributes");
 }

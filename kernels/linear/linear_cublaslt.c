@@ -1,9 +1,14 @@
 // The fully connected layer by cuBLASLt: bias and bias gradient in the product's epilogue, the fastest of the
 // heuristics' first answers. Rule: not for deterministic plans, whose bits may depend neither on a timing nor on the
 // number of rows; it has not run on a GPU yet, only against tests/sim/fakes/cublaslt.c.
+//
+// Parameters are fp32, and the epilogues of 16-bit results take a bias of the result's type only (the manual's table):
+// there a copy of the bias in that type goes before the product (2 bytes a column; its rounding is that of the result),
+// and where the bias gradient is refused its sums are a pass of their own over dy (cuda_bias.cu).
 #include <stdio.h>
 #include <string.h>
 
+#include "kernels/cuda_common/cuda_bias.h"
 #include "kernels/cuda_common/cuda_libraries.h"
 #include "kernels/kernels.h"
 #include "kernels/linear/linear.h"
@@ -22,8 +27,11 @@ typedef struct plan {
   int n_answers, chosen;
   int in_a, in_b;  // operands of the node
   size_t bytes_a, bytes_b, bytes_d;
-  bool bias, bias_gradient;
-  cudaStream_t stream;  // of the timing
+  bool bias, bias_gradient;    // in the epilogue
+  bool narrow_bias, own_sums;  // a copy in the result's type goes before; sums of dy come behind
+  size_t bias_bytes;           // of the workspace, in front of the library's
+  ig_dtype narrow;             // of that copy
+  cudaStream_t stream;         // of the timing
 } plan;
 
 typedef enum pass { FORWARD, DATA, WEIGHTS } pass;
@@ -59,6 +67,8 @@ static ig_status set(plan *p, cublasLtMatmulDescAttributes_t what, const void *v
   return IG_OK;
 }
 
+static size_t round_up(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
 static ig_status ask(plan *p) {
   cublasLtMatmulPreference_t preference;
   const size_t most = WORKSPACE;
@@ -67,23 +77,56 @@ static ig_status ask(plan *p) {
       CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
       CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
   LT(cublasLtMatmulPreferenceCreate(&preference));
+  const char *call = "cublasLtMatmulPreferenceSetAttribute";
   cublasStatus_t s = p->lt->cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                                  &most, sizeof most);
   for (int i = 0; i < 4 && s == CUBLAS_STATUS_SUCCESS; i++)
     s = p->lt->cublasLtMatmulPreferenceSetAttribute(preference, aligned[i], &align, sizeof align);
-  if (s == CUBLAS_STATUS_SUCCESS)
+  if (s == CUBLAS_STATUS_SUCCESS) {
+    call = "cublasLtMatmulAlgoGetHeuristic";
     s = p->lt->cublasLtMatmulAlgoGetHeuristic(p->handle, p->product, p->a, p->b, p->d, p->d, preference, ANSWERS,
                                               p->answers, &p->n_answers);
+  }
   p->lt->cublasLtMatmulPreferenceDestroy(preference);
   if (s != CUBLAS_STATUS_SUCCESS || p->n_answers == 0)
-    return ig_fail(IG_ERR_UNSUPPORTED, "cuBLASLt has no algorithm for it (%s)", p->lt->cublasLtGetStatusString(s));
+    return ig_fail(IG_ERR_UNSUPPORTED, "cuBLASLt has no algorithm for it (%s: %s)", call,
+                   p->lt->cublasLtGetStatusString(s));
   return IG_OK;
+}
+
+static ig_status ask_for(plan *p, cublasLtEpilogue_t epilogue, cudaDataType_t bias) {
+  IG_TRY(set(p, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
+  if (epilogue != CUBLASLT_EPILOGUE_DEFAULT)
+    IG_TRY(set(p, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias, sizeof bias));
+  return ask(p);
+}
+
+// The first way of a bias or its gradient that the library has an algorithm for.
+static ig_status with_bias(plan *p, const ig_node *n, cudaDataType_t out) {
+  const ig_linear_dims d = ig_linear_dims_of(n);
+  if (!p->bias && !p->bias_gradient)
+    return ask(p);
+  ig_status status = ask_for(p, p->bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_BGRADB, CUDA_R_32F);
+  if (status != IG_ERR_UNSUPPORTED)
+    return status;
+  if (p->bias_gradient) {
+    p->bias_gradient = false;
+    p->own_sums = true;
+    p->bias_bytes = round_up(ig_cuda_bias_sums_bytes(d.T, d.V));
+    return ask_for(p, CUBLASLT_EPILOGUE_DEFAULT, CUDA_R_32F);
+  }
+  if (out == CUDA_R_32F)
+    return status;
+  p->narrow_bias = true;
+  p->narrow = n->out[0]->dtype;
+  p->bias_bytes = round_up((size_t)d.V * ig_dtype_bytes(p->narrow));
+  return ask_for(p, CUBLASLT_EPILOGUE_BIAS, out);
 }
 
 static ig_status make(const ig_node *n, const ig_device_caps *caps, plan *p) {
   const ig_linear_dims d = ig_linear_dims_of(n);
   const pass which = pass_of(n);
-  const cudaDataType_t in = type_of(n->in[0]->dtype), out = type_of(n->out[0]->dtype), wide = CUDA_R_32F;
+  const cudaDataType_t in = type_of(n->in[0]->dtype), out = type_of(n->out[0]->dtype);
   const cublasComputeType_t compute =
       in == CUDA_R_32F && caps->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
   const cublasOperation_t transposed = CUBLAS_OP_T;
@@ -106,15 +149,10 @@ static ig_status make(const ig_node *n, const ig_device_caps *caps, plan *p) {
   if (which != DATA)
     IG_TRY(set(p, which == FORWARD ? CUBLASLT_MATMUL_DESC_TRANSA : CUBLASLT_MATMUL_DESC_TRANSB, &transposed,
                sizeof transposed));
-  if (p->bias || p->bias_gradient) {
-    const cublasLtEpilogue_t epilogue = p->bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_BGRADB;
-    IG_TRY(set(p, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue));
-    IG_TRY(set(p, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &wide, sizeof wide));
-  }
   LT(cublasLtMatrixLayoutCreate(&p->a, in, s[0][0], s[0][1], (int64_t)s[0][0]));
   LT(cublasLtMatrixLayoutCreate(&p->b, in, s[1][0], s[1][1], (int64_t)s[1][0]));
   LT(cublasLtMatrixLayoutCreate(&p->d, out, s[2][0], s[2][1], (int64_t)s[2][0]));
-  return ask(p);
+  return with_bias(p, n, out);
 }
 
 static ig_status launch(const plan *p, int answer, void *const *in, void *const *out, void *workspace,
@@ -177,7 +215,7 @@ static ig_status prepare(ig_prepare *prepare) {
     destroy(p);
     return status;
   }
-  prepare->workspace_bytes = p->answers[p->chosen].workspaceSize;
+  prepare->workspace_bytes = p->bias_bytes + p->answers[p->chosen].workspaceSize;
   prepare->state = p;
   return IG_OK;
 }
@@ -185,15 +223,25 @@ static ig_status prepare(ig_prepare *prepare) {
 static ig_status run(const ig_launch *l) {
   const plan *p = l->state;
   const cudaStream_t stream = (cudaStream_t)(l->stream ? l->stream : l->device->stream);
-  if (l->node->n_out > 1 && !p->bias_gradient)
+  void *in[3] = {l->in[0], l->in[1], l->node->n_in > 2 ? l->in[2] : NULL}, *rest = (char *)l->workspace + p->bias_bytes;
+  const ig_linear_dims d = ig_linear_dims_of(l->node);
+  if (p->narrow_bias) {
+    IG_TRY(ig_cuda_bias_copy(l->workspace, p->narrow, in[2], d.V, stream));
+    in[2] = l->workspace;
+  }
+  if (p->own_sums)
+    IG_TRY(ig_cuda_bias_sums(l, l->out[1], in[1], l->node->in[1]->dtype, d.T, d.V, l->workspace));
+  else if (l->node->n_out > 1 && !p->bias_gradient)
     IG_CUDA(cudaMemsetAsync(l->out[1], 0, sizeof(float), stream));
-  return launch(p, p->chosen, l->in, l->out, l->workspace, stream);
+  return launch(p, p->chosen, in, l->out, rest, stream);
 }
 
-#define IMPL(name_)                                                                                    \
-  {                                                                                                    \
-    .name = name_, .flags = IG_IMPL_THREAD_FREE, .supports = supports, .prepare = prepare, .run = run, \
-    .destroy = destroy                                                                                 \
+#define IMPL(name_, extra)                                                                                     \
+  {                                                                                                            \
+    .name = name_, .flags = IG_IMPL_THREAD_FREE | extra, .supports = supports, .prepare = prepare, .run = run, \
+    .destroy = destroy                                                                                         \
   }
-IG_IMPLS(linear_cublaslt) = {
-    IMPL("linear_cublaslt"), IMPL("linear_bwd_data_cublaslt"), IMPL("linear_bwd_weights_cublaslt"), {0}};
+IG_IMPLS(linear_cublaslt) = {IMPL("linear_cublaslt", IG_IMPL_ROUNDED),
+                             IMPL("linear_bwd_data_cublaslt", 0),
+                             IMPL("linear_bwd_weights_cublaslt", 0),
+                             {0}};

@@ -10,8 +10,9 @@
 
 #define THREADS 256
 #define PARTS   512  // blocks of a whole sum
-#define RUNS    64   // runs of rows
-#define ROWS    8    // warps of a block
+#define RUNS    64   // runs of rows, of at least LEAST: their sums are 16 bytes a column
+#define LEAST   128
+#define ROWS    8  // warps of a block
 
 template <class T, bool SQUARE>
 static __global__ void __launch_bounds__(THREADS) whole_kernel(const T *x, int64_t n, int64_t each, double *partial) {
@@ -60,7 +61,7 @@ static __global__ void __launch_bounds__(THREADS)
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int whole_parts(int64_t n) { return (int)least(PARTS, n ? (n + 4 * THREADS - 1) / (4 * THREADS) : 1); }
-static int row_runs(int64_t rows) { return (int)least(RUNS, rows ? (rows + 63) / 64 : 1); }
+static int row_runs(int64_t rows) { return (int)least(RUNS, rows ? (rows + LEAST - 1) / LEAST : 1); }
 
 template <class T, bool SQUARE, class Y>
 static ig_status whole(const ig_launch *l, Y *y, double scale) {

@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define IG_BACKEND_VERSION 2  // of this header, ig_device, ig_launch and ig_prepare: raised when one of them changes
+#define IG_BACKEND_VERSION 3  // of this header, ig_device, ig_launch and ig_prepare: raised when one of them changes
 
 typedef struct ig_backend_host {
   size_t size;  // sizeof(ig_backend_host)

@@ -67,6 +67,9 @@ typedef struct ig_device_ops {
   ig_status (*capture_end)(ig_device *dev, ig_stream *s, void **graph);
   ig_status (*capture_launch)(ig_device *dev, void *graph, ig_stream *s);
   void (*capture_destroy)(ig_device *dev, void *graph);
+  // A named stretch of the calling thread's time, for profilers; stretches nest. NULL where no profiler would look.
+  void (*range_begin)(ig_device *dev, const char *name);
+  void (*range_end)(ig_device *dev);
   void (*destroy)(ig_device *dev);
 } ig_device_ops;
 

@@ -7,37 +7,44 @@
 
 // ---- candidates ----
 
-// The name that `force` ("op=impl,op=impl"; op may be "*") asks for this row, "" if none.
+// The name that `force` ("op=impl,op=impl"; op may be "*"; "impl" alone is "*=impl") asks for this row, "" if none.
 static void forced_name(const char *force, const char *op, char name[64]) {
   name[0] = 0;
   while (force && *force) {
     size_t n = strcspn(force, ",");
     const char *equals = memchr(force, '=', n);
     size_t key = equals ? (size_t)(equals - force) : 0;
-    if (equals && ((key == strlen(op) && !strncmp(force, op, key)) || (key == 1 && *force == '*'))) {
-      size_t length = n - key - 1 < 63 ? n - key - 1 : 63;
-      memcpy(name, equals + 1, length);
+    const bool every = !equals || (key == 1 && *force == '*');
+    if (every || (key == strlen(op) && !strncmp(force, op, key))) {
+      const char *from = equals ? equals + 1 : force;
+      size_t length = (size_t)(force + n - from) < 63 ? (size_t)(force + n - from) : 63;
+      memcpy(name, from, length);
       name[length] = 0;
-      if (*force != '*')
-        return;
+      if (!every)
+        break;
     }
     force += n + (force[n] == ',');
   }
+  if (!strcmp(name, "auto"))
+    name[0] = 0;
 }
+
+#define LIBRARY "library"  // whichever library takes the node, else what there is
 
 static bool matches_force(const char *name, const char *forced) {
   size_t a = strlen(name), b = strlen(forced);
+  if (!strcmp(forced, LIBRARY))
+    return matches_force(name, "cublaslt") || matches_force(name, "cudnn") || matches_force(name, "dnnl");
   return !strcmp(name, forced) || (a > b && name[a - b - 1] == '_' && !strcmp(name + a - b, forced));
 }
 
 // All implementations that take the node, best first; the refusals' reasons go to why.
-static int find_candidates(const ig_plan *p, const ig_node *n, const ig_impl *found[IG_MAX_IMPLS], char *why,
-                           size_t why_bytes) {
+static int find_candidates(const ig_plan *p, const ig_node *n, const char *forced, const ig_impl *found[IG_MAX_IMPLS],
+                           char *why, size_t why_bytes) {
   const ig_device_caps *caps = &p->device->caps;
-  char forced[64], reason[256];
+  char reason[256];
   size_t at = 0;
   int count = 0;
-  forced_name(p->options.force, n->op->name, forced);
   why[0] = 0;
   for (int i = 0; i < IG_MAX_IMPLS && n->op->impls[caps->kind][i]; i++) {
     const char *name = n->op->impls[caps->kind][i];
@@ -77,8 +84,11 @@ static uint32_t copies_of_weights(const ig_plan *p, const ig_node *n) {
 
 static ig_status choose(ig_plan *p, const ig_node *n, const ig_layout *offered, const ig_impl **impl, uint64_t *ns) {
   const ig_impl *found[IG_MAX_IMPLS];
-  char why[1024];
-  int count = find_candidates(p, n, found, why, sizeof why);
+  char why[1024], forced[64];
+  forced_name(p->options.force, n->op->name, forced);
+  int count = find_candidates(p, n, forced, found, why, sizeof why);
+  if (count == 0 && !strcmp(forced, LIBRARY))
+    count = find_candidates(p, n, "", found, why, sizeof why);
   if (count == 0)
     return ig_fail(IG_ERR_UNSUPPORTED, "%s (%s): no implementation on %s takes it (%s)", n->name, n->op->name,
                    p->device->caps.name, *why ? why : "the row names none");

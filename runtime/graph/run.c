@@ -56,6 +56,7 @@ static ig_status bind_all(ig_plan *p) {
 }
 
 static ig_status run_step(ig_plan *p, step *s, ig_stream *stream) {
+  const ig_device_ops *ops = p->device->ops;
   ig_launch launch = {.node = s->node,
                       .state = s->state,
                       .in = s->in_address,
@@ -67,11 +68,14 @@ static ig_status run_step(ig_plan *p, step *s, ig_stream *stream) {
                       .workspace_bytes = s->workspace_bytes,
                       .device = p->device,
                       .stream = stream};
-  const ig_device_ops *ops = p->device->ops;
   uint64_t ns;
   if (p->profile)
     IG_TRY(ops->event_record(p->device, p->before, stream));
+  if (ops->range_begin)
+    ops->range_begin(p->device, s->node->name);
   ig_status status = s->impl->run(&launch);
+  if (ops->range_end)
+    ops->range_end(p->device);
   if (status != IG_OK) {
     char shape[96];
     return ig_fail_prefix(status, "%s (%s, %s)", s->node->name, s->impl->name,

@@ -139,7 +139,8 @@ static void make_key(const ig_plan *p, const ig_node *n, char key[512]) {
   for (size_t i = 0; i < n->op->attr_bytes; i++)
     h = (h ^ ((const uint8_t *)n->attr)[i]) * 0x100000001B3ull;
   char machine[256];
-  snprintf(machine, sizeof machine, "%s|%s|%d|%d|cold", caps->name, caps->libraries, (int)caps->isa, caps->winograd);
+  snprintf(machine, sizeof machine, "%s|%s|%d|%d|cold%s", caps->name, caps->libraries, (int)caps->isa, caps->winograd,
+           caps->tf32 ? "|tf32" : "");
   if (at < 440)
     snprintf(key + at, 512 - at, "|%016llx|%016llx", (unsigned long long)h, (unsigned long long)ig_hash_str(machine));
 }
@@ -154,6 +155,7 @@ typedef struct trial {
   size_t workspace, bytes, offset;
   void *state;
   uint64_t best_ns, spent_ns;
+  bool out_of_it;  // it failed
 } trial;
 
 // Whether result i lies where operand j lay, as the plan has it where the operand dies.
@@ -193,7 +195,9 @@ static ig_status fill(const ig_plan *p, const ig_node *n, const trial *t, char *
   return IG_OK;
 }
 
-static ig_status time_once(ig_plan *p, const ig_node *n, trial *t, char *memory) {
+// By the device's own clock: a launch from the host costs more than many a kernel.
+static ig_status time_once(ig_plan *p, const ig_node *n, trial *t, char *memory, ig_event *const events[2]) {
+  const ig_device_ops *ops = p->device->ops;
   void *in[n->n_in + 1], *out[IG_MAX_OUT];
   size_t operands = place(p, n, t, memory, in, out);
   ig_launch launch = {.node = n,
@@ -206,13 +210,22 @@ static ig_status time_once(ig_plan *p, const ig_node *n, trial *t, char *memory)
                       .workspace = t->workspace ? memory + operands : NULL,
                       .workspace_bytes = t->workspace,
                       .device = p->device};
-  uint64_t start = ig_now_ns();
+  uint64_t took;
+  IG_TRY(ops->event_record(p->device, events[0], NULL));
   IG_TRY(t->impl->run(&launch));
-  IG_TRY(p->device->ops->stream_wait(p->device, NULL));
-  uint64_t took = ig_now_ns() - start;
+  IG_TRY(ops->event_record(p->device, events[1], NULL));
+  IG_TRY(ops->event_elapsed(p->device, events[0], events[1], &took));
   t->spent_ns += took;
   if (took < t->best_ns)
     t->best_ns = took;
+  return IG_OK;
+}
+
+// What a candidate's failure means: the device's or a library's takes it out while others are left.
+static ig_status leaves(trial *t, ig_status status, int *left) {
+  if ((status != IG_ERR_DEVICE && status != IG_ERR_UNSUPPORTED) || --*left == 0)
+    return status;
+  t->out_of_it = true;
   return IG_OK;
 }
 
@@ -222,36 +235,43 @@ static bool has_room(const ig_device *device, size_t bytes) {
 }
 
 // Best of a few runs of each candidate, in turns, so that what else the machine does at a moment hits all of them.
-static ig_status run_turns(ig_plan *p, const ig_node *n, trial *trials, int count, char *memory, size_t slot_bytes,
-                           size_t slots) {
+static ig_status run_turns(ig_plan *p, const ig_node *n, trial *trials, int count, int *left, char *memory,
+                           size_t slot_bytes, size_t slots, ig_event *const events[2]) {
   for (size_t s = 0; s < slots; s++)
     for (int i = 0; i < count; i++)
-      IG_TRY(fill(p, n, &trials[i], memory + s * slot_bytes + trials[i].offset));
+      if (!trials[i].out_of_it)
+        IG_TRY(fill(p, n, &trials[i], memory + s * slot_bytes + trials[i].offset));
   for (int run = 0; run <= TIMED_RUNS; run++)
     for (int i = 0; i < count; i++) {
-      if (run > 1 && trials[i].spent_ns > ENOUGH_NS)
+      trial *t = &trials[i];
+      if (t->out_of_it || (run > 1 && t->spent_ns > ENOUGH_NS))
         continue;
-      IG_TRY(time_once(p, n, &trials[i], memory + (size_t)run % slots * slot_bytes + trials[i].offset));
-      if (run == 0 && trials[i].spent_ns < ENOUGH_NS)  // the first run warms up
-        trials[i].best_ns = UINT64_MAX;
+      char *at = memory + (size_t)run % slots * slot_bytes + t->offset;
+      IG_TRY(leaves(t, time_once(p, n, t, at, events), left));
+      if (t->out_of_it || (run == 0 && t->spent_ns < ENOUGH_NS))  // the first run warms up
+        t->best_ns = UINT64_MAX;
     }
   return IG_OK;
 }
 
 // Where memory is too short for timing all stay as they are: the plan's size will be refused, or the first one holds.
+// One that fails here is out, as one that refuses the node is; the last one's failure is the answer.
 static ig_status time_all(ig_tuner *tuner, ig_plan *p, const ig_node *n, const ig_layout *offered, trial *trials,
                           int count) {
+  const ig_device_ops *ops = p->device->ops;
   ig_layout layouts[count][n->n_in + 1 + IG_MAX_OUT];
   ig_status status = IG_OK;
+  ig_event *events[2] = {NULL, NULL};
   size_t bytes = 0;
+  int left = count;
   for (int i = 0; i < count; i++) {
     trial *t = &trials[i];
     memset(layouts[i], 0, sizeof layouts[i]);
     t->in = layouts[i];
     t->out = layouts[i] + n->n_in + 1;
     memcpy(t->in, offered, (size_t)n->n_in * sizeof *offered);
-    IG_GOTO(ig_plan_prepare_node(p, n, t->impl, t->in, t->out, &t->workspace, &t->state));
-    t->bytes = place(p, n, t, NULL, NULL, NULL) + round_up(t->workspace);
+    IG_GOTO(leaves(t, ig_plan_prepare_node(p, n, t->impl, t->in, t->out, &t->workspace, &t->state), &left));
+    t->bytes = t->out_of_it ? 0 : place(p, n, t, NULL, NULL, NULL) + round_up(t->workspace);
     t->offset = bytes;
     bytes += t->bytes;
   }
@@ -259,11 +279,16 @@ static ig_status time_all(ig_tuner *tuner, ig_plan *p, const ig_node *n, const i
   slots = slots > MOST_SLOTS ? MOST_SLOTS : slots;  // small operands stay in the last cache, as they may in a step
   while (slots > 1 && !has_room(p->device, slots * bytes))
     slots--;
-  if (has_room(p->device, slots * bytes)) {
-    IG_GOTO(reserve(tuner, p->device, slots * bytes));
-    IG_GOTO(run_turns(p, n, trials, count, tuner->memory, bytes, slots));
-  }
+  if (!has_room(p->device, slots * bytes))
+    goto done;
+  for (int i = 0; i < 2; i++)
+    IG_GOTO(ops->event_create(p->device, &events[i]));
+  IG_GOTO(reserve(tuner, p->device, slots * bytes));
+  IG_GOTO(run_turns(p, n, trials, count, &left, tuner->memory, bytes, slots, events));
 done:
+  for (int i = 0; i < 2; i++)
+    if (events[i])
+      ops->event_destroy(p->device, events[i]);
   for (int i = 0; i < count; i++)
     if (trials[i].state && trials[i].impl->destroy)
       trials[i].impl->destroy(trials[i].state);
@@ -291,7 +316,9 @@ ig_status ig_tuner_choose(ig_tuner *t, ig_plan *p, const ig_node *n, const ig_la
     trials[i] = (trial){.impl = candidates[i], .best_ns = UINT64_MAX};
   IG_TRY(time_all(t, p, n, offered, trials, count));
   int best = 0;
-  for (int i = 1; i < count; i++)
+  while (trials[best].out_of_it)
+    best++;
+  for (int i = best + 1; i < count; i++)
     if (trials[i].best_ns < trials[best].best_ns)
       best = i;
   *chosen = candidates[best];

@@ -392,13 +392,14 @@ ig_status ig_trainer_bind(ig_trainer *t) {
 void ig_trainer_release(ig_trainer *t) {
   (void)!ig_trainer_collect(t, true);  // an error on the way here does not cost the checkpoint in flight
   ig_ckpt_writer_destroy(t->writer);
+  if (t->session)
+    ig_trainer_step_destroy(t);  // waits for the device; captured steps go before what they run on
   drop_plans(t);
   ig_evaluator_destroy(t->evaluator);
   if (t->session) {
     ig_device *dev = t->session->device;
     ig_mirror *all[] = {&t->gradients, &t->accumulated, &t->state_before, &t->seg_start,
                         &t->seg_attr,  &t->moments[0],  &t->moments[1],   &t->moments[2]};
-    ig_trainer_step_destroy(t);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
       ig_mirror_destroy(dev, all[i]);
   }

@@ -99,12 +99,13 @@ ig_status ig_trainer_log_step(ig_trainer *t) {
   if (isfinite(loss))
     t->last_loss = loss;
   double flops_rate = seconds > 0 ? t->window_flops / seconds : 0;
-  json_t *line = json_pack(
-      "{s:I, s:I, s:s, s:o, s:f, s:o, s:f, s:o, s:o, s:o, s:o, s:o, s:f}", "step", (json_int_t)t->step, "epoch",
-      (json_int_t)ig_trainer_epoch(t), "split", "train", "loss", number(loss), "lr", (double)t->lr, "grad_norm",
-      number((double)t->result.norm[0]), "loss_scale", (double)t->result.scaler[IG_SCALER_SCALE], "samples_per_second",
-      number(rate), "data_wait", number(waited), "checkpoint_wait", number(saving), "gflops", number(flops_rate * 1e-9),
-      "mfu", t->peak_flops > 0 ? number(flops_rate / t->peak_flops) : json_null(), "seconds", ig_trainer_seconds(t));
+  json_t *line =
+      json_pack("{s:I, s:I, s:s, s:o, s:f, s:o, s:f, s:I, s:o, s:o, s:o, s:o, s:o, s:f}", "step", (json_int_t)t->step,
+                "epoch", (json_int_t)ig_trainer_epoch(t), "split", "train", "loss", number(loss), "lr", (double)t->lr,
+                "grad_norm", number((double)t->result.norm[0]), "loss_scale", (double)t->result.scaler[IG_SCALER_SCALE],
+                "skips", (json_int_t)t->result.scaler[IG_SCALER_SKIPS], "samples_per_second", number(rate), "data_wait",
+                number(waited), "checkpoint_wait", number(saving), "gflops", number(flops_rate * 1e-9), "mfu",
+                t->peak_flops > 0 ? number(flops_rate / t->peak_flops) : json_null(), "seconds", ig_trainer_seconds(t));
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/loss", loss));
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/lr", (float)t->lr));
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/samples_per_second", rate));

@@ -15,6 +15,13 @@ typedef struct input {
   const void *host;
 } input;
 
+static void range(const ig_trainer *t, const char *name) {
+  const ig_device_ops *ops = t->session->device->ops;
+  if (name && ops->range_begin)
+    ops->range_begin(t->session->device, name);
+  else if (!name && ops->range_end)
+    ops->range_end(t->session->device);
+}
 static bool on_cpu(const ig_trainer *t) { return t->session->device->caps.kind == IG_DEVICE_CPU; }
 static ig_device *device_of(const ig_trainer *t) { return t->session->device; }
 
@@ -45,6 +52,8 @@ static void drop_captures(ig_trainer *t) {
 
 void ig_trainer_step_destroy(ig_trainer *t) {
   ig_device *dev = device_of(t);
+  if (t->words.device)
+    (void)!dev->ops->stream_wait(dev, NULL);  // nothing here is in use any more; what went wrong was told before
   drop_captures(t);
   ig_mirror_destroy(dev, &t->words);
   ig_mirror_destroy(dev, &t->class_weights);
@@ -80,11 +89,16 @@ static float first_scale(const ig_trainer *t) {
   return (float)scale;
 }
 
-ig_status ig_trainer_set_scaler(ig_trainer *t, double scale) {
+ig_status ig_trainer_set_scaler(ig_trainer *t, const float saved[IG_N_SCALER]) {
   ig_device *dev = device_of(t);
-  float *scaler = t->result.scaler;
+  float *scaler = t->result.scaler, kept[IG_N_SCALER];
+  memcpy(kept, saved, sizeof kept);  // it may be of the result that is cleared
   memset(&t->result, 0, sizeof t->result);
-  scaler[IG_SCALER_SCALE] = t->session->compute != IG_F16 ? 1 : scale > 0 ? (float)scale : first_scale(t);
+  memcpy(scaler, kept, sizeof kept);
+  if (t->session->compute != IG_F16)
+    scaler[IG_SCALER_SCALE] = 1;
+  else if (!(scaler[IG_SCALER_SCALE] > 0))
+    scaler[IG_SCALER_SCALE] = first_scale(t);
   scaler[IG_SCALER_UPDATES] = (float)t->updates;
   t->launched = t->taken = 0;
   IG_TRY(dev->ops->copy_in(dev, (char *)t->words.device + offsetof(ig_step_words, scaler), scaler,
@@ -123,7 +137,7 @@ ig_status ig_trainer_step_bind(ig_trainer *t) {
     if (r->io.class_weights)
       IG_TRY(ig_plan_set_io(r->plan, r->io.class_weights, t->class_weights.device));
   }
-  return ig_trainer_set_scaler(t, t->result.scaler[IG_SCALER_SCALE]);
+  return ig_trainer_set_scaler(t, t->result.scaler);
 }
 
 ig_status ig_trainer_unstage(ig_trainer *t) {
@@ -234,8 +248,15 @@ ig_status ig_trainer_micro_batch(ig_trainer *t, const ig_batch *b, int index) {
   t->step_state[IG_STEP_FIRST_SAMPLE] = (uint64_t)(t->position + (int64_t)index * t->micro);
   t->step_state[IG_STEP_EPOCH] = (uint64_t)ig_trainer_epoch(t);
   t->window_flops += ig_plan_flops(t->rung->plan);
-  IG_TRY(stage(t, b, in, list_inputs(t, t->rung, b, targets, in)));
-  return replays(t) ? IG_OK : run_micro_batch(t, index);  // the captured step holds it
+  range(t, "inputs");
+  ig_status status = stage(t, b, in, list_inputs(t, t->rung, b, targets, in));
+  range(t, NULL);
+  if (status != IG_OK || replays(t))  // the captured step holds it
+    return status;
+  range(t, "forward and backward");
+  status = run_micro_batch(t, index);
+  range(t, NULL);
+  return status;
 }
 
 // A rung's step from its second time on, where nothing but memory changes between steps: recorded once, then replayed.
@@ -246,8 +267,11 @@ static ig_status replay(ig_trainer *t) {
     ig_status status = run_micro_batch(t, 0);
     if (status == IG_OK)
       status = ig_plan_run(t->update_plan, NULL);
+    char why[1024];
+    snprintf(why, sizeof why, "%s", ig_error_message());
     ig_status ended = dev->ops->capture_end(dev, NULL, &t->rung->captured);
-    IG_TRY(status);
+    if (status != IG_OK)
+      return ig_fail(status, "%s", why);
     IG_TRY(ended);
   }
   return dev->ops->capture_launch(dev, t->rung->captured, NULL);
@@ -259,7 +283,11 @@ ig_status ig_trainer_update(ig_trainer *t, double lr) {
   t->lr = lr;
   ig_optimizer_fill_hyper(lr, 0, 0, 0, sent->hyper);
   IG_TRY(dev->ops->copy_in(dev, w->hyper, sent->hyper, sizeof w->hyper, NULL));
-  IG_TRY(replays(t) ? replay(t) : ig_plan_run(t->update_plan, NULL));
+  const bool whole = replays(t);
+  range(t, whole ? t->rung->captured ? "step, replayed" : "step, captured" : "update");
+  ig_status status = whole ? replay(t) : ig_plan_run(t->update_plan, NULL);
+  range(t, NULL);
+  IG_TRY(status);
   t->rung->ran = true;
   IG_TRY(dev->ops->copy_out(dev, sent, w, sizeof *w, NULL));
   IG_TRY(dev->ops->event_record(dev, t->came[t->launched % IG_IN_FLIGHT], NULL));

@@ -84,13 +84,13 @@ typedef struct ig_trainer {
   int64_t launched, taken;            // steps started, and steps whose result was looked at
   int64_t sizes[IG_IN_FLIGHT];        // samples of each
   ig_mirror inputs[IG_MAX_INPUTS], staged[IG_MAX_INPUTS];
-  ig_stream *copies;        // of inputs to the device
-  ig_event *copied, *used;  // inputs are staged; the staged ones were taken over
-  ig_rung *rung;            // of the micro-batch under way
-  bool eager;               // never replays: for times of nodes
-  ig_step_words result;     // of the last step that was looked at
-  double lr;                // of the last step that was started
-  double loss_scale;        // of a checkpoint that is read
+  ig_stream *copies;          // of inputs to the device
+  ig_event *copied, *used;    // inputs are staged; the staged ones were taken over
+  ig_rung *rung;              // of the micro-batch under way
+  bool eager;                 // never replays: for times of nodes
+  ig_step_words result;       // of the last step that was looked at
+  double lr;                  // of the last step that was started
+  float scaler[IG_N_SCALER];  // of a checkpoint that is read, or 0: the loss scale, and what moves it
 
   // What a checkpoint holds.
   int64_t step;      // steps done, skipped ones included
@@ -149,7 +149,7 @@ ig_status ig_trainer_update(ig_trainer *t, double lr);
 // Results of started steps, oldest first, while more than `leave` are not looked at: in t->result. *one: there was one.
 ig_status ig_trainer_take(ig_trainer *t, int leave, bool *one);
 // Anew from t->updates: after a restore.
-ig_status ig_trainer_set_scaler(ig_trainer *t, double scale);
+ig_status ig_trainer_set_scaler(ig_trainer *t, const float saved[IG_N_SCALER]);
 // train_phase.c
 // After total_steps and n_train: where the phases are. Then the capacities of all batches, as empty rungs.
 ig_status ig_trainer_set_phases(ig_trainer *t);

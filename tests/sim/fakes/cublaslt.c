@@ -8,8 +8,6 @@
 
 #include "tests/sim/fakes/later.h"
 
-#define EXPORT __attribute__((visibility("default")))
-
 typedef struct product {
   cublasOperation_t a, b;
   cublasLtEpilogue_t epilogue;
@@ -56,18 +54,24 @@ static void store(void *p, cudaDataType_t t, size_t i, double v) {
 }
 
 EXPORT cublasStatus_t cublasLtCreate(cublasLtHandle_t *h) {
+  if (fails("cublasLtCreate"))
+    return CUBLAS_STATUS_INTERNAL_ERROR;
   *h = (cublasLtHandle_t)(void *)h;
   return CUBLAS_STATUS_SUCCESS;
 }
 EXPORT size_t cublasLtGetVersion(void) { return 130100; }
 EXPORT const char *cublasLtGetStatusString(cublasStatus_t s) {
-  return s == CUBLAS_STATUS_SUCCESS         ? "CUBLAS_STATUS_SUCCESS"
-         : s == CUBLAS_STATUS_NOT_SUPPORTED ? "CUBLAS_STATUS_NOT_SUPPORTED"
-                                            : "CUBLAS_STATUS_INVALID_VALUE";
+  return s == CUBLAS_STATUS_SUCCESS          ? "CUBLAS_STATUS_SUCCESS"
+         : s == CUBLAS_STATUS_NOT_SUPPORTED  ? "CUBLAS_STATUS_NOT_SUPPORTED"
+         : s == CUBLAS_STATUS_INTERNAL_ERROR ? "CUBLAS_STATUS_INTERNAL_ERROR"
+                                             : "CUBLAS_STATUS_INVALID_VALUE";
 }
 EXPORT cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t compute,
                                                cudaDataType_t scale) {
+  if (fails("cublasLtMatmulDescCreate"))
+    return CUBLAS_STATUS_INTERNAL_ERROR;
   product *p = calloc(1, sizeof *p);
+  fake.live++;
   p->a = p->b = CUBLAS_OP_N;
   p->epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   p->bias_type = -1;
@@ -77,11 +81,14 @@ EXPORT cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasCo
              : CUBLAS_STATUS_INVALID_VALUE;
 }
 EXPORT cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d) {
+  fake.live--;
   free((void *)d);
   return CUBLAS_STATUS_SUCCESS;
 }
 EXPORT cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t what,
                                                      const void *value, size_t bytes) {
+  if (fails("cublasLtMatmulDescSetAttribute"))
+    return CUBLAS_STATUS_INTERNAL_ERROR;
   product *p = (product *)(void *)d;
   void *to = what == CUBLASLT_MATMUL_DESC_TRANSA           ? (void *)&p->a
              : what == CUBLASLT_MATMUL_DESC_TRANSB         ? (void *)&p->b
@@ -96,26 +103,36 @@ EXPORT cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cub
 }
 EXPORT cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType type, uint64_t rows,
                                                  uint64_t columns, int64_t ld) {
+  if (fails("cublasLtMatrixLayoutCreate"))
+    return CUBLAS_STATUS_INTERNAL_ERROR;
   matrix *m = calloc(1, sizeof *m);
+  fake.live++;
   *m = (matrix){type, rows, columns, ld};
   *l = (cublasLtMatrixLayout_t)(void *)m;
   return ld >= (int64_t)rows ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 EXPORT cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l) {
+  fake.live--;
   free((void *)l);
   return CUBLAS_STATUS_SUCCESS;
 }
 EXPORT cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p) {
+  if (fails("cublasLtMatmulPreferenceCreate"))
+    return CUBLAS_STATUS_INTERNAL_ERROR;
   *p = (cublasLtMatmulPreference_t)calloc(1, 8);
+  fake.live++;
   return CUBLAS_STATUS_SUCCESS;
 }
 EXPORT cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t p) {
+  fake.live--;
   free((void *)p);
   return CUBLAS_STATUS_SUCCESS;
 }
 EXPORT cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
                                                            cublasLtMatmulPreferenceAttributes_t what, const void *value,
                                                            size_t bytes) {
+  if (fails("cublasLtMatmulPreferenceSetAttribute"))
+    return CUBLAS_STATUS_INTERNAL_ERROR;
   (void)p, (void)value;
   return bytes == (what == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES ? 8 : 4) ? CUBLAS_STATUS_SUCCESS
                                                                              : CUBLAS_STATUS_INVALID_VALUE;
@@ -125,18 +142,23 @@ static bool fits(const product *p, const matrix *a, const matrix *b, const matri
                  k2 = p->b == CUBLAS_OP_N ? b->rows : b->columns, n = p->b == CUBLAS_OP_N ? b->columns : b->rows;
   return m == d->rows && n == d->columns && k == k2 && a->type == b->type;
 }
-// Three answers with different workspaces. A bias takes the result's type only, as the manual's tables have it.
+// Three answers with different workspaces. A bias takes the result's type only, as the manual's tables have it. The
+// gradient of a bias is refused beside f16, so that the way without that epilogue is walked, too.
 EXPORT cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t desc,
                                                      cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                                      cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
                                                      cublasLtMatmulPreference_t preference, int wanted,
                                                      cublasLtMatmulHeuristicResult_t *out, int *n) {
+  if (fails("cublasLtMatmulAlgoGetHeuristic"))
+    return CUBLAS_STATUS_INTERNAL_ERROR;
   const product *p = (const product *)(void *)desc;
   (void)h, (void)preference;
   *n = 0;
   if (!fits(p, (matrix *)(void *)a, (matrix *)(void *)b, (matrix *)(void *)d) || c != d)
     return CUBLAS_STATUS_INVALID_VALUE;
   if (p->epilogue != CUBLASLT_EPILOGUE_DEFAULT && p->bias_type != (int32_t)((matrix *)(void *)d)->type)
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (p->epilogue == CUBLASLT_EPILOGUE_BGRADB && ((matrix *)(void *)b)->type == CUDA_R_16F)
     return CUBLAS_STATUS_NOT_SUPPORTED;
   for (; *n < 3 && *n < wanted; ++*n) {
     memset(&out[*n], 0, sizeof *out);
@@ -186,6 +208,8 @@ EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t de
                                      const void *beta, const void *C, cublasLtMatrixLayout_t lc, void *D,
                                      cublasLtMatrixLayout_t ld, const cublasLtMatmulAlgo_t *algo, void *workspace,
                                      size_t bytes, cudaStream_t stream) {
+  if (fails("cublasLtMatmul"))
+    return CUBLAS_STATUS_INTERNAL_ERROR;
   const product *p = (const product *)(void *)desc;
   const matrix *a = (const matrix *)(void *)la, *b = (const matrix *)(void *)lb, *d = (const matrix *)(void *)ld;
   later l;

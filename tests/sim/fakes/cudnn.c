@@ -9,7 +9,6 @@
 
 #include "tests/sim/fakes/later.h"
 
-#define EXPORT         __attribute__((visibility("default")))
 #define MAX_ATTRIBUTES 16
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
@@ -57,29 +56,41 @@ static object *child(const object *o, cudnnBackendAttributeName_t name) {
 }
 
 EXPORT cudnnStatus_t cudnnCreate(cudnnHandle_t *h) {
+  if (fails("cudnnCreate"))
+    return CUDNN_STATUS_INTERNAL_ERROR;
   *h = (cudnnHandle_t)(void *)&handle;
   return CUDNN_STATUS_SUCCESS;
 }
 EXPORT size_t cudnnGetVersion(void) { return 91500; }
 EXPORT const char *cudnnGetErrorString(cudnnStatus_t s) {
-  return s == CUDNN_STATUS_SUCCESS ? "CUDNN_STATUS_SUCCESS" : "CUDNN_STATUS_BAD_PARAM";
+  return s == CUDNN_STATUS_SUCCESS          ? "CUDNN_STATUS_SUCCESS"
+         : s == CUDNN_STATUS_INTERNAL_ERROR ? "CUDNN_STATUS_INTERNAL_ERROR"
+                                            : "CUDNN_STATUS_BAD_PARAM";
 }
 EXPORT cudnnStatus_t cudnnSetStream(cudnnHandle_t h, cudaStream_t s) {
+  if (fails("cudnnSetStream"))
+    return CUDNN_STATUS_INTERNAL_ERROR;
   stream = s;
   return (void *)h == &handle ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
 }
 EXPORT cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *out) {
+  if (fails("cudnnBackendCreateDescriptor"))
+    return CUDNN_STATUS_INTERNAL_ERROR;
   object *o = calloc(1, sizeof *o);
+  fake.live++;
   o->type = type;
   *out = o;
   return CUDNN_STATUS_SUCCESS;
 }
 EXPORT cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t d) {
+  fake.live--;
   free(d);
   return CUDNN_STATUS_SUCCESS;
 }
 EXPORT cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
                                               cudnnBackendAttributeType_t type, int64_t n, const void *values) {
+  if (fails("cudnnBackendSetAttribute"))
+    return CUDNN_STATUS_INTERNAL_ERROR;
   object *o = d;
   if (o->final || o->n == MAX_ATTRIBUTES || n < 1 || (size_t)n * bytes_of(type) > sizeof o->at->value)
     return CUDNN_STATUS_BAD_PARAM;
@@ -124,6 +135,8 @@ static bool consistent(object *const parts[4]) {
 }
 
 EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d) {
+  if (fails("cudnnBackendFinalize"))
+    return CUDNN_STATUS_INTERNAL_ERROR;
   object *o = d, *parts[4];
   int pass;
   bool fine = true;
@@ -170,6 +183,8 @@ EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d) {
 EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const d, cudnnBackendAttributeName_t name,
                                               cudnnBackendAttributeType_t type, int64_t wanted, int64_t *n,
                                               void *values) {
+  if (fails("cudnnBackendGetAttribute"))
+    return CUDNN_STATUS_INTERNAL_ERROR;
   object *o = d;
   (void)type;
   if (!o->final)
@@ -273,6 +288,8 @@ static void run_job(void *data) {
 
 EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan,
                                          cudnnBackendDescriptor_t pack) {
+  if (fails("cudnnBackendExecute"))
+    return CUDNN_STATUS_INTERNAL_ERROR;
   const object *config = child(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG), *v = pack;
   object *op = NULL, *parts[4];
   int pass;

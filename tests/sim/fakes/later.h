@@ -8,6 +8,9 @@
 #include <dlfcn.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
 
 typedef struct later {
   cudaError_t (*fill)(void *, int, size_t, cudaStream_t);
@@ -31,6 +34,34 @@ static bool later_open(later *l) {
 static bool later_is_captured(const later *l, cudaStream_t stream) {
   enum cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
   return l->capturing(stream, &status) == cudaSuccess && status == cudaStreamCaptureStatusActive;
+}
+
+// ---- failures on demand, and what was not given back, for tests that open the stand-in by its file ----
+static struct {
+  char name[64];
+  int after;
+  long calls, failed, live;
+} fake;
+
+// The n-th call of `function` from now on fails (-1: every one); NULL: none. Counts start again.
+EXPORT void ig_fake_fail(const char *function, int n);
+void ig_fake_fail(const char *function, int n) {
+  strncpy(fake.name, function ? function : "", sizeof fake.name - 1);
+  fake.after = n;
+  fake.calls = fake.failed = 0;
+}
+EXPORT long ig_fake_calls(void);  // of that function
+long ig_fake_calls(void) { return fake.calls; }
+EXPORT long ig_fake_failed(void);
+long ig_fake_failed(void) { return fake.failed; }
+EXPORT long ig_fake_live(void);  // descriptors, layouts, preferences
+long ig_fake_live(void) { return fake.live; }
+
+static bool fails(const char *function) {
+  if (strcmp(function, fake.name) || (++fake.calls != fake.after && fake.after != -1))
+    return false;
+  fake.failed++;
+  return true;
 }
 
 #endif
