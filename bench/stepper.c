@@ -142,8 +142,10 @@ ig_status ig_stepper_create(ig_call_state *c, const char *model, bool plan_only,
   IG_GOTO(ig_session_keys(c, &session, &s->cache_dir));
   session.model = s->model;
   session.classes = s->classes;
-  if (plan_only)
+  if (plan_only) {
     session.deterministic = true;  // in the order of the rows, without timing
+    session.force = NULL;          // impl= picks kernels there, not the model's
+  }
   IG_GOTO(s->model->build_text ? make_texts(s, k, &session) : make_pictures(s, session.seed));
   IG_GOTO(s->train ? build_train(c, s, &session) : build_infer(s, &session));
   *out = s;

@@ -61,7 +61,7 @@ def encode_answers_a_line_a_text():
     assert [g["ids"] for g in got] == [[5], [6], [7]], got
     p = run("tokenizer", "encode", "tokenizer=" + v, "max_length=4", stdin=b"a b \xff c\n")
     assert lines(p)[0]["ids"] == [2, 5, 6, 3] and lines(p)[0]["truncated"] and lines(p)[0]["invalid"] == 1, p.out
-    assert "1 byte sequences were not UTF-8" in p.err, p.err
+    assert "1 byte sequence was not UTF-8" in p.err, p.err
     p = run("tokenizer", "encode", "tokenizer=" + v, "pairs=1", "max_length=6", "truncation=only_second",
             stdin=b"a a\tb b b\n")
     assert lines(p)[0]["ids"] == [2, 5, 5, 3, 6, 3] and lines(p)[0]["types"] == [0, 0, 0, 0, 1, 1], p.out

@@ -103,10 +103,10 @@ TEST_F(CudaTrain, GoesOnHereAndThere) {
   agrees(course_of(there), course_of(whole), 1e-3);
 }
 
-// A weight of 4 in every loss: gradients of 65536 times that overflow, so that the first steps are skipped and the
+// A weight of 16 in every loss: gradients of 16384 times that overflow, so that the first steps are skipped and the
 // scale falls. What was counted until a stop is part of the checkpoint.
 TEST_F(CudaTrain, LossScaleGoesOn) {
-  put(home_ / "weights.csv", "class,weight\ndark,4\nlight,4\n");
+  put(home_ / "weights.csv", "class,weight\ndark,16\nlight,16\n");
   const std::vector<std::string> words = {"device=cuda", "precision=fp16", "steps=6",
                                           "lr=0.02",     "resume=auto",    "class_weights=" + (home_ / "weights.csv")};
   const std::string whole = train("whole", words), part = train("part", words, 4);
@@ -119,7 +119,7 @@ TEST_F(CudaTrain, LossScaleGoesOn) {
   ASSERT_EQ(want.skips.size(), 6u);
   EXPECT_GE(want.skips.back(), 1);
   EXPECT_LE(want.skips.back(), 3);
-  EXPECT_EQ(want.scales.back(), 65536 / std::exp2(want.skips.back()));
+  EXPECT_EQ(want.scales.back(), 65536 / 4 / std::exp2(want.skips.back()));
 }
 
 // Micro-batches are summed on the device; a step without finite loss changes nothing.

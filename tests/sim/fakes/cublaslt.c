@@ -172,7 +172,11 @@ typedef struct job {
   const void *A, *B;
   void *D;
   bool captured;
+  struct job *next;
 } job;
+
+// What a captured graph runs: it has no owner that says when it is done with, so all of it stays.
+static job *kept;
 
 static void run_job(void *data) {
   const job *o = data;
@@ -221,6 +225,7 @@ EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t de
       (p->epilogue == CUBLASLT_EPILOGUE_BGRADB && l.fill(p->bias, 0, d->columns * 4, stream) != cudaSuccess))
     return CUBLAS_STATUS_EXECUTION_FAILED;
   job *o = malloc(sizeof *o);
-  *o = (job){*p, *a, *b, *d, A, B, D, later_is_captured(&l, stream)};
+  *o = (job){*p, *a, *b, *d, A, B, D, later_is_captured(&l, stream), kept};
+  kept = o->captured ? o : kept;
   return l.host(stream, run_job, o) == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }

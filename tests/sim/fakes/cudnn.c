@@ -247,7 +247,11 @@ typedef struct job {
   void *at[3];
   int result, a, b;
   bool captured;
+  struct job *next;
 } job;
+
+// What a captured graph runs: it has no owner that says when it is done with, so all of it stays.
+static job *kept;
 
 static size_t result_bytes(const job *o) {
   return (size_t)o->count * (o->types[o->result] == CUDNN_DATA_FLOAT ? 4 : 2);
@@ -324,8 +328,12 @@ EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor
   const int64_t *size = o->dims[o->result];
   o->count = size[0] * size[1] * size[2] * size[3];
   o->captured = later_is_captured(&l, stream);
-  if (l.fill(o->at[o->result], 0, result_bytes(o), stream) == cudaSuccess && l.host(stream, run_job, o) == cudaSuccess)
+  if (l.fill(o->at[o->result], 0, result_bytes(o), stream) == cudaSuccess &&
+      l.host(stream, run_job, o) == cudaSuccess) {
+    o->next = kept;
+    kept = o->captured ? o : kept;
     return CUDNN_STATUS_SUCCESS;
+  }
   free(o);
   return CUDNN_STATUS_EXECUTION_FAILED;
 }
