@@ -1,4 +1,5 @@
-// For prepare functions that want nothing but plain layouts. Rule: on the CPU; a GPU's kernels take nothing else anyway.
+// For prepare functions that want nothing but plain layouts. Rule: on the CPU; a GPU's kernels take nothing else
+// anyway.
 #ifndef IG_KERNELS_PLAIN_H
 #define IG_KERNELS_PLAIN_H
 
