@@ -26,6 +26,14 @@ def plan_says_what_a_train_takes():
 
 
 @test
+def small_sets_are_shown_larger():
+    free = ["plan", "data=" + DATA, "threads=2", "--json"]
+    assert answer(run(*free, "model=resnet18"))["image_size"] == 96  # of pictures of 32
+    assert answer(run(*free, "model=resnet20"))["image_size"] == 32
+    assert answer(run(*free, "model=resnet18", "image_size=64"))["image_size"] == 64
+
+
+@test
 def train_eval_predict():
     p = run("train", *SMALL, "epochs=6", "out=" + RUN, "--json")
     result = answer(p)

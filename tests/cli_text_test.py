@@ -190,6 +190,9 @@ def a_vocabulary_of_its_own():
     answer(run("tokenizer", "train", CORPUS, "vocabulary=290", "out=learned", "--json"))
     assert content("own/vocab.txt") == content("learned/vocab.txt")
     again = run("train", *words[:-2], "steps=2", "vocabulary=290", "out=own", "resume=auto", "--json")
+    # A narrow encoder is tuned for 20 epochs.
+    tuned = answer(run("train", "weights=own", "model=bert_tiny", "data=" + SINGLE, "threads=2", "out=tuned", "--json"))
+    assert tuned["epochs"] == 20, tuned
     assert answer(again)["steps"] == 2 and "vocabulary" not in again.err, again.err
     refused(2, ["vocabulary=290", "leave one"], "train", *words, "vocabulary=290", "tokenizer=" + MODEL, "out=own2")
     refused(2, ["vocabulary=290", "task=mlm"], "train", *LEARN, "data=" + SINGLE, "vocabulary=290", "out=own2")

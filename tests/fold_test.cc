@@ -189,20 +189,26 @@ TEST(Fold, NewStatisticsShowAfterARefresh) {
   EXPECT_GT(worst(got, logits(networks[0].spec, IG_F32, false, true, false, &folded)), 1e-2);
 }
 
+// x and y of a convolution of 32 channels with its normalisation and ReLU, folded.
+std::pair<ig_tensor *, ig_tensor *> folded_pair(Network &net, ig_dtype type, int64_t side) {
+  const ig_conv2d_attr same = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+  const ig_batchnorm_attr bn = {1e-5f, 0.1f, true};
+  ig_tensor *x = ig_graph_input(net.g, "x", type, IG_SHAPE4(1, side, side, 32));
+  ig_tensor *w = ig_graph_param(net.g, "w", IG_SHAPE4(32, 32, 3, 3), IG_PARAM_TRAINABLE, {IG_INIT_ONE, 0});
+  ig_tensor *y = ig_batchnorm(net.g, "bn", ig_conv2d(net.g, "conv", x, w, nullptr, &same), nullptr, nullptr, &bn);
+  y = ig_scale(net.g, "shown", y, 1);
+  ig_graph_output(net.g, y, "y");
+  must(ig_params_layout(&net.params));
+  disturb(net.params, net.buffers);
+  must(ig_graph_fold_batchnorm(net.g, IG_DEVICE_CPU, nullptr));
+  return {x, y};
+}
+
 // One copy of each weight is kept, however many steps led to it.
 TEST(Fold, IntermediateWeightsAreNotKept) {
   for (ig_dtype type : {IG_F32, IG_BF16}) {
     Network net(type);
-    const ig_conv2d_attr same = {1, 1, 1, 1, 1, 1, 1, 1, 1};
-    const ig_batchnorm_attr bn = {1e-5f, 0.1f, true};
-    ig_tensor *x = ig_graph_input(net.g, "x", type, IG_SHAPE4(1, 4, 4, 32));
-    ig_tensor *w = ig_graph_param(net.g, "w", IG_SHAPE4(32, 32, 3, 3), IG_PARAM_TRAINABLE, {IG_INIT_ONE, 0});
-    ig_tensor *y = ig_batchnorm(net.g, "bn", ig_conv2d(net.g, "conv", x, w, nullptr, &same), nullptr, nullptr, &bn);
-    y = ig_scale(net.g, "shown", y, 1);
-    ig_graph_output(net.g, y, "y");
-    must(ig_params_layout(&net.params));
-    disturb(net.params, net.buffers);
-    must(ig_graph_fold_batchnorm(net.g, IG_DEVICE_CPU, nullptr));
+    auto [x, y] = folded_pair(net, type, 4);
     net.make_plan(x, y, Floats(4 * 4 * 32), false);
     ig_plan_bytes bytes;
     ig_plan_get_bytes(net.plan, &bytes);
@@ -248,16 +254,7 @@ TEST(Fold, LeavesWhatItMustNotTouch) {
 // What is no number stays none, as in bn_apply: a broken network must not look sound.
 TEST(Fold, NanPassesOwnConvolutions) {
   Network net(IG_F32);
-  const ig_conv2d_attr same = {1, 1, 1, 1, 1, 1, 1, 1, 1};
-  const ig_batchnorm_attr bn = {1e-5f, 0.1f, true};
-  ig_tensor *x = ig_graph_input(net.g, "x", IG_F32, IG_SHAPE4(1, 8, 8, 32));
-  ig_tensor *w = ig_graph_param(net.g, "w", IG_SHAPE4(32, 32, 3, 3), IG_PARAM_TRAINABLE, {IG_INIT_ONE, 0});
-  ig_tensor *y = ig_batchnorm(net.g, "bn", ig_conv2d(net.g, "conv", x, w, nullptr, &same), nullptr, nullptr, &bn);
-  y = ig_scale(net.g, "shown", y, 1);
-  ig_graph_output(net.g, y, "y");
-  must(ig_params_layout(&net.params));
-  disturb(net.params, net.buffers);
-  must(ig_graph_fold_batchnorm(net.g, IG_DEVICE_CPU, nullptr));
+  auto [x, y] = folded_pair(net, IG_F32, 8);
   for (bool winograd : {false, true}) {
     ig_plan_destroy(net.plan);
     ig_device_destroy(net.device);
