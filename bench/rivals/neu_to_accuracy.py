@@ -5,10 +5,10 @@ part. Run on an idle machine, for it takes half an hour or more:
   bench/rivals/neu_to_accuracy.py [--target 0.98] [--epochs N] [--seed 0] [--threads 2] [--out FILE.json]
 
 Rule: one recipe, ingot's resolved defaults (its args.yaml), for both sides: crops, flips, transposition, colours, label
-smoothing, SGD with Nesterov momentum, warm-up and cosine, averaged weights, one evaluation an epoch; the same three
-parts of the data. PyTorch's side is the best loop we know how to write: pictures decoded once and kept in memory,
-colours and flips on whole batches, channels_last, fused SGD, foreach averages, memory that is not returned, short spins.
-The clock runs from the first batch; evaluations count, start-up is told apart.
+smoothing, mixed pairs, SGD with Nesterov momentum, warm-up and cosine, averaged weights, an evaluation an epoch or
+about 40 in all; the same three parts of the data. PyTorch's side is the best loop we know how to write: pictures
+decoded once and kept in memory, colours and flips on whole batches, channels_last, fused SGD, foreach averages, memory
+that is not returned, short spins. The clock runs from the first batch; evaluations count, start-up is told apart.
 """
 import argparse
 import csv
@@ -174,6 +174,8 @@ def pytorch(spec):
     total = math.ceil(recipe["epochs"] * n / batch)
     warmup = round(recipe["warmup"] * total) if recipe["warmup"] < 1 else recipe["warmup"]
     order, curve, best, epoch = torch.empty(0, dtype=torch.long), [], (-1, None), 0
+    interval = max(1, recipe["epochs"] // 40)
+    mixed = torch.distributions.Beta(recipe["mixup"], recipe["mixup"]) if recipe["mixup"] else None
     start = time.monotonic()
     for step in range(total):
         if len(order) < batch:  # a batch may cross the end of an epoch
@@ -183,15 +185,20 @@ def pytorch(spec):
                              0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))))
         for group in optimizer.param_groups:
             group["lr"] = lr
-        x = augmented(index.tolist())
+        x, target = augmented(index.tolist()), labels[index]
+        if recipe["mixup"]:  # one turn for the whole batch, a share for each pair
+            partner = torch.arange(batch).roll(-int(torch.randint(1, batch, (1,))))
+            share = mixed.sample((batch,))
+            x = torch.lerp(x[partner], x, share.view(-1, 1, 1, 1)).contiguous(memory_format=layout)
+            target = torch.lerp(*(F.one_hot(y, len(kinds)).float() for y in (target[partner], target)), share[:, None])
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits = model(x)
-        F.cross_entropy(logits.float(), labels[index], label_smoothing=recipe["label_smoothing"]).backward()
+        F.cross_entropy(logits.float(), target, label_smoothing=recipe["label_smoothing"]).backward()
         optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(averages, weights, 1 - min(recipe["ema"], (1 + step) / (10 + step)))
-        if (step + 1) * batch // n > epoch or step + 1 == total:
+        if (step + 1) * batch // n >= epoch + interval or step + 1 == total:
             epoch = (step + 1) * batch // n
             accuracy = evaluate("val")
             curve.append((time.monotonic() - start, accuracy))
