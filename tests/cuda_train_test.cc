@@ -17,6 +17,7 @@ using namespace fault;
 
 struct Course {
   std::vector<double> losses, scales, skips;
+  std::vector<double> evaluated;  // losses over the validation part: batch normalisation is folded there
 };
 
 Course course_of(const std::string &run) {
@@ -29,6 +30,8 @@ Course course_of(const std::string &run) {
       c.scales.push_back(json_number_value(json_object_get(row, "loss_scale")));
       c.skips.push_back(json_number_value(json_object_get(row, "skips")));
     }
+    if (json_string_value(json_object_get(row, "split")) == std::string("val"))
+      c.evaluated.push_back(json_number_value(json_object_get(row, "loss")));
     json_decref(row);
   }
   return c;
@@ -64,6 +67,10 @@ class CudaTrain : public testing::Test {
     ASSERT_EQ(got.losses.size(), want.losses.size());
     for (size_t i = 0; i < got.losses.size(); i++)
       EXPECT_NEAR(got.losses[i], want.losses[i], tolerance * std::max(1.0, want.losses[i])) << "step " << i + 1;
+    ASSERT_EQ(got.evaluated.size(), want.evaluated.size());
+    for (size_t i = 0; i < got.evaluated.size(); i++)
+      EXPECT_NEAR(got.evaluated[i], want.evaluated[i], tolerance * std::max(1.0, want.evaluated[i]))
+          << "evaluation " << i;
   }
   Folder home_;
   std::string data_;
@@ -73,6 +80,7 @@ TEST_F(CudaTrain, EveryPrecisionFollowsTheCpu) {
   const std::string cpu = train("cpu", {"steps=6", "lr=0.02", "device=cpu", "precision=fp32", "winograd=0"});
   const Course want = course_of(cpu);
   ASSERT_EQ(want.losses.size(), 6u);
+  ASSERT_FALSE(want.evaluated.empty());
   const struct {
     const char *precision;
     double tolerance;

@@ -61,7 +61,7 @@ static const ig_op fold_row = {
     .cost = cost_fold,
     .cases = fold_cases,
     .n_cases = sizeof fold_cases / sizeof *fold_cases,
-    .impls = {[IG_DEVICE_CPU] = {"bn_fold_cpu", "bn_fold_ref"}},
+    .impls = {[IG_DEVICE_CPU] = {"bn_fold_cpu", "bn_fold_ref"}, [IG_DEVICE_CUDA] = {"bn_fold_cuda"}},
 };
 
 // ---- conv2d_fused ----
@@ -114,7 +114,8 @@ static const ig_op fused_row = {
     .n_cases = sizeof fused_cases / sizeof *fused_cases,
     .impls = {[IG_DEVICE_CPU] = {"conv2d_fused_wino_cpu", "conv2d_fused_wino_bf16_cpu", "conv2d_fused_dnnl_wino",
                                  "conv2d_fused_gemm_cpu", "conv2d_fused_few_bf16_cpu", "conv2d_fused_dnnl",
-                                 "conv2d_fused_ref"}},
+                                 "conv2d_fused_ref"},
+              [IG_DEVICE_CUDA] = {"conv2d_fused_cudnn", "conv2d_fused_cuda"}},
 };
 
 IG_OPS(conv2d_fused) = {&fused_row, &fold_row, NULL};

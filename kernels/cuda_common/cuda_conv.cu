@@ -14,6 +14,7 @@
 // columns_kernel: 32 columns a block, 8 rows at a time, once over dy; 32 registers, 1 KiB of shared memory.
 // All deterministic. PREDICTION for one H200, never measured: expand 50 %, reduce 75 %, columns 60 % of the copy rate.
 #include <limits.h>
+#include <string.h>
 
 #include "kernels/cuda_common/cuda_conv.h"
 #include "kernels/cuda_common/cuda_kernel.cuh"
@@ -123,6 +124,7 @@ typedef struct plan {
   ig_dtype type;
   expanded x, dy, w;      // x also where dy is the gathered image: the pass says which there are
   bool has_bias, summed;  // summed: parts' results lie in the workspace
+  bool fused;             // a node of conv2d_fused: operand 3 is added
   expansion sum;          // how they become dw
   int n_parts;
   size_t sum_offset, bias_offset;
@@ -354,6 +356,8 @@ ig_status ig_cuda_conv_prepare(ig_prepare *prepare, ig_conv_pass pass, const ig_
   if (d->R * d->S > 1)
     *(pass == IG_PASS_WEIGHTS ? &prepare->out_layout[0] : &prepare->in_layout[1]) = IG_KRSC;
   IG_TRY(create(prepare, pass, d, n->in[0]->dtype, has_bias, n->out[0]->dtype == IG_F32, &p));
+  p->fused = !strcmp(n->op->name, "conv2d_fused");
+  p->gemm.args.relu = p->fused && ((const ig_conv2d_fused_attr *)n->attr)->relu;
   prepare->workspace_bytes = p->workspace;
   prepare->state = p;
   return IG_OK;
@@ -408,6 +412,7 @@ ig_status ig_cuda_conv_run(const ig_launch *l) {
     IG_TRY(operand(l, p, &p->x, l->in[0], &g.args.a));
     IG_TRY(operand(l, p, &p->w, l->in[1], &g.args.b));
     g.args.bias = (const float *)(l->node->n_in > 2 ? l->in[2] : NULL);
+    g.args.residual = p->fused ? l->in[3] : NULL;
     return product(p, &g, 0);
   }
   if (g.pass == IG_PASS_DATA) {

@@ -10,7 +10,8 @@
 extern "C" {
 #endif
 
-// Operands and results as the rows have them: x, w, bias -> y; dy, w -> dx; x, dy -> dw, db.
+// Operands and results as the rows have them: x, w, bias -> y (conv2d_fused: x, w, bias, residual); dy, w -> dx; x, dy
+// -> dw, db.
 bool ig_cuda_conv_supports(const ig_node *n, const ig_device_caps *caps, ig_conv_pass pass, const ig_conv2d_dims *d,
                            char *why, size_t why_bytes);
 // Sets layouts (weights of more than one tap: KRSC), workspace and state. has_bias: the weight pass sums dy into db.

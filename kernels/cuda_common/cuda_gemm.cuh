@@ -7,15 +7,17 @@
 // their way by cp.async, one barrier a stage. A thread copies the same chunk position of every 32nd row, so that taps
 // are divided out once a stage. Fragments by ldmatrix (transposed where an operand lies across its terms; single words
 // for tf32), a step ahead of the products. Results pass through shared memory, 16 rows of a warp at a time, and leave
-// as 16 or 32 bytes a lane with bias and rounding. fp32 without tf32: FFMA, 8x8 results a thread, 128x64 tiles.
+// as 16 or 32 bytes a lane: forward with bias, residual (read where it is added, 16 or 32 bytes a lane) and ReLU, then
+// rounded once. fp32 without tf32: FFMA, 8x8 results a thread, 128x64 tiles.
 //
 // Any size: rows, columns and terms beyond the end are filled with zeros (nothing is read for them) and not stored.
 // Deterministic: the order of every sum is the loop's; no atomics; a cut sum is added up by cuda_conv.cu.
 //
 // Global bytes: to shared memory, terms x tiles x (rows + columns) x element (zeros excluded), served by L2; from DRAM
-// each operand once and the result once while what runs at a time fits into L2 (tiles side by side share their rows).
+// each operand once (the residual too) and the result once while what runs at a time fits into L2 (tiles side by side
+// share their rows).
 // FLOPs: 2 x rows x columns x terms, tiles whole. Shared memory (bytes, all dynamic) and registers (ptxas, sm_90a):
-//   tile 128x128: 65,536, 242 to 254; 128x64: 49,152, 186 to 232 (FFMA 161 to 255); 64x64: 32,768, 109 to 128; no
+//   tile 128x128: 65,536, 236 to 254; 128x64: 49,152, 182 to 226 (FFMA 161 to 254); 64x64: 32,768, 108 to 122; no
 //   spills (sm_75: 4 bytes in the data gradient's 128x128).
 // Blocks an SM of an H200 holds: 2 (registers), 2, 4. Bank conflicts: none in the main loop. Rows of 64 bytes change
 // the places of their chunks with row / 2 % 4, wider ones with row % 8 (32-bit: 2 (row % 4), for loads of single words
@@ -393,6 +395,24 @@ static __global__ void __launch_bounds__(IG_GEMM_THREADS, 2) gemm_kernel(const i
           if (e < count)
             v[e] += p.bias[block * p.out_step + n + e];
       const bool whole = count == 8 && p.vector;
+      if (PASS == IG_PASS_FORWARD && p.residual) {
+        const T *const residual = (const T *)p.residual + at;  // read before this thread writes there
+        if (whole) {
+          float more[8];
+          ig_load<8>(more, residual);
+#pragma unroll
+          for (int e = 0; e < 8; e++)
+            v[e] += more[e];
+        } else {
+          for (int e = 0; e < 8; e++)
+            if (e < count)
+              v[e] += ig_up(residual[e]);
+        }
+      }
+      if (PASS == IG_PASS_FORWARD && p.relu)
+#pragma unroll
+        for (int e = 0; e < 8; e++)
+          v[e] = v[e] < 0 ? 0 : v[e];  // what is no number stays none
       if (PASS == IG_PASS_WEIGHTS || FOUR || p.wide_out) {
         if (whole)
           ig_store<8>((float *)p.out + at, v);

@@ -29,6 +29,8 @@ typedef struct ig_gemm_args {
   const void *a, *b;  // x, w; dy, w; dy, x
   void *out;
   const float *bias;     // forward, or NULL
+  const void *residual;  // forward, or NULL: laid as the result and of its type, added before the ReLU; may be `out`
+  int relu;              // forward
   int wide_out, vector;  // results are fp32; rows of the result begin at multiples of 8 elements
   int m, n;              // rows and columns of the result of a superblock (data: rows are each phase's own)
   int tiles_n;           // tiles side by side

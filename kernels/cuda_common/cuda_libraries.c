@@ -212,3 +212,22 @@ done:
     cudaFree(memory);
   return status;
 }
+
+// ---- choices of earlier starts ----
+#define CHOICE "%d of %d, workspace %zu"
+
+bool ig_cuda_recall(const ig_prepare *prepare, const char *library, int n, int *chosen, size_t *workspace) {
+  const char *stored = ig_prepare_recall(prepare, library);
+  char again[64];
+  int of;
+  if (!stored || sscanf(stored, CHOICE, chosen, &of, workspace) != 3)
+    return false;
+  snprintf(again, sizeof again, CHOICE, *chosen, of, *workspace);
+  return !strcmp(again, stored) && of == n && *chosen >= 0 && *chosen < n;
+}
+
+ig_status ig_cuda_keep(const ig_prepare *prepare, const char *library, int chosen, int n, size_t workspace) {
+  char text[64];
+  snprintf(text, sizeof text, CHOICE, chosen, n, workspace);
+  return ig_prepare_keep(prepare, library, text);
+}

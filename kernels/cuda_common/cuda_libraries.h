@@ -11,6 +11,7 @@
 #endif
 
 #include "runtime/base/status.h"
+#include "runtime/graph/prepare.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -47,10 +48,17 @@ ig_status ig_cudnn_open(const ig_cudnn **out, cudnnHandle_t *handle);
 // Times launch(user, which, places) for which = 0 .. n - 1 and gives the fastest: places are device memory of these
 // sizes (at most IG_TIMED_PLACES), filled with small numbers that are not zero, then `workspace` bytes more. While
 // planning only: it allocates and waits.
-#define IG_TIMED_PLACES 4
+#define IG_TIMED_PLACES 16
 typedef ig_status (*ig_timed_fn)(void *user, int which, void *const *places);
 ig_status ig_cuda_fastest(int n, ig_timed_fn launch, void *user, const size_t *sizes, int n_sizes, size_t workspace,
                           cudaStream_t stream, int *chosen);
+
+// The chosen one of a library's n engines or algorithms and its workspace, from an earlier start and for the next one
+// (prepare.h). The order of a library's answers is its heuristics', which answer the same for the same problem, device
+// and version; the number of answers and the workspace are compared, so that another list is noticed and timed anew. A
+// wrong guess would be slower, never wrong.
+bool ig_cuda_recall(const ig_prepare *prepare, const char *library, int n, int *chosen, size_t *workspace);
+ig_status ig_cuda_keep(const ig_prepare *prepare, const char *library, int chosen, int n, size_t workspace);
 
 // "cuBLASLt 13.1.0, cuDNN 9.15.0", "no cuDNN" for what is not there: part of the key of a timed choice.
 void ig_cuda_libraries(char *text, size_t bytes);

@@ -1,6 +1,7 @@
 // The fully connected layer by cuBLASLt: bias and bias gradient in the product's epilogue, the fastest of the
-// heuristics' first answers. Rule: not for deterministic plans, whose bits may depend neither on a timing nor on the
-// number of rows; it has not run on a GPU yet, only against tests/sim/fakes/cublaslt.c.
+// heuristics' first answers (timed once, then the stored choice). Rule: not for deterministic plans, whose bits may
+// depend neither on a timing nor on the number of rows; it has not run on a GPU yet, only against
+// tests/sim/fakes/cublaslt.c.
 //
 // Parameters are fp32, and the epilogues of 16-bit results take a bias of the result's type only (the manual's table):
 // there a copy of the bias in that type goes before the product (2 bytes a column; its rounding is that of the result),
@@ -174,13 +175,19 @@ static ig_status timed(void *user, int which, void *const *places) {
   return launch(p, which, in, out, places[4], p->stream);
 }
 
-static ig_status choose(plan *p, const ig_node *n, const ig_device *device) {
-  const size_t sizes[] = {p->bytes_a, p->bytes_b, p->bytes_d, (size_t)ig_linear_dims_of(n).V * sizeof(float)};
-  size_t workspace = 0;
+static ig_status choose(plan *p, ig_prepare *prepare) {
+  const size_t sizes[] = {p->bytes_a, p->bytes_b, p->bytes_d,
+                          (size_t)ig_linear_dims_of(prepare->node).V * sizeof(float)};
+  size_t workspace;
+  if (ig_cuda_recall(prepare, "cublaslt", p->n_answers, &p->chosen, &workspace) &&
+      p->answers[p->chosen].workspaceSize == workspace)
+    return IG_OK;
+  workspace = 0;
   for (int i = 0; i < p->n_answers; i++)
     workspace = p->answers[i].workspaceSize > workspace ? p->answers[i].workspaceSize : workspace;
-  p->stream = (cudaStream_t)device->stream;
-  return ig_cuda_fastest(p->n_answers, timed, p, sizes, 4, workspace, p->stream, &p->chosen);
+  p->stream = (cudaStream_t)prepare->device->stream;
+  IG_TRY(ig_cuda_fastest(p->n_answers, timed, p, sizes, 4, workspace, p->stream, &p->chosen));
+  return ig_cuda_keep(prepare, "cublaslt", p->chosen, p->n_answers, p->answers[p->chosen].workspaceSize);
 }
 
 static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
@@ -210,7 +217,7 @@ static ig_status prepare(ig_prepare *prepare) {
   IG_TRY(ig_alloc(sizeof *p, "plan of a product", &p));
   ig_status status = make(n, &prepare->device->caps, p);
   if (status == IG_OK)
-    status = choose(p, n, prepare->device);
+    status = choose(p, prepare);
   if (status != IG_OK) {
     destroy(p);
     return status;

@@ -54,7 +54,7 @@ static void find_in_place(ig_plan *p) {
     const step *s = &p->steps[k];
     bool taken[s->node->n_in + 1];
     memset(taken, 0, sizeof taken);
-    for (int i = 0; i < s->node->n_out; i++) {
+    for (int i = 0; i < s->node->n_out && !(s->impl->flags & IG_IMPL_APART); i++) {
       int j = s->node->op->in_place[i] - 1;
       if (j < 0 || j >= s->node->n_in || s->in[j] < 0 || taken[j])
         continue;

@@ -389,6 +389,13 @@ static ig_status drop_unread_reorders(ig_plan *p) {
   return IG_OK;
 }
 
+static const char *recall(void *plan, const ig_node *n, const char *what) {
+  return ig_tuner_recall(((ig_plan *)plan)->options.tuner, plan, n, what);
+}
+static ig_status keep(void *plan, const ig_node *n, const char *what, const char *choice) {
+  return ig_tuner_keep(((ig_plan *)plan)->options.tuner, plan, n, what, choice);
+}
+
 ig_status ig_plan_create(ig_graph *g, const ig_plan_options *options, ig_plan **out) {
   *out = NULL;
   IG_TRY(ig_graph_status(g));
@@ -402,6 +409,7 @@ ig_status ig_plan_create(ig_graph *g, const ig_plan_options *options, ig_plan **
   p->device = options->device;
   p->n_tensors = g->n_tensors;
   IG_GOTO(ig_layouts_create(&p->layouts));
+  ig_layouts_set_choices(p->layouts, &(ig_choices){p, recall, keep});
   IG_GOTO(ig_alloc_array(p->n_tensors + 1, sizeof *p->plain_value, "plan", &p->plain_value));
   IG_GOTO(ig_alloc_array(p->n_tensors + 1, sizeof *p->io, "plan", &p->io));
   for (size_t i = 0; i < p->n_tensors; i++)

@@ -3,6 +3,7 @@
 #define IG_GRAPH_PLAN_INTERNAL_H
 
 #include "runtime/graph/plan.h"
+#include "runtime/graph/prepare.h"
 
 // A tensor in one layout. The same tensor may have several values, joined by reorder steps.
 typedef struct value {
@@ -56,6 +57,9 @@ ig_status ig_plan_layout_memory(ig_plan *p);
 // tune.c: the fastest of the candidates for this node, from the cache or by timing; *ns: its time, 0 where unknown.
 ig_status ig_tuner_choose(ig_tuner *t, ig_plan *p, const ig_node *node, const ig_layout *offered,
                           const ig_impl *const *candidates, int n, bool may_time, const ig_impl **chosen, uint64_t *ns);
+// ig_prepare_recall and ig_prepare_keep (prepare.h) of this plan's node; t may be NULL.
+const char *ig_tuner_recall(const ig_tuner *t, const ig_plan *p, const ig_node *node, const char *what);
+ig_status ig_tuner_keep(ig_tuner *t, const ig_plan *p, const ig_node *node, const char *what, const char *choice);
 void ig_tuner_release_memory(ig_tuner *t);  // what timing took; fine without a tuner
 // plan.c: prepares a launch record of node with impl; layouts in/out as ig_prepare says.
 ig_status ig_plan_prepare_node(ig_plan *p, const ig_node *node, const ig_impl *impl, ig_layout *in_layout,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/base/rng.h"
+#include "runtime/graph/prepare.h"
 
 int64_t ig_shape_count(const ig_shape *s) {
   int64_t n = 1;
@@ -38,9 +39,22 @@ typedef struct entry {
 struct ig_layouts {
   entry *items;
   size_t n, capacity;
+  ig_choices choices;  // of the plan: none where it has set none
 };
 
 ig_status ig_layouts_create(ig_layouts **out) { return ig_alloc(sizeof **out, "layout registry", out); }
+
+void ig_layouts_set_choices(ig_layouts *l, const ig_choices *choices) { l->choices = *choices; }
+
+const char *ig_prepare_recall(const ig_prepare *p, const char *what) {
+  const ig_choices *c = p->layouts ? &p->layouts->choices : NULL;
+  return c && c->recall ? c->recall(c->owner, p->node, what) : NULL;
+}
+
+ig_status ig_prepare_keep(const ig_prepare *p, const char *what, const char *choice) {
+  const ig_choices *c = p->layouts ? &p->layouts->choices : NULL;
+  return c && c->keep ? c->keep(c->owner, p->node, what, choice) : IG_OK;
+}
 
 void ig_layouts_destroy(ig_layouts *l) {
   if (!l)

@@ -1,5 +1,6 @@
 // Timing implementations once a shape and remembering the choice. Rule: a choice is a name; a cache that names what
-// this build lacks, or that cannot be read, is ignored, never an error.
+// this build lacks, or that cannot be read, is ignored, never an error. What an implementation chose inside itself (a
+// library's engine) is kept beside it.
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@
 
 struct ig_tuner {
   char *path;
-  json_t *choices;  // key -> implementation name, "key|ns" -> its time
+  json_t *choices;  // key -> implementation name, "key|ns" -> its time, "key|library" -> a choice inside
   bool changed;
   ig_device *device;  // of the memory that timing takes, NULL while there is none
   void *memory;
@@ -145,6 +146,26 @@ static void make_key(const ig_plan *p, const ig_node *n, char key[512]) {
     snprintf(key + at, 512 - at, "|%016llx|%016llx", (unsigned long long)h, (unsigned long long)ig_hash_str(machine));
 }
 
+// ---- choices inside an implementation: "key|library" -> its own text ----
+const char *ig_tuner_recall(const ig_tuner *t, const ig_plan *p, const ig_node *n, const char *what) {
+  char key[512], inner[560];
+  if (!t)
+    return NULL;
+  make_key(p, n, key);
+  snprintf(inner, sizeof inner, "%s|%.40s", key, what);
+  return json_string_value(json_object_get(t->choices, inner));
+}
+
+ig_status ig_tuner_keep(ig_tuner *t, const ig_plan *p, const ig_node *n, const char *what, const char *choice) {
+  char key[512], inner[560];
+  if (!t)
+    return IG_OK;
+  make_key(p, n, key);
+  snprintf(inner, sizeof inner, "%s|%.40s", key, what);
+  t->changed = true;
+  return json_object_set_new(t->choices, inner, json_string(choice)) ? out_of_memory() : IG_OK;
+}
+
 static size_t round_up(size_t n) { return (n + 255) / 256 * 256; }
 
 // One candidate, prepared. Each has its own part of a slot of memory, at `offset`: what others leave behind is never
@@ -160,8 +181,9 @@ typedef struct trial {
 
 // Whether result i lies where operand j lay, as the plan has it where the operand dies.
 static bool takes_over(const ig_node *n, const trial *t, int i, int j) {
-  return j >= 0 && j < n->n_in && n->in[j] && n->in[j]->dtype == n->out[i]->dtype &&
-         ig_shape_equal(&n->in[j]->shape, &n->out[i]->shape) && ig_layout_equal(t->in[j], t->out[i]);
+  return !(t->impl->flags & IG_IMPL_APART) && j >= 0 && j < n->n_in && n->in[j] &&
+         n->in[j]->dtype == n->out[i]->dtype && ig_shape_equal(&n->in[j]->shape, &n->out[i]->shape) &&
+         ig_layout_equal(t->in[j], t->out[i]);
 }
 
 // Walks the operands' places in the scratch memory; in_address and out_address may be NULL. Returns the bytes.
@@ -183,15 +205,36 @@ static size_t place(const ig_plan *p, const ig_node *n, const trial *t, char *me
   return at;
 }
 
+// Offsets of sequences (the row's cases say which operand that is): all of one length, over the rows of operand 0. With
+// zeros there would be nothing to time.
+static ig_status fill_offsets(const ig_plan *p, const ig_node *n, int i, void *to) {
+  const ig_op *op = n->op;
+  const int64_t count = ig_shape_count(&n->in[i]->shape);
+  int32_t *offsets;
+  if (!op->n_cases || i >= op->cases[0].n_in || op->cases[0].in[i].fill != IG_FILL_OFFSETS ||
+      n->in[i]->dtype != IG_I32 || count < 2)
+    return IG_OK;
+  IG_TRY(ig_alloc_array((size_t)count, sizeof *offsets, "timing of implementations", &offsets));
+  for (int64_t k = 0; k < count; k++)
+    offsets[k] = (int32_t)(n->in[0]->shape.d[0] * k / (count - 1));
+  ig_status status = p->device->ops->copy_in(p->device, to, offsets, (size_t)count * sizeof *offsets, NULL);
+  if (status == IG_OK)
+    status = p->device->ops->stream_wait(p->device, NULL);
+  ig_free(offsets);
+  return status;
+}
+
 // Bytes that make small floats of every type, neither zero nor denormal; indices are zero. All of it is touched.
 static ig_status fill(const ig_plan *p, const ig_node *n, const trial *t, char *memory) {
   void *in[n->n_in + 1];
   const size_t operands = place(p, n, t, memory, in, NULL);
   IG_TRY(p->device->ops->fill(p->device, memory, 0x3c, operands + t->workspace, NULL));
   for (int i = 0; i < n->n_in; i++)
-    if (n->in[i] && !ig_dtype_is_float(n->in[i]->dtype))
+    if (n->in[i] && !ig_dtype_is_float(n->in[i]->dtype)) {
       IG_TRY(p->device->ops->fill(p->device, in[i], 0,
                                   ig_layout_bytes(p->layouts, t->in[i], &n->in[i]->shape, n->in[i]->dtype), NULL));
+      IG_TRY(fill_offsets(p, n, i, in[i]));
+    }
   return IG_OK;
 }
 

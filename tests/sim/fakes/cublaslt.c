@@ -59,7 +59,7 @@ EXPORT cublasStatus_t cublasLtCreate(cublasLtHandle_t *h) {
   *h = (cublasLtHandle_t)(void *)h;
   return CUBLAS_STATUS_SUCCESS;
 }
-EXPORT size_t cublasLtGetVersion(void) { return 130100; }
+EXPORT size_t cublasLtGetVersion(void) { return fake.version ? (size_t)fake.version : 130100; }
 EXPORT const char *cublasLtGetStatusString(cublasStatus_t s) {
   return s == CUBLAS_STATUS_SUCCESS          ? "CUBLAS_STATUS_SUCCESS"
          : s == CUBLAS_STATUS_NOT_SUPPORTED  ? "CUBLAS_STATUS_NOT_SUPPORTED"

@@ -1,7 +1,7 @@
 // A stand-in for libcudnn on the simulator: descriptors as bags of attributes, and the three convolutions by plain
-// loops over the tensors' own strides. Rule: it takes what kernels/conv2d/conv2d_cudnn.c may ask for and refuses the
-// rest, also descriptors that are set after they are final or used before. It proves descriptors, not what the real
-// library supports.
+// loops over the tensors' own strides; behind the forward one sums and ReLUs of a chain. Rule: it takes what
+// kernels/conv2d/conv2d_cudnn.c (attention: cudnn_sdpa.h) may ask for and refuses the rest, also descriptors that are
+// set after they are final or used before. It proves descriptors, not what the real library supports.
 #include <cudnn_graph.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 typedef struct attribute {
   cudnnBackendAttributeName_t name;
   int64_t n;
-  char value[64];
+  char value[128];
 } attribute;
 typedef struct object {
   cudnnBackendDescriptorType_t type;
@@ -32,7 +32,11 @@ static size_t bytes_of(cudnnBackendAttributeType_t t) {
     case CUDNN_TYPE_DATA_TYPE:
     case CUDNN_TYPE_CONVOLUTION_MODE:
     case CUDNN_TYPE_HEUR_MODE:
+    case CUDNN_TYPE_POINTWISE_MODE:
+    case CUDNN_TYPE_NAN_PROPOGATION:
       return 4;
+    case CUDNN_TYPE_BOOLEAN:
+      return 1;
     default:
       return 8;
   }
@@ -61,7 +65,7 @@ EXPORT cudnnStatus_t cudnnCreate(cudnnHandle_t *h) {
   *h = (cudnnHandle_t)(void *)&handle;
   return CUDNN_STATUS_SUCCESS;
 }
-EXPORT size_t cudnnGetVersion(void) { return 91500; }
+EXPORT size_t cudnnGetVersion(void) { return fake.version ? (size_t)fake.version : 91500; }
 EXPORT const char *cudnnGetErrorString(cudnnStatus_t s) {
   return s == CUDNN_STATUS_SUCCESS          ? "CUDNN_STATUS_SUCCESS"
          : s == CUDNN_STATUS_INTERNAL_ERROR ? "CUDNN_STATUS_INTERNAL_ERROR"
@@ -134,82 +138,13 @@ static bool consistent(object *const parts[4]) {
   return true;
 }
 
-EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d) {
-  if (fails("cudnnBackendFinalize"))
-    return CUDNN_STATUS_INTERNAL_ERROR;
-  object *o = d, *parts[4];
-  int pass;
-  bool fine = true;
-  switch (o->type) {
-    case CUDNN_BACKEND_TENSOR_DESCRIPTOR:
-      fine = integers(o, CUDNN_ATTR_TENSOR_DIMENSIONS) && integers(o, CUDNN_ATTR_TENSOR_STRIDES) &&
-             integers(o, CUDNN_ATTR_TENSOR_UNIQUE_ID) && integers(o, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT) &&
-             find(o, CUDNN_ATTR_TENSOR_DATA_TYPE);
-      break;
-    case CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR:
-      fine = integers(o, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) &&
-             *integers(o, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) == 2 && find(o, CUDNN_ATTR_CONVOLUTION_COMP_TYPE) &&
-             find(o, CUDNN_ATTR_CONVOLUTION_CONV_MODE) &&
-             *(const int *)(const void *)find(o, CUDNN_ATTR_CONVOLUTION_CONV_MODE)->value == CUDNN_CROSS_CORRELATION;
-      break;
-    case CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR:
-    case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR:
-    case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR:
-      fine = parts_of(o, &pass, parts) && consistent(parts);
-      break;
-    case CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR:
-      fine = child(o, CUDNN_ATTR_OPERATIONGRAPH_OPS);
-      break;
-    case CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR:
-      fine = child(o, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH) && find(o, CUDNN_ATTR_ENGINEHEUR_MODE);
-      break;
-    case CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR:  // the second engine is one that the chip does not have
-      fine = child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG) &&
-             child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine != 1;
-      break;
-    case CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR:
-      fine = find(o, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS) && find(o, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS) &&
-             find(o, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS)->n == 3 &&
-             find(o, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS)->n == 3;
-      break;
-    default:
-      fine = false;
-  }
-  o->final = fine;
-  return fine ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
+static int enumeration(const object *o, cudnnBackendAttributeName_t name) {
+  const attribute *a = find(o, name);
+  return a ? *(const int *)(const void *)a->value : -1;
 }
+static bool is_virtual(const object *tensor) { return find(tensor, CUDNN_ATTR_TENSOR_IS_VIRTUAL); }
 
-// Three engines of the heuristics; workspaces of plans.
-EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const d, cudnnBackendAttributeName_t name,
-                                              cudnnBackendAttributeType_t type, int64_t wanted, int64_t *n,
-                                              void *values) {
-  if (fails("cudnnBackendGetAttribute"))
-    return CUDNN_STATUS_INTERNAL_ERROR;
-  object *o = d;
-  (void)type;
-  if (!o->final)
-    return CUDNN_STATUS_BAD_PARAM;
-  if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS) {
-    object **configs = values;
-    for (*n = 0; *n < 3 && *n < wanted; ++*n) {
-      object *graph = child(o, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH),
-             *op = child(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
-      configs[*n]->engine = (int)*n;
-      configs[*n]->n = 1;
-      configs[*n]->at[0].name = CUDNN_ATTR_ENGINECFG_ENGINE;
-      memcpy(configs[*n]->at[0].value, &op, sizeof op);
-      configs[*n]->final = true;
-    }
-    return CUDNN_STATUS_SUCCESS;
-  }
-  if (name != CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)
-    return CUDNN_STATUS_BAD_PARAM;
-  *n = 1;
-  *(int64_t *)values = 512 * child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine;
-  return CUDNN_STATUS_SUCCESS;
-}
-
-static int type_of(const object *t) { return *(const int *)(const void *)find(t, CUDNN_ATTR_TENSOR_DATA_TYPE)->value; }
+static int type_of(const object *t) { return enumeration(t, CUDNN_ATTR_TENSOR_DATA_TYPE); }
 static double load(const void *p, int t, int64_t i) {
   uint32_t bits = 0;
   float f;
@@ -240,8 +175,172 @@ static void store(void *p, int t, int64_t i, double v) {
   }
 }
 
+// The address that the pack has for a tensor, NULL: none, or not aligned as its descriptor says.
+static void *address_of(const object *pack, const object *tensor) {
+  const attribute *ids = find(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
+  void *at = NULL;
+  for (int k = 0; k < ids->n; k++)
+    if (integers(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS)[k] == *integers(tensor, CUDNN_ATTR_TENSOR_UNIQUE_ID))
+      memcpy(&at, find(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS)->value + 8 * k, 8);
+  return (uintptr_t)at % (uintptr_t)*integers(tensor, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT) ? NULL : at;
+}
+
+#if CUDNN_VERSION >= 91500
+#define HAS_SDPA 1
+#include "tests/sim/fakes/cudnn_sdpa.h"
+#endif
+
+// ---- the chain behind a convolution: operation i reads what operation i - 1 has made ----
+#define MAX_CHAIN 8
+static const object *operation_of(const object *graph, int i) {
+  const attribute *a = find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS);
+  const object *o = NULL;
+  if (a && i < a->n)
+    memcpy(&o, a->value + 8 * i, sizeof o);
+  return o && o->final ? o : NULL;
+}
+// from, other (NULL: a ReLU), to of a pointwise operation; false: it is none, or not one of these.
+static bool pointwise_of(const object *op, object **from, object **other, object **to) {
+  const object *what = child(op, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR);
+  const int mode = enumeration(what, CUDNN_ATTR_POINTWISE_MODE);
+  *from = child(op, CUDNN_ATTR_OPERATION_POINTWISE_XDESC);
+  *other = child(op, CUDNN_ATTR_OPERATION_POINTWISE_BDESC);
+  *to = child(op, CUDNN_ATTR_OPERATION_POINTWISE_YDESC);
+  if (!*from || !*to || mode != (*other ? CUDNN_POINTWISE_ADD : CUDNN_POINTWISE_RELU_FWD))
+    return false;
+  const int64_t *x = integers(*from, CUDNN_ATTR_TENSOR_DIMENSIONS), *y = integers(*to, CUDNN_ATTR_TENSOR_DIMENSIONS),
+                *b = *other ? integers(*other, CUDNN_ATTR_TENSOR_DIMENSIONS) : x;
+  for (int i = 0; i < 4; i++)
+    if (x[i] != y[i] || (b[i] != x[i] && b[i] != 1))
+      return false;
+  return true;
+}
+// What lies between is virtual and fp32; what comes out has memory.
+static bool whole_graph(const object *graph) {
+  int pass, n = 0;
+  object *parts[4], *last, *from, *other, *to;
+  const object *op = operation_of(graph, 0);
+#ifdef HAS_SDPA
+  if (op && op->type == CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR)
+    return find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS)->n == 1;
+#endif
+  if (!op || op->type == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR || !parts_of(op, &pass, parts))
+    return false;
+  for (last = parts[2]; (op = operation_of(graph, ++n)); last = to)
+    if (pass != 0 || n == MAX_CHAIN || !pointwise_of(op, &from, &other, &to) || from != last || !is_virtual(last) ||
+        enumeration(last, CUDNN_ATTR_TENSOR_DATA_TYPE) != CUDNN_DATA_FLOAT || (other && is_virtual(other)))
+      return false;
+  return n == find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS)->n && !is_virtual(last);
+}
+// Tensors with memory.
+static int count_places(const object *graph) {
+  object *from, *other, *to;
+  int n = 3;  // x, w and the last result
+#ifdef HAS_SDPA
+  if (operation_of(graph, 0)->type == CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR)
+    return SDPA_PLACES;
+#endif
+  for (int i = 1; operation_of(graph, i); i++)
+    n += pointwise_of(operation_of(graph, i), &from, &other, &to) && other;
+  return n;
+}
+
+EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d) {
+  if (fails("cudnnBackendFinalize"))
+    return CUDNN_STATUS_INTERNAL_ERROR;
+  object *o = d, *parts[4];
+  int pass;
+  bool fine = true, twice = o->final;
+  switch (o->type) {
+    case CUDNN_BACKEND_TENSOR_DESCRIPTOR:
+      fine = integers(o, CUDNN_ATTR_TENSOR_DIMENSIONS) && integers(o, CUDNN_ATTR_TENSOR_STRIDES) &&
+             integers(o, CUDNN_ATTR_TENSOR_UNIQUE_ID) && integers(o, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT) &&
+             find(o, CUDNN_ATTR_TENSOR_DATA_TYPE);
+      break;
+    case CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR:
+      fine = integers(o, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) &&
+             *integers(o, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS) == 2 && find(o, CUDNN_ATTR_CONVOLUTION_COMP_TYPE) &&
+             find(o, CUDNN_ATTR_CONVOLUTION_CONV_MODE) &&
+             *(const int *)(const void *)find(o, CUDNN_ATTR_CONVOLUTION_CONV_MODE)->value == CUDNN_CROSS_CORRELATION;
+      break;
+    case CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR:
+    case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR:
+    case CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR:
+      fine = parts_of(o, &pass, parts) && consistent(parts);
+      break;
+    case CUDNN_BACKEND_POINTWISE_DESCRIPTOR:
+      fine = enumeration(o, CUDNN_ATTR_POINTWISE_MATH_PREC) == CUDNN_DATA_FLOAT;
+      break;
+    case CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR:
+      fine = pointwise_of(o, &parts[0], &parts[1], &parts[2]);
+      break;
+#ifdef HAS_SDPA
+    case CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR:
+      fine = sdpa_parts_of(o, &(sdpa_parts){0});
+      break;
+#endif
+    case CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR:
+      fine = whole_graph(o);
+      break;
+    case CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR:
+      fine = child(o, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH) && find(o, CUDNN_ATTR_ENGINEHEUR_MODE);
+      break;
+    case CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR:  // the second engine is one that the chip does not have
+      fine = child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG) &&
+             child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine != 1;
+      break;
+    case CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR:
+      fine = find(o, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS) && find(o, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS) &&
+             find(o, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS)->n == find(o, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS)->n;
+      break;
+    default:
+      fine = false;
+  }
+  o->final = fine;
+  fine &= !twice;
+  return fine ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
+}
+
+// Three engines of the heuristics; workspaces of plans.
+EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const d, cudnnBackendAttributeName_t name,
+                                              cudnnBackendAttributeType_t type, int64_t wanted, int64_t *n,
+                                              void *values) {
+  if (fails("cudnnBackendGetAttribute"))
+    return CUDNN_STATUS_INTERNAL_ERROR;
+  object *o = d;
+  (void)type;
+  if (!o->final)
+    return CUDNN_STATUS_BAD_PARAM;
+  if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS) {
+    object **configs = values;
+    for (*n = 0; *n < 3 && *n < wanted; ++*n) {
+      object *graph = child(o, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+      configs[*n]->engine = (int)*n;
+      configs[*n]->n = 1;
+      configs[*n]->at[0].name = CUDNN_ATTR_ENGINECFG_ENGINE;
+      memcpy(configs[*n]->at[0].value, &graph, sizeof graph);
+      configs[*n]->final = true;
+    }
+    return CUDNN_STATUS_SUCCESS;
+  }
+  if (name != CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)
+    return CUDNN_STATUS_BAD_PARAM;
+  *n = 1;
+  *(int64_t *)values = 512 * child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine;
+  return CUDNN_STATUS_SUCCESS;
+}
+
+// What comes behind the convolution: a sum with a tensor whose strides are 0 where it has one element, or a ReLU.
+typedef struct link {
+  const void *at;  // NULL: ReLU
+  cudnnDataType_t type;
+  int64_t strides[4];
+  bool nan;  // passes
+} link;
 // x, w, y: sizes [4] and strides [4] of each.
 typedef struct job {
+  link chain[MAX_CHAIN];
+  int n_chain;
   int64_t dims[3][4], strides[3][4], pre[2], stride[2], dilation[2], count;
   cudnnDataType_t types[3];
   void *at[3];
@@ -255,6 +354,18 @@ static job *kept;
 
 static size_t result_bytes(const job *o) {
   return (size_t)o->count * (o->types[o->result] == CUDNN_DATA_FLOAT ? 4 : 2);
+}
+
+// y's element n, k, p, q behind the chain.
+static double chained(const job *o, double v, const int64_t *where) {
+  for (int i = 0; i < o->n_chain; i++) {
+    const link *c = &o->chain[i];
+    int64_t at = 0;
+    for (int j = 0; j < 4; j++)
+      at += where[j] * c->strides[j];
+    v = c->at ? v + load(c->at, c->type, at) : v > 0 || (c->nan && v != v) ? v : 0;
+  }
+  return v;
 }
 
 static void run_job(void *data) {
@@ -281,6 +392,13 @@ static void run_job(void *data) {
                 sums[where[o->result]] +=
                     load(o->at[o->a], o->types[o->a], where[o->a]) * load(o->at[o->b], o->types[o->b], where[o->b]);
               }
+  for (int64_t n = 0; o->n_chain && n < y[0]; n++)
+    for (int64_t k = 0; k < y[1]; k++)
+      for (int64_t p = 0; p < y[2]; p++)
+        for (int64_t q = 0; q < y[3]; q++) {
+          double *to = &sums[n * strides[2][0] + k * strides[2][1] + p * strides[2][2] + q * strides[2][3]];
+          *to = chained(o, *to, (const int64_t[]){n, k, p, q});
+        }
   for (int64_t i = 0; i < o->count; i++)
     store(out, o->types[o->result], i, sums[i]);
   memcpy(o->at[o->result], out, result_bytes(o));
@@ -290,34 +408,32 @@ static void run_job(void *data) {
     free(data);
 }
 
-EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan,
-                                         cudnnBackendDescriptor_t pack) {
-  if (fails("cudnnBackendExecute"))
-    return CUDNN_STATUS_INTERNAL_ERROR;
-  const object *config = child(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG), *v = pack;
-  object *op = NULL, *parts[4];
+// Tensors of the graph as a job; false: something has no memory, or y lies where an operand of the chain does.
+static bool fill_job(job *o, const object *graph, const object *pack) {
   int pass;
-  void *workspace;
-  later l;
-  if ((void *)h != &handle || !config || !v->final || !later_open(&l))
-    return CUDNN_STATUS_BAD_PARAM;
-  memcpy(&op, config->at[0].value, sizeof op);
-  memcpy(&workspace, find(v, CUDNN_ATTR_VARIANT_PACK_WORKSPACE)->value, sizeof workspace);
-  if (!parts_of(op, &pass, parts) || (config->engine && !workspace))
-    return CUDNN_STATUS_BAD_PARAM;
-  job *o = calloc(1, sizeof *o);
-  const int64_t *ids = integers(v, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
+  object *parts[4], *from, *other, *to;
+  parts_of(operation_of(graph, 0), &pass, parts);
+  for (int i = 1; operation_of(graph, i); i++) {
+    link *c = &o->chain[o->n_chain++];
+    pointwise_of(operation_of(graph, i), &from, &other, &to);
+    parts[2] = to;
+    c->nan = enumeration(child(operation_of(graph, i), CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR),
+                         CUDNN_ATTR_POINTWISE_NAN_PROPAGATION) == CUDNN_PROPAGATE_NAN;
+    if (!other)
+      continue;
+    c->type = (cudnnDataType_t)type_of(other);
+    for (int k = 0; k < 4; k++)
+      c->strides[k] =
+          integers(other, CUDNN_ATTR_TENSOR_DIMENSIONS)[k] == 1 ? 0 : integers(other, CUDNN_ATTR_TENSOR_STRIDES)[k];
+    if (!(c->at = address_of(pack, other)))
+      return false;
+  }
   for (int i = 0; i < 3; i++) {
     memcpy(o->dims[i], integers(parts[i], CUDNN_ATTR_TENSOR_DIMENSIONS), sizeof o->dims[i]);
     memcpy(o->strides[i], integers(parts[i], CUDNN_ATTR_TENSOR_STRIDES), sizeof o->strides[i]);
-    o->types[i] = type_of(parts[i]);
-    for (int k = 0; k < 3; k++)
-      if (ids[k] == *integers(parts[i], CUDNN_ATTR_TENSOR_UNIQUE_ID))
-        memcpy(&o->at[i], find(v, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS)->value + 8 * k, 8);
-    if (!o->at[i] || (uintptr_t)o->at[i] % (uintptr_t)*integers(parts[i], CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT)) {
-      free(o);
-      return CUDNN_STATUS_BAD_PARAM;
-    }
+    o->types[i] = (cudnnDataType_t)type_of(parts[i]);
+    if (!(o->at[i] = address_of(pack, parts[i])))
+      return false;
   }
   memcpy(o->pre, integers(parts[3], CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS), sizeof o->pre);
   memcpy(o->stride, integers(parts[3], CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES), sizeof o->stride);
@@ -327,8 +443,32 @@ EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor
   o->b = o->result == 2 ? 1 : 2;
   const int64_t *size = o->dims[o->result];
   o->count = size[0] * size[1] * size[2] * size[3];
+  for (int i = 0; i < o->n_chain; i++)
+    if (o->chain[i].at == o->at[2])
+      return false;
+  return true;
+}
+
+EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan,
+                                         cudnnBackendDescriptor_t pack) {
+  if (fails("cudnnBackendExecute"))
+    return CUDNN_STATUS_INTERNAL_ERROR;
+  const object *config = child(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG), *v = pack, *graph = NULL;
+  void *workspace;
+  later l;
+  if ((void *)h != &handle || !config || !v->final || !later_open(&l))
+    return CUDNN_STATUS_BAD_PARAM;
+  memcpy(&graph, config->at[0].value, sizeof graph);
+  memcpy(&workspace, find(v, CUDNN_ATTR_VARIANT_PACK_WORKSPACE)->value, sizeof workspace);
+  if (find(v, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS)->n != count_places(graph) || (config->engine && !workspace))
+    return CUDNN_STATUS_BAD_PARAM;
+#ifdef HAS_SDPA
+  if (operation_of(graph, 0)->type == CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR)
+    return execute_sdpa(operation_of(graph, 0), v, &l);
+#endif
+  job *o = calloc(1, sizeof *o);
   o->captured = later_is_captured(&l, stream);
-  if (l.fill(o->at[o->result], 0, result_bytes(o), stream) == cudaSuccess &&
+  if (fill_job(o, graph, v) && l.fill(o->at[o->result], 0, result_bytes(o), stream) == cudaSuccess &&
       l.host(stream, run_job, o) == cudaSuccess) {
     o->next = kept;
     kept = o->captured ? o : kept;

@@ -40,8 +40,17 @@ static bool later_is_captured(const later *l, cudaStream_t stream) {
 static struct {
   char name[64];
   int after;
-  long calls, failed, live;
+  long calls, failed, live, version;
+  double wrong;
 } fake;
+
+// Added to what some results should be, from now on.
+EXPORT void ig_fake_wrong(double by);
+void ig_fake_wrong(double by) { fake.wrong = by; }
+
+// What the library says of its version from now on; 0: its own.
+EXPORT void ig_fake_version(long version);
+void ig_fake_version(long version) { fake.version = version; }
 
 // The n-th call of `function` from now on fails (-1: every one); NULL: none. Counts start again.
 EXPORT void ig_fake_fail(const char *function, int n);

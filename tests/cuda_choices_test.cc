@@ -1,0 +1,203 @@
+// Engines and algorithms of NVIDIA's libraries across starts: what one start has timed the next one takes from the
+// file of choices, and times nothing; another version of a library, or a choice that does not fit, is timed anew. Rule:
+// timings are counted by the stand-ins of tests/sim/fakes; without them "skipped" (77) and why.
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+
+#include "kernels/conv2d/conv2d.h"
+#include "runtime/graph/plan_internal.h"
+#include "tests/fault_common.h"
+#include "tests/ops_harness.h"
+
+namespace {
+
+using namespace ops;
+
+// A stand-in, opened by its file.
+struct Fake {
+  Fake(const char *file, const char *function) : function(function) {
+    const char *folder = getenv("INGOT_CUDA_LIBRARIES");
+    void *library = folder ? dlopen((std::string(folder) + "/" + file).c_str(), RTLD_NOW) : nullptr;
+    if (!library)
+      return;
+    fail = (decltype(fail))dlsym(library, "ig_fake_fail");
+    calls = (decltype(calls))dlsym(library, "ig_fake_calls");
+    version = (decltype(version))dlsym(library, "ig_fake_version");
+  }
+  explicit operator bool() const { return fail && calls && version; }
+  void (*fail)(const char *, int) = nullptr;
+  long (*calls)() = nullptr;
+  void (*version)(long) = nullptr;
+  const char *function;  // that runs an engine or an algorithm
+};
+Fake cudnn("libcudnn.so.9", "cudnnBackendExecute"), cublaslt("libcublasLt.so.13", "cublasLtMatmul");
+
+std::string read(const std::string &path) {
+  std::ifstream in(path);
+  return std::string(std::istreambuf_iterator<char>(in), {});
+}
+void write(const std::string &path, const std::string &text) { std::ofstream(path) << text; }
+
+struct Start {
+  long convolutions, products;  // launches that planning made
+  size_t convolution, product;  // workspaces of the chosen ones
+  std::string convolution_impl;
+};
+
+class CudaChoices : public testing::Test {
+ protected:
+  CudaChoices() : home_("ig_choices"), path_(home_ / "tuned.json") {}
+  ~CudaChoices() override {
+    cudnn.version(0);
+    cublaslt.version(0);
+  }
+  // What a start does: device, choices, a plan of a folded convolution and a linear layer in fp16, choices saved.
+  Start start(const char *force) {
+    ig_cuda_options o = {};
+    o.size = sizeof o;
+    ig_device *device = nullptr;
+    must(ig_device_create_cuda(&o, &device));
+    ig_tuner *tuner = nullptr;
+    must(ig_tuner_create(path_.c_str(), &tuner));
+    ig_params params;
+    ig_params_init(&params);
+    ig_graph_options go = {};
+    go.size = sizeof go, go.ops = ig_op_lists, go.params = &params, go.compute_dtype = IG_F16;
+    ig_graph *g = nullptr;
+    must(ig_graph_create(&go, &g));
+    ig_tensor *x = ig_graph_input(g, "x", IG_F16, IG_SHAPE4(2, 5, 5, 8)),
+              *w = ig_graph_input(g, "w", IG_F16, IG_SHAPE4(16, 8, 3, 3)),
+              *bias = ig_graph_input(g, "bias", IG_F32, IG_SHAPE1(16)),
+              *rows = ig_graph_input(g, "rows", IG_F16, IG_SHAPE2(6, 24)),
+              *v = ig_graph_input(g, "v", IG_F16, IG_SHAPE2(8, 24));
+    ig_conv2d_fused_attr fused;
+    memset(&fused, 0, sizeof fused);
+    fused.conv = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+    fused.relu = 1;
+    ig_tensor *in[] = {x, w, bias, nullptr}, *linear_in[] = {rows, v, nullptr};
+    ig_node *convolution = ig_graph_node(g, "conv2d_fused", "convolution", 4, in, &fused);
+    const ig_op *linear = row("linear");
+    ig_node *product = ig_graph_node(g, "linear", "product", 3, linear_in, linear->cases[0].attr);
+    must(ig_graph_status(g));
+    ig_graph_output(g, convolution->out[0], "y");
+    ig_graph_output(g, product->out[0], "z");
+    ig_plan_options po = {};
+    po.size = sizeof po, po.device = device, po.tuner = tuner, po.force = force;
+    ig_plan *plan = nullptr;
+    cudnn.fail(cudnn.function, 0);  // counts from here
+    cublaslt.fail(cublaslt.function, 0);
+    must(ig_plan_create(g, &po, &plan));
+    Start s = {cudnn.calls(), cublaslt.calls(), 0, 0, ""};
+    for (size_t i = 0; i < plan->n_steps; i++) {
+      if (plan->steps[i].node == convolution)
+        s.convolution = plan->steps[i].workspace_bytes, s.convolution_impl = plan->steps[i].impl->name;
+      if (plan->steps[i].node == product)
+        s.product = plan->steps[i].workspace_bytes;
+    }
+    must(ig_tuner_save(tuner));
+    ig_plan_destroy(plan);
+    ig_graph_destroy(g);
+    ig_params_fini(&params);
+    ig_tuner_destroy(tuner);
+    ig_device_destroy(device);
+    return s;
+  }
+  static const ig_op *row(const std::string &name) {
+    for (const ig_op *op : all_rows())
+      if (name == op->name)
+        return op;
+    throw std::runtime_error("no row " + name);
+  }
+  // All of the file's `from` become `to`.
+  void edit(const std::string &from, const std::string &to) {
+    std::string text = read(path_);
+    size_t at = text.find(from);
+    ASSERT_NE(at, std::string::npos) << from << " is not in " << text;
+    for (; at != std::string::npos; at = text.find(from, at + to.size()))
+      text.replace(at, from.size(), to);
+    write(path_, text);
+  }
+  fault::Folder home_;
+  std::string path_;
+};
+
+TEST_F(CudaChoices, ASecondStartTimesNothing) {
+  for (const char *force : {"library", "auto"}) {
+    fault::fs::remove(path_);
+    const Start first = start(force), second = start(force);
+    EXPECT_GT(first.convolutions, 3) << force;
+    EXPECT_GT(first.products, 3) << force;
+    EXPECT_EQ(second.convolutions, 0) << force;
+    EXPECT_EQ(second.products, 0) << force;
+    EXPECT_EQ(second.convolution_impl, first.convolution_impl) << force;
+    EXPECT_EQ(second.convolution, first.convolution) << force;
+    EXPECT_EQ(second.product, first.product) << force;
+  }
+}
+
+TEST_F(CudaChoices, AnotherVersionIsTimedAnew) {
+  const Start first = start("library");
+  cudnn.version(91900);
+  const Start other = start("library");
+  EXPECT_GT(other.convolutions, 3);
+  EXPECT_GT(other.products, 3) << "the key is of all libraries together";
+  EXPECT_EQ(start("library").convolutions, 0);
+  cublaslt.version(130300);
+  EXPECT_GT(start("library").products, 3);
+  cudnn.version(0);
+  cublaslt.version(0);
+  EXPECT_EQ(start("library").convolutions, 0) << "what was timed with the version of before is still there";
+  EXPECT_GT(first.convolutions, 3);
+}
+
+// The stored one is what runs: the stand-ins' engine i has a workspace of 512 i bytes, its algorithm i of 4096 i.
+TEST_F(CudaChoices, TheStoredOneIsTaken) {
+  start("library");
+  const std::string stored = read(path_);
+  int seen = 0;
+  for (int i : {0, 2}) {  // engine 1 is one that the chip does not have
+    write(path_, stored);
+    for (int k = 0; k < 3; k++) {
+      const std::string was = std::to_string(k) + " of 3, workspace ";
+      if (stored.find(was + std::to_string(k * 512) + "\"") != std::string::npos)
+        edit(was + std::to_string(k * 512) + "\"",
+             std::to_string(i) + " of 3, workspace " + std::to_string(i * 512) + "\"");
+    }
+    const Start s = start("library");
+    EXPECT_EQ(s.convolutions, 0) << i;
+    EXPECT_EQ(s.convolution, (size_t)i * 512);
+    seen++;
+  }
+  EXPECT_EQ(seen, 2);
+}
+
+TEST_F(CudaChoices, WhatDoesNotFitIsTimedAnew) {
+  start("library");
+  const std::string stored = read(path_);
+  for (const char *bad : {" of 4, workspace ", " of 3, workspace 7", " of 2, workspace ", " or 3, workspace "}) {
+    write(path_, stored);
+    edit(" of 3, workspace ", bad);
+    const Start s = start("library");
+    EXPECT_GT(s.convolutions, 3) << bad;
+    EXPECT_GT(s.products, 3) << bad;
+    EXPECT_EQ(read(path_).find(bad), std::string::npos) << bad << ": not repaired";
+  }
+  for (const char *bad : {"1 of 3, workspace 512", "-1 of 3, workspace 0", "3 of 3, workspace 0", "", "2 of 3"}) {
+    write(path_, stored);
+    for (const char *was : {"0 of 3, workspace 0", "2 of 3, workspace 1024"})
+      if (stored.find(was) != std::string::npos)
+        edit(std::string("\"") + was + "\"", std::string("\"") + bad + "\"");
+    EXPECT_GT(start("library").convolutions, 3) << bad;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+  testing::InitGoogleTest(&argc, argv);
+  if (!cudnn || !cublaslt) {
+    printf("skipped: timings are counted by the stand-ins of NVIDIA's libraries (INGOT_CUDA_LIBRARIES)\n");
+    return 77;
+  }
+  return RUN_ALL_TESTS();
+}
