@@ -200,7 +200,7 @@ static const ig_op attention_row = {
     .cost = cost,
     CASES(cases),
     .impls = {[IG_DEVICE_CPU] = {"attention_bf16_cpu", "attention_cpu", "attention_ref"},
-              [IG_DEVICE_CUDA] = {"attention_cuda"}},
+              [IG_DEVICE_CUDA] = {"attention_cudnn", "attention_cuda"}},
 };
 static const ig_op bwd_row = {
     .name = "attention_bwd",
