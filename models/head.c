@@ -20,5 +20,5 @@ ig_tensor *ig_model_head(ig_graph *g, const char *name, const ig_model_config *c
   if (c->step_state)
     x = ig_dropout(g, "dropout", x, c->dropout, c->step_state);
   x = ig_linear(g, name, x, w, b);
-  return x && x->dtype == IG_BF16 ? ig_reorder(g, "logits", x, IG_F32) : x;
+  return x && ig_dtype_bytes(x->dtype) == 2 ? ig_reorder(g, "logits", x, IG_F32) : x;
 }

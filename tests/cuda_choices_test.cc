@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
+#include "kernels/attention/attention.h"
 #include "kernels/conv2d/conv2d.h"
 #include "runtime/graph/plan_internal.h"
 #include "tests/fault_common.h"
@@ -39,7 +40,7 @@ std::string read(const std::string &path) {
 void write(const std::string &path, const std::string &text) { std::ofstream(path) << text; }
 
 struct Start {
-  long convolutions, products;  // launches that planning made
+  long convolutions, products;  // launches of cuDNN and of cuBLASLt that planning made
   size_t convolution, product;  // workspaces of the chosen ones
   std::string convolution_impl;
 };
@@ -51,7 +52,8 @@ class CudaChoices : public testing::Test {
     cudnn.version(0);
     cublaslt.version(0);
   }
-  // What a start does: device, choices, a plan of a folded convolution and a linear layer in fp16, choices saved.
+  // What a start does: device, choices, a plan of a folded convolution, a linear layer and attention in fp16, choices
+  // saved. (Attention by cuDNN is also compared with ours where it was timed.)
   Start start(const char *force) {
     ig_cuda_options o = {};
     o.size = sizeof o;
@@ -78,7 +80,17 @@ class CudaChoices : public testing::Test {
     ig_node *convolution = ig_graph_node(g, "conv2d_fused", "convolution", 4, in, &fused);
     const ig_op *linear = row("linear");
     ig_node *product = ig_graph_node(g, "linear", "product", 3, linear_in, linear->cases[0].attr);
+    ig_attention_attr heads;
+    memset(&heads, 0, sizeof heads);  // padding is part of the key
+    heads.heads = 2;
+    ig_tensor *attention_in[6] = {};
+    for (int i = 0; i < 3; i++)
+      attention_in[i] = ig_graph_input(g, i ? i > 1 ? "v2" : "k" : "q", IG_F16, IG_SHAPE2(24, 32));
+    attention_in[3] = ig_graph_input(g, "offsets", IG_I32, IG_SHAPE1(3));
+    ig_node *attention = ig_graph_node(g, "attention", "attention", 6, attention_in, &heads);
     must(ig_graph_status(g));
+    ig_graph_output(g, attention->out[0], "o");
+    ig_graph_output(g, attention->out[1], "lse");
     ig_graph_output(g, convolution->out[0], "y");
     ig_graph_output(g, product->out[0], "z");
     ig_plan_options po = {};

@@ -1,6 +1,9 @@
 // The rows that NVIDIA's libraries serve, against the fp64 reference: on a GPU with the real libraries, on the
 // simulator with the stand-ins of tests/sim/fakes (INGOT_CUDA_LIBRARIES). Rule: where stand-ins are named every
 // implementation must run; elsewhere a library that is not there is skipped with its reason.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <gtest/gtest.h>
 
 #include "tests/ops_harness.h"
@@ -59,6 +62,31 @@ INSTANTIATE_TEST_SUITE_P(Table, Library, testing::ValuesIn(all()),
                          [](const testing::TestParamInfo<std::pair<const ig_op *, std::string>> &i) {
                            return i.param.second;
                          });
+
+// What is no number stays none behind the ReLU, by hand and by the library: a broken network must not look sound.
+TEST(Fused, NanPasses) {
+  const ig_op *op = nullptr;
+  for (const ig_op *row : all_rows())
+    if (!strcmp(row->name, "conv2d_fused"))
+      op = row;
+  ASSERT_TRUE(op);
+  const ig_op_case *c =
+      std::find_if(op->cases, op->cases + op->n_cases, [](const ig_op_case &k) { return !strcmp(k.name, "3x3 relu"); });
+  ASSERT_NE(c, op->cases + op->n_cases);
+  Job job = job_of(op, *c, IG_F16);
+  job.in[0].values[0] = NAN;
+  int ran = 0;
+  for (const char *impl : {"conv2d_fused_cuda", "conv2d_fused_cudnn"}) {
+    Result got;
+    std::string why;
+    if (!run_job(job, cuda, impl, false, &got, &why))
+      continue;
+    EXPECT_TRUE(std::isnan(got.items[0].values[0])) << impl;
+    EXPECT_FALSE(std::isnan(got.items[0].values.back())) << impl;
+    ran++;
+  }
+  EXPECT_EQ(ran, getenv("INGOT_CUDA_LIBRARIES") ? 2 : std::max(1, ran));
+}
 
 }  // namespace
 
