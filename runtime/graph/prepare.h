@@ -9,9 +9,9 @@
 extern "C" {
 #endif
 
-// A flag of ig_impl, beside those of op.h: results lie beside the operands, whatever the row's in_place allows (of a
-// library that does not say in which order it reads and writes).
-enum { IG_IMPL_APART = 256 };
+// A flag of ig_impl, far from those of op.h, which count up: results lie beside the operands, whatever the row's
+// in_place allows (of a library that does not say in which order it reads and writes).
+enum { IG_IMPL_APART = 1 << 30 };
 
 // What was chosen inside an implementation for such a node on such a machine at an earlier start (a library's engine;
 // `what` names the library), NULL: nothing. It lies beside the tuner's choices, under the same key: another device,
