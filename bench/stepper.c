@@ -77,14 +77,7 @@ static ig_status build_train(ig_call_state *c, ig_stepper *s, const ig_session_o
   s->trainer.cb = &s->callbacks;
   IG_TRY(ig_trainer_build(&s->trainer));
   s->session = s->trainer.session;
-  IG_TRY(ig_trainer_bind(&s->trainer));
-  ig_device *device = s->session->device;
-  if (s->texts || device->caps.kind == IG_DEVICE_CPU)
-    return IG_OK;
-  IG_TRY(device->ops->host_alloc(device, s->pictures_bytes, (void **)&s->pinned));
-  memcpy(s->pinned, s->pictures, s->pictures_bytes);
-  s->batch_of_step.pictures = s->pinned;
-  return IG_OK;
+  return ig_trainer_bind(&s->trainer);
 }
 
 static ig_status build_infer(ig_stepper *s, const ig_session_options *session) {
@@ -158,8 +151,6 @@ done:
 void ig_stepper_destroy(ig_stepper *s) {
   if (!s)
     return;
-  if (s->pinned)
-    s->session->device->ops->host_free(s->session->device, s->pinned, s->pictures_bytes);
   if (s->train) {
     ig_trainer_release(&s->trainer);
   } else {

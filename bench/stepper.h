@@ -23,7 +23,6 @@ typedef struct ig_stepper {
   char *cache_dir;
   size_t pictures_bytes;
   uint8_t *pictures;  // [batch, image_size, image_size, 3], random
-  uint8_t *pinned;    // the same where a GPU copies from: of training
   int32_t *labels, *partner;
   float *ones, *aug;
   ig_batch batch_of_step;  // these

@@ -109,8 +109,6 @@ static ig_status open_loader(ig_trainer *t) {
 ig_status ig_trainer_seek(ig_trainer *t) {
   const int phase = ig_trainer_phase(t);
   if (!t->loader || phase != t->phase) {
-    if (t->loader)
-      IG_TRY(ig_trainer_unstage(t));
     ig_loader_destroy(t->loader);
     t->loader = NULL;
     t->window_wait_ns = 0;

@@ -1,9 +1,11 @@
 // A step on the device: inputs there, forward and backward of the micro-batches, update, result back. Rule: the host
 // starts a step without waiting for the one before; what decides a step is in device memory (kernels/train_step).
 //
-// On a GPU a batch is copied to `staged` on a stream of its own while the step before computes, taken over into
-// `inputs` on the main stream, and the step itself is one captured graph from its second time on. On a CPU all copies
-// are nothing, and the loader's memory is the input.
+// On a GPU a batch is written to one of two page-locked buffers, so that the loader has its memory back at once, copied
+// from there to `staged` on a stream of its own while the step before computes, taken over into `inputs` on the main
+// stream, and the step itself is one captured graph from its second time on. Each is one block, so that a batch is one
+// copy. A page-locked buffer is written again when its copy is over, which was the batch before the last: nobody waits.
+// On a CPU there are no copies: the loader's memory is the input.
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +16,8 @@ typedef struct input {
   const ig_tensor *tensor;
   const void *host;
 } input;
+
+#define ALIGN 256  // of each input in its block
 
 static void range(const ig_trainer *t, const char *name) {
   const ig_device_ops *ops = t->session->device->ops;
@@ -35,9 +39,9 @@ ig_status ig_trainer_step_create(ig_trainer *t) {
   for (int i = 0; i < IG_IN_FLIGHT; i++) {
     IG_TRY(dev->ops->host_alloc(dev, sizeof(ig_step_words), (void **)&t->sent[i]));
     IG_TRY(dev->ops->event_create(dev, &t->came[i]));
+    IG_TRY(dev->ops->event_create(dev, &t->copied[i]));
   }
   IG_TRY(dev->ops->stream_create(dev, &t->copies));
-  IG_TRY(dev->ops->event_create(dev, &t->copied));
   return dev->ops->event_create(dev, &t->used);
 }
 
@@ -62,13 +66,13 @@ void ig_trainer_step_destroy(ig_trainer *t) {
       dev->ops->host_free(dev, t->sent[i], sizeof(ig_step_words));
     if (t->came[i])
       dev->ops->event_destroy(dev, t->came[i]);
+    if (t->copied[i])
+      dev->ops->event_destroy(dev, t->copied[i]);
+    if (t->pinned[i])
+      dev->ops->host_free(dev, t->pinned[i], t->inputs.bytes);
   }
-  for (int i = 0; i < IG_MAX_INPUTS; i++) {
-    ig_mirror_destroy(dev, &t->inputs[i]);
-    ig_mirror_destroy(dev, &t->staged[i]);
-  }
-  if (t->copied)
-    dev->ops->event_destroy(dev, t->copied);
+  ig_mirror_destroy(dev, &t->inputs);
+  ig_mirror_destroy(dev, &t->staged);
   if (t->used)
     dev->ops->event_destroy(dev, t->used);
   if (t->copies)
@@ -106,6 +110,69 @@ ig_status ig_trainer_set_scaler(ig_trainer *t, const float saved[IG_N_SCALER]) {
   return dev->ops->stream_wait(dev, NULL);
 }
 
+// What a micro-batch gives a rung's plan. `in` has room for IG_MAX_INPUTS; returns how many, the same for every rung.
+static int list_inputs(const ig_trainer *t, const ig_rung *r, const ig_batch *b, const float *targets, input *in) {
+  const ig_packed *p = b->packed;
+  const int32_t *labels = p && p->labels ? p->labels : b->labels;
+  const input pictures[] = {
+      {r->io.pictures, b->pictures}, {r->io.aug, b->aug},      {r->io.partner, b->partner},
+      {r->io.labels, labels},        {r->io.lam, b->lam},      {r->io.second_labels, b->second_labels},
+      {r->io.weights, b->weights},   {r->io.targets, targets}, {r->io.step_state, t->step_state}};
+  const int n = sizeof pictures / sizeof *pictures;
+  memcpy(in, pictures, sizeof pictures);
+  if (!p)
+    return n;
+  const input texts[] = {{r->io.text.ids, p->ids},
+                         {r->io.text.types, p->types},
+                         {r->io.text.positions, p->positions},
+                         {r->io.text.cu_seqlens, p->cu_seqlens},
+                         {r->io.text.first, p->first},
+                         {r->io.text.row_keys, p->row_keys},
+                         {r->io.text.masked, p->masked},
+                         {r->io.masked_labels, p->masked_labels},
+                         {r->io.masked_weights, p->masked_weights}};
+  memcpy(in + n, texts, sizeof texts);
+  return n + (int)(sizeof texts / sizeof *texts);
+}
+
+// Where the inputs of a rung lie in the block of inputs, and its bytes.
+static int place_inputs(const ig_trainer *t, ig_rung *r, input *in) {
+  const ig_packed no_texts = {0};
+  const ig_batch none = {.packed = r->capacity > 0 ? &no_texts : NULL};
+  const int n = list_inputs(t, r, &none, NULL, in);
+  r->input_bytes = 0;
+  for (int i = 0; i < n; i++)
+    if (in[i].tensor) {
+      r->input_at[i] = r->input_bytes;
+      r->input_bytes += (bytes_of(in[i].tensor) + ALIGN - 1) / ALIGN * ALIGN;
+    }
+  return n;
+}
+
+// The blocks, as large as the largest rung needs them, and the plans' addresses in that of the device.
+static ig_status bind_inputs(ig_trainer *t) {
+  ig_device *dev = device_of(t);
+  input in[IG_MAX_INPUTS];
+  size_t bytes = 0;
+  for (int k = 0; k < t->n_rungs; k++) {
+    place_inputs(t, &t->rungs[k], in);
+    bytes = t->rungs[k].input_bytes > bytes ? t->rungs[k].input_bytes : bytes;
+  }
+  IG_TRY(ig_mirror_create(dev, bytes, false, "inputs of a step", &t->inputs));
+  IG_TRY(ig_mirror_create(dev, bytes, false, "inputs of the next step", &t->staged));
+  for (int i = 0; i < IG_IN_FLIGHT; i++)
+    if (!t->pinned[i])
+      IG_TRY(dev->ops->host_alloc(dev, bytes, (void **)&t->pinned[i]));
+  for (int k = 0; k < t->n_rungs; k++) {
+    ig_rung *r = &t->rungs[k];
+    const int n = place_inputs(t, r, in);
+    for (int i = 0; i < n; i++)
+      if (in[i].tensor)
+        IG_TRY(ig_plan_set_io(r->plan, in[i].tensor, (char *)t->inputs.device + r->input_at[i]));
+  }
+  return IG_OK;
+}
+
 ig_status ig_trainer_step_bind(ig_trainer *t) {
   ig_device *dev = device_of(t);
   ig_step_words *w = t->words.device;
@@ -137,78 +204,33 @@ ig_status ig_trainer_step_bind(ig_trainer *t) {
     if (r->io.class_weights)
       IG_TRY(ig_plan_set_io(r->plan, r->io.class_weights, t->class_weights.device));
   }
+  if (!on_cpu(t))
+    IG_TRY(bind_inputs(t));
   return ig_trainer_set_scaler(t, t->result.scaler);
 }
 
-ig_status ig_trainer_unstage(ig_trainer *t) {
-  return on_cpu(t) ? IG_OK : device_of(t)->ops->event_wait(device_of(t), t->copied);
-}
-
-// What a micro-batch gives a rung's plan. `in` has room for IG_MAX_INPUTS; returns how many, the same for every rung.
-static int list_inputs(const ig_trainer *t, const ig_rung *r, const ig_batch *b, const float *targets, input *in) {
-  const ig_packed *p = b->packed;
-  const int32_t *labels = p && p->labels ? p->labels : b->labels;
-  const input pictures[] = {
-      {r->io.pictures, b->pictures}, {r->io.aug, b->aug},      {r->io.partner, b->partner},
-      {r->io.labels, labels},        {r->io.lam, b->lam},      {r->io.second_labels, b->second_labels},
-      {r->io.weights, b->weights},   {r->io.targets, targets}, {r->io.step_state, t->step_state}};
-  const int n = sizeof pictures / sizeof *pictures;
-  memcpy(in, pictures, sizeof pictures);
-  if (!p)
-    return n;
-  const input texts[] = {{r->io.text.ids, p->ids},
-                         {r->io.text.types, p->types},
-                         {r->io.text.positions, p->positions},
-                         {r->io.text.cu_seqlens, p->cu_seqlens},
-                         {r->io.text.first, p->first},
-                         {r->io.text.row_keys, p->row_keys},
-                         {r->io.text.masked, p->masked},
-                         {r->io.masked_labels, p->masked_labels},
-                         {r->io.masked_weights, p->masked_weights}};
-  memcpy(in + n, texts, sizeof texts);
-  return n + (int)(sizeof texts / sizeof *texts);
-}
-
-// Memory of the i-th input on the device, as large as the largest rung needs it.
-static ig_status make_input(ig_trainer *t, int i, const ig_batch *b) {
-  ig_device *dev = device_of(t);
-  input in[IG_MAX_INPUTS];
-  size_t bytes = 0;
-  for (int k = 0; k < t->n_rungs; k++) {
-    list_inputs(t, &t->rungs[k], b, NULL, in);
-    bytes = bytes_of(in[i].tensor) > bytes ? bytes_of(in[i].tensor) : bytes;
-  }
-  IG_TRY(ig_mirror_create(dev, bytes, false, in[i].tensor->name, &t->inputs[i]));
-  IG_TRY(ig_mirror_create(dev, bytes, false, in[i].tensor->name, &t->staged[i]));
-  for (int k = 0; k < t->n_rungs; k++) {
-    list_inputs(t, &t->rungs[k], b, NULL, in);
-    IG_TRY(ig_plan_set_io(t->rungs[k].plan, in[i].tensor, t->inputs[i].device));
-  }
+// On a CPU the plan reads what the loader wrote.
+static ig_status hand_over(ig_trainer *t, const input *in, int n) {
+  for (int i = 0; i < n; i++)
+    if (in[i].tensor)
+      IG_TRY(ig_plan_set_io(t->rung->plan, in[i].tensor, (void *)in[i].host));
   return IG_OK;
 }
 
-// On a CPU the plan reads what the loader wrote; on a GPU it is sent ahead of the step.
-static ig_status stage(ig_trainer *t, const ig_batch *b, const input *in, int n) {
+// On a GPU it is sent ahead of the step. Nothing of `in` is read after this.
+static ig_status stage(ig_trainer *t, const input *in, int n) {
   ig_device *dev = device_of(t);
-  IG_TRY(dev->ops->event_order(dev, t->copies, t->used));
-  for (int i = 0; i < n; i++) {
-    if (!in[i].tensor)
-      continue;
-    if (on_cpu(t)) {
-      IG_TRY(ig_plan_set_io(t->rung->plan, in[i].tensor, (void *)in[i].host));
-      continue;
-    }
-    if (!t->inputs[i].device)
-      IG_TRY(make_input(t, i, b));
-    IG_TRY(dev->ops->copy_in(dev, t->staged[i].device, in[i].host, bytes_of(in[i].tensor), t->copies));
-  }
-  if (on_cpu(t))
-    return IG_OK;
-  IG_TRY(dev->ops->event_record(dev, t->copied, t->copies));
-  IG_TRY(dev->ops->event_order(dev, NULL, t->copied));
+  const int slot = (int)(t->batches++ % IG_IN_FLIGHT);
+  const size_t bytes = t->rung->input_bytes;
+  IG_TRY(dev->ops->event_wait(dev, t->copied[slot]));
   for (int i = 0; i < n; i++)
     if (in[i].tensor)
-      IG_TRY(dev->ops->copy(dev, t->inputs[i].device, t->staged[i].device, bytes_of(in[i].tensor), NULL));
+      memcpy(t->pinned[slot] + t->rung->input_at[i], in[i].host, bytes_of(in[i].tensor));
+  IG_TRY(dev->ops->event_order(dev, t->copies, t->used));
+  IG_TRY(dev->ops->copy_in(dev, t->staged.device, t->pinned[slot], bytes, t->copies));
+  IG_TRY(dev->ops->event_record(dev, t->copied[slot], t->copies));
+  IG_TRY(dev->ops->event_order(dev, NULL, t->copied[slot]));
+  IG_TRY(dev->ops->copy(dev, t->inputs.device, t->staged.device, bytes, NULL));
   return dev->ops->event_record(dev, t->used, NULL);
 }
 
@@ -249,7 +271,8 @@ ig_status ig_trainer_micro_batch(ig_trainer *t, const ig_batch *b, int index) {
   t->step_state[IG_STEP_EPOCH] = (uint64_t)ig_trainer_epoch(t);
   t->window_flops += ig_plan_flops(t->rung->plan);
   range(t, "inputs");
-  ig_status status = stage(t, b, in, list_inputs(t, t->rung, b, targets, in));
+  const int n = list_inputs(t, t->rung, b, targets, in);
+  ig_status status = on_cpu(t) ? hand_over(t, in, n) : stage(t, in, n);
   range(t, NULL);
   if (status != IG_OK || replays(t))  // the captured step holds it
     return status;

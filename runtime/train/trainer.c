@@ -47,7 +47,6 @@ static ig_status step(ig_trainer *t) {
     IG_TRY(ig_trainer_seek(t));
   for (int i = 0; i < n; i++) {
     const ig_batch *b;
-    IG_TRY(ig_trainer_unstage(t));
     IG_TRY(ig_loader_next(t->loader, &b));
     IG_TRY(ig_trainer_micro_batch(t, b, i));
   }

@@ -31,7 +31,8 @@ typedef struct ig_step_words {
   _Alignas(64) float norm[1];
 } ig_step_words;
 
-// Inputs of the step plan: at most this many tensors; two sets, so that one is filled while the other is used.
+// Inputs of the step plan: at most this many tensors; two steps in flight, and two page-locked buffers of inputs, so
+// that one is filled while the other is copied.
 #define IG_MAX_INPUTS 24
 #define IG_IN_FLIGHT  2
 
@@ -44,6 +45,7 @@ typedef struct ig_rung {
   ig_plan *plan;
   void *captured;  // the whole step, replayable; NULL before the rung's second step and where there is none
   bool ran;        // a step of this rung was run since the plans were bound
+  size_t input_at[IG_MAX_INPUTS], input_bytes;  // of each input in the block of inputs; of all (a GPU's)
   struct {
     ig_tensor *pictures, *aug, *partner, *labels, *second_labels, *lam, *targets, *weights, *class_weights, *totals,
         *scale, *step_state;
@@ -83,14 +85,17 @@ typedef struct ig_trainer {
   ig_event *came[IG_IN_FLIGHT];       // all words of a step are in its `sent`
   int64_t launched, taken;            // steps started, and steps whose result was looked at
   int64_t sizes[IG_IN_FLIGHT];        // samples of each
-  ig_mirror inputs[IG_MAX_INPUTS], staged[IG_MAX_INPUTS];
-  ig_stream *copies;          // of inputs to the device
-  ig_event *copied, *used;    // inputs are staged; the staged ones were taken over
-  ig_rung *rung;              // of the micro-batch under way
-  bool eager;                 // never replays: for times of nodes
-  ig_step_words result;       // of the last step that was looked at
-  double lr;                  // of the last step that was started
-  float scaler[IG_N_SCALER];  // of a checkpoint that is read, or 0: the loss scale, and what moves it
+  ig_mirror inputs, staged;           // blocks of inputs: what plans read, and what the next step's are copied to
+  char *pinned[IG_IN_FLIGHT];         // page-locked blocks that they are copied from, in turns
+  int64_t batches;                    // staged so far: whose turn it is
+  ig_stream *copies;                  // of inputs to the device
+  ig_event *copied[IG_IN_FLIGHT];     // that page-locked block is copied
+  ig_event *used;                     // the staged inputs were taken over
+  ig_rung *rung;                      // of the micro-batch under way
+  bool eager;                         // never replays: for times of nodes
+  ig_step_words result;               // of the last step that was looked at
+  double lr;                          // of the last step that was started
+  float scaler[IG_N_SCALER];          // of a checkpoint that is read, or 0: the loss scale, and what moves it
 
   // What a checkpoint holds.
   int64_t step;      // steps done, skipped ones included
@@ -141,9 +146,8 @@ ig_status ig_trainer_write_predictions(ig_trainer *t, const ig_scores *scores);
 ig_status ig_trainer_step_create(ig_trainer *t);
 void ig_trainer_step_destroy(ig_trainer *t);
 ig_status ig_trainer_step_bind(ig_trainer *t);
-// Before the loader may reuse what it gave last.
-ig_status ig_trainer_unstage(ig_trainer *t);
-// Puts a step's first micro-batch on the way; then the others, then the update.
+// Puts a step's first micro-batch on the way; then the others, then the update. On a GPU the batch is not read after
+// the call; on a CPU it is read until the next one.
 ig_status ig_trainer_micro_batch(ig_trainer *t, const ig_batch *b, int index);
 ig_status ig_trainer_update(ig_trainer *t, double lr);
 // Results of started steps, oldest first, while more than `leave` are not looked at: in t->result. *one: there was one.

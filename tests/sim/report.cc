@@ -189,6 +189,17 @@ uint64_t ig_sim_calls(const char *function) {
 }
 const char *ig_sim_last_call(void) { return state().last_call.c_str(); }
 
+uint64_t ig_sim_copies(int pinned) {
+  Runtime &r = runtime();
+  std::lock_guard<std::recursive_mutex> hold(r.lock);
+  return pinned ? r.pinned_copies : r.pageable_copies;
+}
+void ig_sim_eager(int on) {
+  std::lock_guard<std::recursive_mutex> hold(runtime().lock);
+  wait_all();
+  runtime().eager = on;
+}
+
 int ig_sim_leaks(char *text, size_t size) {
   Runtime &r = runtime();
   std::lock_guard<std::recursive_mutex> hold(r.lock);

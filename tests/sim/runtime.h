@@ -97,6 +97,8 @@ struct Runtime {
   u32 n_streams = 0;
   cudaError_t sticky = cudaSuccess;
   unsigned long long next_capture = 1;
+  bool eager = false;                          // an operation runs when it is enqueued
+  u64 pinned_copies = 0, pageable_copies = 0;  // from the host to the device
 };
 Runtime &runtime();
 

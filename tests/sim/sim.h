@@ -70,6 +70,11 @@ int ig_sim_failed(void);                      // calls failed since ig_sim_fail
 uint64_t ig_sim_calls(const char *function);  // calls so far; "*" = all
 const char *ig_sim_last_call(void);           // the function called last
 
+// Copies from the host to the device so far, whose source was page-locked, or was not.
+uint64_t ig_sim_copies(int pinned);
+// on: every operation runs as soon as it is enqueued, as if the host waited for each. Off: when something waits for it.
+void ig_sim_eager(int on);
+
 // What is not freed: device and pinned memory, streams, events, graphs. text (may be NULL) gets a line each.
 int ig_sim_leaks(char *text, size_t size);
 // Forgets sticky errors, streams, memory: a fresh device (all handles become invalid).

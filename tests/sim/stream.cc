@@ -245,6 +245,7 @@ static OpRef add(u32 stream, Clock clock, std::vector<OpRef> after, std::shared_
     u64 start;
     bool pinned = !on_device(c.from) && find_pinned(c.from, &start);
     if (on_device(c.to) && !on_device(c.from)) {
+      (pinned ? r.pinned_copies : r.pageable_copies)++;
       if (!pinned)
         o->staged.assign((const u8 *)c.from, (const u8 *)c.from + c.n);
       else if (g_checks && !waits_for_host(c.from, c.n, true))
@@ -254,6 +255,8 @@ static OpRef add(u32 stream, Clock clock, std::vector<OpRef> after, std::shared_
       memset(c.to, 0xff, c.n);
   }
   r.pending.push_back(o);
+  if (r.eager)
+    run_op(o);
   return o;
 }
 
