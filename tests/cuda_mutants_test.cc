@@ -53,6 +53,7 @@ const struct Target {
     {"conv2d_bwd_weights", "gemm_kernelI13__nv_bfloat16L12ig_gemm_math2EL12ig_conv_pass2ELi64ELi64ELb0", IG_BF16, 10},
     {"bn_stats", "12stats_kernelIfLi8E", IG_F32, 10},
     {"bn_apply", "12apply_kernelI13__nv_bfloat16Li8E", IG_BF16, 10},
+    {"bn_apply_mask", "12apply_kernelI13__nv_bfloat16Li8E", IG_BF16, 10},
     {"bn_bwd_sums", "15bwd_sums_kernelI13__nv_bfloat16Li8E", IG_BF16, 10},
     {"bn_bwd_apply", "16bwd_apply_kernelI13__nv_bfloat16Li8E", IG_BF16, 10},
     {"layernorm", "11rows_kernelI13__nv_bfloat16Li1E", IG_BF16, 10},

@@ -9,6 +9,7 @@
 // Operands of the rows, by name.
 enum { A_X, A_MEAN, A_VAR, A_GAMMA, A_BETA, A_RESIDUAL, A_COUNT, A_WEIGHT, A_N };
 enum { S_DY, S_X, S_MEAN, S_VAR, S_GAMMA, S_BETA, S_Y, S_WEIGHT, S_MORE_DY, S_N };
+enum { MASK_BITS = 8 };
 enum { B_DY, B_X, B_MEAN, B_VAR, B_GAMMA, B_BETA, B_DGAMMA, B_DBETA, B_COUNT, B_WEIGHT, B_N };
 
 // ---- shapes ----
@@ -60,6 +61,21 @@ static ig_status infer_apply(ig_graph *g, ig_node *n) {
   return ig_node_set_out(g, n, 0, x->dtype, x->shape);
 }
 
+// A bit for each number of x: neighbouring channels share a byte.
+static ig_shape mask_of(const ig_tensor *x) {
+  return IG_SHAPE4(x->shape.d[0], x->shape.d[1], x->shape.d[2], x->shape.d[3] / MASK_BITS);
+}
+
+static ig_status infer_apply_mask(ig_graph *g, ig_node *n) {
+  const ig_batchnorm_attr *attr = n->attr;
+  const ig_tensor *x = n->in[A_X];
+  IG_TRY(infer_apply(g, n));
+  if (!attr->relu || x->shape.d[3] % MASK_BITS)
+    return ig_fail(IG_ERR_MISMATCH, "a mask of %lld channels%s; expected a ReLU and a multiple of %d",
+                   (long long)x->shape.d[3], attr->relu ? "" : " without a ReLU", MASK_BITS);
+  return ig_node_set_out(g, n, 1, IG_U8, mask_of(x));
+}
+
 static ig_status infer_update(ig_graph *g, ig_node *n) {
   IG_TRY(ig_check_rank(n, 0, 1));
   IG_TRY(check_vectors(n, 0, 3, n->in[0]->shape));
@@ -82,11 +98,18 @@ static ig_status check_bwd(const ig_node *n, int last_vector, int weight) {
   return check_vectors(n, weight, weight, samples(x));
 }
 
+// y itself, or the mask that bn_apply_mask made of it.
+static ig_status check_y(const ig_node *n) {
+  const ig_tensor *x = n->in[S_X], *y = n->in[S_Y];
+  return y && y->dtype == IG_U8 && x->shape.d[3] % MASK_BITS == 0 ? ig_check_shape(n, S_Y, mask_of(x))
+                                                                  : check_like_x(n, S_Y);
+}
+
 static ig_status infer_bwd_sums(ig_graph *g, ig_node *n) {
   const ig_batchnorm_bwd_attr *attr = n->attr;
   const ig_tensor *x = n->in[S_X];
   IG_TRY(check_bwd(n, S_BETA, S_WEIGHT));
-  IG_TRY(check_like_x(n, S_Y));
+  IG_TRY(check_y(n));
   IG_TRY(check_like_x(n, S_MORE_DY));
   IG_TRY(ig_node_set_out(g, n, 0, wide(x), channels(x)));
   IG_TRY(ig_node_set_out(g, n, 1, wide(x), channels(x)));
@@ -110,10 +133,10 @@ static ig_status apply_grad(ig_graph *g, const ig_node *n, ig_tensor *const *dou
   if (!batch && (need[A_MEAN] || need[A_VAR]))
     return ig_fail(IG_ERR_UNSUPPORTED, "%s (%s): fixed statistics have no gradient, but one was asked for", n->name,
                    n->op->name);
-  // Without a residual the mask comes from x again; then y need not be kept. Else, and where dy comes as a sum, g (dy
-  // behind the ReLU) is made once, and is the residual's gradient.
+  // Without a residual the mask comes from x again; then y need not be kept. Else (y, or the mask where one was made),
+  // and where dy comes as a sum, g (dy behind the ReLU) is made once, and is the residual's gradient.
   ig_batchnorm_bwd_attr bwd = {.forward = *attr};
-  ig_tensor *y = attr->relu && in[A_RESIDUAL] ? n->out[0] : NULL, *dy = dout[0], *more_dy = NULL,
+  ig_tensor *y = attr->relu && in[A_RESIDUAL] ? n->out[n->n_out - 1] : NULL, *dy = dout[0], *more_dy = NULL,
             *sums[2] = {NULL, NULL};
   bool statistics = batch || need[A_GAMMA] || need[A_BETA];
   char name[400];
@@ -222,6 +245,14 @@ static const ig_op_case apply_cases[] = {
      .bench = true},
     {"bench7", 8, {X(32, 7, 7, 512), FIXED(512), NONE, COUNT(1568), NONE}, &relu_attr, .bench = true},
 };
+static const ig_op_case apply_mask_cases[] = {
+    {"fixed_c8", 8, {X(3, 7, 5, 8), FIXED(8), X(3, 7, 5, 8), NONE, NONE}, &relu_attr, .bench = false},
+    {"fixed_c40", 8, {X(1, 5, 3, 40), FIXED(40), X(1, 5, 3, 40), NONE, WEIGHT(1)}, &relu_attr, .bench = false},
+    {"batch_c64", 8, {X_STOP(2, 9, 7, 64), FIXED(64), X(2, 9, 7, 64), COUNT(126), NONE}, &relu_attr, .bench = false},
+    {"batch_endless", 8, {X(2, 3, 5, 16), FIXED(16), X(2, 3, 5, 16), COUNT(1e30), NONE}, &relu_attr, .bench = false},
+    {"batch_c520", 8, {X_STOP(2, 3, 3, 520), FIXED(520), X(2, 3, 3, 520), COUNT(18), NONE}, &relu_attr, .bench = false},
+    {"bench", 8, {X(32, 14, 14, 256), FIXED(256), X(32, 14, 14, 256), COUNT(6272), NONE}, &relu_attr, .bench = true},
+};
 static const ig_op_case update_cases[] = {
     {"c1",
      5,
@@ -239,6 +270,8 @@ static const ig_op_case update_cases[] = {
      &plain_attr,
      .bench = false},
 };
+#define MASK(N, H, W, C) \
+  { .shape = {4, {N, H, W, (C) / MASK_BITS}}, .dtype = IG_U8, .fill = IG_FILL_INDEX, .hi = 256, .no_grad = true }
 static const ig_op_case bwd_sums_cases[] = {
     {"c1", 9, {X(1, 5, 7, 1), X(1, 5, 7, 1), FIXED(1), NONE, NONE, NONE}, &bwd_plain, .bench = false},
     {"c3_relu", 9, {X(3, 7, 5, 3), X(3, 7, 5, 3), FIXED(3), NONE, WEIGHT(3), NONE}, &bwd_relu, .bench = false},
@@ -255,10 +288,20 @@ static const ig_op_case bwd_sums_cases[] = {
      &bwd_masked,
      .bench = false},
     {"c1030", 9, {X(1, 3, 3, 1030), X(1, 3, 3, 1030), FIXED(1030), NONE, NONE, NONE}, &bwd_plain, .bench = false},
+    {"c40_mask",
+     9,
+     {X(3, 5, 7, 40), X(3, 5, 7, 40), FIXED(40), MASK(3, 5, 7, 40), WEIGHT(3), X(3, 5, 7, 40)},
+     &bwd_masked,
+     .bench = false},
     {"bench", 9, {X(32, 56, 56, 64), X(32, 56, 56, 64), FIXED(64), NONE, NONE, NONE}, &bwd_relu, .bench = true},
     {"bench_y",
      9,
      {X(32, 14, 14, 256), X(32, 14, 14, 256), FIXED(256), X(32, 14, 14, 256), NONE, X(32, 14, 14, 256)},
+     &bwd_masked,
+     .bench = true},
+    {"bench_mask",
+     9,
+     {X(32, 14, 14, 256), X(32, 14, 14, 256), FIXED(256), MASK(32, 14, 14, 256), NONE, X(32, 14, 14, 256)},
      &bwd_masked,
      .bench = true},
     {"bench7", 9, {X(32, 7, 7, 512), X(32, 7, 7, 512), FIXED(512), NONE, NONE, NONE}, &bwd_relu, .bench = true},
@@ -335,6 +378,23 @@ static const ig_op apply_row = {
     .cost = cost_apply,
     CASES(apply_cases),
     IMPLS("bn_apply")};
+static const ig_op apply_mask_row = {
+    .name = "bn_apply_mask",
+    .summary = "bn_apply with a ReLU, and a bit for each number: whether it passed",
+    .min_in = A_N,
+    .max_in = A_N,
+    .n_out = 2,
+    .optional_in = BIT(A_RESIDUAL) | BIT(A_COUNT) | BIT(A_WEIGHT),
+    .attr_bytes = sizeof(ig_batchnorm_attr),
+    .infer = infer_apply_mask,
+    .grad = apply_grad,
+    .keeps_in = BIT(A_X) | BIT(A_MEAN) | BIT(A_VAR) | BIT(A_GAMMA) | BIT(A_BETA) | BIT(A_COUNT) | BIT(A_WEIGHT),
+    .keeps_out = BIT(1),
+    .in_place = {1 + A_X},
+    .cheap = true,
+    .cost = cost_apply,
+    CASES(apply_mask_cases),
+    .impls = {[IG_DEVICE_CPU] = {"bn_apply_mask_ref"}, [IG_DEVICE_CUDA] = {"bn_apply_mask_cuda"}}};
 static const ig_op update_row = {
     .name = "bn_update",
     .summary = "running = (1 - momentum) running + momentum batch, var times n/(n-1); done[1] = 0",
@@ -348,20 +408,21 @@ static const ig_op update_row = {
     .cost = cost_update,
     CASES(update_cases),
     IMPLS("bn_update")};
-static const ig_op bwd_sums_row = {
-    .name = "bn_bwd_sums",
-    .summary = "g = dy (+ dy') where y > 0; dgamma = sum g xhat, dbeta = sum g; g itself where asked for",
-    .min_in = S_N,
-    .max_in = S_N,
-    .n_out = 3,
-    .optional_in = BIT(S_Y) | BIT(S_WEIGHT) | BIT(S_MORE_DY),
-    .attr_bytes = sizeof(ig_batchnorm_bwd_attr),
-    .infer = infer_bwd_sums,
-    .grad = ig_no_grad,
-    .in_place = {0, 0, 1 + S_DY},
-    .cost = cost_bwd_sums,
-    CASES(bwd_sums_cases),
-    IMPLS("bn_bwd_sums")};
+static const ig_op bwd_sums_row = {.name = "bn_bwd_sums",
+                                   .summary =
+                                       "g = dy (+ dy') where y > 0, or its bit of the mask is set; dgamma = sum g "
+                                       "xhat, dbeta = sum g; g itself where asked for",
+                                   .min_in = S_N,
+                                   .max_in = S_N,
+                                   .n_out = 3,
+                                   .optional_in = BIT(S_Y) | BIT(S_WEIGHT) | BIT(S_MORE_DY),
+                                   .attr_bytes = sizeof(ig_batchnorm_bwd_attr),
+                                   .infer = infer_bwd_sums,
+                                   .grad = ig_no_grad,
+                                   .in_place = {0, 0, 1 + S_DY},
+                                   .cost = cost_bwd_sums,
+                                   CASES(bwd_sums_cases),
+                                   IMPLS("bn_bwd_sums")};
 static const ig_op bwd_apply_row = {
     .name = "bn_bwd_apply",
     .summary = "dx = gamma/std (g - dbeta/n - xhat dgamma/n), g = dy where y > 0; fixed statistics: dx = gamma/std g",
@@ -377,7 +438,7 @@ static const ig_op bwd_apply_row = {
     CASES(bwd_apply_cases),
     IMPLS("bn_bwd_apply")};
 
-IG_OPS(batchnorm) = {&stats_row, &apply_row, &update_row, &bwd_sums_row, &bwd_apply_row, NULL};
+IG_OPS(batchnorm) = {&stats_row, &apply_row, &apply_mask_row, &update_row, &bwd_sums_row, &bwd_apply_row, NULL};
 
 // ---- builder ----
 static ig_tensor *parameter(ig_graph *g, const char *scope, const char *name, ig_shape shape, ig_param_kind kind,
@@ -430,4 +491,28 @@ ig_tensor *ig_batchnorm(ig_graph *g, const char *scope, ig_tensor *x, ig_tensor 
   ig_tensor *operands[A_N] = {x, mean, var, gamma, beta, residual, count, sample_weight};
   ig_node *n = ig_graph_node(g, "bn_apply", scope, A_N, operands, attr);
   return n ? n->out[0] : NULL;
+}
+
+// ---- masks ----
+// Whether the device has kernels of its own that make and read them: elsewhere y serves.
+static bool device_has_masks(const ig_device *device) {
+  const char *name = apply_mask_row.impls[device->caps.kind][0];
+  const ig_impl *impl = name ? ig_device_find_impl(device, name) : NULL;
+  return impl && !(impl->flags & IG_IMPL_REF);
+}
+
+ig_status ig_batchnorm_add_masks(ig_graph *g, const ig_device *device) {
+  IG_TRY(ig_graph_status(g));
+  if (!device_has_masks(device))
+    return IG_OK;
+  for (size_t k = 0; k < g->n_nodes; k++) {
+    ig_node *n = g->nodes[k];
+    const ig_batchnorm_attr *attr = n->attr;
+    if (n->op != &apply_row || !attr->relu || !n->in[A_RESIDUAL] || n->in[A_X]->shape.d[3] % MASK_BITS)
+      continue;
+    n->op = &apply_mask_row;
+    n->n_out = apply_mask_row.n_out;
+    IG_TRY(ig_node_set_out(g, n, 1, IG_U8, mask_of(n->in[A_X])));
+  }
+  return IG_OK;
 }

@@ -24,6 +24,10 @@ typedef struct ig_batchnorm_attr {
 ig_tensor *ig_batchnorm(ig_graph *g, const char *scope, ig_tensor *x, ig_tensor *residual, ig_tensor *sample_weight,
                         const ig_batchnorm_attr *attr);
 
+// Between building and differentiating: a ReLU behind an addition keeps a bit for each number, which its backward reads
+// in place of y, where the device has kernels that make and read them. Nothing else changes.
+ig_status ig_batchnorm_add_masks(ig_graph *g, const ig_device *device);
+
 // Attributes of the row bn_bwd_sums.
 typedef struct ig_batchnorm_bwd_attr {
   ig_batchnorm_attr forward;

@@ -196,6 +196,14 @@ static ig_status bn_bwd_sums_cpu(const ig_launch *l) {
   return IG_OK;
 }
 
+static bool supports_sums(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
+  if (n->in[S_Y] && n->in[S_Y]->dtype == IG_U8) {
+    snprintf(why, why_bytes, "%s is a mask of bits, expected y itself", n->in[S_Y]->name);
+    return false;
+  }
+  return ig_lanes_supports(n, caps, why, why_bytes);
+}
+
 // ---- dx ----
 V16_INLINE void dx_tile(const bwd_args *a, ig_dtype type, bn_mask mask, const bn_rows *r, const bwd_lanes *l, int64_t c,
                         int64_t row, int64_t rows, int V, int64_t n) {
@@ -259,9 +267,10 @@ static ig_status bn_bwd_apply_cpu(const ig_launch *l) {
   return IG_OK;
 }
 
-#define CPU(op, prepare_fn)                                                                        \
+#define CPU(op, supports_fn, prepare_fn)                                                           \
   {                                                                                                \
     .name = #op "_cpu", .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, .isa = IG_ISA_LEVEL, \
-    .supports = ig_lanes_supports, .prepare = prepare_fn, .run = op##_cpu                          \
+    .supports = supports_fn, .prepare = prepare_fn, .run = op##_cpu                                \
   }
-IG_IMPLS(batchnorm_bwd_cpu) = {CPU(bn_bwd_sums, prepare_sums), CPU(bn_bwd_apply, prepare_dx), {0}};
+IG_IMPLS(batchnorm_bwd_cpu) = {
+    CPU(bn_bwd_sums, supports_sums, prepare_sums), CPU(bn_bwd_apply, ig_lanes_supports, prepare_dx), {0}};

@@ -5,7 +5,8 @@
 // All kernels but the finishing ones: a block of 256 threads is TX x TY; a thread owns EACH neighbouring channels (8
 // where C is a multiple of 8: 128 bits of 16-bit numbers; else 1) and every TY-th row of the block's run of rows.
 // Parameters of its channels stay in registers. Bytes: bn_stats reads x once; bn_apply reads x (and residual) once and
-// writes y; bn_bwd_sums reads dy, x (y, more dy) and may write g; bn_bwd_apply reads dy and x and writes dx. 40 to 64
+// writes y; bn_apply_mask writes a bit for each number too, a byte a thread; bn_bwd_sums reads dy, x (y or these bits,
+// more dy) and may write g; bn_bwd_apply reads dy and x and writes dx. 40 to 64
 // registers; sums of a block meet in at most 16 KiB of shared memory. Deterministic.
 #include "kernels/batchnorm/batchnorm.h"
 #include "kernels/cuda_common/cuda_kernel.cuh"
@@ -146,8 +147,8 @@ static __device__ __forceinline__ channel_values<EACH> values_of(const float *me
 
 template <class T, int EACH>
 static __global__ void __launch_bounds__(THREADS)
-    apply_kernel(T *y, const T *x, const T *residual, const float *mean, const float *var, const float *gamma,
-                 const float *beta, ig_batchnorm_attr a, grid_of_rows g) {
+    apply_kernel(T *y, uint8_t *bits, const T *x, const T *residual, const float *mean, const float *var,
+                 const float *gamma, const float *beta, ig_batchnorm_attr a, grid_of_rows g) {
   const int c = (blockIdx.x * g.tx + threadIdx.x % g.tx) * EACH, ty = THREADS / g.tx;
   if (c >= g.C)
     return;
@@ -158,17 +159,22 @@ static __global__ void __launch_bounds__(THREADS)
     ig_load<EACH>(v, x + row * g.C + c);
     if (residual)
       ig_load<EACH>(r, residual + row * g.C + c);
+    unsigned passed = 0;
 #pragma unroll
     for (int j = 0; j < EACH; j++) {
       v[j] = (v[j] - p.mean[j]) * p.scale[j] + p.beta[j] + r[j];
+      passed |= (v[j] <= 0 ? 0u : 1u) << j;
       v[j] = a.relu ? relu_of(v[j]) : v[j];
     }
     ig_store<EACH>(y + row * g.C + c, v);
+    if (EACH == 8 && bits)
+      bits[(row * g.C + c) / 8] = (uint8_t)passed;
   }
 }
 
 typedef struct backward {
   const void *dy, *x, *y, *more;
+  const uint8_t *bits;  // in place of y, 8 channels a byte
   const float *mean, *var, *gamma, *beta, *dgamma, *dbeta, *count, *weight;
   void *out;  // g of bn_bwd_sums (NULL: not wanted), dx of bn_bwd_apply
   ig_batchnorm_attr a;
@@ -208,8 +214,14 @@ static __global__ void __launch_bounds__(THREADS)
         }
         if (b.y)
           ig_load<EACH>(y, (const T *)b.y + at);
+        if (EACH == 8 && b.bits) {
+          const unsigned passed = b.bits[at / 8];
+#pragma unroll
+          for (int j = 0; j < EACH; j++)
+            y[j] = (float)(passed >> j & 1);
+        }
         if (b.a.relu)
-          mask<EACH>(dy, x, y, b.y != NULL, p);
+          mask<EACH>(dy, x, y, b.y || b.bits, p);
 #pragma unroll
         for (int j = 0; j < EACH; j++) {
           s[0][j] += dy[j] * (x[j] - p.mean[j]);
@@ -335,10 +347,11 @@ static ig_status run_apply(const ig_launch *l) {
   dim3 grid;
   const grid_of_rows g = rows_of(&x->shape, pass_runs(l, &x->shape), &grid);
   const ig_batchnorm_attr a = *(const ig_batchnorm_attr *)l->node->attr;
-  BY_EACH(x->dtype, &x->shape,
-          (apply_kernel<T, E><<<grid, THREADS, 0, ig_stream_of(l)>>>(
-              (T *)l->out[0], (const T *)l->in[0], (const T *)l->in[5], (const float *)l->in[1],
-              (const float *)l->in[2], (const float *)l->in[3], (const float *)l->in[4], a, g)));
+  BY_EACH(
+      x->dtype, &x->shape,
+      (apply_kernel<T, E><<<grid, THREADS, 0, ig_stream_of(l)>>>(
+          (T *)l->out[0], l->node->n_out > 1 ? (uint8_t *)l->out[1] : NULL, (const T *)l->in[0], (const T *)l->in[5],
+          (const float *)l->in[1], (const float *)l->in[2], (const float *)l->in[3], (const float *)l->in[4], a, g)));
   return IG_OK;
 }
 
@@ -370,7 +383,10 @@ static ig_status run_bwd_sums(const ig_launch *l) {
   const grid_of_rows g = rows_of(&x->shape, runs, &grid);
   double *dgamma = (double *)l->workspace, *dbeta = dgamma + (int64_t)runs * C;
   backward b = backward_of(l);
-  b.y = l->in[6];
+  if (l->in[6] && l->node->in[6]->dtype == IG_U8)
+    b.bits = (const uint8_t *)l->in[6];
+  else
+    b.y = l->in[6];
   b.weight = (const float *)l->in[7];
   b.more = l->node->n_in > 8 ? l->in[8] : NULL;
   b.out = a->masked_dy ? l->out[2] : NULL;
@@ -405,7 +421,10 @@ static ig_status run_bwd_apply(const ig_launch *l) {
 
 #define BN(name, prepare, run) \
   IG_CUDA_IMPL_FLAGS(name, IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, ig_cuda_supports, prepare, run)
-IG_CUDA_IMPLS(batchnorm_cuda) = {
-    BN("bn_stats", prepare_stats, run_stats), BN("bn_apply", NULL, run_apply),
-    BN("bn_update", NULL, run_update),        BN("bn_bwd_sums", prepare_bwd_sums, run_bwd_sums),
-    BN("bn_bwd_apply", NULL, run_bwd_apply),  {0}};
+IG_CUDA_IMPLS(batchnorm_cuda) = {BN("bn_stats", prepare_stats, run_stats),
+                                 BN("bn_apply", NULL, run_apply),
+                                 BN("bn_apply_mask", NULL, run_apply),
+                                 BN("bn_update", NULL, run_update),
+                                 BN("bn_bwd_sums", prepare_bwd_sums, run_bwd_sums),
+                                 BN("bn_bwd_apply", NULL, run_bwd_apply),
+                                 {0}};

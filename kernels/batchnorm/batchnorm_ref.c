@@ -1,6 +1,7 @@
 // The oracle of batch normalisation: doubles, any floating-point type, two passes for the variance. x is plain [N,P,C].
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "kernels/batchnorm/batchnorm.h"
 #include "kernels/kernels.h"
@@ -50,6 +51,17 @@ static ig_status bn_apply_ref(const ig_launch *l) {
   return IG_OK;
 }
 
+// Bit c % 8 of byte c / 8: set where the ReLU let the number pass.
+static ig_status bn_apply_mask_ref(const ig_launch *l) {
+  int64_t count = ig_shape_count(&l->node->in[0]->shape);
+  uint8_t *mask = l->out[1];
+  IG_TRY(bn_apply_ref(l));
+  memset(mask, 0, (size_t)(count / 8));
+  for (int64_t i = 0; i < count; i++)
+    mask[i / 8] |= (uint8_t)(!(ig_load_f64(l->out[0], l->node->out[0]->dtype, (size_t)i) <= 0) << i % 8);
+  return IG_OK;
+}
+
 static ig_status bn_update_ref(const ig_launch *l) {
   const ig_batchnorm_attr *attr = l->node->attr;
   double count = get(l, 4, 0), unbiased = count > 1 ? count / (count - 1) : 1;
@@ -62,10 +74,13 @@ static ig_status bn_update_ref(const ig_launch *l) {
   return IG_OK;
 }
 
-// dy where the forward result was not cut off; y is operand `y`, or (-1, absent) comes from x again.
+// dy where the forward result was not cut off; y (or the bits of it) is operand `y`, or (-1, absent) comes from x
+// again.
 static double masked_dy(const ig_launch *l, const ig_batchnorm_attr *attr, double dy, int y, int64_t i, int64_t c) {
   if (!attr->relu)
     return dy;
+  if (y >= 0 && l->in[y] && l->node->in[y]->dtype == IG_U8)
+    return ((const uint8_t *)l->in[y])[i / 8] >> i % 8 & 1 ? dy : 0;
   double value = y >= 0 && l->in[y]
                      ? get(l, y, i)
                      : (get(l, 1, i) - get(l, 2, c)) * (get(l, 4, c) / sqrt(get(l, 3, c) + attr->eps)) + get(l, 5, c);
@@ -118,4 +133,5 @@ static ig_status bn_bwd_apply_ref(const ig_launch *l) {
 
 #define REF(op) \
   { .name = #op "_ref", .flags = IG_IMPL_REF | IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, .run = op##_ref }
-IG_IMPLS(batchnorm_ref) = {REF(bn_stats), REF(bn_apply), REF(bn_update), REF(bn_bwd_sums), REF(bn_bwd_apply), {0}};
+IG_IMPLS(batchnorm_ref) = {
+    REF(bn_stats), REF(bn_apply), REF(bn_apply_mask), REF(bn_update), REF(bn_bwd_sums), REF(bn_bwd_apply), {0}};

@@ -52,9 +52,9 @@ static bool is_kept(const again *a, const ig_tensor *t) {
   return !t || t->space != IG_SPACE_ARENA || (a->lives[t->id].first_backward >= 0 && !a->lives[t->id].dropped);
 }
 
+// Its first result is what is made again; what it has beside that (a mask) stays.
 static bool is_candidate(const ig_node *n) {
-  return n->phase == IG_PHASE_FORWARD && n->op->cheap && !n->op->mutates_in && n->n_out == 1 &&
-         n->out[0]->space == IG_SPACE_ARENA;
+  return n->phase == IG_PHASE_FORWARD && n->op->cheap && !n->op->mutates_in && n->out[0]->space == IG_SPACE_ARENA;
 }
 
 static bool can_drop(const again *a, const ig_node *n) {

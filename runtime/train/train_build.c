@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/batchnorm/batchnorm.h"
 #include "kernels/dropout/dropout.h"
 #include "kernels/eltwise/eltwise.h"
 #include "kernels/kernels.h"
@@ -123,6 +124,7 @@ static ig_status build_step(ig_trainer *t, ig_rung *r, ig_recompute recompute) {
     seeds[0] = r->io.scale = ig_graph_input(g, "loss_scale", loss.sum->dtype, loss.sum->shape);
     seeds[1] = pair.sum ? ig_mul(g, "pair_scale", seeds[1], seeds[0]) : NULL;
   }
+  IG_TRY(ig_batchnorm_add_masks(g, t->session->device));
   IG_TRY(ig_graph_differentiate(g, pair.sum ? 2 : 1, (ig_tensor *[]){loss.sum, pair.sum}, seeds, 0, NULL, NULL));
   int cloned = 0;
   double flat = (double)flat_bytes(t) * (2 + ig_optimizer_moments(&o->optimizer));  // weights, gradients, moments
