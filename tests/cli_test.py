@@ -64,6 +64,8 @@ def devices_and_precisions_that_are_not_there():
                 "device=cuda", "out=" + WORK + "/never")
     refused(2, ["expected auto, cpu, cuda or cuda:N"], "train", *SMALL, "device=gpu", "out=" + WORK + "/never")
     refused(2, ["precision=fp16", "fp32 or bf16"], "train", *SMALL, "precision=fp16", "out=" + WORK + "/never")
+    refused(2, ["loss_scale=128 is for precision=fp16", "leave it out"], "train", *SMALL, "precision=fp32", "loss_scale=128",
+            "out=" + WORK + "/never")
     refused(2, ["precision"], "train", *SMALL, "precision=fp8", "out=" + WORK + "/never")
 
 

@@ -170,6 +170,84 @@ TEST_F(CudaTrain, StopsAtTheLeastLossScale) {
   EXPECT_EQ(a.status, IG_OK) << a.message;
 }
 
+// Input 54 of docs/reliability.md. Losses of some or of all batches overflow by the weights of their classes. With 1000
+// steps only every second one is logged, so that the device is a step ahead: each bad step is counted, and told with
+// its own number and pictures, as on the CPU, which is never ahead.
+TEST_F(CudaTrain, LossesThatAreNotFinite) {
+  const std::string odd = data_ + "/train/odd", classes = home_ / "classes.csv";
+  fs::create_directories(odd);
+  fs::create_directories(data_ + "/val/odd");
+  for (int i = 0; i < 8; i++)
+    put(odd + "/" + std::to_string(i) + ".bmp", bmp(16, 90 + i));
+  put(data_ + "/val/odd/0.bmp", bmp(16, 95));
+  auto course = [&](const std::string &device, const std::string &name, const std::string &weights,
+                    const std::vector<std::string> &more, int stop) {
+    put(classes, "class,weight\n" + weights);
+    std::vector<std::string> words = {
+        "steps=1000",        "schedule=constant",        "lr=1e-6",         "precision=fp32", "winograd=0",
+        "label_smoothing=0", "class_weights=" + classes, "device=" + device};
+    words.insert(words.end(), more.begin(), more.end());
+    return call("train", train_words(data_, home_ / (name + device).c_str(), words), stop);
+  };
+  auto warnings = [](const Answer &a) {
+    std::vector<std::string> some;
+    for (auto &line : a.lines)
+      if (line.find("warning: step ") != std::string::npos)
+        some.push_back(line);
+    return some;
+  };
+  const std::string every = "dark,3.4e38\nlight,3.4e38\nodd,3.4e38\n", rare = "dark,1\nlight,1\nodd,3.4e38\n";
+  Answer cpu = course("cpu", "every", every, {"nan_limit=2"}, 0),
+         gpu = course("cuda", "every", every, {"nan_limit=2"}, 0);
+  EXPECT_EQ(cpu.status, IG_ERR_NUMERIC);
+  EXPECT_EQ(gpu.status, IG_ERR_NUMERIC);
+  EXPECT_EQ(gpu.message.find("step 3: the loss was not finite 3 times in a row (last batch: "), 0u) << gpu.message;
+  EXPECT_EQ(gpu.message, cpu.message);
+  EXPECT_EQ(warnings(gpu), warnings(cpu));
+  // Some: skipped, and twice in a row the run is back at its checkpoint.
+  cpu = course("cpu", "rare", rare, {"nan_limit=1", "save_every=1"}, 12);
+  gpu = course("cuda", "rare", rare, {"nan_limit=1", "save_every=1"}, 12);
+  EXPECT_EQ(gpu.status, cpu.status);
+  EXPECT_TRUE(gpu.said("is not finite; the step is skipped (batch: ")) << gpu.message;
+  EXPECT_TRUE(gpu.said("back to the last checkpoint")) << testing::PrintToString(warnings(gpu)) << gpu.message;
+  EXPECT_EQ(warnings(gpu), warnings(cpu));
+}
+
+// What is planned for a GPU: the bits of ReLUs behind additions, in its bytes and its table.
+TEST_F(CudaTrain, ThePlanHasTheMasks) {
+  const std::vector<std::string> words = {"model=resnet8_mlperf", "image_size=16",   "batch=4",
+                                          "precision=fp32",       "deterministic=1", "data=" + data_};
+  std::vector<std::string> gpu = words, cpu = words;
+  gpu.push_back("device=cuda");
+  cpu.push_back("device=cpu");
+  Answer there = call("plan", gpu), here = call("plan", cpu);
+  ASSERT_EQ(there.status, IG_OK) << there.message;
+  EXPECT_NE(there.result.find("bn_apply_mask"), std::string::npos) << there.result;
+  EXPECT_EQ(here.result.find("bn_apply_mask"), std::string::npos);
+}
+
+// A number is fixed, and is of a mean loss: in the log it is divided by the samples of a micro-batch. It is told where
+// it is too much, and does not move.
+TEST_F(CudaTrain, AFixedLossScaleStays) {
+  const std::vector<std::string> words = {"steps=4",        "lr=0.02",         "device=cuda",
+                                          "precision=fp16", "loss_scale=3000", "resume=auto"};
+  const std::string whole = train("whole", words), part = train("part", words, 2);
+  train("part", words);
+  EXPECT_EQ(course_of(whole).scales, (std::vector<double>(4, 3000.0 / 4)));
+  EXPECT_EQ(course_of(part).losses, course_of(whole).losses);
+  EXPECT_TRUE(tensors_of(part + "/checkpoints/step-4") == tensors_of(whole + "/checkpoints/step-4"));
+  put(home_ / "weights.csv", "class,weight\ndark,1e12\nlight,1e12\n");
+  Answer a = call("train", train_words(data_, home_ / "scale",
+                                       {"steps=40", "lr=0.02", "device=cuda", "precision=fp16", "loss_scale=1000",
+                                        "class_weights=" + std::string(home_ / "weights.csv")}));
+  EXPECT_EQ(a.status, IG_ERR_NUMERIC) << a.message;
+  EXPECT_EQ(
+      a.message.find("step 4: gradients overflowed 4 times in a row with the fixed loss_scale=1000: take a smaller "
+                     "one, or dynamic"),
+      0u)
+      << a.message;
+}
+
 // ---- texts ----
 // A folder with config.json and vocab.txt of a BERT of two layers, a table of texts in two classes whose lengths
 // differ, and raw text.

@@ -143,6 +143,11 @@ static const ig_key keys[] = {
     {"class_weights", IG_KEY_STRING, "", "none", RUN,
      "none, balanced (n / (classes x n of the class); multilabel: samples without / with the label), or a CSV file: "
      "class,weight"},
+    {"loss_scale", IG_KEY_FLOAT, "", NULL, RUN,
+     "precision=fp16: a fixed factor on the mean loss, so that small gradients stay numbers; dynamic (the default): "
+     "half "
+     "as much after an overflow, twice after 2000 steps without",
+     "dynamic", 0, 16777216, IG_KEY_MIN_OPEN},
     {"dropout", IG_KEY_FLOAT, "", NULL, RUN,
      "share of the features that are dropped in training: pictures: before the classifier (0); texts: everywhere (by "
      "default what the model's configuration says)",

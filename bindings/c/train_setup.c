@@ -197,6 +197,19 @@ static ig_status length_keys(const ig_config *k, ig_train_options *o, int64_t n_
   return schedule_keys(k, total, &o->schedule);
 }
 
+// A number is a fixed factor, none and `dynamic` one that moves by itself.
+static ig_status loss_scale_key(const ig_config *k, double *out) {
+  *out = 0;
+  if (!ig_config_has_value(k, "loss_scale"))
+    return IG_OK;
+  if (!ig_config_is(k, "precision", "fp16"))
+    return ig_fail(IG_ERR_USAGE, "loss_scale=%s is for precision=fp16; precision=%s needs none: leave it out",
+                   ig_config_str(k, "loss_scale"), ig_config_str(k, "precision"));
+  if (!ig_config_is(k, "loss_scale", "dynamic"))
+    *out = ig_config_float(k, "loss_scale");
+  return IG_OK;
+}
+
 static ig_status fill_options(ig_call_state *c, ig_train_setup *s) {
   const ig_config *k = c->config;
   ig_train_options *o = &s->options;
@@ -227,6 +240,7 @@ static ig_status fill_options(ig_call_state *c, ig_train_setup *s) {
   o->cache_bytes = ig_config_is(k, "cache", "auto") ? ig_memory_limit() / 4 : ig_config_size(k, "cache");
   o->keep = 3;
   o->nan_limit = 3;
+  IG_TRY(loss_scale_key(k, &o->loss_scale));
   IG_TRY(class_weights(c, s));
   IG_TRY(optimizer_keys(k, &o->optimizer));
   IG_TRY(length_keys(k, o, (int64_t)s->data->count[IG_PART_TRAIN]));

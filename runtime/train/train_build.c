@@ -151,7 +151,7 @@ static ig_status build_update(ig_trainer *t) {
   o.ema = t->o->ema > 0;
   o.ema_decay = t->o->ema;
   o.steps = true;
-  o.loss_scale = t->session->compute == IG_F16;
+  o.loss_scale = t->session->compute == IG_F16 && t->o->loss_scale <= 0;
   o.gradients = t->o->accumulate > 1 ? IG_SPACE_ACCUM : IG_SPACE_GRAD;
   t->n_moments = ig_optimizer_moments(&o);
   IG_TRY(new_graph(t, &t->update_graph));

@@ -79,16 +79,18 @@ void ig_trainer_step_destroy(ig_trainer *t) {
     dev->ops->stream_destroy(dev, t->copies);
 }
 
-// Where fp16's loss scale begins: what 2^16, the usual start, is to a mean loss. Ours is a sum, whose gradients are as
-// many times larger as it has terms: samples, words with a tag, masked words of a micro-batch.
+// Where fp16's loss scale begins: what 2^16, the usual start, or the fixed one, is to a mean loss. Ours is a sum, whose
+// gradients are as many times larger as it has terms: samples, words with a tag, masked words of a micro-batch (rounded
+// up to a power of two). One that moves is never below 1.
 static float first_scale(const ig_trainer *t) {
   const ig_rung *r = &t->rungs[0];
-  double terms = t->micro, scale = 65536;
+  const double fixed = t->o->loss_scale;
+  double terms = t->micro, scale = fixed > 0 ? fixed : 65536;
   if (t->head.task == IG_TASK_MLM)
     terms *= r->max_masked;
   else if (t->head.task == IG_TASK_TAG)
     terms = (double)r->capacity;
-  for (; terms > 1 && scale > 1; terms /= 2)
+  for (; terms > 1 && (fixed > 0 || scale > 1); terms /= 2)
     scale /= 2;
   return (float)scale;
 }

@@ -57,33 +57,8 @@ static ig_status step(ig_trainer *t) {
   return IG_OK;
 }
 
-// Results of started steps but the last `leave`. *bad: one had a loss or gradients that are not finite; it changed
-// nothing but the position. With a loss scale an overflow of gradients is no such step: the scale falls.
-static ig_status settle(ig_trainer *t, int leave, bool *bad) {
-  bool one;
-  *bad = false;
-  for (;;) {
-    const bool scaled = t->result.scaler[IG_SCALER_SCALE] != 1;  // in that step; its end may have brought it to 1
-    IG_TRY(ig_trainer_take(t, leave, &one));
-    if (!one)
-      return IG_OK;
-    const ig_step_words *r = &t->result;
-    const double loss = (double)r->totals[IG_TOTAL_LOSS], weight = (double)r->totals[IG_TOTAL_WEIGHT];
-    const bool skipped = r->gscale[IG_GSCALE_SKIP] >= 1;
-    t->updates = (int64_t)r->scaler[IG_SCALER_UPDATES];
-    if (skipped && weight > 0 && !(scaled && isfinite(loss))) {
-      *bad = true;
-      if (t->session->compute == IG_F16 && isfinite(loss))
-        return ig_fail(IG_ERR_NUMERIC,
-                       "step %lld: gradients are not finite even at the least loss scale of 1; lower lr=, or use "
-                       "precision=bf16 or fp32",
-                       (long long)t->step);
-    } else if (isfinite(loss)) {
-      t->window_loss += loss;
-      t->window_weight += weight;
-    }
-  }
-}
+// The step whose result was looked at last: a GPU is ahead of it.
+static int64_t judged(const ig_trainer *t) { return t->step - (t->launched - t->taken); }
 
 // Back to the last checkpoint, where there is one and it was not tried too often; else the end. why: "the loss was not
 // finite 4 times in a row". Goes on behind the batches of here; the same ones would fail again.
@@ -92,10 +67,10 @@ static ig_status fall_back(ig_trainer *t, const char *why) {
   if (t->fallbacks++ == FALLBACKS || t->saved_step <= 0)
     return ig_fail(IG_ERR_NUMERIC,
                    "step %lld: %s; lower lr=, set clip=1, or look at these %s; the last checkpoint is %s",
-                   (long long)t->step, why, ig_dataset_noun(t->o->data), t->saved_step > 0 ? t->checkpoints : "none");
-  ig_trainer_line(t, "warning: step %lld: %s: back to the last checkpoint", (long long)t->step, why);
+                   (long long)judged(t), why, ig_dataset_noun(t->o->data), t->saved_step > 0 ? t->checkpoints : "none");
+  ig_trainer_line(t, "warning: step %lld: %s: back to the last checkpoint", (long long)judged(t), why);
   t->bad_in_a_row = 0;
-  const int64_t position = t->position;
+  const int64_t position = t->position - (t->launched - t->taken) * t->o->batch;  // a step under way is forgotten
   const ig_best best = t->best;  // model.safetensors may be of an epoch behind the checkpoint: it was good
   IG_TRY(ig_trainer_restore(t, t->checkpoints, true));
   t->best = best;
@@ -129,12 +104,53 @@ static ig_status handle_bad(ig_trainer *t, bool *returned) {
   char names[600] = "", why[800];
   name_batch(t, names, sizeof names);
   ig_trainer_line(t, "warning: step %lld: the loss or its gradient is not finite; the step is skipped (batch: %s, ...)",
-                  (long long)t->step, names);
+                  (long long)judged(t), names);
   *returned = ++t->bad_in_a_row > (t->o->nan_limit > 0 ? t->o->nan_limit : 3);
   if (!*returned)
     return IG_OK;
-  snprintf(why, sizeof why, "the loss was not finite %d times in a row (last batch: %s, ...)", t->bad_in_a_row, names);
+  if (t->o->loss_scale > 0 && isfinite(t->result.totals[IG_TOTAL_LOSS]))
+    snprintf(why, sizeof why,
+             "gradients overflowed %d times in a row with the fixed loss_scale=%g: take a smaller one, or dynamic",
+             t->bad_in_a_row, t->o->loss_scale);
+  else
+    snprintf(why, sizeof why, "the loss was not finite %d times in a row (last batch: %s, ...)", t->bad_in_a_row,
+             names);
   return fall_back(t, why);
+}
+
+// Looks at the result in t->result. A loss or gradients that are not finite changed nothing but the position; with a
+// loss scale that moves (scaled) an overflow of gradients is no such step: the scale falls.
+static ig_status judge(ig_trainer *t, bool scaled, bool *returned) {
+  const ig_step_words *r = &t->result;
+  const double loss = (double)r->totals[IG_TOTAL_LOSS], weight = (double)r->totals[IG_TOTAL_WEIGHT];
+  const bool skipped = r->gscale[IG_GSCALE_SKIP] >= 1, bad = skipped && weight > 0 && !(scaled && isfinite(loss));
+  t->updates = (int64_t)r->scaler[IG_SCALER_UPDATES];
+  if (bad && t->session->compute == IG_F16 && t->o->loss_scale <= 0 && isfinite(loss))
+    return ig_fail(IG_ERR_NUMERIC,
+                   "step %lld: gradients are not finite even at the least loss scale of 1; lower lr=, or use "
+                   "precision=bf16 or fp32",
+                   (long long)judged(t));
+  if (bad)
+    return handle_bad(t, returned);
+  t->bad_in_a_row = 0;
+  if (isfinite(loss)) {
+    t->window_loss += loss;
+    t->window_weight += weight;
+  }
+  return IG_OK;
+}
+
+// Results of started steps but the last `leave`, one by one. *returned: the run is back at its last checkpoint.
+static ig_status settle(ig_trainer *t, int leave, bool *returned) {
+  const bool moves = t->session->compute == IG_F16 && t->o->loss_scale <= 0;
+  *returned = false;
+  for (bool one = true; one && !*returned;) {
+    const bool scaled = moves && t->result.scaler[IG_SCALER_SCALE] != 1;  // in that step; its end may bring it to 1
+    IG_TRY(ig_trainer_take(t, leave, &one));
+    if (one)
+      IG_TRY(judge(t, scaled, returned));
+  }
+  return IG_OK;
 }
 
 // *returned: the weights are no good, and the run is back at its last checkpoint.
@@ -205,17 +221,13 @@ static ig_status loop(ig_trainer *t) {
   int64_t log_every = t->total_steps / 400 > 0 ? t->total_steps / 400 : 1, every = epochs_per_evaluation(t);
   while (t->step < t->total_steps) {
     int64_t epoch = ig_trainer_epoch(t);
-    bool bad, returned = false;
+    bool returned = false;
     IG_TRY(step(t));
     const int64_t now = ig_trainer_epoch(t);
     const bool last = t->step >= t->total_steps, logged = t->step % log_every == 0 || last;
     bool evaluated = t->evaluator && (last || now / every != epoch / every);
     // A GPU computes on while the host prepares; what is to be logged, evaluated or saved is waited for.
-    IG_TRY(settle(t, logged || evaluated || should_save(t) || !runs_ahead(t) ? 0 : 1, &bad));
-    if (bad)
-      IG_TRY(handle_bad(t, &returned));
-    else
-      t->bad_in_a_row = 0;
+    IG_TRY(settle(t, logged || evaluated || should_save(t) || !runs_ahead(t) ? 0 : 1, &returned));
     if (returned)
       continue;  // at an earlier step, which is logged and saved already
     if (logged)
@@ -232,7 +244,9 @@ static ig_status loop(ig_trainer *t) {
     bool patient = !(evaluated && o->patience > 0 && t->evaluations_since_best >= o->patience);
     bool end = last || stop || out_of_time || !patient;
     if (end)
-      IG_TRY(settle(t, 0, &bad));  // asked to stop: the step under way may be skipped, which harms nothing
+      IG_TRY(settle(t, 0, &returned));  // asked to stop: there is the step under way
+    if (returned)
+      continue;
     IG_TRY(ig_trainer_collect(t, false));
     if (end || (should_save(t) && !t->bad_in_a_row))  // weights that only give NaN are nothing to go back to
       IG_TRY(ig_trainer_save(t, end));

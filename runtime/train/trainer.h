@@ -55,6 +55,7 @@ typedef struct ig_train_options {
   const float *class_weights;  // [classes] or NULL; multilabel: weight of a label where it holds
   ig_optimizer_options optimizer;
   ig_schedule schedule;  // total and warmup are filled by the caller in steps
+  double loss_scale;     // fp16: fixed, of a mean loss; 0 = dynamic
   double ema;            // decay; 0 = off; ramps up as min(ema, (1 + t) / (10 + t))
   const char *const *no_decay;
   size_t n_no_decay;  // patterns; NULL = tensors of one dimension
