@@ -9,12 +9,21 @@
 # answer of ingot bench, "session": its name), errors.txt. Each is written as a step ends: what is cut off keeps the rest.
 set -euo pipefail
 
+# Reference results of what runs on a device.
+pack_golden() {
+  local case
+  mkdir "$1"
+  for case in "$2"/{attention,bert,losses,optim,vision}*/; do
+    [[ ! -d $case ]] || cp -rL "$case" "$1/"
+  done
+}
+
 pack() {
   local build=$1 source to program library
   source=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
   to=$(mktemp -d)
   mkdir "$to/lib"
-  for program in ingot ingot-bench tests/cuda_{ops,text,gemm,libraries,train}_test; do
+  for program in ingot ingot-bench tests/cuda_{ops,text,gemm,libraries,train}_test tests/golden_test; do
     if [[ -x $build/$program ]]; then
       install -s "$build/$program" "$to/"
       ldd "$build/$program" | awk '$3 ~ /^\// { print $3 }'
@@ -25,6 +34,7 @@ pack() {
     esac
   done
   install -s "$build/libingot_cuda.so" "$to/"
+  pack_golden "$to/golden" "${INGOT_GOLDEN:-$source/../../shared/golden}"
   mkdir "$to/rivals"
   cp "$source"/rivals/*.py "$to/rivals/"
   tar -C "$to" -cf - . | gzip -1 > "$2"
@@ -103,6 +113,11 @@ correctness() {
     [[ -z ${dry:-} ]] || filter=("--gtest_filter=${tiny[$name]}")
     step 90 tests.txt "$name" "$here/cuda_${name}_test" "${filter[@]}"
   done
+  if [[ -n $(ls "$here/golden") ]]; then
+    INGOT_GOLDEN=$here/golden step 90 tests.txt golden "$here/golden_test" device=cuda ${dry:+losses}
+  else
+    say "skipped  golden: no reference results were packed"
+  fi
 }
 
 # sanitizer TOOL...

@@ -115,14 +115,17 @@ using Runner = void (*)(const std::string &path, Report &report);
 struct Registered {
   std::string name;
   Runner run;
+  bool on_device;  // its plans follow run_graph::chosen(), and so device=cuda
 };
 std::vector<Registered> &registry();  // golden_main.cc
 struct Registrar {
-  Registrar(const char *name, Runner run) { registry().push_back({name, run}); }
+  Registrar(const char *name, Runner run, bool on_device) { registry().push_back({name, run, on_device}); }
 };
 #define GOLDEN_JOIN2(a, b)    a##b
 #define GOLDEN_JOIN(a, b)     GOLDEN_JOIN2(a, b)
-#define GOLDEN_CASE(name, fn) static const golden::Registrar GOLDEN_JOIN(golden_registrar_, __LINE__)(name, fn);
+#define GOLDEN_CASE(name, fn) static const golden::Registrar GOLDEN_JOIN(golden_registrar_, __LINE__)(name, fn, false);
+#define GOLDEN_DEVICE_CASE(name, fn) \
+  static const golden::Registrar GOLDEN_JOIN(golden_registrar_, __LINE__)(name, fn, true);
 
 // JSON. Missing keys and wrong types throw, with the key in the message: a case's layout is part of the contract.
 struct JsonFree {

@@ -264,7 +264,7 @@ void run_classify_way(const std::string &path, const run_graph::Way &way, golden
 }
 
 void run_classify(const std::string &path, golden::Report &r) {
-  for (const run_graph::Way &way : run_graph::ways)
+  for (const run_graph::Way &way : run_graph::chosen())
     run_classify_way(path, way, r);
 }
 
@@ -314,7 +314,7 @@ void run_pretrain_way(const std::string &path, const run_graph::Way &way, const 
 }
 
 void run_pretrain(const std::string &path, golden::Report &r) {
-  for (const run_graph::Way &way : run_graph::ways)
+  for (const run_graph::Way &way : run_graph::chosen())
     for (const std::string suffix : {"", "_lamb"})
       if (std::ifstream(path + "/steps" + suffix + ".json"))
         run_pretrain_way(path, way, suffix, r);
@@ -334,7 +334,7 @@ void run_names(const std::string &path, golden::Report &r) {
     Net net(m, (int)io.shape(f.second).at(1), IG_TEXT_SEQUENCE, false, p, {}, IG_MODE_EVAL);
     net.g.output(net.out.logits, "logits");
     net.lay_out();
-    net.g.plan(run_graph::ways[0]);
+    net.g.plan(run_graph::chosen()[0]);
     int n_extra = 0;
     net.load(&m.model, path + "/" + f.first + ".safetensors", &n_extra);
     net.g.run();
@@ -362,7 +362,7 @@ void run_minilm(const std::string &path, golden::Report &r) {
     Net net(m, m.spec.width, head, false, p, {}, IG_MODE_EVAL);
     net.g.output(net.out.logits, "vectors");
     net.lay_out();
-    net.g.plan(run_graph::ways[0]);
+    net.g.plan(run_graph::chosen()[0]);
     net.load(&m.model, model + "/model.safetensors");
     net.g.run();
     const std::vector<float> v = net.g.get<float>(net.out.logits);
@@ -384,8 +384,8 @@ void run_minilm(const std::string &path, golden::Report &r) {
 
 }  // namespace
 
-GOLDEN_CASE("bert_classify", run_classify)
-GOLDEN_CASE("bert_regress", run_classify)
-GOLDEN_CASE("bert_pretrain", run_pretrain)
-GOLDEN_CASE("bert_names", run_names)
-GOLDEN_CASE("minilm", run_minilm)
+GOLDEN_DEVICE_CASE("bert_classify", run_classify)
+GOLDEN_DEVICE_CASE("bert_regress", run_classify)
+GOLDEN_DEVICE_CASE("bert_pretrain", run_pretrain)
+GOLDEN_DEVICE_CASE("bert_names", run_names)
+GOLDEN_DEVICE_CASE("minilm", run_minilm)

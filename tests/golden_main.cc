@@ -1,15 +1,20 @@
 // golden_test: compares the library with the reference results under INGOT_GOLDEN (default ../shared/golden beside the
 // source). Rule: it is driven by the folders that it finds, and it fails when it compared nothing.
 //
-//   golden_test [NAME...]     all folders, or the named ones; where no folder has that name, those that start with it
-// Exit: 0 all that ran passed, 1 a failure or nothing compared, 2 usage, 77 (ctest: skipped) no reference folder here.
+//   golden_test [device=cuda] [NAME...]
+// All folders, or the named ones; where no folder has that name, those that start with it. device=cuda: what is planned
+// by a graph, in fp32 by hand-written kernels, within the tolerances of the CPU (attention also in bf16, within its
+// own). Exit: 0 all that ran passed, 1 a failure or nothing compared, 2 usage, 77 (ctest: skipped) no reference folder
+// here, or no GPU.
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <dirent.h>
 #include <sys/stat.h>
 
+#include "runtime/device/device.h"
 #include "tests/golden.h"
+#include "tests/run_graph.h"
 
 namespace golden {
 std::vector<Registered> &registry() {
@@ -59,14 +64,33 @@ std::string root_folder(bool *by_user) {
   return std::string(source && *source ? source : GOLDEN_SOURCE_DIR) + "/../shared/golden";
 }
 
+// From now on plans are made on the first GPU. False where there is none.
+bool use_cuda() {
+  ig_device *device = nullptr;
+  ig_cuda_options o = {};
+  o.size = sizeof o;
+  if (ig_device_create_cuda(&o, &device) != IG_OK)
+    return false;
+  ig_device_destroy(device);
+  run_graph::chosen() = {{"cuda", IG_ISA_AMX, "cuda", true}};
+  return true;
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
   bool by_user = false;
+  const bool cuda = argc > 1 && !strcmp(argv[1], "device=cuda");
+  argc -= cuda;
+  argv += cuda;
   const std::string root = root_folder(&by_user);
   if (argc > 1 && argv[1][0] == '-') {
-    fprintf(stderr, "usage: golden_test [NAME...]  (reference folders of %s)\n", root.c_str());
+    fprintf(stderr, "usage: golden_test [device=cuda] [NAME...]  (reference folders of %s)\n", root.c_str());
     return !strcmp(argv[1], "--help") ? 0 : 2;
+  }
+  if (cuda && !use_cuda()) {
+    printf("skipped: %s\n", ig_error_message());
+    return 77;
   }
   if (!is_dir(root)) {
     printf("%s: no such folder; set INGOT_GOLDEN to the reference results\n", root.c_str());
@@ -98,6 +122,11 @@ int main(int argc, char **argv) {
     const golden::Registered *c = runner_of(folder);
     if (!c) {
       printf("%-32s skipped (no runner: %s)\n", folder.c_str(), folder.c_str());
+      n_skipped++;
+      continue;
+    }
+    if (cuda && !c->on_device) {
+      printf("%-32s skipped (nothing of it runs on a device)\n", folder.c_str());
       n_skipped++;
       continue;
     }

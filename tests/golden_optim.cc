@@ -211,7 +211,7 @@ void run_clip(const Data &d, const run_graph::Way &way, golden::Report &r) {
 
 void run(const std::string &path, golden::Report &r) {
   const Data d(path);
-  for (const run_graph::Way &way : run_graph::ways) {
+  for (const run_graph::Way &way : run_graph::chosen()) {
     const char *name;
     json_t *entry;
     json_object_foreach(golden::get(d.json.get(), "optimizers"), name, entry) { run_case(d, name, entry, way, r); }
@@ -223,4 +223,4 @@ void run(const std::string &path, golden::Report &r) {
 
 }  // namespace
 
-GOLDEN_CASE("optim", run)
+GOLDEN_DEVICE_CASE("optim", run)

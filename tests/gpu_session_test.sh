@@ -12,9 +12,12 @@ session=$source/bench/gpu_session.sh
 bash -n "$session"
 
 "$session" pack "$build" "$work/pack.tar.gz"
+[[ $(stat -c %s "$work/pack.tar.gz") -lt $((64 << 20)) ]] || fail "the pack is larger than 64 MiB"
 # A name of a Python that is none: no rivals, and it is said.
 INGOT_RIVALS_PYTHON=/nowhere/python "$session" dry "$work/pack.tar.gz" "$work/out" "$build" > "$work/said"
-for name in doctor ops gemm libraries text train tiny-pictures tiny-texts kernels-tiny; do
+golden=golden
+[[ -d ${INGOT_GOLDEN:-$source/../shared/golden} ]] || golden=
+for name in doctor ops gemm libraries text train $golden tiny-pictures tiny-texts kernels-tiny; do
   grep -q "^ok       $name (" "$work/out/summary.txt" || fail "$name is not ok"
 done
 ! grep -E '^(FAILED|TOO LONG|NO TIME)' "$work/out/summary.txt" || fail "not all is ok"

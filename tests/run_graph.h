@@ -1,10 +1,11 @@
-// Runs a small graph through a plan on the CPU: buffers by tensor, flat spaces by enum. Rule: a failure throws with the
-// library's message, so that a test reads like its formula.
+// Runs a small graph through a plan on the CPU, or on a GPU: buffers by tensor, flat spaces by enum. Rule: a failure
+// throws with the library's message, so that a test reads like its formula.
 #ifndef INGOT_TESTS_RUN_GRAPH_H
 #define INGOT_TESTS_RUN_GRAPH_H
 
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -20,13 +21,20 @@ inline void must(ig_status status) {
     throw std::runtime_error(std::string(ig_status_name(status)) + ": " + ig_error_message());
 }
 
-// How a plan is made: highest instruction set and forced implementations.
+// How a plan is made: highest instruction set and forced implementations, or (cuda) on the first GPU.
 struct Way {
   const char *name;
   ig_isa isa;
   const char *force;
+  bool cuda = false;
 };
 static const Way ways[] = {{"cpu", IG_ISA_AMX, nullptr}, {"base", IG_ISA_BASE, nullptr}, {"ref", IG_ISA_AMX, "*=ref"}};
+
+// The ways of golden_test: those, until device=cuda puts others in their place.
+inline std::vector<Way> &chosen() {
+  static std::vector<Way> all(std::begin(ways), std::end(ways));
+  return all;
+}
 
 class Graph {
  public:
@@ -43,6 +51,8 @@ class Graph {
   Graph(const Graph &) = delete;
   ~Graph() {
     ig_plan_destroy(plan_);
+    for (auto &p : there_)
+      device_->ops->free(device_, p.second, bytes_.at(p.first));
     ig_device_destroy(device_);
     free(arena_);
     ig_graph_destroy(g);
@@ -81,13 +91,7 @@ class Graph {
   // shards > 0: a deterministic plan; stable: spaces that do not change between runs.
   void plan(const Way &way, int threads = 0, bool winograd = false, int shards = 0, uint32_t stable = 0) {
     must(ig_graph_status(g));
-    ig_cpu_options c = {};
-    c.size = sizeof c;
-    c.isa = way.isa;
-    c.threads = threads;
-    c.winograd = winograd;
-    c.impl_lists = ig_cpu_impl_lists;
-    must(ig_device_create_cpu(&c, &device_));
+    open(way, threads, winograd);
     ig_plan_options p = {};
     p.size = sizeof p;
     p.device = device_;
@@ -98,12 +102,19 @@ class Graph {
     must(ig_plan_create(g, &p, &plan_));
     ig_plan_bytes bytes;
     ig_plan_get_bytes(plan_, &bytes);
-    if (posix_memalign(&arena_, 256, bytes.arena + 256))
+    void *arena;
+    if (way.cuda)
+      arena = place(&arena_, bytes.arena + 256);
+    else if (posix_memalign(&arena_, 256, bytes.arena + 256))
       throw std::bad_alloc();
-    memset(arena_, 0xFF, bytes.arena);  // NaN: whatever reads before writing is seen
-    must(ig_plan_bind(plan_, IG_SPACE_ARENA, arena_));
+    else
+      arena = arena_;
+    must(device_->ops->fill(device_, arena, 0xFF, bytes.arena, nullptr));  // NaN: what reads before writing is seen
+    must(ig_plan_bind(plan_, IG_SPACE_ARENA, arena));
   }
   void run() {
+    if (device_->caps.kind != IG_DEVICE_CPU)
+      return run_there();
     for (auto &s : spaces_)
       must(ig_plan_bind(plan_, s.first, s.second.data()));
     for (auto &b : io_)
@@ -124,9 +135,55 @@ class Graph {
   ig_graph *g = nullptr;
 
  private:
+  void open(const Way &way, int threads, bool winograd) {
+    ig_cuda_options cuda = {};
+    cuda.size = sizeof cuda;
+    if (way.cuda)
+      return must(ig_device_create_cuda(&cuda, &device_));
+    ig_cpu_options c = {};
+    c.size = sizeof c;
+    c.isa = way.isa;
+    c.threads = threads;
+    c.winograd = winograd;
+    c.impl_lists = ig_cpu_impl_lists;
+    must(ig_device_create_cpu(&c, &device_));
+  }
+  // Memory of the device for what `key` names.
+  void *place(const void *key, size_t bytes) {
+    void *&p = there_[key];
+    if (!p) {
+      must(device_->ops->alloc(device_, bytes, "test", &p));
+      bytes_[key] = bytes;
+    }
+    return p;
+  }
+  // Everything to the device, and what it became back.
+  void run_there() {
+    auto in = [&](const void *key, const void *host, size_t bytes) {
+      void *p = place(key, bytes);
+      must(device_->ops->copy_in(device_, p, host, bytes, nullptr));
+      return p;
+    };
+    auto out = [&](const void *key, void *host, size_t bytes) {
+      must(device_->ops->copy_out(device_, host, there_.at(key), bytes, nullptr));
+    };
+    for (auto &s : spaces_)
+      must(ig_plan_bind(plan_, s.first, in(&s.second, s.second.data(), s.second.size() * sizeof(float))));
+    for (auto &b : io_)
+      must(ig_plan_set_io(plan_, b.first, in(&b.second, b.second.data(), b.second.size())));
+    must(ig_plan_run(plan_, nullptr));
+    for (auto &s : spaces_)
+      out(&s.second, s.second.data(), s.second.size() * sizeof(float));
+    for (auto &b : io_)
+      out(&b.second, b.second.data(), b.second.size());
+    must(device_->ops->stream_wait(device_, nullptr));
+  }
+
   ig_device *device_ = nullptr;
   ig_plan *plan_ = nullptr;
   void *arena_ = nullptr;
+  std::map<const void *, void *> there_;  // a GPU's memory: of the arena, of spaces and of buffers
+  std::map<const void *, size_t> bytes_;
   std::map<const ig_tensor *, std::vector<uint8_t>> io_;
   std::map<ig_space, std::vector<float>> spaces_;
 };
