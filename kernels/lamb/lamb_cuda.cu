@@ -1,6 +1,6 @@
-// LAMB on a GPU: a pass that updates the moments and sums squares (16 bytes read, 8 written an element), ratios, a pass
-// that forms u again and updates the weights (16 read, 4 written). About 48 registers; predicted to run at the copy
-// rate.
+// LAMB on a GPU: a pass that updates the moments and sums squares (16 bytes read, 8 written an element; 45 registers),
+// ratios, a pass that forms u again and updates the weights (16 read, 4 written; 40). Prediction, not measured: 85 % of
+// the copy rate, 4.0 ms for BERT-large's 335 million on an H200.
 #include "kernels/lamb/lamb.h"
 #include "kernels/optim_util/update_cuda.cuh"
 

@@ -4,7 +4,7 @@
 // whole_kernel: a block of 256 threads owns a run of the buffer (at most PARTS blocks), partial[block]. columns_kernel:
 // a block owns 32 columns and a run of rows; 8 warps walk every 8th row, then add up through 2 KiB of shared memory:
 // partial[run][column]. finish_kernel: a thread owns a column (or the one sum) and adds its partial sums in order. Each
-// number is read once. About 32 registers.
+// number is read once; 31 to 34 registers. Prediction: 85 % of the copy rate, 28 us for ResNet-50's norm on an H200.
 #include "kernels/cuda_common/cuda_kernel.cuh"
 #include "kernels/reduce/reduce_attr.h"
 
