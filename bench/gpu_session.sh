@@ -37,7 +37,7 @@ pack() {
   pack_golden "$to/golden" "${INGOT_GOLDEN:-$source/../../shared/golden}"
   mkdir "$to/rivals"
   cp "$source"/rivals/*.py "$to/rivals/"
-  tar -C "$to" -cf - . | gzip -1 > "$2"
+  tar -C "$to" -cf - . | gzip -6 > "$2"
   rm -rf "$to"
   du -h "$2"
 }
