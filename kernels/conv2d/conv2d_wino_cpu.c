@@ -19,6 +19,7 @@ enum {
   DEPTH = 64,               // channels of a panel's weights that are transformed at once, where tiles are few
   TASK_BYTES = 640 * 1024,  // of transformed x and sums of a task: they stay in the second-level cache
   SHARED_BYTES = 12 << 20,  // of transformed x that all tasks share
+  MOST_LATER = 96,          // tiles fetched ahead
   LEAST_WEIGHTS = 1 << 20,  // bytes of transformed weights from which on they are worth cutting
 };
 
@@ -99,13 +100,46 @@ static inline void multiply(const float *v, int64_t blocks, const float *u, floa
       *(wino_vec *)(m + j * m_block + i * WINO_VEC) = acc[i][j];
 }
 
+// What a later task will read comes to the second-level cache meanwhile: of each tile of each block 4x4 positions.
+typedef struct later {
+  const float *x[MOST_LATER];  // tiles of the first block
+  int64_t tiles, blocks, plane, W, done;
+} later;
+
+static void find_later(const state *s, const float *x, int64_t first, later *soon) {
+  const wino_tiles *t = &s->tiles;
+  const int64_t per_sample = t->rows * t->columns, plane = t->H * t->W * WINO_VEC;
+  *soon = (later){.tiles = least(least(s->per_task, MOST_LATER), s->n_tiles - first),
+                  .blocks = s->n_in,
+                  .plane = plane,
+                  .W = t->W};
+  for (int64_t i = 0; i < soon->tiles; i++) {
+    const int64_t n = (first + i) / per_sample, at = (first + i) % per_sample;
+    soon->x[i] = x + n * s->n_in * plane +
+                 (at / t->columns * WINO_OUT * t->W + at % t->columns * WINO_OUT) * WINO_VEC;
+  }
+}
+
+static inline void fetch(later *soon, int64_t n) {
+  for (const int64_t end = least(soon->done + n, soon->blocks * soon->tiles); soon->done < end; soon->done++) {
+    const float *at = soon->x[soon->done % soon->tiles] + soon->done / soon->tiles * soon->plane;
+    for (int r = 0; r < WINO_OUT; r++, at += soon->W * WINO_VEC)
+      for (int c = 0; c < WINO_OUT; c++)
+        __builtin_prefetch(at + c * WINO_VEC, 0, 2);
+  }
+}
+
 // All 36 products of `n` tiles (a multiple of ROWS) with blocks [b0, b1) of one panel.
 static void multiply_points(const state *s, const float *v, const float *u, int64_t b0, int64_t b1, int64_t n,
-                            float *m) {
+                            later *soon, float *m) {
+  const int64_t per_call = soon ? wino_ceil(soon->blocks * soon->tiles, WINO_POINTS * s->n_panels * (n / ROWS)) : 0;
   for (int f = 0; f < WINO_POINTS; f++, v += s->v.point, u += s->u_point, m += s->m_point)
-    for (int64_t i = 0; i < n; i += ROWS)
+    for (int64_t i = 0; i < n; i += ROWS) {
+      if (soon)
+        fetch(soon, per_call);
       multiply(v + i / ROWS * s->v.step + b0 * ROWS * WINO_VEC, b1 - b0, u, m + i * WINO_VEC, s->per_task * WINO_VEC,
                b0 > 0);
+    }
 }
 
 // ---- results ----
@@ -161,8 +195,10 @@ static void run_by_tiles(const state *s, const float *x, const float *w, const i
       int64_t end = least(first + s->per_task, s->n_tiles), n = up_to_rows(end - first);
       for (int64_t b = 0; b < s->n_in; b++)
         wino_planes(&s->tiles, x + b * plane, s->n_in * plane, first, first + n, &s->v, v + b * ROWS * WINO_VEC, false);
+      later soon;  // the tasks in between are other threads'
+      find_later(s, x, least(first + threads * s->per_task, s->n_tiles), &soon);
       for (int64_t panel = 0; panel < s->n_panels; panel++) {
-        multiply_points(s, v, all_u + (size_t)panel * s->u_floats, 0, s->n_in, n, m);
+        multiply_points(s, v, all_u + (size_t)panel * s->u_floats, 0, s->n_in, n, &soon, m);
         transform_back(s, m, panel, first, end, e, y);
       }
     }
@@ -189,7 +225,7 @@ static void run_by_panels(const state *s, const float *x, const float *w, const 
           float *piece = u + (s->n_tiles > s->per_task ? b / s->u_blocks * WINO_POINTS * s->u_point : 0);
           if (first == 0)
             transform_weights(s, w, panel, b, b1, piece);
-          multiply_points(s, v + first / ROWS * s->v.step, piece, b, b1, up_to_rows(end - first), m);
+          multiply_points(s, v + first / ROWS * s->v.step, piece, b, b1, up_to_rows(end - first), NULL, m);
         }
         transform_back(s, m, panel, first, end, e, y);
       }
