@@ -100,43 +100,41 @@ static inline void multiply(const float *v, int64_t blocks, const float *u, floa
       *(wino_vec *)(m + j * m_block + i * WINO_VEC) = acc[i][j];
 }
 
-// What a later task will read comes to the second-level cache meanwhile: of each tile of each block 4x4 positions.
+// What comes to the second-level cache while products are made: 4x4 positions of each tile in some channel blocks.
 typedef struct later {
-  const float *x[MOST_LATER];  // tiles of the first block
-  int64_t tiles, blocks, plane, W, done;
+  const float *at[MOST_LATER];  // tiles in the first block
+  int64_t tiles, blocks, plane, row, done;
 } later;
 
-static void find_later(const state *s, const float *x, int64_t first, later *soon) {
-  const wino_tiles *t = &s->tiles;
-  const int64_t per_sample = t->rows * t->columns, plane = t->H * t->W * WINO_VEC;
-  *soon = (later){.tiles = least(least(s->per_task, MOST_LATER), s->n_tiles - first),
-                  .blocks = s->n_in,
-                  .plane = plane,
-                  .W = t->W};
+// Tiles [first, end) of a tensor of `all` blocks of H x W vectors, from where its first block to be fetched lies.
+static void find_later(const wino_tiles *t, const float *from, int64_t H, int64_t W, int64_t all, int64_t blocks,
+                       int64_t first, int64_t end, later *soon) {
+  const int64_t per_sample = t->rows * t->columns, plane = H * W * WINO_VEC;
+  *soon = (later){.tiles = least(end - first, MOST_LATER), .blocks = blocks, .plane = plane, .row = W * WINO_VEC};
   for (int64_t i = 0; i < soon->tiles; i++) {
     const int64_t n = (first + i) / per_sample, at = (first + i) % per_sample;
-    soon->x[i] = x + n * s->n_in * plane +
-                 (at / t->columns * WINO_OUT * t->W + at % t->columns * WINO_OUT) * WINO_VEC;
+    soon->at[i] = from + n * all * plane + (at / t->columns * W + at % t->columns) * WINO_OUT * WINO_VEC;
   }
 }
 
-static inline void fetch(later *soon, int64_t n) {
+static inline __attribute__((always_inline)) void fetch(later *soon, int64_t n, const int write) {
   for (const int64_t end = least(soon->done + n, soon->blocks * soon->tiles); soon->done < end; soon->done++) {
-    const float *at = soon->x[soon->done % soon->tiles] + soon->done / soon->tiles * soon->plane;
-    for (int r = 0; r < WINO_OUT; r++, at += soon->W * WINO_VEC)
+    const float *at = soon->at[soon->done % soon->tiles] + soon->done / soon->tiles * soon->plane;
+    for (int r = 0; r < WINO_OUT; r++, at += soon->row)
       for (int c = 0; c < WINO_OUT; c++)
-        __builtin_prefetch(at + c * WINO_VEC, 0, 2);
+        __builtin_prefetch(at + c * WINO_VEC, write, 2);
   }
 }
 
 // All 36 products of `n` tiles (a multiple of ROWS) with blocks [b0, b1) of one panel.
 static void multiply_points(const state *s, const float *v, const float *u, int64_t b0, int64_t b1, int64_t n,
-                            later *soon, float *m) {
-  const int64_t per_call = soon ? wino_ceil(soon->blocks * soon->tiles, WINO_POINTS * s->n_panels * (n / ROWS)) : 0;
+                            later *x, later *y, float *m) {
+  const int64_t calls = WINO_POINTS * (n / ROWS), x_per_call = wino_ceil(x->blocks * x->tiles, calls * s->n_panels),
+                y_per_call = wino_ceil(y->blocks * y->tiles, calls);
   for (int f = 0; f < WINO_POINTS; f++, v += s->v.point, u += s->u_point, m += s->m_point)
     for (int64_t i = 0; i < n; i += ROWS) {
-      if (soon)
-        fetch(soon, per_call);
+      fetch(x, x_per_call, 0);
+      fetch(y, y_per_call, 1);
       multiply(v + i / ROWS * s->v.step + b0 * ROWS * WINO_VEC, b1 - b0, u, m + i * WINO_VEC, s->per_task * WINO_VEC,
                b0 > 0);
     }
@@ -154,6 +152,22 @@ static inline void store(const ig_conv2d_end *e, const wino_vec *out, const floa
   *(wino_vec *)(y + at) = v;
 }
 
+// y of a tile from its sums, 36 streams `point` floats apart.
+static inline void tile_back(const float *m, int64_t point, wino_vec *out) {
+  wino_vec half[WINO_OUT * WINO_IN];
+#pragma GCC unroll 6
+  for (int i = 0; i < WINO_IN; i++) {
+    wino_vec in[WINO_IN];
+#pragma GCC unroll 6
+    for (int r = 0; r < WINO_IN; r++)
+      in[r] = *(const wino_vec *)(m + (r * WINO_IN + i) * point);
+    wino_out(in, 1, half + i, WINO_IN);
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < WINO_OUT; r++)
+    wino_out(half + r * WINO_IN, 1, out + r * WINO_OUT, 1);
+}
+
 static void transform_back(const state *s, const float *m, int64_t panel, int64_t first, int64_t end,
                            const ig_conv2d_end *e, float *y) {
   const wino_tiles *t = &s->tiles;
@@ -162,18 +176,36 @@ static void transform_back(const state *s, const float *m, int64_t panel, int64_
     float shift[WINO_VEC] = {0};
     for (int64_t c = 0; e->bias && c < WINO_VEC && block * WINO_VEC + c < s->out; c++)
       shift[c] = e->bias[block * WINO_VEC + c];
+    int64_t n = first / per_sample, row = first % per_sample / t->columns, column = first % t->columns;
     for (int64_t i = first; i < end; i++) {
-      wino_vec in[WINO_POINTS], out[WINO_OUT * WINO_OUT];
-      for (int f = 0; f < WINO_POINTS; f++)
-        in[f] = *(const wino_vec *)(m + f * s->m_point + (i - first) * WINO_VEC);
-      WINO_PLANE(wino_out, in, WINO_IN, out, WINO_OUT);
-      int64_t n = i / per_sample, p = i % per_sample / t->columns * WINO_OUT, q = i % t->columns * WINO_OUT;
-      int64_t to = (((n * s->n_out + block) * t->P + p) * t->Q + q) * WINO_VEC;
-      for (int r = 0; r < WINO_OUT && p + r < t->P; r++)
-        for (int c = 0; c < WINO_OUT && q + c < t->Q; c++)
-          store(e, &out[r * WINO_OUT + c], shift, y, to + (r * t->Q + c) * WINO_VEC);
+      const int64_t p = row * WINO_OUT, q = column * WINO_OUT;
+      const int64_t to = (((n * s->n_out + block) * t->P + p) * t->Q + q) * WINO_VEC;
+      wino_vec out[WINO_OUT * WINO_OUT];
+      tile_back(m + (i - first) * WINO_VEC, s->m_point, out);
+      if (p + WINO_OUT <= t->P && q + WINO_OUT <= t->Q)
+#pragma GCC unroll 16
+        for (int j = 0; j < WINO_OUT * WINO_OUT; j++)
+          store(e, &out[j], shift, y, to + (j / WINO_OUT * t->Q + j % WINO_OUT) * WINO_VEC);
+      else
+        for (int r = 0; r < WINO_OUT && p + r < t->P; r++)
+          for (int c = 0; c < WINO_OUT && q + c < t->Q; c++)
+            store(e, &out[r * WINO_OUT + c], shift, y, to + (r * t->Q + c) * WINO_VEC);
+      if (++column == t->columns) {
+        column = 0;
+        if (++row == t->rows) {
+          row = 0;
+          n++;
+        }
+      }
     }
   }
+}
+
+// What transform_back will write.
+static void later_y(const state *s, const float *y, int64_t panel, int64_t first, int64_t end, later *soon) {
+  const int64_t P = s->tiles.P, Q = s->tiles.Q;
+  find_later(&s->tiles, y + 2 * panel * P * Q * WINO_VEC, P, Q, s->n_out, least(2, s->n_out - 2 * panel), first, end,
+             soon);
 }
 
 // ---- the two ways ----
@@ -195,10 +227,13 @@ static void run_by_tiles(const state *s, const float *x, const float *w, const i
       int64_t end = least(first + s->per_task, s->n_tiles), n = up_to_rows(end - first);
       for (int64_t b = 0; b < s->n_in; b++)
         wino_planes(&s->tiles, x + b * plane, s->n_in * plane, first, first + n, &s->v, v + b * ROWS * WINO_VEC, false);
-      later soon;  // the tasks in between are other threads'
-      find_later(s, x, least(first + threads * s->per_task, s->n_tiles), &soon);
+      const int64_t next = least(first + threads * s->per_task, s->n_tiles);  // those in between are other threads'
+      later soon_x, soon_y;
+      find_later(&s->tiles, x, s->tiles.H, s->tiles.W, s->n_in, s->n_in, next, least(next + s->per_task, s->n_tiles),
+                 &soon_x);
       for (int64_t panel = 0; panel < s->n_panels; panel++) {
-        multiply_points(s, v, all_u + (size_t)panel * s->u_floats, 0, s->n_in, n, &soon, m);
+        later_y(s, y, panel, first, end, &soon_y);
+        multiply_points(s, v, all_u + (size_t)panel * s->u_floats, 0, s->n_in, n, &soon_x, &soon_y, m);
         transform_back(s, m, panel, first, end, e, y);
       }
     }
@@ -220,12 +255,15 @@ static void run_by_panels(const state *s, const float *x, const float *w, const 
     for (int64_t panel = 0; panel < s->n_panels; panel++) {
       for (int64_t first = 0; first < s->n_tiles; first += s->per_task) {
         const int64_t end = least(first + s->per_task, s->n_tiles);
+        later none = {.tiles = 0}, soon_y;
+        later_y(s, y, panel, first, end, &soon_y);
         for (int64_t b = 0; b < s->n_in; b += s->u_blocks) {
           const int64_t b1 = least(b + s->u_blocks, s->n_in);
           float *piece = u + (s->n_tiles > s->per_task ? b / s->u_blocks * WINO_POINTS * s->u_point : 0);
           if (first == 0)
             transform_weights(s, w, panel, b, b1, piece);
-          multiply_points(s, v + first / ROWS * s->v.step, piece, b, b1, up_to_rows(end - first), NULL, m);
+          multiply_points(s, v + first / ROWS * s->v.step, piece, b, b1, up_to_rows(end - first), &none, &soon_y,
+                          m);
         }
         transform_back(s, m, panel, first, end, e, y);
       }
