@@ -39,6 +39,27 @@ typedef struct state {
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // ---- weights ----
+// The taps of WINO_VEC output channels, turned or not, to 36 streams `point` floats apart.
+static inline __attribute__((always_inline)) void spread_taps(const wino_vec *taps, const bool turned, float *u,
+                                                              int64_t point) {
+  wino_vec half[WINO_IN * 3], out[WINO_IN];
+#pragma GCC unroll 3
+  for (int i = 0; i < 3; i++) {
+    wino_vec in[3];
+#pragma GCC unroll 3
+    for (int r = 0; r < 3; r++)
+      in[r] = taps[turned ? WINO_TAPS - 1 - (r * 3 + i) : r * 3 + i];
+    wino_w(in, 1, half + i, 3);
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < WINO_IN; r++) {
+    wino_w(half + r * 3, 1, out, 1);
+#pragma GCC unroll 6
+    for (int j = 0; j < WINO_IN; j++)
+      *(wino_vec *)(u + (r * WINO_IN + j) * point) = out[j];
+  }
+}
+
 // Blocks [b0, b1) of input channels of one panel into u [36][channel from b0 on][PANEL].
 static void transform_weights(const state *s, const float *w, int64_t panel, int64_t b0, int64_t b1, float *u) {
   // A block of channels by a panel, from where it lies in rows of the public weights. Rows of vectors are read beyond.
@@ -59,25 +80,27 @@ static void transform_weights(const state *s, const float *w, int64_t panel, int
     for (int i = 0; i < WINO_VEC; i++, u += PANEL)
       for (int j = 0; j < 2; j++) {
         const float *at = near + i * i_step + j * WINO_VEC * o_step;
-        wino_vec square[WINO_VEC + WINO_TAPS], taps[WINO_TAPS], plane[WINO_POINTS];
+        wino_vec square[WINO_VEC + WINO_TAPS];
+#pragma GCC unroll 16
         for (int o = 0; o < WINO_VEC; o++)
           square[o] = *(const wino_vec *)(at + o * o_step);
         wino_transpose(square);
         for (int t = WINO_VEC; t < WINO_TAPS; t++)
           for (int o = 0; o < WINO_VEC; o++)
             square[t][o] = at[o * o_step + t];
-        for (int t = 0; t < WINO_TAPS; t++)
-          taps[t] = square[s->turned ? WINO_TAPS - 1 - t : t];
-        WINO_PLANE(wino_w, taps, 3, plane, WINO_IN);
-        for (int f = 0; f < WINO_POINTS; f++)
-          *(wino_vec *)(u + f * s->u_point + j * WINO_VEC) = plane[f];
+        if (s->turned)
+          spread_taps(square, true, u + j * WINO_VEC, s->u_point);
+        else
+          spread_taps(square, false, u + j * WINO_VEC, s->u_point);
       }
   }
 }
 
 // ---- products ----
-// m[j][i] (+)= sum over channels of v[i] u[j]: ROWS tiles by two vectors.
-static inline void multiply(const float *v, int64_t blocks, const float *u, float *m, int64_t m_block, bool add) {
+// m[j][i] (+)= sum over channels of v[i] u[j]: ROWS tiles by two vectors. Meanwhile as much from `soon` on comes to the
+// first-level cache: the next product's v.
+static inline void multiply(const float *v, int64_t blocks, const float *u, float *m, int64_t m_block, bool add,
+                            const float *soon) {
   wino_vec acc[ROWS][2];
 #pragma GCC unroll 14
   for (int i = 0; i < ROWS; i++)
@@ -85,7 +108,8 @@ static inline void multiply(const float *v, int64_t blocks, const float *u, floa
     for (int j = 0; j < 2; j++)
       acc[i][j] = add ? *(const wino_vec *)(m + j * m_block + i * WINO_VEC) : (wino_vec){0};
   for (int64_t b = 0; b < blocks; b++, v += ROWS * WINO_VEC)
-    for (int c = 0; c < WINO_VEC; c++, u += PANEL) {
+    for (int c = 0; c < WINO_VEC; c++, u += PANEL, soon += WINO_VEC) {
+      __builtin_prefetch(soon, 0, 3);
       wino_vec u0 = *(const wino_vec *)u, u1 = *(const wino_vec *)(u + WINO_VEC);
 #pragma GCC unroll 14
       for (int i = 0; i < ROWS; i++) {
@@ -135,8 +159,9 @@ static void multiply_points(const state *s, const float *v, const float *u, int6
     for (int64_t i = 0; i < n; i += ROWS) {
       fetch(x, x_per_call, 0);
       fetch(y, y_per_call, 1);
-      multiply(v + i / ROWS * s->v.step + b0 * ROWS * WINO_VEC, b1 - b0, u, m + i * WINO_VEC, s->per_task * WINO_VEC,
-               b0 > 0);
+      const float *at = v + i / ROWS * s->v.step + b0 * ROWS * WINO_VEC;
+      multiply(at, b1 - b0, u, m + i * WINO_VEC, s->per_task * WINO_VEC, b0 > 0,
+               i + ROWS < n ? at + s->v.step : v + s->v.point + b0 * ROWS * WINO_VEC);
     }
 }
 
