@@ -154,22 +154,30 @@ static void sum_part(const state *s, const square *q, int64_t part, const float 
   }
 }
 
-// Block c of x by block k of dy, from the sums of all parts, `step` floats apart: dw is written in vectors.
-static void transform_back(const state *s, const square *q, int64_t c, int64_t k, const float *sums, int64_t n_parts,
-                           size_t step, float *dw) {
+// dw's 9 taps of one input channel from its sums, 36 streams `point` floats apart.
+static inline void taps_back(const float *sums, int64_t point, wino_vec *taps) {
+  wino_vec half[3 * WINO_IN];
+#pragma GCC unroll 6
+  for (int i = 0; i < WINO_IN; i++) {
+    wino_vec in[WINO_IN];
+#pragma GCC unroll 6
+    for (int r = 0; r < WINO_IN; r++)
+      in[r] = *(const wino_vec *)(sums + (r * WINO_IN + i) * point);
+    wino_dw(in, 1, half + i, WINO_IN);
+  }
+#pragma GCC unroll 3
+  for (int r = 0; r < 3; r++)
+    wino_dw(half + r * WINO_IN, 1, taps + r * 3, 1);
+}
+
+// Block c of x by block k of dy from the sums of their square: dw is written in vectors.
+static void transform_back(const state *s, const square *q, int64_t c, int64_t k, const float *sums, float *dw) {
   const int64_t pair = (k - q->k0) / VECTORS, kv = least(VECTORS, q->k1 - q->k0 - pair * VECTORS);
   const int64_t point = (q->c1 - q->c0) * WINO_VEC * kv * WINO_VEC;
   wino_vec turned[WINO_TAPS * WINO_VEC];  // [channel][tap][lane of dy], then [16 of these][lane of dy][16]
   sums += pair * pair_floats(q, VECTORS) + (c - q->c0) * WINO_VEC * kv * WINO_VEC + (k - q->k0) % VECTORS * WINO_VEC;
-  for (int i = 0; i < WINO_VEC; i++, sums += kv * WINO_VEC) {
-    wino_vec in[WINO_POINTS];
-    for (int f = 0; f < WINO_POINTS; f++) {
-      in[f] = *(const wino_vec *)(sums + f * point);
-      for (int64_t p = 1; p < n_parts; p++)
-        in[f] += *(const wino_vec *)(sums + f * point + (size_t)p * step);
-    }
-    WINO_PLANE(wino_dw, in, WINO_IN, turned + i * WINO_TAPS, 3);
-  }
+  for (int i = 0; i < WINO_VEC; i++, sums += kv * WINO_VEC)
+    taps_back(sums, point, turned + i * WINO_TAPS);
   for (int i = 0; i < WINO_TAPS; i++)
     wino_transpose(turned + i * WINO_VEC);
   const int64_t k_first = k * WINO_VEC, n_k = s->d.K - k_first, n = (s->d.C - c * WINO_VEC) * WINO_TAPS;
@@ -181,6 +189,16 @@ static void transform_back(const state *s, const square *q, int64_t c, int64_t k
     else
       for (int i = 0; i < WINO_TAPS && i * WINO_VEC < n; i++)
         memcpy(to + i * WINO_VEC, &turned[i * WINO_VEC + l], (size_t)least(n - i * WINO_VEC, WINO_VEC) * sizeof *dw);
+  }
+}
+
+// sums[i] += the other parts' in their order, `step` floats apart.
+static void add_parts(float *sums, int64_t n, int64_t n_parts, size_t step) {
+  for (int64_t i = 0; i < n; i += WINO_VEC) {
+    wino_vec sum = *(const wino_vec *)(sums + i);
+    for (int64_t p = 1; p < n_parts; p++)
+      sum += *(const wino_vec *)(sums + i + (size_t)p * step);
+    *(wino_vec *)(sums + i) = sum;
   }
 }
 
@@ -203,15 +221,19 @@ static ig_status run(const ig_launch *l) {
         sum_part(s, &q, part, x, dy, near + thread * near_floats, own);
         for (int64_t c = q.c0; whole && c < q.c1; c++)
           for (int64_t k = q.k0; k < q.k1; k++)
-            transform_back(s, &q, c, k, own, 1, 0, dw);
+            transform_back(s, &q, c, k, own, dw);
       }
     if (!whole) {
+      enum { PIECE = 4096 };  // floats
+#pragma omp for schedule(static)
+      for (int64_t i = 0; i < (int64_t)step; i += PIECE)
+        add_parts(sums + i, least(PIECE, (int64_t)step - i), s->n_parts, step);
 #pragma omp for collapse(2) schedule(static)
       for (int64_t c = 0; c < s->n_c; c++)
         for (int64_t k = 0; k < s->n_k; k++) {
           const int64_t t = k / SIDE * s->c_tasks + c / SIDE;
           const square q = square_of(s, t);
-          transform_back(s, &q, c, k, sums + (size_t)t * s->square_floats, s->n_parts, step, dw);
+          transform_back(s, &q, c, k, sums + (size_t)t * s->square_floats, dw);
         }
     }
   }
