@@ -23,7 +23,7 @@ enum { VEC = 8, ROWS = 6 };
 enum {
   VECTORS = 2,              // of output channels in a panel
   MOST_GROUPS = 8,          // of positions in a task
-  TASK_BYTES = 288 * 1024,  // of packed operands: they stay in the second-level cache
+  TASK_BYTES = 560 * 1024,  // of packed operands: they stay in the second-level cache
   TASKS_PER_THREAD = 4,
   MOST_PHASES = 4
 };
