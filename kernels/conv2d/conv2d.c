@@ -275,7 +275,7 @@ static const ig_op conv2d = {
     .cases = cases,
     .n_cases = N_CASES,
     .impls = {[IG_DEVICE_CPU] = {"conv2d_wino_cpu", "conv2d_wino_bf16_cpu", "conv2d_dnnl_wino", "conv2d_gemm_cpu",
-                                 "conv2d_few_bf16_cpu", "conv2d_dnnl", "conv2d_ref"},
+                                 "conv2d_few_cpu", "conv2d_few_bf16_cpu", "conv2d_dnnl", "conv2d_ref"},
               [IG_DEVICE_CUDA] = {"conv2d_cudnn", "conv2d_cuda"}},
 };
 
@@ -311,7 +311,8 @@ static const ig_op conv2d_bwd_weights = {
     .n_cases = N_CASES,
     .impls = {[IG_DEVICE_CPU] = {"conv2d_bwd_weights_wino_cpu", "conv2d_bwd_weights_wino_bf16_cpu",
                                  "conv2d_bwd_weights_dnnl_wino", "conv2d_bwd_weights_gemm_cpu",
-                                 "conv2d_bwd_weights_bf16_cpu", "conv2d_bwd_weights_dnnl", "conv2d_bwd_weights_ref"},
+                                 "conv2d_bwd_weights_few_cpu", "conv2d_bwd_weights_bf16_cpu", "conv2d_bwd_weights_dnnl",
+                                 "conv2d_bwd_weights_ref"},
               [IG_DEVICE_CUDA] = {"conv2d_bwd_weights_cudnn", "conv2d_bwd_weights_cuda"}},
 };
 

@@ -126,8 +126,10 @@ static inline __attribute__((always_inline)) void multiply(const state *s, const
 #pragma GCC unroll 14
   for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 2
-    for (int j = 0; j < kv; j++)
+    for (int j = 0; j < kv; j++) {
       acc[i][j] = *(const vec *)(shift + j * VEC);
+      __builtin_prefetch(y + g->y[i] + j * plane, 1, 2);
+    }
   for (int64_t b = 0; b < s->n_in; b++) {
     if (b == soon.block) {
       for (int64_t i = 0; i < soon.lines; i++)

@@ -151,8 +151,8 @@ static inline __attribute__((always_inline)) void fetch(later *soon, int64_t n, 
 }
 
 // All 36 products of `n` tiles (a multiple of ROWS) with blocks [b0, b1) of one panel.
-static void multiply_points(const state *s, const float *v, const float *u, int64_t b0, int64_t b1, int64_t n,
-                            later *x, later *y, float *m) {
+static void multiply_points(const state *s, const float *v, const float *u, int64_t b0, int64_t b1, int64_t n, later *x,
+                            later *y, float *m) {
   const int64_t calls = WINO_POINTS * (n / ROWS), x_per_call = wino_ceil(x->blocks * x->tiles, calls * s->n_panels),
                 y_per_call = wino_ceil(y->blocks * y->tiles, calls);
   for (int f = 0; f < WINO_POINTS; f++, v += s->v.point, u += s->u_point, m += s->m_point)
@@ -287,8 +287,7 @@ static void run_by_panels(const state *s, const float *x, const float *w, const 
           float *piece = u + (s->n_tiles > s->per_task ? b / s->u_blocks * WINO_POINTS * s->u_point : 0);
           if (first == 0)
             transform_weights(s, w, panel, b, b1, piece);
-          multiply_points(s, v + first / ROWS * s->v.step, piece, b, b1, up_to_rows(end - first), &none, &soon_y,
-                          m);
+          multiply_points(s, v + first / ROWS * s->v.step, piece, b, b1, up_to_rows(end - first), &none, &soon_y, m);
         }
         transform_back(s, m, panel, first, end, e, y);
       }
