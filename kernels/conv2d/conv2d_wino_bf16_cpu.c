@@ -15,6 +15,7 @@ enum {
   DEPTH = 16,               // channel blocks of a panel's weights that stay in the first-level cache
   TASK_BYTES = 400 << 10,   // of transformed x and sums of a task: they stay in the second-level cache
   SHARED_BYTES = 8 << 20,   // of transformed x that all tasks share
+  MOST_LATER = 256,         // tiles fetched ahead
   LEAST_WEIGHTS = 4 << 20,  // bytes of transformed weights from which on they are cut
 };
 
@@ -102,13 +103,50 @@ static inline void multiply(const uint32_t *v, int64_t blocks, const uint32_t *u
       _mm512_storeu_ps(m + j * m_block + i * BF16_VEC, acc[i][j]);
 }
 
-// All 16 products of n tiles (a multiple of ROWS) with one panel.
-static void multiply_points(const state *s, const uint32_t *v, const uint32_t *u, int64_t n, float *m) {
+// What comes to the second-level cache while products are made: a tile's 2x2 positions in some channel blocks.
+typedef struct later {
+  const uint16_t *at[MOST_LATER];  // tiles in the first block
+  int64_t tiles, blocks, plane, row, done;
+} later;
+
+// Tiles [first, end) of a tensor of `all` blocks of H x W vectors, from where its first block to be fetched lies.
+static void find_later(const wino2_tiles *t, const uint16_t *from, int64_t H, int64_t W, int64_t all, int64_t blocks,
+                       int64_t first, int64_t end, later *soon) {
+  const int64_t plane = H * W * BF16_VEC;
+  wino2_place at = wino2_place_of(t, first);
+  *soon = (later){.tiles = least(end - first, MOST_LATER), .blocks = blocks, .plane = plane, .row = W * BF16_VEC};
+  for (int64_t i = 0; i < soon->tiles; i++, wino2_step(t, &at))
+    soon->at[i] = from + at.n * all * plane + (at.p * W + at.q) * BF16_VEC;
+}
+
+static void find_y(const state *s, const uint16_t *y, int64_t panel, int64_t first, int64_t end, later *soon) {
+  const int64_t P = s->tiles.P, Q = s->tiles.Q;
+  find_later(&s->tiles, y + 2 * panel * P * Q * BF16_VEC, P, Q, s->n_out, least(2, s->n_out - 2 * panel), first, end,
+             soon);
+}
+
+BF16_INLINE void fetch(later *soon, int64_t n, const int write) {
+  for (const int64_t end = least(soon->done + n, soon->blocks * soon->tiles); soon->done < end; soon->done++) {
+    const uint16_t *at = soon->at[soon->done % soon->tiles] + soon->done / soon->tiles * soon->plane;
+    __builtin_prefetch(at, write, 2);
+    __builtin_prefetch(at + soon->row, write, 2);
+  }
+}
+
+// All 16 products of n tiles (a multiple of ROWS) with one panel. Meanwhile x and y are fetched, x over all panels.
+static void multiply_points(const state *s, const uint32_t *v, const uint32_t *u, int64_t n, later *x, later *y,
+                            float *m) {
+  const int64_t calls = WINO2_POINTS * bf16_ceil(s->n_in, DEPTH) * (n / ROWS);
+  const int64_t x_per_call = bf16_ceil(x->blocks * x->tiles, calls * s->n_panels),
+                y_per_call = bf16_ceil(y->blocks * y->tiles, calls);
   for (int f = 0; f < WINO2_POINTS; f++, v += s->v_point, u += s->u_point, m += s->m_point)
     for (int64_t b = 0; b < s->n_in; b += DEPTH)
-      for (int64_t i = 0; i < n; i += ROWS)
+      for (int64_t i = 0; i < n; i += ROWS) {
+        fetch(x, x_per_call, 0);
+        fetch(y, y_per_call, 1);
         multiply(v + i / ROWS * s->v_step + b * ROWS * HALF, least(s->n_in - b, DEPTH), u + b * HALF * PANEL,
                  m + i * BF16_VEC, s->per_task * BF16_VEC, b > 0);
+      }
 }
 
 // ---- results ----
@@ -166,8 +204,13 @@ static void run_by_tiles(const state *s, const uint16_t *x, const uint16_t *w, c
       const int64_t end = least(first + s->per_task, s->n_tiles), n = up_to_rows(end - first);
       for (int64_t b = 0; b < s->n_in; b++)
         transform_tiles(s, x, b, first, first + n, v);
+      const int64_t next = least(first + threads * s->per_task, s->n_tiles);  // those in between are other threads'
+      later soon_x, soon_y;
+      find_later(&s->tiles, x, s->tiles.H, s->tiles.W, s->n_in, s->n_in, next, least(next + s->per_task, s->n_tiles),
+                 &soon_x);
       for (int64_t panel = 0; panel < s->n_panels; panel++) {
-        multiply_points(s, v, all_u + (size_t)panel * s->u_pairs, n, m);
+        find_y(s, y, panel, first, end, &soon_y);
+        multiply_points(s, v, all_u + (size_t)panel * s->u_pairs, n, &soon_x, &soon_y, m);
         transform_back(s, m, panel, first, end, e, y);
       }
     }
@@ -189,7 +232,9 @@ static void run_by_panels(const state *s, const uint16_t *x, const uint16_t *w, 
       transform_weights(s, w, panel, 0, s->n_in * BF16_VEC, u);
       for (int64_t first = 0; first < s->n_tiles; first += s->per_task) {
         const int64_t end = least(first + s->per_task, s->n_tiles);
-        multiply_points(s, v + first / ROWS * s->v_step, u, up_to_rows(end - first), m);
+        later none = {.tiles = 0}, soon_y;
+        find_y(s, y, panel, first, end, &soon_y);
+        multiply_points(s, v + first / ROWS * s->v_step, u, up_to_rows(end - first), &none, &soon_y, m);
         transform_back(s, m, panel, first, end, e, y);
       }
     }
