@@ -279,7 +279,7 @@ void check_ranks(const char *row, ig_dtype type, const char *force) {
   ig_op_case whole = {};
   whole.n_in = 2;
   whole.attr = conv ? (const void *)&conv_attr : (const void *)&linear_attr;
-  whole.in[0].shape = conv ? IG_SHAPE4(8, 6, 5, 16) : IG_SHAPE2(24, 37);
+  whole.in[0].shape = conv ? IG_SHAPE4(8, 6, 5, force && strstr(force, "few") ? 3 : 16) : IG_SHAPE2(24, 37);
   whole.in[1].shape = conv ? IG_SHAPE4(8, 6, 5, 24) : IG_SHAPE2(24, 70);
   Setting s;
   s.force = force;
@@ -308,6 +308,7 @@ TEST(Conv, RanksChangeNothing) {
   check_ranks("linear_bwd_weights", IG_F32, nullptr);
   if (has_bf16())
     check_ranks("conv2d_bwd_weights", IG_BF16, "conv2d_bwd_weights=conv2d_bwd_weights_bf16_cpu");
+  check_ranks("conv2d_bwd_weights", IG_F32, "conv2d_bwd_weights=conv2d_bwd_weights_few_cpu");
 }
 
 // ---- own bf16 code ----
