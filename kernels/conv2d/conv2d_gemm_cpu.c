@@ -338,11 +338,12 @@ static ig_status prepare_bwd_data(ig_prepare *p) { return prepare_pass(p, false)
 
 static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
   const ig_conv2d_dims d = ig_conv2d_dims_of(n);
-  const char *reason = n->in[0]->dtype != IG_F32               ? "takes f32"
-                       : d.groups != 1                         ? "takes one group"
-                       : d.C < VEC || d.K < VEC                ? "takes channels that fill a vector"
-                       : d.stride_h * d.stride_w > MOST_PHASES ? "takes strides whose product is at most 4"
-                                                               : NULL;
+  const char *reason = n->in[0]->dtype != IG_F32                  ? "takes f32"
+                       : d.groups != 1                            ? "takes one group"
+                       : d.C < VEC || d.K < VEC                   ? "takes channels that fill a vector"
+                       : d.R * d.S * d.stride_h * d.stride_w == 1 ? "oneDNN is faster on pointwise kernels of stride 1"
+                       : d.stride_h * d.stride_w > MOST_PHASES    ? "takes strides whose product is at most 4"
+                                                                  : NULL;
   if (reason)
     snprintf(why, why_bytes, "%s", reason);
   return !reason;

@@ -92,7 +92,7 @@ static ig_text_outputs build_texts(ig_trainer *t, ig_rung *r, const ig_model_con
 // of a step in fp32 and 3 to 4 % in bf16 (docs/performance.md), of pictures 2 to 6 %.
 static double least_saving(const ig_model *m) { return m->build_text ? 0.08 : 0.2; }
 // ... and what is enough: of pictures, what brings ResNet-50 just below 0.6 of PyTorch's memory. The rest costs time.
-static double enough_saving(const ig_model *m) { return m->build_text ? 1 : 0.16; }
+static double enough_saving(const ig_model *m) { return m->build_text ? 1 : 0.11; }
 
 static ig_status build_step(ig_trainer *t, ig_rung *r, ig_recompute recompute) {
   const ig_train_options *o = t->o;
