@@ -1,5 +1,6 @@
 // floor: ig_ckpt
 // Checkpoints: what was saved comes back bit for bit; whatever fails, is killed, cut or flipped, an older one stays.
+#include <algorithm>
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>

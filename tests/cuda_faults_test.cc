@@ -2,6 +2,7 @@
 // at several of its calls (INGOT_LONG=1: at all). Rule: the run ends with an error that names what failed, and nothing
 // of the device is left; what only gives back leaves at most the one thing that it was to give back. On the simulator
 // alone: elsewhere "skipped" (77) and why.
+#include <algorithm>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 

@@ -1,6 +1,7 @@
 // Matrix products and convolutions on a GPU, or on the simulator of one, beyond the cases of the op table: ragged tiles
 // of every size, groups that share superblocks, strides with dilation, tf32, shards, and the bytes that kernels move.
 // Rule: which library computes is the caller's (INGOT_CUDA_LIBRARY); without a device the answer is "skipped" (77).
+#include <algorithm>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 

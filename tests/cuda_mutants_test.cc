@@ -4,6 +4,7 @@
 // checks; what is missed is printed. A sample spread over each kernel (INGOT_LONG=1: all; every 3rd to 37th, 172 that
 // changed something, missed one: bn_stats may subtract any element first). On the simulator alone:
 // elsewhere "skipped" (77) and why.
+#include <algorithm>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 

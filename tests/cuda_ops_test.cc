@@ -1,6 +1,7 @@
 // Walks the op table on a GPU, or on the simulator of one (tests/sim): every row, case and element type, every
 // implementation for CUDA against the fp64 reference, forward and backward. Rule: which library computes is the
 // caller's (INGOT_CUDA_LIBRARY); without a device the answer is "skipped" (77) and why.
+#include <algorithm>
 #include <gtest/gtest.h>
 #include <set>
 

@@ -2,6 +2,7 @@
 // sequence on every path (tensor cores of each type, tf32, multiply-adds up to heads of 256), sums by key over many
 // pieces, cross-entropy over several chunks of classes, rows of layer norms that fill registers, and the bytes that
 // kernels move. Rule: which library computes is the caller's (INGOT_CUDA_LIBRARY); without a device: "skipped" (77).
+#include <algorithm>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 

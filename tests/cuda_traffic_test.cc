@@ -2,6 +2,7 @@
 // headers and the row's cost say: each operand once, each result once, and what a header names more. Rule: at most 1.1
 // times that, on the rows' own bench cases cut to a size that is interpreted in a moment. On the simulator alone:
 // elsewhere "skipped" (77) and why.
+#include <algorithm>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <map>

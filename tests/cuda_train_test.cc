@@ -2,6 +2,7 @@
 // the CPU. Rule: the losses of every step agree within a tolerance that the precision explains; the captured step (of
 // texts, one a capacity), the checkpoint and the return to the CPU are part of it. Without a device: "skipped" (77) and
 // why.
+#include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <jansson.h>

@@ -1,6 +1,7 @@
 // floor: ig_models
 // Batch normalisation folded into convolutions: whole networks give what they gave unfolded, in every kind of block and
 // precision; weights that change show after a refresh; what must not be folded is not.
+#include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <vector>

@@ -3,6 +3,7 @@
 // rounded as they are read and whose are copied first; threads, shards and sizes at the borders of tiles and blocks.
 #include "kernels/linear/linear.h"
 
+#include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <string>

@@ -1,6 +1,7 @@
 // floor: ig_data
 // Batches for pre-training through the loader: the same bits for any number of threads and after any seek; a corpus and
 // given samples as data sets.
+#include <algorithm>
 #include <cmath>
 #include <map>
 

@@ -3,6 +3,7 @@
 // elements exchanged), and the comparison that ops_test uses must notice; so must central differences when a backward
 // implementation errs. Rule: an error that changes no bit of a result is no mutant; every other one must be caught, or
 // stand in `excused` with its reason.
+#include <algorithm>
 #include <gtest/gtest.h>
 #include <set>
 

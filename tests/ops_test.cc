@@ -3,6 +3,7 @@
 // against the fp64 reference, forward and backward; gradients by signed central differences. Rule: nothing here names
 // an op; a new row is covered from its line in ops.def on. Layouts are layout_test's, the power of the comparison is
 // mutants_test's.
+#include <algorithm>
 #include <gtest/gtest.h>
 #include <set>
 

@@ -1,5 +1,6 @@
 // floor: ig_ckpt
 // NVIDIA's shards: written and read back, read by h5py, hostile ones refused.
+#include <algorithm>
 #include <cstdio>
 #include <hdf5.h>
 #include <zlib.h>

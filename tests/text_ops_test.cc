@@ -2,6 +2,7 @@
 // Facts about the ops of text that the walk over the table does not state: borders of packed sequences, empty ones and
 // rows of none; indices that are nowhere; masks that do not depend on packing; bits that do not depend on threads;
 // losses of huge logits.
+#include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <limits>

@@ -3,6 +3,7 @@
 // networks with their known numbers of correct answers, and torchvision reading what was saved.
 #include "runtime/train/weights.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>

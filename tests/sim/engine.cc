@@ -1,6 +1,7 @@
 // Runs a launch: blocks on two threads, the warps of a block in turn, a warp's lanes from the lowest place in the
 // program on, so that they meet again where the branches do. Rule: a block that takes long makes room for others
 // (they may be what it waits for); one that never ends is reported.
+#include <algorithm>
 #include <cstdio>
 #include <deque>
 #include <thread>

@@ -1,5 +1,6 @@
 // 16-bit and 8-bit floating-point numbers on the host. Rule: round to nearest even, once.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <immintrin.h>

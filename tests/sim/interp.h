@@ -1,6 +1,7 @@
 // The interpreter's state: a launch, its blocks, their warps. Rule: a warp's lanes at one place run as one 32-lane
 // vector operation; nothing here knows the CUDA runtime.
 #pragma once
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <set>

@@ -2,6 +2,7 @@
 // forgotten, a bound off by one, a condition the wrong way, operands exchanged), and is still valid PTX.
 #include "tests/sim/mutate.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <string>
