@@ -70,12 +70,13 @@ static ig_status take_records(const char *path, ig_h5_foreign *f) {
 static ig_status outcome(const char *path, const ig_h5_head *h, int how) {
   if (WIFEXITED(how) && WEXITSTATUS(how) == 0 && h->status == IG_OK)
     return IG_OK;
-  if (WIFEXITED(how) && WEXITSTATUS(how) == 1 && h->status != IG_OK && h->message[sizeof h->message - 1] == 0)
+  if (WIFEXITED(how) && WEXITSTATUS(how) == 1 && h->status != IG_OK && h->message[0] &&
+      h->message[sizeof h->message - 1] == 0)
     return ig_fail(IG_ERR_FORMAT, "%s", h->message);
   if (WIFSIGNALED(how) && (WTERMSIG(how) == SIGXCPU || WTERMSIG(how) == SIGKILL))
     return ig_fail(IG_ERR_FORMAT, "%s: reading it takes too long; the file is damaged, or made to do so", path);
   return ig_fail(IG_ERR_FORMAT, "%s: libhdf5 crashed on it (%s); the file is damaged, or made to do so", path,
-                 WIFSIGNALED(how) ? strsignal(WTERMSIG(how)) : "it ended");
+                 WIFSIGNALED(how) ? strsignal(WTERMSIG(how)) : "it ended without a word");
 }
 
 ig_status ig_h5_foreign_read(const char *path, const void *data, size_t bytes, const char *const *attributes,
