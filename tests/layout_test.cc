@@ -233,6 +233,9 @@ void check_case(ig_graph *g, const ig_op *op, const ig_op_case &c, ig_dtype type
     for (ig_layout layout : layouts) {
       const ig_impl *impl = find(std::string(op->name) + "_cpu", (ig_isa)isa);
       ASSERT_NE(impl, nullptr) << what;
+      char why[160];
+      if (impl->supports && !impl->supports(n, &devices[0].device->caps, why, sizeof why))
+        continue;
       Outcome first;
       for (int variant = 0; variant < 4; variant++) {  // 1, 2, 3 threads, and in place
         Outcome got = launch(n, impl, devices[variant % 3].device, layout, values, variant == 3);
@@ -255,11 +258,19 @@ void check_case(ig_graph *g, const ig_op *op, const ig_op_case &c, ig_dtype type
     }
 }
 
+// A row of GPUs alone has nothing but its reference here.
+bool is_vectorised(const ig_op *op) {
+  for (int i = 0; i < IG_MAX_IMPLS && op->impls[IG_DEVICE_CPU][i]; i++)
+    if (op->impls[IG_DEVICE_CPU][i] == std::string(op->name) + "_cpu")
+      return true;
+  return false;
+}
+
 void check_rows(const ig_op *const *rows) {
   int n_launches = 0;
   for (; *rows; rows++)
     for (int i = 0; i < (*rows)->n_cases; i++) {
-      if ((*rows)->cases[i].bench)
+      if ((*rows)->cases[i].bench || !is_vectorised(*rows))
         continue;
       for (ig_dtype type : {IG_F32, IG_BF16}) {
         ig_params params;
