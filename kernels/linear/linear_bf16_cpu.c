@@ -83,7 +83,7 @@ static void run_tile(const run_of *r, int64_t t, int64_t column, const pair *b, 
   const state *s = r->s;
   const int64_t row = t * s->tile, rows = least(s->M - row, s->tile);
   operand o = {r->rows ? r->rows + (size_t)t * s->panel_pairs : (const pair *)element(&r->a, row, 0), s->K / 2, PANEL};
-  const multiply_fn f_of = (r->rows ? multiply_panel : multiply_along)[rows - 1];
+  const multiply_fn f_of = r->rows ? multiply_panel[rows - 1] : multiply_along[rows - 1];
   for (int64_t i = 0; i < s->n_shards; i++) {
     const int64_t pairs = shard_pairs(s, i);
     f_of(&o, b, pairs, f, sums + i * ROWS * COLUMNS);
