@@ -100,32 +100,51 @@ done:
   return status;
 }
 
-static ig_status list_rows(kernel_bench *b) {
-  ig_text table = {0};
-  json_t *answer = NULL, *name;
-  ig_status status = IG_OK;
+// The names of a row for GPUs where none is here: by the row's table, since nobody can be asked what it takes.
+static ig_status gpu_names(const ig_op *op, ig_dtype type, json_t **names) {
+  ig_kernel_cases cases = {0};
+  *names = json_array();
+  ig_status status = ig_kernel_cases_of_row(&cases, op, type, true);
+  for (int i = 0; cases.n && i < IG_MAX_IMPLS && op->impls[IG_DEVICE_CUDA][i]; i++)
+    json_array_append_new(*names, json_string(op->impls[IG_DEVICE_CUDA][i]));
+  ig_kernel_cases_fini(&cases);
+  return status;
+}
+
+// Takes the names.
+static ig_status list_row(kernel_bench *b, const ig_op *op, const char *device, const char *precision, json_t *names,
+                          ig_text *table) {
+  json_t *name;
   size_t i;
+  json_array_append_new(
+      b->rows, json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", op->name, "summary", op->summary ? op->summary : "",
+                         "device", device, "precision", precision, "implementations", names));
+  IG_TRY(ig_text_addf(table, "%-24s %-4s %s ", op->name, device, precision));
+  json_array_foreach(names, i, name) IG_TRY(ig_text_addf(table, " %s", json_string_value(name)));
+  return ig_text_add(table, "\n", 1);
+}
+
+static ig_status list_rows(kernel_bench *b) {
+  static const ig_dtype types[] = {IG_F32, IG_BF16, IG_F16};
+  const ig_device_caps *caps = &b->device->caps;
+  const bool gpu = caps->kind == IG_DEVICE_CUDA,
+             both = !gpu && ig_config_is(b->call->config, "device", "auto") && !ig_config_str(b->call->config, "impl");
+  ig_text table = {0};
+  json_t *answer = NULL, *names;
+  ig_status status = IG_OK;
   for (const ig_op *const *const *list = ig_op_lists; *list; list++)
     for (const ig_op *const *row = *list; *row; row++) {
-      static const ig_dtype types[] = {IG_F32, IG_BF16, IG_F16};
-      const ig_device_caps *caps = &b->device->caps;
-      const char *device = caps->kind == IG_DEVICE_CUDA ? "cuda" : "cpu";
+      if (!op_is_chosen(b->call->config, (*row)->name))
+        continue;
       for (int t = 0; t < (caps->fp16 ? 3 : 2); t++) {
-        const char *precision = ig_bench_precision(caps, types[t]);
-        json_t *names;
-        if (!op_is_chosen(b->call->config, (*row)->name))
-          continue;
         status = implementations(b, *row, types[t], &names);
-        json_array_append_new(b->rows, json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", (*row)->name, "summary",
-                                                 (*row)->summary ? (*row)->summary : "", "device", device, "precision",
-                                                 precision, "implementations", names));
-        if (status == IG_OK)
-          status = ig_text_addf(&table, "%-24s %-4s %s ", (*row)->name, device, precision);
-        json_array_foreach(names, i, name) if (status == IG_OK) status =
-            ig_text_addf(&table, " %s", json_string_value(name));
-        if (status == IG_OK)
-          status = ig_text_add(&table, "\n", 1);
-        IG_GOTO(status);
+        ig_status listed = list_row(b, *row, gpu ? "cuda" : "cpu", ig_bench_precision(caps, types[t]), names, &table);
+        IG_GOTO(status != IG_OK ? status : listed);
+      }
+      for (int t = 0; both && t < 3; t++) {
+        status = gpu_names(*row, types[t], &names);
+        ig_status listed = list_row(b, *row, "cuda", ig_bench_precision(&(ig_device_caps){0}, types[t]), names, &table);
+        IG_GOTO(status != IG_OK ? status : listed);
       }
     }
   answer = json_pack("{s:O}", "rows", b->rows);

@@ -90,8 +90,11 @@ def list_names_every_row():
         assert "ns" not in r
         if r["precision"] == "fp32":
             assert r["implementations"], f"{r['name']}: no implementation in fp32"
-    conv = [r for r in rows if r["name"] == "conv2d" and r["precision"] == "fp32"][0]
-    assert {"conv2d_dnnl", "conv2d_ref"} <= set(conv["implementations"]), conv
+    conv = {(r["device"], r["precision"]): set(r["implementations"]) for r in rows if r["name"] == "conv2d"}
+    assert {"conv2d_dnnl", "conv2d_ref"} <= conv["cpu", "fp32"], conv
+    assert {"conv2d_cudnn", "conv2d_cuda"} <= conv["cuda", "fp16"], conv  # with and without a GPU
+    here = answer("kernels", "list=1", "device=cpu", "op=conv2d", "--json")["rows"]
+    assert {r["device"] for r in here} == {"cpu"}, here
 
 
 @test
