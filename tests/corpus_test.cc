@@ -416,7 +416,8 @@ TEST_F(CorpusTest, StopsAndGoesOn) {
   o.threads = 1;
   ASSERT_EQ(o.open(&c), IG_STOPPED) << ig_error_message();
   size_t left = 0, made = 0;
-  for (auto &entry : fs::recursive_directory_iterator(home / "cache"))
+  // On a machine with much else to do the stop may come before the first part.
+  for (auto &entry : fs::recursive_directory_iterator(fs::exists(home / "cache") ? home / "cache" : home / "text"))
     left += entry.path().parent_path().extension() == ".parts";
   fault::watch([&](const fault::Call &call) {
     made += call.op == fault::RENAME && std::string(call.to).find(".parts/") != std::string::npos;
