@@ -5,8 +5,10 @@
 #   gpu_session.sh pack BUILD FILE.tar.gz     (here; ./dev gpu does it)
 #   gpu_session.sh run FILE.tar.gz OUT        (there; OUT is made; INGOT_GPU_SECONDS at most, by default 560)
 #   gpu_session.sh dry FILE.tar.gz OUT BUILD  (here: the same on the simulator of BUILD, everything tiny)
-# OUT: summary.txt (a line a step), machine.txt, tests.txt, sanitizer.txt, kernels.jsonl and steps.jsonl (a line an
-# answer of ingot bench, "session": its name), errors.txt. Each is written as a step ends: what is cut off keeps the rest.
+#   gpu_session.sh sanitizer TOOL PROGRAM     (one tool of compute-sanitizer over tests/cuda_ops_test; ctest -L gpu)
+# OUT: summary.txt (a line a step), machine.txt, tests.txt, sanitizer.txt, data.jsonl (a line a comparison with what is
+# known of real data), kernels.jsonl and steps.jsonl (a line an answer of ingot bench, "session": its name), errors.txt.
+# Each is written as a step ends: what is cut off keeps the rest.
 set -euo pipefail
 
 # Reference results of what runs on a device.
@@ -18,12 +20,33 @@ pack_golden() {
   done
 }
 
+# Small real data with what is known of it: two published networks, 200 pictures and their logits; 48 photographs of
+# defects; messages and a vocabulary (tests/cuda_data_test.cc).
+pack_data() {
+  local to=$1 from=$2 file
+  mkdir "$to"
+  [[ -d $from ]] || return 0
+  for file in cifar10_exact200/{test200.bin,expected_logits_resnet20-12fca82f.npy} \
+    resnet_cifar_weights/resnet20-12fca82f.safetensors \
+    mlperf_tiny_resnet8/{pretrainedResnet.safetensors,expected_logits_on_cifar10_exact200.npy} \
+    neu_cls/images/{crazing,inclusion,patches,pitted_surface,rolled-in_scale,scratches} \
+    banking77/train.csv bert_vocab/bert-base-uncased.vocab.txt; do
+    mkdir -p "$to/$(dirname "$file")"
+    if [[ -d $from/$file ]]; then
+      mkdir "$to/$file"
+      cp -L "$from/$file/$(basename "$file")"_[1-8].jpg "$to/$file/"
+    elif [[ -e $from/$file ]]; then
+      cp -L "$from/$file" "$to/$file"
+    fi
+  done
+}
+
 pack() {
   local build=$1 source to program library
   source=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
   to=$(mktemp -d)
   mkdir "$to/lib"
-  for program in ingot ingot-bench tests/cuda_{ops,text,gemm,libraries,train}_test tests/golden_test; do
+  for program in ingot ingot-bench tests/cuda_{ops,text,gemm,libraries,train,data}_test tests/golden_test; do
     if [[ -x $build/$program ]]; then
       install -s "$build/$program" "$to/"
       ldd "$build/$program" | awk '$3 ~ /^\// { print $3 }'
@@ -35,6 +58,7 @@ pack() {
   done
   install -s "$build/libingot_cuda.so" "$to/"
   pack_golden "$to/golden" "${INGOT_GOLDEN:-$source/../../shared/golden}"
+  pack_data "$to/data" "${INGOT_DATA:-$source/../../shared/data}"
   mkdir "$to/rivals"
   cp "$source"/rivals/*.py "$to/rivals/"
   tar -C "$to" -cf - . | gzip -6 > "$2"
@@ -44,8 +68,8 @@ pack() {
 
 say() { echo "$*" | tee -a "$out/summary.txt"; }
 
-# step SECONDS FILE NAME COMMAND...: its output into OUT/FILE, one line of what became of it. Into a .jsonl goes what
-# it says on standard output, and what it says on standard error into errors.txt.
+# step SECONDS FILE NAME COMMAND...: its output into OUT/FILE, one line of what became of it. Into a .jsonl go the objects
+# that it says on standard output, and all else into errors.txt.
 step() {
   local limit=$1 file=$2 name=$3 status=0 begin=$SECONDS left=$((deadline - SECONDS))
   shift 3
@@ -55,13 +79,14 @@ step() {
   fi
   [[ $limit -lt $left ]] || limit=$left
   timeout -k 5 "$limit" "$@" > "$work/stdout" 2> "$work/stderr" || status=$?
-  # A filter that leaves no test proves nothing.
-  if [[ $status == 0 && $file == tests.txt ]] && grep -q 'PASSED.* 0 tests' "$work/stdout"; then
+  # A filter that leaves no test proves nothing, nor does an answer without a line.
+  if [[ $status == 0 ]] && { [[ $file == tests.txt ]] && grep -q 'PASSED.* 0 tests' "$work/stdout" ||
+    [[ $file == *.jsonl ]] && ! grep -q '^{' "$work/stdout"; }; then
     status=99
   fi
   if [[ $file == *.jsonl ]]; then
     sed -n "s/^{/{\"session\": \"$name\", /p" "$work/stdout" >> "$out/$file"
-    { echo "== $name"; cat "$work/stderr"; } >> "$out/errors.txt"
+    { echo "== $name"; sed '/^{/d' "$work/stdout"; cat "$work/stderr"; } >> "$out/errors.txt"
   else
     { echo "== $name"; cat "$work/stdout" "$work/stderr"; } >> "$out/$file"
   fi
@@ -118,18 +143,36 @@ correctness() {
   else
     say "skipped  golden: no reference results were packed"
   fi
+  filter=()
+  [[ -z ${dry:-} ]] || filter=("--gtest_filter=${tiny[data]}")
+  if [[ -n $(ls "$here/data") ]]; then
+    INGOT_DATA=$here/data step 90 data.jsonl data "$here/cuda_data_test" "${filter[@]}"
+    # What was found of each network and each course, beside what was allowed.
+    if [[ -e $out/data.jsonl ]]; then
+      sed -n 's/.*"test": "\([^"]*\)", "precision": "\([^"]*\)", \(.*allowed": [^,}]*\).*/         \1 \2: \3/p' \
+        "$out/data.jsonl" | tr -d '"' | tee -a "$out/summary.txt"
+    fi
+  else
+    say "skipped  data: there was no ../shared/data to pack (INGOT_DATA)"
+  fi
 }
 
-# sanitizer TOOL...
-sanitizer() {
-  local tool
+# sanitize TOOL PROGRAM: of the op table what has addresses, barriers and shared memory of its own. Of no GPU the program
+# says so itself, and exits with the same 77.
+sanitize() {
   if ! command -v compute-sanitizer > /dev/null; then
-    say "skipped  sanitizer $*: there is no compute-sanitizer on this machine"
-    return 0
+    echo "skipped: there is no compute-sanitizer on this machine"
+    return 77
   fi
+  compute-sanitizer --tool "$1" --error-exitcode 1 "$2" \
+    --gtest_filter='*conv2d*:*bn_*:*pool*:*linear*:*attention*:*layernorm*:*embedding*:*gelu*:*rows*:*segment*'
+}
+
+# sanitizers TOOL...
+sanitizers() {
+  local tool
   for tool in "$@"; do
-    step 40 sanitizer.txt "sanitizer-$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 "$here/cuda_ops_test" \
-      --gtest_filter='*conv2d*:*bn_*:*pool*:*linear*:*attention*:*layernorm*:*embedding*:*gelu*:*rows*:*segment*'
+    step 40 sanitizer.txt "sanitizer-$tool" bash "${BASH_SOURCE[0]}" sanitizer "$tool" "$here/cuda_ops_test"
   done
 }
 
@@ -181,12 +224,12 @@ run() {
     bench_step tiny-pictures torchvision pytorch model=resnet20 precision=fp16 batch=2 image_size=8
     bench_step tiny-texts transformers pytorch model=bert_tiny precision=bf16 batch=2 max_length=16
     bench_kernels kernels-tiny model=resnet20 precision=bf16 batch=1 image_size=8 op='bn_apply,conv2d' 'shape=1x2x2x64*'
-    sanitizer memcheck
+    sanitizers memcheck
   else
-    sanitizer memcheck racecheck
+    sanitizers memcheck racecheck
     times
     # What there is still time for.
-    sanitizer synccheck initcheck
+    sanitizers synccheck initcheck
     bench_step resnet18-bf16 torchvision pytorch-tuned model=resnet18 precision=bf16 batch=256 image_size=224
     bench_step bert_base-128-bf16 transformers pytorch-tuned model=bert_base precision=bf16 batch=64 max_length=128
     bench_kernels kernels-rows-fp16 model=none precision=fp16
@@ -195,7 +238,8 @@ run() {
 }
 
 # Of each test program what a simulator runs in a second.
-declare -A tiny=([ops]='*softmax_xent*' [gemm]='Tf32.*' [libraries]='*linear_cublaslt*' [text]='LinearXent.*' [train]='*StopsAt*')
+declare -A tiny=([ops]='*softmax_xent*' [gemm]='Tf32.*' [libraries]='*linear_cublaslt*' [text]='LinearXent.*' [train]='*StopsAt*'
+  [data]='Network.ResNet8*')
 
 dry() {
   dry=1 library=$3/libingot_cuda_sim.so
@@ -207,5 +251,6 @@ case ${1:-} in
   pack) pack "$2" "$3" ;;
   run) run "$2" "$3" ;;
   dry) dry "$2" "$3" "$(cd "$4" && pwd)" ;;
-  *) sed -n '2,10s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+  sanitizer) sanitize "$2" "$3" ;;
+  *) sed -n '2,13s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
-#include <jansson.h>
 
 #include "runtime/base/rng.h"
 #include "runtime/device/device.h"
@@ -15,28 +14,6 @@
 namespace {
 
 using namespace fault;
-
-struct Course {
-  std::vector<double> losses, scales, skips;
-  std::vector<double> evaluated;  // losses over the validation part: batch normalisation is folded there
-};
-
-Course course_of(const std::string &run) {
-  Course c;
-  std::ifstream in(run + "/log.jsonl");
-  for (std::string line; std::getline(in, line);) {
-    json_t *row = json_loads(line.c_str(), 0, nullptr);
-    if (json_string_value(json_object_get(row, "split")) == std::string("train")) {
-      c.losses.push_back(json_number_value(json_object_get(row, "loss")));
-      c.scales.push_back(json_number_value(json_object_get(row, "loss_scale")));
-      c.skips.push_back(json_number_value(json_object_get(row, "skips")));
-    }
-    if (json_string_value(json_object_get(row, "split")) == std::string("val"))
-      c.evaluated.push_back(json_number_value(json_object_get(row, "loss")));
-    json_decref(row);
-  }
-  return c;
-}
 
 double largest_difference(const std::string &a, const std::string &b) {
   st::File x(a), y(b);

@@ -3,6 +3,8 @@
 #ifndef INGOT_TESTS_FAULT_TRAIN_H
 #define INGOT_TESTS_FAULT_TRAIN_H
 
+#include <fstream>
+#include <jansson.h>
 #include <map>
 #include <vector>
 
@@ -86,6 +88,29 @@ inline std::vector<std::string> train_words(const std::string &data, const std::
       "data=" + data,         "out=" + out};
   words.insert(words.end(), more.begin(), more.end());
   return words;
+}
+
+// What a run's log says of its steps.
+struct Course {
+  std::vector<double> losses, scales, skips;
+  std::vector<double> evaluated;  // losses over the validation part: batch normalisation is folded there
+};
+
+inline Course course_of(const std::string &run) {
+  Course c;
+  std::ifstream in(run + "/log.jsonl");
+  for (std::string line; std::getline(in, line);) {
+    json_t *row = json_loads(line.c_str(), 0, nullptr);
+    if (json_string_value(json_object_get(row, "split")) == std::string("train")) {
+      c.losses.push_back(json_number_value(json_object_get(row, "loss")));
+      c.scales.push_back(json_number_value(json_object_get(row, "loss_scale")));
+      c.skips.push_back(json_number_value(json_object_get(row, "skips")));
+    }
+    if (json_string_value(json_object_get(row, "split")) == std::string("val"))
+      c.evaluated.push_back(json_number_value(json_object_get(row, "loss")));
+    json_decref(row);
+  }
+  return c;
 }
 
 // Every tensor of a checkpoint (weights, statistics, moments, averages) with the hash of its bytes.

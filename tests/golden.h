@@ -111,6 +111,49 @@ class Report {
   }
 };
 
+// Differences of rounded results by their norms, in shares of what was expected, or of the way that training moved it
+// from `start`. A rounding of relative size u moves a sum by about u of its norm; it also lets a ReLU (or the sign of
+// what Adam divides by its own size) fall the other way, in a number of places that grows as u, which add up as the
+// square root. So a tensor alone, which may have eight values, is compared within `alone` sqrt(u), but 0.9 at most:
+// what is missing is off by 1, what is turned round by 2. All of them together are compared within `all`.
+class Norms {
+ public:
+  Norms(Report &r, const std::string &name, double u, double alone, double all)
+      : r_(r), name_(name), alone_(std::min(0.9, alone * std::sqrt(u))), all_(all) {}
+  void add(const std::string &name, const std::vector<float> &found, const std::vector<float> &expected,
+           const std::vector<float> *start = nullptr) {
+    if (found.size() != expected.size() || (start && start->size() != found.size())) {
+      r_.fail(name + ": found " + std::to_string(found.size()) + " elements, expected " +
+              std::to_string(expected.size()));
+      return;
+    }
+    double off = 0, norm = 0;
+    for (size_t i = 0; i < found.size(); i++) {
+      const double moved = (double)expected[i] - (start ? (*start)[i] : 0);
+      off += ((double)found[i] - expected[i]) * ((double)found[i] - expected[i]);
+      norm += moved * moved;
+    }
+    if (alone_ > 0)
+      r_.compare(name + " (norm)", off == 0 ? 0 : std::sqrt(off / norm), 0, {alone_, 0});
+    r_.values += found.size();
+    sum_off_ += off, sum_norm_ += norm;
+  }
+  void finish() { r_.compare(name_ + " (norm)", sum_off_ == 0 ? 0 : std::sqrt(sum_off_ / sum_norm_), 0, {all_, 0}); }
+
+ private:
+  Report &r_;
+  std::string name_;
+  double alone_, all_, sum_off_ = 0, sum_norm_ = 0;
+};
+
+// One tensor so.
+inline void compare_norm(Report &r, const std::string &name, const std::vector<float> &found,
+                         const std::vector<float> &expected, double rel) {
+  Norms norms(r, name, 0, 0, rel);
+  norms.add("", found, expected);
+  norms.finish();
+}
+
 using Runner = void (*)(const std::string &path, Report &report);
 struct Registered {
   std::string name;

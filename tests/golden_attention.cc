@@ -1,5 +1,5 @@
 // Case attention_varlen: attention over packed sequences, plain and causal, and all its gradients (TEXT.md), through
-// plans of each kind, on one thread and three; and in bf16, which must stay near.
+// plans of each kind, on one thread and three; and in bf16, on a GPU also in tf32 and fp16, which must stay near.
 #include "kernels/attention/attention.h"
 #include "kernels/eltwise/eltwise.h"
 #include "kernels/reduce/reduce.h"
@@ -49,12 +49,18 @@ void run_one(const st::File &io, const Setup &s, const run_graph::Way &way, int 
     g.output(din[i], ("d" + std::string(names[i])).c_str());
   g.plan(way, threads);
   g.run();
-  const bool exact = compute == IG_F32;
-  r.compare("out" + label, g.get<float>(shown), io.f32("out" + suffix), {0, exact ? 1e-5 : 2e-2});
-  r.compare("lse" + label, g.get<float>(lse_shown), io.f32("lse" + suffix), {0, exact ? 1e-5 : 3e-3});
+  // Of the largest value. A score is a sum of rounded products, and what it is off moves every probability of its row:
+  // about two roundings of the largest value that are alike in bf16 (8 bits) as in fp16 and tf32 (11). log-sums average
+  // over the row.
+  run_graph::Way rounded = way;
+  rounded.compute = compute;
+  const bool exact = rounded.exact();
+  const double u = rounded.rounding();
+  r.compare("out" + label, g.get<float>(shown), io.f32("out" + suffix), {0, exact ? 1e-5 : 5 * u});
+  r.compare("lse" + label, g.get<float>(lse_shown), io.f32("lse" + suffix), {0, exact ? 1e-5 : 0.75 * u});
   for (int i = 0; i < 3; i++)
     r.compare("d" + std::string(names[i]) + label, g.get<float>(din[i]), io.f32("d" + std::string(names[i]) + suffix),
-              {0, exact ? 2e-5 : 2e-2});
+              {0, exact ? 2e-5 : 5 * u});
 }
 
 void run(const std::string &path, golden::Report &r) {
@@ -74,10 +80,10 @@ void run(const std::string &path, golden::Report &r) {
     if (causal && !io.has("out_causal"))
       continue;
     for (const run_graph::Way &way : run_graph::chosen())
-      run_one(io, s, way, 1, IG_F32, r);
-    run_one(io, s, run_graph::chosen()[0], 2, IG_BF16, r);
+      run_one(io, s, way, 1, way.compute, r);
     if (run_graph::chosen()[0].cuda)
       continue;
+    run_one(io, s, run_graph::chosen()[0], 2, IG_BF16, r);
     run_one(io, s, avx2, 1, IG_F32, r);
     run_one(io, s, avx512, 1, IG_F32, r);
     run_one(io, s, run_graph::chosen()[0], 3, IG_F32, r);

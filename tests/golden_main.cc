@@ -1,11 +1,11 @@
 // golden_test: compares the library with the reference results under INGOT_GOLDEN (default ../shared/golden beside the
 // source). Rule: it is driven by the folders that it finds, and it fails when it compared nothing.
 //
-//   golden_test [device=cuda] [NAME...]
+//   golden_test [device=cuda] [precision=P] [NAME...]
 // All folders, or the named ones; where no folder has that name, those that start with it. device=cuda: what is planned
-// by a graph, in fp32 by hand-written kernels, within the tolerances of the CPU (attention also in bf16, within its
-// own). Exit: 0 all that ran passed, 1 a failure or nothing compared, 2 usage, 77 (ctest: skipped) no reference folder
-// here, or no GPU.
+// by a graph, by hand-written kernels: in fp32 within the tolerances of the CPU, then in tf32, bf16 and fp16 within
+// what that rounding explains (each case says how). precision=: that one alone; bf16 on a CPU that has it. Exit: 0 all
+// that ran passed, 1 a failure or nothing compared, 2 usage, 77 (ctest: skipped) no reference folder here, or no GPU.
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -64,16 +64,35 @@ std::string root_folder(bool *by_user) {
   return std::string(source && *source ? source : GOLDEN_SOURCE_DIR) + "/../shared/golden";
 }
 
-// From now on plans are made on the first GPU. False where there is none.
-bool use_cuda() {
+// From now on plans are made on the first GPU, or in bf16 on the CPU. False where that cannot be.
+bool use_device(bool cuda, const std::string &precision) {
   ig_device *device = nullptr;
   ig_cuda_options o = {};
+  ig_cpu_options c = {};
   o.size = sizeof o;
-  if (ig_device_create_cuda(&o, &device) != IG_OK)
+  o.tf32 = true;
+  c.size = sizeof c;
+  c.isa = IG_ISA_AMX;
+  c.impl_lists = ig_cpu_impl_lists;
+  if ((cuda ? ig_device_create_cuda(&o, &device) : ig_device_create_cpu(&c, &device)) != IG_OK)
     return false;
+  const ig_device_caps caps = device->caps;
   ig_device_destroy(device);
-  run_graph::chosen() = {{"cuda", IG_ISA_AMX, "cuda", true}};
-  return true;
+  const char *const force = cuda ? "cuda" : nullptr;
+  std::vector<run_graph::Way> ways;
+  auto add = [&](const char *name, bool has, ig_dtype compute, bool tf32) {
+    if (has && (precision.empty() || precision == name))
+      ways.push_back({name, IG_ISA_AMX, force, cuda, compute, tf32});
+    else if (!has)
+      printf("%s: %s does not compute in it\n", name, caps.name);
+  };
+  add("fp32", true, IG_F32, false);
+  add("tf32", cuda && caps.tf32, IG_F32, true);
+  add("bf16", caps.bf16, IG_BF16, false);
+  add("fp16", cuda, IG_F16, false);
+  run_graph::chosen() = ways;
+  return !ways.empty() ||
+         ig_fail(IG_ERR_UNSUPPORTED, "precision=%s: %s does not compute in it", precision.c_str(), caps.name) == IG_OK;
 }
 
 }  // namespace
@@ -83,12 +102,18 @@ int main(int argc, char **argv) {
   const bool cuda = argc > 1 && !strcmp(argv[1], "device=cuda");
   argc -= cuda;
   argv += cuda;
+  const bool one = argc > 1 && starts_with(argv[1], "precision=");
+  const std::string precision = one ? strchr(argv[1], '=') + 1 : "";
+  argc -= one;
+  argv += one;
   const std::string root = root_folder(&by_user);
   if (argc > 1 && argv[1][0] == '-') {
-    fprintf(stderr, "usage: golden_test [device=cuda] [NAME...]  (reference folders of %s)\n", root.c_str());
+    fprintf(stderr,
+            "usage: golden_test [device=cuda] [precision=fp32|tf32|bf16|fp16] [NAME...]  (reference folders of %s)\n",
+            root.c_str());
     return !strcmp(argv[1], "--help") ? 0 : 2;
   }
-  if (cuda && !use_cuda()) {
+  if ((cuda || one) && !use_device(cuda, precision)) {
     printf("skipped: %s\n", ig_error_message());
     return 77;
   }
@@ -125,7 +150,7 @@ int main(int argc, char **argv) {
       n_skipped++;
       continue;
     }
-    if (cuda && !c->on_device) {
+    if ((cuda || one) && !c->on_device) {
       printf("%-32s skipped (nothing of it runs on a device)\n", folder.c_str());
       n_skipped++;
       continue;

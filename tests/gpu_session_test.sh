@@ -17,7 +17,9 @@ bash -n "$session"
 INGOT_RIVALS_PYTHON=/nowhere/python "$session" dry "$work/pack.tar.gz" "$work/out" "$build" > "$work/said"
 golden=golden
 [[ -d ${INGOT_GOLDEN:-$source/../shared/golden} ]] || golden=
-for name in doctor ops gemm libraries text train $golden tiny-pictures tiny-texts kernels-tiny; do
+data=data
+[[ -d ${INGOT_DATA:-$source/../shared/data} ]] || data=
+for name in doctor ops gemm libraries text train $golden $data tiny-pictures tiny-texts kernels-tiny; do
   grep -q "^ok       $name (" "$work/out/summary.txt" || fail "$name is not ok"
 done
 ! grep -E '^(FAILED|TOO LONG|NO TIME)' "$work/out/summary.txt" || fail "not all is ok"
@@ -48,4 +50,16 @@ kill $!
 wait $! || true
 grep -q '^ok       ops' "$work/cut/summary.txt" && [[ -s $work/cut/tests.txt ]] || fail "what was done is lost"
 ! grep -q '^done' "$work/cut/summary.txt" || fail "it was not cut off"
+# A tool of compute-sanitizer: skipped without it, its findings are a failure, and it is given a program that runs.
+status=0
+PATH=/usr/bin:/bin "$session" sanitizer memcheck "$build/tests/cuda_ops_test" > "$work/said" || status=$?
+[[ $status -eq 77 ]] || fail "without compute-sanitizer the exit is $status"
+mkdir "$work/bin"
+printf '#!/bin/sh\n[ "$1 $2 $3 $4" = "--tool racecheck --error-exitcode 1" ] || exit 3\nshift 4\necho "$@"\nexit ${FOUND:-0}\n' \
+  > "$work/bin/compute-sanitizer"
+chmod +x "$work/bin/compute-sanitizer"
+PATH=$work/bin:$PATH "$session" sanitizer racecheck "$build/tests/cuda_ops_test" > "$work/said" || fail "the tool is called otherwise"
+grep -q 'tests/cuda_ops_test --gtest_filter=.*conv2d' "$work/said" || fail "the tool is given: $(cat "$work/said")"
+! FOUND=1 PATH=$work/bin:$PATH "$session" sanitizer racecheck "$build/tests/cuda_ops_test" > "$work/said" || fail "a finding is no failure"
+
 echo "gpu session: packed, run on the simulator, cut off as stated"

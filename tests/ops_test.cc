@@ -202,6 +202,8 @@ TEST(Ops, RowsAreComplete) {
     for (int c = 0; c < op->n_cases; c++)
       small += !op->cases[c].bench;
     EXPECT_TRUE(small > 0 || reached.count(op->name)) << op->name << ": no case, and no gradient leads to it";
+    for (int kind = 0; kind < IG_N_DEVICE_KINDS; kind++)
+      EXPECT_EQ(op->impls[kind][IG_MAX_IMPLS - 1], nullptr) << op->name << ": the list is full: raise IG_MAX_IMPLS";
     const char *last = nullptr;
     for (int i = 0; i < IG_MAX_IMPLS && op->impls[IG_DEVICE_CPU][i]; i++) {
       last = op->impls[IG_DEVICE_CPU][i];

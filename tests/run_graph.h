@@ -21,12 +21,21 @@ inline void must(ig_status status) {
     throw std::runtime_error(std::string(ig_status_name(status)) + ": " + ig_error_message());
 }
 
-// How a plan is made: highest instruction set and forced implementations, or (cuda) on the first GPU.
+// How a plan is made: highest instruction set and forced implementations, or (cuda) on the first GPU; in which type its
+// graph computes, and whether products may round fp32 to tf32.
 struct Way {
   const char *name;
   ig_isa isa;
   const char *force;
   bool cuda = false;
+  ig_dtype compute = IG_F32;
+  bool tf32 = false;
+
+  bool exact() const { return compute == IG_F32 && !tf32; }
+  // Largest relative error of one rounding of a product's operand: 8 bits of bf16, 11 of fp16 and tf32.
+  double rounding() const { return compute == IG_BF16 ? 0x1p-8 : exact() ? 0x1p-24 : 0x1p-11; }
+  // What gradients are multiplied by on their way through fp16, whose least normal number is 6e-5.
+  float loss_scale() const { return compute == IG_F16 ? 1024.0f : 1.0f; }
 };
 static const Way ways[] = {{"cpu", IG_ISA_AMX, nullptr}, {"base", IG_ISA_BASE, nullptr}, {"ref", IG_ISA_AMX, "*=ref"}};
 
@@ -138,6 +147,7 @@ class Graph {
   void open(const Way &way, int threads, bool winograd) {
     ig_cuda_options cuda = {};
     cuda.size = sizeof cuda;
+    cuda.tf32 = way.tf32;
     if (way.cuda)
       return must(ig_device_create_cuda(&cuda, &device_));
     ig_cpu_options c = {};
