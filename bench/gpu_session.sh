@@ -61,9 +61,23 @@ pack() {
   pack_data "$to/data" "${INGOT_DATA:-$source/../../shared/data}"
   mkdir "$to/rivals"
   cp "$source"/rivals/*.py "$to/rivals/"
-  tar -C "$to" -cf - . | gzip -6 > "$2"
+  compress "$to" "$2"
   rm -rf "$to"
   du -h "$2"
+}
+
+# At most 64 MiB, which is what may be carried: what is too much is told, here and in the sitting's summary.
+compress() {
+  local largest limit=${INGOT_PACK_BYTES:-$((64 << 20))}
+  while tar -C "$1" -cf - . | gzip -6 > "$2" && [[ $(stat -c %s "$2") -gt $limit ]]; do
+    largest=$(du -s "$1"/golden/* 2> /dev/null | sort -n | tail -n 1 | cut -f 2)
+    if [[ -z $largest ]]; then
+      echo "gpu_session.sh: the pack has $(stat -c %s "$2") bytes without any reference result, $limit may be carried" >&2
+      return 1
+    fi
+    echo "left out of the pack: reference result $(basename "$largest")" | tee -a "$1/left_out.txt"
+    rm -rf "$largest"
+  done
 }
 
 say() { echo "$*" | tee -a "$out/summary.txt"; }
@@ -92,7 +106,7 @@ step() {
   fi
   case $status in
     0) say "ok       $name ($((SECONDS - begin)) s)" ;;
-    77) say "skipped  $name: $(tail -n 1 "$work/stdout")" ;;
+    77) say "skipped  $name: $(tail -n 1 "$work/stdout" | sed 's/^skipped: //')" ;;
     124 | 137) say "TOO LONG $name ($limit s)" ;;
     *) say "FAILED   $name ($status): $(cat "$work/stdout" "$work/stderr" | tail -n 1 | cut -c 1-300)" ;;
   esac
@@ -142,6 +156,9 @@ correctness() {
     INGOT_GOLDEN=$here/golden step 90 tests.txt golden "$here/golden_test" device=cuda ${dry:+losses}
   else
     say "skipped  golden: no reference results were packed"
+  fi
+  if [[ -e $here/left_out.txt ]]; then
+    say "$(cat "$here/left_out.txt")"
   fi
   filter=()
   [[ -z ${dry:-} ]] || filter=("--gtest_filter=${tiny[data]}")

@@ -24,12 +24,18 @@ for name in doctor ops gemm libraries text train $golden $data tiny-pictures tin
 done
 ! grep -E '^(FAILED|TOO LONG|NO TIME)' "$work/out/summary.txt" || fail "not all is ok"
 [[ $(ls "$work/out" | wc -l) -le 8 ]] || fail "more than 8 files: $(ls "$work/out")"
-python3 - "$work/out" << 'END' || fail "answers cannot be read"
+python3 - "$work/out" "$data" << 'END' || fail "answers cannot be read"
 import json, sys
 steps = [json.loads(line) for line in open(sys.argv[1] + "/steps.jsonl")]
 kernels = [json.loads(line) for line in open(sys.argv[1] + "/kernels.jsonl")]
 assert [s["session"] for s in steps] == ["tiny-pictures", "tiny-texts"], [s["session"] for s in steps]
 assert all(s["rows"][0]["ns"] > 0 and s["ops"] and s["machine"]["device"] for s in steps)
+if sys.argv[2]:
+    data = [json.loads(line) for line in open(sys.argv[1] + "/data.jsonl")]
+    assert {d["precision"] for d in data} == {"fp32", "tf32", "bf16", "fp16"}, data
+    assert all(d["session"] == "data" and d["right"] == d["expected_right"] and d["of"] == 4 for d in data), data
+    summary = open(sys.argv[1] + "/summary.txt").read()
+    assert all(f"resnet8_mlperf {d['precision']}: right: 3," in summary for d in data), summary
 impls = {r["impl"] for r in kernels[0]["rows"]}
 assert kernels[0]["session"] == "kernels-tiny" and {"conv2d_cuda", "conv2d_cudnn", "bn_apply_cuda"} <= impls, impls
 END
@@ -50,6 +56,16 @@ kill $!
 wait $! || true
 grep -q '^ok       ops' "$work/cut/summary.txt" && [[ -s $work/cut/tests.txt ]] || fail "what was done is lost"
 ! grep -q '^done' "$work/cut/summary.txt" || fail "it was not cut off"
+# What may not be carried is left out in words, the largest reference result first.
+if [[ -n $golden ]]; then
+  INGOT_PACK_BYTES=$(($(stat -c %s "$work/pack.tar.gz") - 1)) "$session" pack "$build" "$work/smaller.tar.gz" > "$work/said"
+  [[ $(stat -c %s "$work/smaller.tar.gz") -lt $(stat -c %s "$work/pack.tar.gz") ]] || fail "the pack did not become smaller"
+  grep -q '^left out of the pack: reference result ' "$work/said" || fail "what is left out is not told"
+  INGOT_GPU_SECONDS=0 "$session" dry "$work/smaller.tar.gz" "$work/smaller" "$build" > "$work/said"
+  grep -q '^left out of the pack: reference result ' "$work/smaller/summary.txt" || fail "nor in the summary"
+  rm "$work/smaller.tar.gz"
+fi
+
 # A tool of compute-sanitizer: skipped without it, its findings are a failure, and it is given a program that runs.
 status=0
 PATH=/usr/bin:/bin "$session" sanitizer memcheck "$build/tests/cuda_ops_test" > "$work/said" || status=$?
