@@ -127,10 +127,7 @@ find_python() {
   if [[ -z $python ]]; then
     say "skipped  rivals: no Python here has a PyTorch that finds a GPU (INGOT_RIVALS_PYTHON names one)"
   else
-    # Our libraries are not PyTorch's.
-    printf '#!/bin/sh\nLD_LIBRARY_PATH="%s" exec "%s" "$@"\n' "$libraries" "$python" > "$work/python"
-    chmod +x "$work/python"
-    export INGOT_RIVALS_PYTHON=$work/python
+    export INGOT_RIVALS_PYTHON=$python
     say "rivals   $python with $has"
   fi
 }
@@ -230,12 +227,12 @@ run() {
   trap 'rm -rf "$work" "$here"' EXIT
   mkdir -p "$out"
   tar -C "$here" -xzf "$1"
-  local libraries=${LD_LIBRARY_PATH:-}
-  export LD_LIBRARY_PATH=$here/lib XDG_CACHE_HOME=$work/cache GTEST_COLOR=no INGOT_RIVALS=$here/rivals
+  # Programs find their libraries in lib/ by their own rpath: PyTorch's are another matter.
+  export XDG_CACHE_HOME=$work/cache GTEST_COLOR=no INGOT_RIVALS=$here/rivals
   export INGOT_CUDA_LIBRARY=${library:-$here/libingot_cuda.so}
   small=(steps=20 rounds=3)
   correctness
-  LD_LIBRARY_PATH=$libraries find_python
+  find_python
   if [[ -n ${dry:-} ]]; then
     small=(steps=1 rounds=1)
     bench_step tiny-pictures torchvision pytorch model=resnet20 precision=fp16 batch=2 image_size=8

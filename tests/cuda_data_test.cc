@@ -178,7 +178,7 @@ class Training : public CudaData {
                                "winograd=0", "deterministic=1", "save_every=1000", "schedule=constant"});
     Answer a = call("train", words);
     EXPECT_EQ(a.status, IG_OK) << a.message;
-    return course_of(out);
+    return course_in_log(out);
   }
   static double off(const std::vector<double> &got, const std::vector<double> &want, size_t n) {
     double worst = got.size() == want.size() && !got.empty() ? 0 : unlike;

@@ -56,7 +56,7 @@ class CudaTrain : public testing::Test {
 
 TEST_F(CudaTrain, EveryPrecisionFollowsTheCpu) {
   const std::string cpu = train("cpu", {"steps=6", "lr=0.02", "device=cpu", "precision=fp32", "winograd=0"});
-  const Course want = course_of(cpu);
+  const Course want = course_in_log(cpu);
   ASSERT_EQ(want.losses.size(), 6u);
   ASSERT_FALSE(want.evaluated.empty());
   const struct {
@@ -67,7 +67,7 @@ TEST_F(CudaTrain, EveryPrecisionFollowsTheCpu) {
     SCOPED_TRACE(way.precision);
     const std::string gpu =
         train(way.precision, {"steps=6", "lr=0.02", "device=cuda", std::string("precision=") + way.precision});
-    const Course got = course_of(gpu);
+    const Course got = course_in_log(gpu);
     agrees(got, want, way.tolerance);
     if (std::string(way.precision) == "fp32") {
       EXPECT_LT(largest_difference(gpu + "/model.safetensors", cpu + "/model.safetensors"), 2e-3);
@@ -86,7 +86,7 @@ TEST_F(CudaTrain, GoesOnHereAndThere) {
   train("part", gpu);
   EXPECT_TRUE(tensors_of(part + "/checkpoints/step-6") == tensors_of(whole + "/checkpoints/step-6"));
   train("there", cpu);
-  agrees(course_of(there), course_of(whole), 1e-3);
+  agrees(course_in_log(there), course_in_log(whole), 1e-3);
 }
 
 // A weight of 16 in every loss: gradients of 16384 times that overflow, so that the first steps are skipped and the
@@ -97,7 +97,7 @@ TEST_F(CudaTrain, LossScaleGoesOn) {
                                           "lr=0.02",     "resume=auto",    "class_weights=" + (home_ / "weights.csv")};
   const std::string whole = train("whole", words), part = train("part", words, 4);
   train("part", words);
-  const Course got = course_of(part), want = course_of(whole);
+  const Course got = course_in_log(part), want = course_in_log(whole);
   EXPECT_EQ(got.losses, want.losses);
   EXPECT_EQ(got.scales, want.scales);
   EXPECT_EQ(got.skips, want.skips);
@@ -111,8 +111,9 @@ TEST_F(CudaTrain, LossScaleGoesOn) {
 // Micro-batches are summed on the device; a step without finite loss changes nothing.
 TEST_F(CudaTrain, AccumulatesAndSkips) {
   const Course one =
-      course_of(train("one", {"steps=4", "lr=0.02", "device=cpu", "precision=fp32", "accumulate=2", "winograd=0"}));
-  const Course two = course_of(train("two", {"steps=4", "lr=0.02", "device=cuda", "precision=fp32", "accumulate=2"}));
+      course_in_log(train("one", {"steps=4", "lr=0.02", "device=cpu", "precision=fp32", "accumulate=2", "winograd=0"}));
+  const Course two =
+      course_in_log(train("two", {"steps=4", "lr=0.02", "device=cuda", "precision=fp32", "accumulate=2"}));
   agrees(two, one, 2e-5);
   Answer a =
       call("train", train_words(data_, home_ / "nan", {"steps=10", "device=cuda", "precision=fp32", "lr=1000000"}));
@@ -211,8 +212,8 @@ TEST_F(CudaTrain, AFixedLossScaleStays) {
                                           "precision=fp16", "loss_scale=3000", "resume=auto"};
   const std::string whole = train("whole", words), part = train("part", words, 2);
   train("part", words);
-  EXPECT_EQ(course_of(whole).scales, (std::vector<double>(4, 3000.0 / 4)));
-  EXPECT_EQ(course_of(part).losses, course_of(whole).losses);
+  EXPECT_EQ(course_in_log(whole).scales, (std::vector<double>(4, 3000.0 / 4)));
+  EXPECT_EQ(course_in_log(part).losses, course_in_log(whole).losses);
   EXPECT_TRUE(tensors_of(part + "/checkpoints/step-4") == tensors_of(whole + "/checkpoints/step-4"));
   put(home_ / "weights.csv", "class,weight\ndark,1e12\nlight,1e12\n");
   Answer a = call("train", train_words(data_, home_ / "scale",
@@ -319,7 +320,7 @@ class CudaText : public testing::Test {
     words.insert(words.end(), more.begin(), more.end());
     Answer a = call("train", words);
     EXPECT_EQ(a.status, IG_OK) << name << ": " << a.message;
-    return course_of(out);
+    return course_in_log(out);
   }
   // The same course in every precision on the device. scale: where fp16's begins, and stays: no step is skipped.
   void follows_the_cpu(const std::vector<std::string> &what, double scale) {

@@ -96,7 +96,7 @@ struct Course {
   std::vector<double> evaluated;  // losses over the validation part: batch normalisation is folded there
 };
 
-inline Course course_of(const std::string &run) {
+inline Course course_in_log(const std::string &run) {
   Course c;
   std::ifstream in(run + "/log.jsonl");
   for (std::string line; std::getline(in, line);) {

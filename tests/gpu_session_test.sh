@@ -13,6 +13,19 @@ bash -n "$session"
 
 "$session" pack "$build" "$work/pack.tar.gz"
 [[ $(stat -c %s "$work/pack.tar.gz") -lt $((64 << 20)) ]] || fail "the pack is larger than 64 MiB"
+# Each program finds what was packed beside it, also what that needs in turn.
+mkdir "$work/unpacked"
+tar -C "$work/unpacked" -xzf "$work/pack.tar.gz"
+for program in "$work"/unpacked/{ingot,ingot-bench,*_test}; do
+  LD_LIBRARY_PATH='' ldd "$program" > "$work/said"
+  for library in "$work"/unpacked/lib/*; do
+    name=$(basename "$library")
+    ! grep -q "^[[:space:]]*$name => " "$work/said" || grep -q "^[[:space:]]*$name => $work/unpacked/lib/$name " "$work/said" ||
+      fail "$program takes another $name: $(grep "$name" "$work/said")"
+  done
+  grep -q "=> $work/unpacked/lib/" "$work/said" || fail "$program takes nothing of what was packed"
+done
+rm -rf "$work/unpacked"
 # A name of a Python that is none: no rivals, and it is said.
 INGOT_RIVALS_PYTHON=/nowhere/python "$session" dry "$work/pack.tar.gz" "$work/out" "$build" > "$work/said"
 golden=golden

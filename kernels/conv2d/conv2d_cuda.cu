@@ -1,5 +1,6 @@
 // The three convolution rows and conv2d_fused on a GPU, by implicit matrix products (cuda_common/cuda_conv.h). Rule:
-// activations NHWC, weights and their gradient KRSC.
+// activations NHWC, weights and their gradient KRSC. What a block and a warp own, bytes, registers and shared memory
+// stands with the kernel, kernels/cuda_common/cuda_gemm.cuh.
 //
 // conv2d_fused is conv2d's kernel with its end on: a block owns its tile of y, a lane 8 neighbouring results, to which
 // it adds bias and residual, and cuts at 0, before it rounds and writes them; y may lie where the residual lay, for the

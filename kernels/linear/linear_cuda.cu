@@ -1,4 +1,6 @@
 // The three rows of the fully connected layer on a GPU: 1x1 convolutions of one-pixel images (cuda_common/cuda_conv.h).
+// What a block and a warp own, bytes, registers, shared memory, and that sums have one order stands with the kernel,
+// kernels/cuda_common/cuda_gemm.cuh.
 #include "kernels/cuda_common/cuda_conv.h"
 #include "kernels/cuda_common/cuda_kernel.cuh"
 #include "kernels/linear/linear.h"

@@ -2,7 +2,8 @@
 //
 // grey_kernel: a block owns a picture and sums its grey (contrast); 3 bytes a pixel read; only where a row asks for it.
 // picture_kernel: a thread owns a pixel (3 channels), a block of 256 threads a run of a picture, blockIdx.y the
-// picture; 3 bytes read (6 where it is mixed) and 3 numbers written. About 48 registers; deterministic.
+// picture; 3 bytes read (6 where it is mixed) and 3 numbers written. About 48 registers; 256 bytes of shared memory for
+// the grey; deterministic.
 #include "kernels/cuda_common/cuda_kernel.cuh"
 #include "kernels/picture/picture.h"
 

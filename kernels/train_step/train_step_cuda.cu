@@ -1,5 +1,6 @@
 // What decides a training step on a GPU: one thread for scalars; step_restore reads and writes x once, only where the
-// step is skipped (a block of 256 threads, 4 numbers each, grid-stride). About 20 registers; no shared memory.
+// step is skipped (a block of 256 threads, 4 numbers each, grid-stride). About 20 registers; no shared
+// memory; deterministic.
 #include "kernels/cuda_common/cuda_kernel.cuh"
 #include "kernels/train_step/train_step_math.h"
 
