@@ -103,8 +103,8 @@ struct ig_op {
   void (*cost)(const ig_node *n, ig_cost *cost);
   const ig_op_case *cases;
   int n_cases;
-  // Names, best first, the reference last. The last place stays empty (ops_test): a list that is full is seen before one
-  // loses its end where compilers only warn of excess elements.
+  // Names, best first, the reference last. The last place stays empty (ops_test): a list that is full is seen before
+  // one loses its end where compilers only warn of excess elements.
   const char *impls[IG_N_DEVICE_KINDS][IG_MAX_IMPLS];
 };
 
