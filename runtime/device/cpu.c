@@ -82,6 +82,10 @@ ig_status ig_device_create_cpu(const ig_cpu_options *options, ig_device **out) {
   dev->caps.kind = IG_DEVICE_CPU;
   dev->caps.isa = options->isa < isa ? options->isa : isa;
   dev->caps.threads = options->threads > 0 ? options->threads : ig_cpu_threads();
+  // oneDNN counts on as many threads as it asked for: with fewer it leaves parts of its results out and says nothing.
+  if (dev->caps.threads > omp_get_thread_limit())
+    dev->caps.threads = omp_get_thread_limit();
+  omp_set_dynamic(0);
   omp_set_num_threads(dev->caps.threads);  // of parallel loops started by this thread, the one that runs plans
   dev->caps.bf16 = dev->caps.isa >= IG_ISA_AVX512_BF16;
   dev->caps.winograd = options->winograd;

@@ -84,7 +84,7 @@ struct ig_device {
 
 typedef struct ig_cpu_options {
   size_t size;  // sizeof(ig_cpu_options)
-  int threads;  // 0: what affinity and cgroup allow
+  int threads;  // 0: what affinity and cgroup allow; never more than OMP_THREAD_LIMIT
   ig_isa isa;   // cap; IG_ISA_AMX = no cap
   bool winograd;
   const ig_impl *const *impl_lists;  // the kernel library's table (kernels/kernels.h: ig_cpu_impl_lists)
