@@ -60,9 +60,10 @@ typedef struct lanes {
 INLINE __mmask16 first16(int64_t n) { return (__mmask16)(n >= 16 ? 0xffff : n <= 0 ? 0 : (1u << n) - 1); }
 INLINE __mmask32 first32(int64_t n) { return n >= 32 ? 0xffffffffu : (1u << n) - 1; }
 
-// n (at most 32 count) numbers; zeros behind.
+// n (at most 32 count) numbers; zeros behind. Whole ones without a mask: a masked load that misses the first-level
+// cache costs this processor more than twice as much (Zen 5).
 INLINE lanes load_bf16(const uint16_t *p, int64_t n) {
-  const __m512i v = _mm512_maskz_loadu_epi16(first32(n), p);
+  const __m512i v = n >= 32 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi16(first32(n), p);
   const __m512i low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(v));
   const __m512i high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(v, 1));
   return (lanes){_mm512_castsi512_ps(_mm512_slli_epi32(low, 16)), _mm512_castsi512_ps(_mm512_slli_epi32(high, 16))};
