@@ -118,6 +118,60 @@ TEST(Embedding, TableIsReadInFp32WhateverTheActivations) {
   EXPECT_EQ(r.y, (Floats{2, 4}));
 }
 
+// Gradients of a table that embeds and then multiplies, or of the two tables that do so apart.
+std::vector<Floats> table_gradients(bool tied, const Way &way, int threads) {
+  const int64_t T = 40, V = 70, D = 24;
+  Graph g;
+  Ints ids, labels;
+  for (int64_t t = 0; t < T; t++) {
+    ids.push_back((int32_t)(t * t % 11));
+    labels.push_back((int32_t)(t * 7 % V));
+  }
+  auto param = [&](const char *name) {
+    return ig_graph_param(g.g, name, IG_SHAPE2(V, D), IG_PARAM_TRAINABLE, {IG_INIT_NORMAL, 0.5});
+  };
+  ig_tensor *words = param("words"), *decoder = tied ? words : param("decoder");
+  ig_tensor *x = ig_embedding(g.g, "e", words, g.input("ids", IG_I32, IG_SHAPE1(T), ids), nullptr);
+  const ig_loss l =
+      ig_linear_xent(g.g, "loss", x, decoder, nullptr, g.input("labels", IG_I32, IG_SHAPE1(T), labels), nullptr);
+  ig_tensor *mean = l.mean;
+  must(ig_graph_status(g.g));
+  must(ig_params_layout(&g.params));
+  must(ig_graph_differentiate(g.g, 1, &mean, nullptr, 0, nullptr, nullptr));
+  int sums = 0, inside = 0;
+  for (size_t k = 0; k < g.g->n_nodes; k++) {
+    const ig_node *n = g.g->nodes[k];
+    sums += n->phase == IG_PHASE_BACKWARD && !strcmp(n->op->name, "add");
+    inside += !strcmp(n->op->name, "embedding_bwd") && n->in[2] && n->in[2]->space == IG_SPACE_GRAD &&
+              n->out[0]->space == IG_SPACE_GRAD && n->in[2]->param == n->out[0]->param;
+  }
+  EXPECT_EQ(sums, 0);
+  EXPECT_EQ(inside, tied);
+  const size_t n = (size_t)g.params.count[IG_PARAM_TRAINABLE];
+  const Floats values = normal((size_t)(V * D), 17);
+  g.space(IG_SPACE_TRAINABLE).resize(n);
+  g.space(IG_SPACE_GRAD).assign(n, NAN);
+  for (const ig_tensor *t : {words, decoder})
+    std::copy(values.begin(), values.end(), g.space(IG_SPACE_TRAINABLE).begin() + t->param->offset);
+  g.plan(way, threads);
+  g.run();
+  std::vector<Floats> out;
+  for (const ig_tensor *t : {words, decoder}) {
+    const auto at = g.space(IG_SPACE_GRAD).begin() + t->param->offset;
+    out.push_back(Floats(at, at + V * D));
+  }
+  return out;
+}
+
+TEST(Embedding, OfATiedTableTheSecondGradientIsAddedWhereTheFirstLies) {
+  for (const Way &way : {ways[0], ways[1]})
+    for (int threads : {1, 3}) {
+      const std::vector<Floats> apart = table_gradients(false, way, threads), tied = table_gradients(true, way, threads);
+      for (size_t i = 0; i < apart[0].size(); i++)  // words first: there the row's sum is added to the decoder's
+        ASSERT_EQ(tied[0][i], apart[1][i] + apart[0][i]) << way.name << i;
+    }
+}
+
 // ---- rows ----
 TEST(GatherRows, MinusOneIsZeroAndRepeatedRowsAdd) {
   const Ints index = {1, -1, 1, 5, -7, 0};

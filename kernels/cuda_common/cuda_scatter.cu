@@ -68,11 +68,25 @@ static __global__ void __launch_bounds__(THREADS)
   }
 }
 
+// A finished sum of row v of out; behind what lies there where it adds.
+template <class Y, int E>
+static __device__ __forceinline__ void put_sum(Y *at, float *sum, bool adds) {
+  if (adds) {
+    float before[E];
+    ig_load<E>(before, at);
+#pragma unroll
+    for (int e = 0; e < E; e++)
+      sum[e] = before[e] + sum[e];
+  }
+  ig_store<E>(at, sum);
+}
+
 // partial [pieces][2][D]: of a piece, the sum of its first key where that began before it, and of its last key where
 // that began in it and goes on behind it.
 template <class T, class Y, int E>
 static __global__ void __launch_bounds__(128) sums_kernel(Y *out, float *partial, const T *x, const int32_t *keys,
-                                                          const int32_t *order, const int32_t *first, int V, int D) {
+                                                          const int32_t *order, const int32_t *first, int V, int D,
+                                                          bool adds) {
   __shared__ int row[PIECE], target[PIECE];  // target: -1 goes on, 2 v + 2: row v of out, 1 or 3: partial
   const int begin = blockIdx.x * PIECE, end = min(begin + PIECE, first[V]);
   if (begin >= end)
@@ -106,7 +120,7 @@ static __global__ void __launch_bounds__(128) sums_kernel(Y *out, float *partial
       if (to & 1)
         ig_store<E>(partial + ((int64_t)blockIdx.x * 2 + to / 2) * D + c, sum);
       else
-        ig_store<E>(out + (int64_t)(to / 2 - 1) * D + c, sum);
+        put_sum<Y, E>(out + (int64_t)(to / 2 - 1) * D + c, sum, adds);
 #pragma unroll
       for (int e = 0; e < E; e++)
         sum[e] = 0;
@@ -116,12 +130,12 @@ static __global__ void __launch_bounds__(128) sums_kernel(Y *out, float *partial
 
 template <class Y, int E>
 static __global__ void __launch_bounds__(THREADS, 4)
-    finish_kernel(Y *out, const float *partial, const int32_t *first, int V, int D) {
+    finish_kernel(Y *out, const float *partial, const int32_t *first, int V, int D, bool adds) {
   __shared__ float sums[WARPS][IG_WARP * E];
   const int lane = threadIdx.x % IG_WARP, warp = threadIdx.x / IG_WARP, v0 = blockIdx.x * WARPS;
   const int c = (blockIdx.y * IG_WARP + lane) * E;
   float sum[E] = {0};
-  if (v0 + warp < V && c < D && first[v0 + warp] == first[v0 + warp + 1])
+  if (!adds && v0 + warp < V && c < D && first[v0 + warp] == first[v0 + warp + 1])
     ig_store<E>(out + (int64_t)(v0 + warp) * D + c, sum);
   for (int v = v0; v < min(v0 + WARPS, V); v++) {
     const int from = first[v], last = first[v + 1] - 1;
@@ -146,7 +160,7 @@ static __global__ void __launch_bounds__(THREADS, 4)
 #pragma unroll
         for (int e = 0; e < E; e++)
           sum[e] += sums[k][lane + IG_WARP * e];
-      ig_store<E>(out + (int64_t)v * D + c, sum);
+      put_sum<Y, E>(out + (int64_t)v * D + c, sum, adds);
     }
     __syncthreads();
   }
@@ -175,11 +189,11 @@ static ig_status sums(const ig_launch *l, const ig_cuda_scatter *s, const int32_
   if (s->T > 0) {
     sums_kernel<T, Y, E>
         <<<dim3((unsigned)pieces_of(s->T), ig_blocks(chunks, threads)), (unsigned)threads, 0, ig_stream_of(l)>>>(
-            (Y *)s->out, partial, (const T *)s->x, s->keys, order, first, (int)s->V, (int)s->D);
+            (Y *)s->out, partial, (const T *)s->x, s->keys, order, first, (int)s->V, (int)s->D, s->adds);
     IG_CUDA_LAUNCHED();
   }
   finish_kernel<Y, E><<<dim3(ig_blocks(s->V, WARPS), ig_blocks(chunks, IG_WARP)), THREADS, 0, ig_stream_of(l)>>>(
-      (Y *)s->out, partial, first, (int)s->V, (int)s->D);
+      (Y *)s->out, partial, first, (int)s->V, (int)s->D, s->adds);
   IG_CUDA_LAUNCHED();
   return IG_OK;
 }

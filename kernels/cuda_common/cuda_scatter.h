@@ -10,12 +10,14 @@ extern "C" {
 #endif
 
 // out[v] = sum of x[t] where keys[t] = v, zeros where none is: x [T,D], out [V,D]; keys outside of [0,V) count nothing.
+// adds: out[v] += that sum, and rows of no key are not touched.
 typedef struct ig_cuda_scatter {
   const void *x;
   const int32_t *keys;
   void *out;
   ig_dtype type, out_type;  // out_type: IG_F32 or type
   int64_t T, V, D;
+  bool adds;
 } ig_cuda_scatter;
 
 // Workspace for it; false where an index would not fit (why says which).

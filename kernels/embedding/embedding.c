@@ -1,4 +1,5 @@
-// Rows and builder of the embedding. Rule: the table's gradient is dense; rows that no id names are zeros.
+// Rows and builder of the embedding. Rule: the table's gradient is dense; rows that no id names are zeros, or the
+// addend's where it has one (a table that is used twice has two gradients, and this one touches few rows).
 #include "kernels/embedding/embedding.h"
 
 #include "kernels/kernels.h"
@@ -36,7 +37,12 @@ static ig_status infer_bwd(ig_graph *g, ig_node *n) {
   IG_TRY(ig_check_shape(n, 1, IG_SHAPE1(n->in[0]->shape.d[0])));
   if (a->V < 1 || a->V > INT32_MAX)
     return ig_fail(IG_ERR_MISMATCH, "a table of %lld rows, expected 1 to 2^31 - 1", (long long)a->V);
-  return ig_node_set_out(g, n, 0, ig_sum_dtype(n->in[0]), IG_SHAPE2(a->V, n->in[0]->shape.d[1]));
+  const ig_shape out = IG_SHAPE2(a->V, n->in[0]->shape.d[1]);
+  if (n->n_in > 2 && n->in[2]) {
+    IG_TRY(ig_check_shape(n, 2, out));
+    IG_TRY(ig_check_dtype(n, 2, ig_sum_dtype(n->in[0])));
+  }
+  return ig_node_set_out(g, n, 0, ig_sum_dtype(n->in[0]), out);
 }
 
 // ---- gradient ----
@@ -45,7 +51,7 @@ static ig_status grad(ig_graph *g, const ig_node *n, ig_tensor *const *dout, con
   if (need[0]) {
     const ig_embedding_bwd_attr attr = {n->in[0]->shape.d[0]};
     snprintf(name, sizeof name, "%s/dtable", n->name);
-    ig_node *made = ig_graph_node(g, "embedding_bwd", name, 2, (ig_tensor *[]){dout[0], n->in[1]}, &attr);
+    ig_node *made = ig_graph_node(g, "embedding_bwd", name, 3, (ig_tensor *[]){dout[0], n->in[1], NULL}, &attr);
     din[0] = made ? made->out[0] : NULL;
   }
   if (need[2] && dout[0]->dtype == n->in[2]->dtype) {
@@ -71,8 +77,12 @@ static void cost(const ig_node *n, ig_cost *cost) {
       count * (double)ig_dtype_bytes(n->in[0]->dtype) + bytes_of(n->in[1]) + bytes_of(n->in[2]) + bytes_of(n->out[0]);
 }
 
+// With an addend, whose memory the result takes over, the rows that are added to alone: at most one a token.
 static void cost_bwd(const ig_node *n, ig_cost *cost) {
-  *cost = (ig_cost){(double)ig_shape_count(&n->in[0]->shape), ig_cost_bytes(n)};
+  const double count = (double)ig_shape_count(&n->in[0]->shape);
+  *cost = (ig_cost){count, ig_cost_bytes(n)};
+  if (n->n_in > 2 && n->in[2])
+    cost->bytes = bytes_of(n->in[0]) + bytes_of(n->in[1]) + 2 * count * (double)ig_dtype_bytes(n->out[0]->dtype);
 }
 
 // ---- cases ----
@@ -99,7 +109,10 @@ static const ig_op_case bwd_cases[] = {
     {"v2", 2, {NARROW(211, 67), IDS(211, 2)}, .attr = &v2},
     {"v300", 2, {NARROW(31, 16), IDS(31, 300)}, .attr = &v300},
     {"past_the_end", 2, {NARROW(31, 16), IDS(31, 9)}, .attr = &v5},
+    {"addend", 3, {NARROW(31, 37), IDS(31, 300), TABLE(300, 37)}, .attr = &v300},
+    {"addend_two", 3, {NARROW(211, 64), IDS(211, 2), TABLE(2, 64)}, .attr = &v2},
     {"bench", 2, {NARROW(1024, 768), IDS(1024, 30522)}, &v30522, .bench = true},
+    {"bench_addend", 3, {NARROW(1024, 768), IDS(1024, 30522), TABLE(30522, 768)}, &v30522, .bench = true},
     {"bench_two", 2, {NARROW(1024, 768), IDS(1024, 2)}, &v2, .bench = true},
 };
 
@@ -123,13 +136,16 @@ static const ig_op embedding_row = {
 };
 static const ig_op embedding_bwd_row = {
     .name = "embedding_bwd",
-    .summary = "dtable[v] = sum of dy[t] where ids[t] = v, in the order of t",
+    .summary = "dtable[v] = (addend[v] +) sum of dy[t] where ids[t] = v, in the order of t",
     .min_in = 2,
-    .max_in = 2,
+    .max_in = 3,
     .n_out = 1,
+    .optional_in = 1 << 2,
     .attr_bytes = sizeof(ig_embedding_bwd_attr),
     .infer = infer_bwd,
     .grad = ig_no_grad,
+    .in_place = {1 + 2},
+    .addend = 1 + 2,
     .cost = cost_bwd,
     CASES(bwd_cases),
     .impls = {[IG_DEVICE_CPU] = {"embedding_bwd_cpu", "embedding_bwd_ref"}, [IG_DEVICE_CUDA] = {"embedding_bwd_cuda"}},

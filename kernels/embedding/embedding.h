@@ -11,7 +11,7 @@ extern "C" {
 
 // y[t] = table[ids[t]] (+ addend[t]), in the graph's compute type; the sum is rounded once. table [V,D], an fp32
 // parameter (or the compute type); ids i32 [T]; addend [T,D], any float type, or NULL. The table's gradient is fp32,
-// dense [V,D]: the rows of one id are added in the order of t.
+// dense [V,D]: the rows of one id are added in the order of t, and that sum to an addend where the row has one.
 ig_tensor *ig_embedding(ig_graph *g, const char *name, ig_tensor *table, ig_tensor *ids, ig_tensor *addend);
 
 // Attribute of the row embedding_bwd: rows of the table.

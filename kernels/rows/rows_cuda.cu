@@ -153,7 +153,8 @@ static ig_status run_gather_bwd(const ig_launch *l) {
                              type,
                              n->in[1]->shape.d[0],
                              n->out[0]->shape.d[0],
-                             n->out[0]->shape.d[1]};
+                             n->out[0]->shape.d[1],
+                             false};
   return ig_cuda_scatter_run(l, &s);
 }
 // The gradient of means is fp32 (f64 under f64).

@@ -24,12 +24,28 @@ static ig_status contribute(diff *d, const ig_tensor *t, ig_tensor *dt) {
   return IG_OK;
 }
 
+// Two contributions of which the second one's row takes an addend: it is given the first one, and no sum is needed.
+static bool add_inside(const contributions *c) {
+  ig_node *n = c->n == 2 ? c->items[1]->producer : NULL;
+  const int at = n ? n->op->addend - 1 : -1;
+  if (at < 0 || at >= n->n_in || n->in[at] || n->out[0] != c->items[1] || c->items[0]->dtype != c->items[1]->dtype ||
+      n->phase != IG_PHASE_BACKWARD)
+    return false;
+  n->in[at] = c->items[0];
+  return true;
+}
+
 // The gradient that has arrived at t so far as one tensor, NULL if none.
 static ig_status gradient_of(diff *d, const ig_tensor *t, ig_tensor **out) {
   contributions *c = &d->sums[t->id];
   *out = c->n ? c->items[0] : NULL;
   if (c->n <= 1)
     return IG_OK;
+  if (add_inside(c)) {
+    c->items[0] = *out = c->items[1];
+    c->n = 1;
+    return IG_OK;
+  }
   char name[400];
   snprintf(name, sizeof name, "%s/d", t->name);
   ig_node *sum = ig_graph_node(d->g, "add", name, (int)c->n, c->items, NULL);
@@ -137,8 +153,10 @@ static int readers_of(const ig_graph *g, const ig_tensor *t) {
 // A parameter that is used twice (tied embeddings) has a sum as its gradient: the first addend, which lives through
 // most of backward, waits in the gradient's own place and not in the arena.
 static void place_first_addend(diff *d, const ig_tensor *sum) {
-  ig_tensor *first = is_sum(sum->producer) ? sum->producer->in[0] : NULL;
-  if (!first || !sum->producer->op->in_place[0] || !is_movable(first) || readers_of(d->g, first) != 1)
+  const ig_node *n = sum->producer;
+  const int at = is_sum(n) ? 0 : n->op->addend - 1;
+  ig_tensor *first = at >= 0 && at < n->n_in ? n->in[at] : NULL;
+  if (!first || n->op->in_place[0] != 1 + at || !is_movable(first) || readers_of(d->g, first) != 1)
     return;
   first->space = IG_SPACE_GRAD;
   first->param = sum->param;
