@@ -118,11 +118,12 @@ static void draw_factors(const attention *a, int64_t row, int64_t head, int64_t 
 
 // ---- a tile of probabilities as operand of products ----
 #ifdef PRODUCTS_BF16
-// out[rows][KEYS / 2]: rounded, along keys.
+// out[rows][KEYS / 2]: rounded, along keys; n is a multiple of 16.
 static const unit *tile_along(const float *tile, int64_t rows, int64_t n, unit *out) {
-  for (int64_t r = 0; r < rows; r++)
+  for (int64_t r = 0; r < rows; r++, tile += KEYS)
     for (int64_t i = 0; i < n; i += 16)
-      v16_store(out + r * (KEYS / 2), IG_BF16, i, 16, v16_load(tile, IG_F32, r * KEYS + i, 16));
+      _mm256_storeu_si256((__m256i *)(out + r * (KEYS / 2) + i / 2),
+                          (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(tile + i)));
   return out;
 }
 // out[units(rows)][KEYS]: rounded, across queries.

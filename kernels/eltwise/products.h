@@ -43,6 +43,13 @@ static inline bool products_take(const ig_node *n, ig_dtype type, const ig_devic
 }
 #endif
 
+// Memory that is brought into the second-level cache while something else is multiplied, a line a unit of the sum:
+// what a processor brings by itself stops at each product.
+typedef struct product_fetch {
+  const char *at;
+  int64_t left;  // lines; below 0 where a few too many were asked for
+} product_fetch;
+
 V16_INLINE v16 product_step(const unit *a, v16 b, v16 c) {
 #ifdef PRODUCTS_BF16
   return (v16)_mm512_dpbf16_ps((__m512)c, (__m512bh)_mm512_set1_epi32((int)*a), (__m512bh)b);
@@ -52,15 +59,19 @@ V16_INLINE v16 product_step(const unit *a, v16 b, v16 c) {
 }
 
 V16_INLINE void product_tile(const unit *a, int64_t a_row, int64_t a_unit, int64_t n, const unit *b, int64_t b_row,
-                             float *c, int64_t c_row, bool add, const int R, const int V) {
+                             float *c, int64_t c_row, bool add, product_fetch *f, const int R, const int V) {
+  const bool fetches = f && f->left > 0;
+  const char *ahead = fetches ? f->at : (const char *)b;
+  const int64_t line = fetches ? 64 : 0;
   v16 acc[PRODUCT_R][PRODUCT_V];
 #pragma GCC unroll 6
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++)
       acc[r][v] = add ? v16_load(c, IG_F32, r * c_row + 16 * v, 16) : (v16){0};
-  for (int64_t i = 0; i < n; i++, a += a_unit, b += b_row) {
+  for (int64_t i = 0; i < n; i++, a += a_unit, b += b_row, ahead += line) {
     v16 x[PRODUCT_V];
+    __builtin_prefetch(ahead, 0, 2);
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++)
       memcpy(&x[v], b + 16 * v, sizeof x[v]);
@@ -75,14 +86,16 @@ V16_INLINE void product_tile(const unit *a, int64_t a_row, int64_t a_unit, int64
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++)
       v16_store(c, IG_F32, r * c_row + 16 * v, 16, acc[r][v]);
+  if (fetches)
+    *f = (product_fetch){ahead, f->left - n};
 }
 
 typedef void (*product_fn)(const unit *a, int64_t a_row, int64_t a_unit, int64_t n, const unit *b, int64_t b_row,
-                           float *c, int64_t c_row, bool add);
+                           float *c, int64_t c_row, bool add, product_fetch *f);
 #define PRODUCT_FN(R, V)                                                                                               \
   static void product_##R##_##V(const unit *a, int64_t a_row, int64_t a_unit, int64_t n, const unit *b, int64_t b_row, \
-                                float *c, int64_t c_row, bool add) {                                                   \
-    product_tile(a, a_row, a_unit, n, b, b_row, c, c_row, add, R, V);                                                  \
+                                float *c, int64_t c_row, bool add, product_fetch *f) {                                 \
+    product_tile(a, a_row, a_unit, n, b, b_row, c, c_row, add, f, R, V);                                               \
   }
 #define PRODUCT_FNS(R) PRODUCT_FN(R, 1) PRODUCT_MORE(R)
 #define PRODUCT_LIST(R) \
@@ -107,9 +120,11 @@ static const product_fn product_fns[PRODUCT_R][PRODUCT_V] = {PRODUCT_LIST(1), PR
 static const product_fn product_fns[PRODUCT_R][PRODUCT_V] = {PRODUCT_LIST(1), PRODUCT_LIST(2), PRODUCT_LIST(3)};
 #endif
 
-// c[rows][columns] (+)= a b over n units; columns is a multiple of 16. a[r,i] = a[r * a_row + i * a_unit].
-static inline void product(const unit *a, int64_t a_row, int64_t a_unit, int64_t rows, int64_t n, const unit *b,
-                           int64_t b_row, int64_t columns, float *c, int64_t c_row, bool add) {
+// c[rows][columns] (+)= a b over n units; columns is a multiple of 16. a[r,i] = a[r * a_row + i * a_unit]. f: what is
+// to be fetched meanwhile, NULL for nothing.
+static inline void product_fetching(const unit *a, int64_t a_row, int64_t a_unit, int64_t rows, int64_t n,
+                                    const unit *b, int64_t b_row, int64_t columns, float *c, int64_t c_row, bool add,
+                                    product_fetch *f) {
   for (int64_t i = 0; i < n || i == 0; i += PRODUCT_DEPTH) {
     const int64_t depth = n - i < PRODUCT_DEPTH ? n - i : PRODUCT_DEPTH;
     for (int64_t v = 0; v < columns; v += 16 * PRODUCT_V) {
@@ -117,10 +132,14 @@ static inline void product(const unit *a, int64_t a_row, int64_t a_unit, int64_t
       for (int64_t r = 0; r < rows; r += PRODUCT_R) {
         const int64_t R = rows - r < PRODUCT_R ? rows - r : PRODUCT_R;
         product_fns[R - 1][V - 1](a + r * a_row + i * a_unit, a_row, a_unit, depth, b + i * b_row + v, b_row,
-                                  c + r * c_row + v, c_row, add || i > 0);
+                                  c + r * c_row + v, c_row, add || i > 0, f);
       }
     }
   }
+}
+static inline void product(const unit *a, int64_t a_row, int64_t a_unit, int64_t rows, int64_t n, const unit *b,
+                           int64_t b_row, int64_t columns, float *c, int64_t c_row, bool add) {
+  product_fetching(a, a_row, a_unit, rows, n, b, b_row, columns, c, c_row, add, NULL);
 }
 
 // ---- packing; x: numbers from `at` on, rows `stride` numbers apart ----
@@ -154,11 +173,16 @@ static inline void round_along(const float *x, int64_t stride, int64_t rows, int
   for (int64_t r = 0; r < rows; r++, x += stride, out += out_row)
     for (int64_t i = 0; i < columns; i += 32) {
       const int64_t n = columns - i;
+      if (n >= 32) {  // without a mask: a masked load that misses the caches is slow
+        _mm512_storeu_si512(out + i / 2,
+                            (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i)));
+        continue;
+      }
       const __mmask16 low = (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1);
-      const __mmask16 high = (__mmask16)(n >= 32 ? 0xffff : n <= 16 ? 0 : (1u << (n - 16)) - 1);
+      const __mmask16 high = (__mmask16)(n <= 16 ? 0 : (1u << (n - 16)) - 1);
       const __m512bh pairs =
           _mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(high, x + i + 16), _mm512_maskz_loadu_ps(low, x + i));
-      _mm512_mask_storeu_epi32(out + i / 2, (__mmask16)(n >= 32 ? 0xffff : (1u << units(n)) - 1), (__m512i)pairs);
+      _mm512_mask_storeu_epi32(out + i / 2, (__mmask16)((1u << units(n)) - 1), (__m512i)pairs);
     }
 }
 #endif
@@ -171,6 +195,13 @@ static inline void pack_across(const void *x, ig_dtype type, int64_t at, int64_t
     for (int64_t i = 0; i < out_row; i += 16) {
       const int64_t n = columns - i < 0 ? 0 : columns - i < 16 ? columns - i : 16;
       v16_u16 a = {0}, b = {0};
+      if (n == 16 && r + 1 < rows) {  // whole vectors: a copy of n bytes is many small ones
+        const uint16_t *from = (const uint16_t *)x + at + i;
+        const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from));
+        const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(from + stride)));
+        _mm512_storeu_si512(out + i, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+        continue;
+      }
       memcpy(&a, (const uint16_t *)x + at + i, (size_t)n * sizeof(uint16_t));
       if (r + 1 < rows)
         memcpy(&b, (const uint16_t *)x + at + stride + i, (size_t)n * sizeof(uint16_t));
@@ -191,7 +222,9 @@ static inline void turn_units(const unit *x, int64_t x_row, int64_t rows, int64_
       v16 t[16];
       for (int k = 0; k < 16; k++) {
         t[k] = (v16){0};
-        if (r + k < rows)
+        if (r + k < rows && n == 16)
+          memcpy(&t[k], x + (r + k) * x_row + i, sizeof t[k]);
+        else if (r + k < rows)
           memcpy(&t[k], x + (r + k) * x_row + i, (size_t)n * sizeof *x);
       }
       v16_transpose(t);

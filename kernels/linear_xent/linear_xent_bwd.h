@@ -76,7 +76,7 @@ static void read_rows(const xent *z, const bwd_shared *s) {
     if (w != 0 && !xent_is_label(z->labels[p], z->V))
       d = NAN;
     s->of_label[p] = d;
-    s->coefficient[p] = d + (dlse && p < z->P ? dlse[p] : 0);
+    s->coefficient[p] = d + (dlse && w != 0 ? dlse[p] : 0);
   }
 }
 
@@ -90,12 +90,12 @@ static void pack_group(const xent *z, int64_t group, const bwd_shared *s) {
 // ---- a block of classes ----
 // Logits of panel i become gradients of logits, within dz[n][GROUP].
 static void dz_panel(const xent *z, const bwd_shared *s, const float *lse, const unit *w, int64_t v0, int64_t n,
-                     int64_t i, float *tile, float *dz) {
+                     int64_t i, float *tile, float *dz, product_fetch *f) {
   const int64_t rows = panel_rows(z, i), lanes = whole16(rows), at = i * LANES;
   const float *coefficient = s->coefficient + at;
   float shift[LANES] = {0};
   memcpy(shift, lse + at, (size_t)rows * sizeof *shift);
-  logits_tile(z, w, v0, n, s->turned, i, tile);
+  logits_tile(z, w, v0, n, s->turned, i, tile, f);
   for (int64_t p = 0; p < lanes; p += 16) {
     const v16 c = v16_load(coefficient, IG_F32, p, 16), lse_of = v16_load(shift, IG_F32, p, 16);
     const v16_i32 counts = (v16_i32)(c != 0);  // what does not count is 0 even where a logit is infinite
@@ -156,6 +156,7 @@ static void bwd_block(const xent *z, const bwd_shared *s, const bwd_own *o, int6
   const float *lse = z->l->in[B_LSE];
   float *dw = D % 16 ? o->dw : (float *)z->l->out[1] + v0 * D, *dbias = z->l->out[2];
   const unit *w = w_along(z, v0, n, o->w);
+  product_fetch f = fetch_of_block(z, v0 + n);
   for (int64_t c = 0; c < columns_of(z); c++)
     pack_across(w, PAIR == 2 ? IG_BF16 : IG_F32, c * LANES, PAIR * z->du, n, panel_width(z, c),
                 o->w_across + c * units(CLASSES) * LANES, LANES);
@@ -165,7 +166,7 @@ static void bwd_block(const xent *z, const bwd_shared *s, const bwd_own *o, int6
     const int64_t first = group * GROUP / LANES, last = ig_min_i64(first + GROUP / LANES, panels_of(z));
     const int64_t rows = ig_min_i64(GROUP, z->P - group * GROUP);
     for (int64_t i = first; i < last; i++)
-      dz_panel(z, s, lse, w, v0, n, i, tile, o->tile + (i - first) * LANES);
+      dz_panel(z, s, lse, w, v0, n, i, tile, o->tile + (i - first) * LANES, &f);
     for (int64_t r = 0; z->bias && r < n; r++) {
       float sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -203,15 +204,6 @@ static ig_status prepare_bwd(ig_prepare *p) {
   plain_or_wide(p, B_W);
   p->workspace_bytes = shared_of(NULL, &z, &s) + (size_t)p->device->caps.threads * thread_bytes(&z, &o);
   return IG_OK;
-}
-
-// Rows up to the last one that counts, at least one: a batch rarely fills all that its plan has, and rows behind have
-// no gradient. With dlse every row counts.
-static int64_t rows_that_count(const xent *z) {
-  int64_t n = z->P;
-  while (n > 1 && !z->l->in[B_DLSE] && xent_weight(z->weights, n - 1) == 0)
-    n--;
-  return n;
 }
 
 static ig_status run_bwd(const ig_launch *l) {

@@ -59,6 +59,14 @@ static int64_t panels_of(const xent *z) { return divided_up(z->P, LANES); }
 // Rows of x in panel i, and the same in whole vectors.
 static int64_t panel_rows(const xent *z, int64_t i) { return ig_min_i64(LANES, z->P - i * LANES); }
 
+// Rows up to the last one of weight != 0, at least one: a batch rarely fills all that its plan has.
+static int64_t rows_that_count(const xent *z) {
+  int64_t n = z->P;
+  while (n > 1 && xent_weight(z->weights, n - 1) == 0)
+    n--;
+  return n;
+}
+
 // x turned: [panel][du][LANES], for products with rows of w.
 static size_t turned_bytes(const xent *z) { return rounded_up((size_t)(panels_of(z) * z->du * LANES) * sizeof(unit)); }
 // scratch: LANES * du units of the calling thread.
@@ -82,11 +90,18 @@ static const unit *w_along(const xent *z, int64_t v0, int64_t n, unit *memory) {
   return memory;
 }
 
+// Rows of w of the block of classes from v0 on, which the thread is likely to take next.
+static product_fetch fetch_of_block(const xent *z, int64_t v0) {
+  const int64_t row = z->D * (z->wide ? 4 : (int64_t)ig_dtype_bytes(z->type));
+  const int64_t n = ig_min_i64(CLASSES, z->V - v0);
+  return (product_fetch){(const char *)z->w + (n > 0 ? v0 * row : 0), n > 0 ? n * row / 64 : 0};
+}
+
 // Logits of classes v0..v0+n for panel i: tile[n][LANES]. w: from w_along.
 static void logits_tile(const xent *z, const unit *w, int64_t v0, int64_t n, const unit *turned, int64_t i,
-                        float *tile) {
+                        float *tile, product_fetch *f) {
   const int64_t lanes = whole16(panel_rows(z, i));
-  product(w, z->du, 1, n, z->du, turned + i * z->du * LANES, LANES, lanes, tile, LANES, false);
+  product_fetching(w, z->du, 1, n, z->du, turned + i * z->du * LANES, LANES, lanes, tile, LANES, false, f);
   for (int64_t r = 0; z->bias && r < n; r++) {
     const float b = z->bias[v0 + r];
 #pragma omp simd

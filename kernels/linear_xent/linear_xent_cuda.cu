@@ -97,7 +97,7 @@ static __global__ void __launch_bounds__(THREADS)
   for (int p = threadIdx.x; p < P; p += THREADS) {
     const row_state s = states[p];
     const double all = (double)s.most + log(s.sum), w = weights ? (double)weights[p] : 1;
-    lse[p] = (float)all;
+    lse[p] = w == 0 ? 0 : (float)all;
     if (w == 0)
       continue;
     counted += w;
@@ -136,7 +136,7 @@ static __global__ void __launch_bounds__(THREADS)
       float d = r.dsum && w != 0 ? *r.dsum * w : 0;
       if (w != 0 && (label < 0 || label >= r.V))
         d = NAN;
-      const float on_p = d + (r.dlse ? r.dlse[p] : 0), shift = r.lse[p];
+      const float on_p = d + (r.dlse && w != 0 ? r.dlse[p] : 0), shift = r.lse[p];
       ig_load<E>(v, z + (int64_t)p * n + c);
 #pragma unroll
       for (int e = 0; e < E; e++) {

@@ -60,8 +60,9 @@ static void fwd_chunk(const xent *z, int64_t chunk, const unit *turned, char *ow
   for (int64_t v0 = chunk * CHUNK * CLASSES; v0 < end; v0 += CLASSES) {
     const int64_t n = ig_min_i64(CLASSES, end - v0);
     const unit *w = w_along(z, v0, n, memory);
+    product_fetch f = fetch_of_block(z, v0 + n);
     for (int64_t i = 0; i < panels_of(z); i++) {
-      logits_tile(z, w, v0, n, turned, i, tile);
+      logits_tile(z, w, v0, n, turned, i, tile, &f);
       add_tile(z, tile, v0, n, i, s);
       for (int64_t p = 0; p < panel_rows(z, i); p++) {
         const int64_t label = z->labels[i * LANES + p];
@@ -93,7 +94,7 @@ static void join(const xent *z, void *states, const float *picked) {
       sum += (double)s.sum[p] * exp((double)s.most[p] - (double)most);
     }
     const double all = (double)most + log(sum), w = (double)xent_weight(z->weights, p);
-    lse[p] = (float)all;
+    lse[p] = w == 0 ? 0 : (float)all;
     if (w == 0)
       continue;
     weight += w;
@@ -114,12 +115,15 @@ static ig_status prepare_fwd(ig_prepare *p) {
 }
 
 static ig_status run_fwd(const ig_launch *l) {
-  const xent z = xent_of(l, F_X);
+  xent z = xent_of(l, F_X);
   char *memory = l->workspace;
   unit *turned = (unit *)memory;
   char *states = memory + turned_bytes(&z);
   float *picked = (float *)(states + state_bytes(&z));
   char *own = (char *)picked + rounded_up((size_t)padded_rows(&z) * sizeof(float));
+  const int64_t all = z.P;
+  z.P = rows_that_count(&z);
+  memset((float *)l->out[O_LSE] + z.P, 0, (size_t)(all - z.P) * sizeof(float));
 #pragma omp parallel num_threads(l->device->caps.threads)
   {
     char *mine = own + (size_t)omp_get_thread_num() * rounded_up(own_bytes(&z));

@@ -36,6 +36,9 @@ static ig_status linear_xent_ref(const ig_launch *l) {
   int32_t right = 0;
   for (int64_t p = 0; p < z.P; p++) {
     const double w = l->in[F_WEIGHTS] ? get(l, F_WEIGHTS, p) : 1;
+    put(l, O_LSE, p, 0);
+    if (w == 0)
+      continue;
     double most = logit(&z, p, 0), sum = 0;
     int64_t best = 0;
     for (int64_t v = 1; v < z.V; v++) {
@@ -47,8 +50,6 @@ static ig_status linear_xent_ref(const ig_launch *l) {
       sum += exp(logit(&z, p, v) - most);
     const double lse = most + log(sum);
     put(l, O_LSE, p, lse);
-    if (w == 0)
-      continue;
     weight += w;
     right += best == labels[p];
     loss += xent_is_label(labels[p], z.V) ? w * (lse - logit(&z, p, labels[p])) : NAN;
@@ -65,8 +66,8 @@ static double dlogit(const logits *z, int64_t p, int64_t v) {
   const double w = l->in[B_WEIGHTS] ? get(l, B_WEIGHTS, p) : 1, dlse = l->in[B_DLSE] ? get(l, B_DLSE, p) : 0;
   double d = l->in[B_DSUM] ? get(l, B_DSUM, 0) * w : 0;
   if (w == 0)
-    d = 0;
-  else if (!xent_is_label(label, z->V))
+    return 0;
+  if (!xent_is_label(label, z->V))
     d = NAN;
   if (d + dlse == 0)
     return label == v ? -d : 0;
