@@ -70,7 +70,7 @@ static __global__ void __launch_bounds__(THREADS)
 
 // A finished sum of row v of out; behind what lies there where it adds.
 template <class Y, int E>
-static __device__ __forceinline__ void put_sum(Y *at, float *sum, bool adds) {
+static __device__ __forceinline__ void put_sum(Y *at, float (&sum)[E], bool adds) {
   if (adds) {
     float before[E];
     ig_load<E>(before, at);
