@@ -166,7 +166,8 @@ std::vector<Floats> table_gradients(bool tied, const Way &way, int threads) {
 TEST(Embedding, OfATiedTableTheSecondGradientIsAddedWhereTheFirstLies) {
   for (const Way &way : {ways[0], ways[1]})
     for (int threads : {1, 3}) {
-      const std::vector<Floats> apart = table_gradients(false, way, threads), tied = table_gradients(true, way, threads);
+      const std::vector<Floats> apart = table_gradients(false, way, threads),
+                                tied = table_gradients(true, way, threads);
       for (size_t i = 0; i < apart[0].size(); i++)  // words first: there the row's sum is added to the decoder's
         ASSERT_EQ(tied[0][i], apart[1][i] + apart[0][i]) << way.name << i;
     }

@@ -5,8 +5,8 @@
 // neighbours of the sorted list and up to 128 threads' columns (8 each where D is a multiple of 8: 128-bit loads); a
 // key that lies within the piece is done, the others leave a partial sum. finish_kernel: a block owns 8 keys and 256
 // columns: zeros for keys of no row, and sums of the partial ones, the 8 warps by turns.
-// Bytes: x once, out once, T D / 16 partial sums at most; keys 4 T x 512 from the second-level cache. Registers 32 to
-// 64, shared memory at most 9 KiB. Deterministic.
+// Bytes: x once, out once (adding: rows with keys alone, twice), T D / 16 partial sums at most; keys 4 T x 512 from the
+// second-level cache. Registers 31 to 70, shared memory at most 9 KiB. Deterministic.
 #include "kernels/cuda_common/cuda_scatter.h"
 #include "kernels/cuda_common/cuda_sequences.cuh"
 
@@ -84,9 +84,9 @@ static __device__ __forceinline__ void put_sum(Y *at, float (&sum)[E], bool adds
 // partial [pieces][2][D]: of a piece, the sum of its first key where that began before it, and of its last key where
 // that began in it and goes on behind it.
 template <class T, class Y, int E>
-static __global__ void __launch_bounds__(128) sums_kernel(Y *out, float *partial, const T *x, const int32_t *keys,
-                                                          const int32_t *order, const int32_t *first, int V, int D,
-                                                          bool adds) {
+static __global__ void __launch_bounds__(128)
+    sums_kernel(Y *out, float *partial, const T *x, const int32_t *keys, const int32_t *order, const int32_t *first,
+                int V, int D, bool adds) {
   __shared__ int row[PIECE], target[PIECE];  // target: -1 goes on, 2 v + 2: row v of out, 1 or 3: partial
   const int begin = blockIdx.x * PIECE, end = min(begin + PIECE, first[V]);
   if (begin >= end)

@@ -73,7 +73,7 @@ static ig_status run_bwd(const ig_launch *l) {
   const bool adds = n->n_in > 2 && l->in[2];
   if (adds && l->in[2] != l->out[0])
     IG_CUDA(cudaMemcpyAsync(l->out[0], l->in[2], (size_t)ig_shape_count(&n->out[0]->shape) * sizeof(float),
-                                cudaMemcpyDeviceToDevice, ig_stream_of(l)));
+                            cudaMemcpyDeviceToDevice, ig_stream_of(l)));
   const ig_cuda_scatter s = {l->in[0],
                              (const int32_t *)l->in[1],
                              l->out[0],

@@ -25,8 +25,7 @@ static ig_status embedding_bwd_ref(const ig_launch *l) {
   const int32_t *ids = l->in[1];
   const void *addend = n->n_in > 2 ? l->in[2] : NULL;
   for (int64_t i = 0; i < V * D; i++)
-    ig_store_f64(l->out[0], n->out[0]->dtype, (size_t)i,
-                 addend ? ig_load_f64(addend, n->out[0]->dtype, (size_t)i) : 0);
+    ig_store_f64(l->out[0], n->out[0]->dtype, (size_t)i, addend ? ig_load_f64(addend, n->out[0]->dtype, (size_t)i) : 0);
   // Sums lie in the result, rounded at each step where that is fp32; as the oracle it is fp64.
   for (int64_t t = 0; t < T; t++)
     for (int64_t i = 0; i < D && ids[t] >= 0 && ids[t] < V; i++) {

@@ -98,8 +98,8 @@ static product_fetch fetch_of_block(const xent *z, int64_t v0) {
 }
 
 // Logits of classes v0..v0+n for panel i: tile[n][LANES]. w: from w_along.
-static void logits_tile(const xent *z, const unit *w, int64_t v0, int64_t n, const unit *turned, int64_t i,
-                        float *tile, product_fetch *f) {
+static void logits_tile(const xent *z, const unit *w, int64_t v0, int64_t n, const unit *turned, int64_t i, float *tile,
+                        product_fetch *f) {
   const int64_t lanes = whole16(panel_rows(z, i));
   product_fetching(w, z->du, 1, n, z->du, turned + i * z->du * LANES, LANES, lanes, tile, LANES, false, f);
   for (int64_t r = 0; z->bias && r < n; r++) {

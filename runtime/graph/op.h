@@ -101,7 +101,7 @@ struct ig_op {
   int8_t in_place[IG_MAX_OUT];   // 1 + input whose memory out[i] may take over when that input dies here; 0 = none
   int8_t addend;  // 1 + optional operand that is added to out[0], which may lie on it: of a parameter that is used
                   // twice, the second gradient is added where the first one lies; 0 = none
-  bool cheap;                    // recomputing it costs a pass over memory at most: recompute=1 drops its outputs
+  bool cheap;     // recomputing it costs a pass over memory at most: recompute=1 drops its outputs
   void (*cost)(const ig_node *n, ig_cost *cost);
   const ig_op_case *cases;
   int n_cases;
