@@ -303,8 +303,8 @@ const char *const ig_verb_usage[IG_N_VERBS] = {
     "ingot plan model=NAME data=PATH [key=value]...",
     "ingot convert IN OUT.safetensors|FOLDER/step-N|FOLDER [model=NAME]",
     "ingot checkpoint list|verify|show RUN",
-    "ingot data PATH [split=FILE.csv] [weights=RUN] [out=FILE.html] [key=value]... | "
-    "data shard data=TEXT tokenizer=VOCAB out=FOLDER [key=value]...",
+    ("ingot data PATH [split=FILE.csv] [weights=RUN] [out=FILE.html] [key=value]... | "
+     "data shard data=TEXT tokenizer=VOCAB out=FOLDER [key=value]..."),
     "ingot tokenizer train TEXT... out=FOLDER [vocabulary=N] | encode|decode tokenizer=PATH [PATH]... [key=value]...",
     "ingot report RUN... [out=FILE.html]",
     "ingot demo [text] [out=FOLDER] [key=value]...",

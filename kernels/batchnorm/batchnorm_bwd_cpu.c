@@ -155,7 +155,6 @@ static ig_status bn_bwd_sums_cpu(const ig_launch *l) {
   const float *weight = l->in[S_WEIGHT], *var = l->in[S_VAR];
   int64_t slots = g.v.N * g.n_chunks;
   double *sums = l->workspace, *products = sums + slots * g.channels;
-  int threads = l->device->caps.threads;
   bwd_args a = {.y = l->in[S_Y],
                 .more_dy = l->in[S_MORE_DY],
                 .out = attr->masked_dy ? l->out[2] : NULL,
@@ -163,7 +162,7 @@ static ig_status bn_bwd_sums_cpu(const ig_launch *l) {
                         : l->in[S_Y]        ? MASK_Y
                                             : MASK_X};
   fill_table(l, &g, attr->forward.eps, (float *)(products + slots * g.channels), &a);
-#pragma omp parallel for schedule(static) num_threads(threads) if (g.tasks > 1)
+#pragma omp parallel for schedule(static) num_threads(l->device->caps.threads) if (g.tasks > 1)
   for (int64_t k = 0; k < g.tasks; k++) {
     bn_task t = bn_task_of(&g, k);
     int64_t slot = (t.sample * g.n_chunks + t.chunk) * g.channels;
@@ -173,7 +172,7 @@ static ig_status bn_bwd_sums_cpu(const ig_launch *l) {
       zero_task(&g, &t, &a);
   }
   float *dgamma = l->out[0], *dbeta = l->out[1];
-#pragma omp parallel for schedule(static) num_threads(threads) if (slots * g.v.C > 65536)
+#pragma omp parallel for schedule(static) num_threads(l->device->caps.threads) if (slots * g.v.C > 65536)
   for (int64_t tile = 0; tile < g.v.C; tile += 64) {
     double sum[64] = {0}, product[64] = {0};
     int64_t n = g.v.C - tile < 64 ? g.v.C - tile : 64;

@@ -125,14 +125,13 @@ static ig_status run_bwd(const ig_launch *l) {
   const ig_tensor *x = l->node->in[1];
   const int64_t T = x->shape.d[0], D = x->shape.d[1], tiles = (D + TILE - 1) / TILE;
   const int64_t size = ig_fixed_part(T), parts = parts_of(T);
-  const int threads = l->device->caps.threads;
   float *sums = l->workspace, *dbias = l->out[1];
-#pragma omp parallel for schedule(static) num_threads(threads) if (T * D > LEAST)
+#pragma omp parallel for schedule(static) num_threads(l->device->caps.threads) if (T * D > LEAST)
   for (int64_t task = 0; task < parts * tiles; task++) {
     const int64_t part = task / tiles, c = task % tiles * TILE;
     bwd_piece(l, part * size, ig_min_i64((part + 1) * size, T), c, ig_min_i64(D - c, TILE), sums + part * D + c);
   }
-#pragma omp parallel for schedule(static) num_threads(threads) if (parts * D > LEAST)
+#pragma omp parallel for schedule(static) num_threads(l->device->caps.threads) if (parts * D > LEAST)
   for (int64_t c = 0; c < D; c += 64)
     ig_add_parts_f32(sums + c, parts, D, ig_min_i64(D - c, 64), dbias + c);
   return IG_OK;

@@ -170,7 +170,8 @@ static ig_status grad(ig_graph *g, const ig_node *n, ig_tensor *const *dout, con
 
 void ig_conv2d_cost(const ig_node *n, ig_cost *c) {
   ig_conv2d_dims d = ig_conv2d_dims_of(n);
-  c->flops = 2.0 * (double)(d.N * d.P * d.Q) * (double)d.K * (double)(d.C / d.groups * d.R * d.S);
+  const int64_t terms = d.C / d.groups * d.R * d.S;  // of one output
+  c->flops = 2.0 * (double)(d.N * d.P * d.Q) * (double)d.K * (double)terms;
   c->bytes = 0;
   for (int i = 0; i < n->n_in; i++)
     if (n->in[i])

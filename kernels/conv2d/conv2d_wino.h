@@ -196,24 +196,39 @@ WINO_INLINE void wino_planes(const wino_tiles *t, const float *x, int64_t sample
   }
 }
 
+// Lanes of two vectors, by constants; gcc before 12 knows its own name for it alone.
+#if defined(__clang__) || __GNUC__ >= 12
+#define WINO_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+typedef int32_t wino_lanes __attribute__((vector_size(WINO_VEC * sizeof(int32_t))));
+#define WINO_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (wino_lanes){__VA_ARGS__})
+#endif
+#define WINO_LANES_8(f, s, i) \
+  f(s, i), f(s, i + 1), f(s, i + 2), f(s, i + 3), f(s, i + 4), f(s, i + 5), f(s, i + 6), f(s, i + 7)
+#if defined(IG_ISA_avx512)
+#define WINO_LANES(f, s) WINO_LANES_8(f, s, 0), WINO_LANES_8(f, s, 8)
+#else
+#define WINO_LANES(f, s) WINO_LANES_8(f, s, 0)
+#endif
+
+// Of the vectors i and i + s: what lies in the first and in the second when blocks of s lanes have changed places.
+#define WINO_LOW(s, i)  ((i) & (s) ? WINO_VEC + (i) - (s) : (i))
+#define WINO_HIGH(s, i) ((i) & (s) ? WINO_VEC + (i) : (i) + (s))
+#define WINO_EXCHANGE(s)                                                            \
+  _Pragma("GCC unroll 16") for (int i_ = 0; i_ < WINO_VEC; i_++) if (!(i_ & (s))) { \
+    wino_vec a_ = row[i_], b_ = row[i_ + (s)];                                      \
+    row[i_] = WINO_SHUFFLE(a_, b_, WINO_LANES(WINO_LOW, s));                        \
+    row[i_ + (s)] = WINO_SHUFFLE(a_, b_, WINO_LANES(WINO_HIGH, s));                 \
+  }
+
 // A square of vectors by rows becomes one by columns: blocks of 1, 2, 4.. lanes change places.
 WINO_INLINE void wino_transpose(wino_vec *row) {
-  typedef int32_t lanes __attribute__((vector_size(WINO_VEC * sizeof(int32_t))));
-#pragma GCC unroll 4
-  for (int s = 1; s < WINO_VEC; s *= 2) {
-    lanes low, high;
-    for (int i = 0; i < WINO_VEC; i++) {
-      low[i] = i & s ? WINO_VEC + i - s : i;
-      high[i] = i & s ? WINO_VEC + i : i + s;
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < WINO_VEC; i++)
-      if (!(i & s)) {
-        wino_vec a = row[i], b = row[i + s];
-        row[i] = __builtin_shuffle(a, b, low);
-        row[i + s] = __builtin_shuffle(a, b, high);
-      }
-  }
+  WINO_EXCHANGE(1)
+  WINO_EXCHANGE(2)
+  WINO_EXCHANGE(4)
+#if defined(IG_ISA_avx512)
+  WINO_EXCHANGE(8)
+#endif
 }
 
 WINO_INLINE int64_t wino_ceil(int64_t a, int64_t b) { return (a + b - 1) / b; }

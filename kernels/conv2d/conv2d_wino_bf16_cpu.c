@@ -125,11 +125,11 @@ static void find_y(const state *s, const uint16_t *y, int64_t panel, int64_t fir
              soon);
 }
 
-BF16_INLINE void fetch(later *soon, int64_t n, const int write) {
+BF16_INLINE void fetch(later *soon, int64_t n, bool write) {
   for (const int64_t end = least(soon->done + n, soon->blocks * soon->tiles); soon->done < end; soon->done++) {
     const uint16_t *at = soon->at[soon->done % soon->tiles] + soon->done / soon->tiles * soon->plane;
-    __builtin_prefetch(at, write, 2);
-    __builtin_prefetch(at + soon->row, write, 2);
+    for (int r = 0; r < WINO2_OUT; r++, at += soon->row)
+      write ? __builtin_prefetch(at, 1, 2) : __builtin_prefetch(at, 0, 2);
   }
 }
 
@@ -142,8 +142,8 @@ static void multiply_points(const state *s, const uint32_t *v, const uint32_t *u
   for (int f = 0; f < WINO2_POINTS; f++, v += s->v_point, u += s->u_point, m += s->m_point)
     for (int64_t b = 0; b < s->n_in; b += DEPTH)
       for (int64_t i = 0; i < n; i += ROWS) {
-        fetch(x, x_per_call, 0);
-        fetch(y, y_per_call, 1);
+        fetch(x, x_per_call, false);
+        fetch(y, y_per_call, true);
         multiply(v + i / ROWS * s->v_step + b * ROWS * HALF, least(s->n_in - b, DEPTH), u + b * HALF * PANEL,
                  m + i * BF16_VEC, s->per_task * BF16_VEC, b > 0);
       }

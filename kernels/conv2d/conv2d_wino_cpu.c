@@ -85,9 +85,12 @@ static void transform_weights(const state *s, const float *w, int64_t panel, int
         for (int o = 0; o < WINO_VEC; o++)
           square[o] = *(const wino_vec *)(at + o * o_step);
         wino_transpose(square);
-        for (int t = WINO_VEC; t < WINO_TAPS; t++)
+        for (int t = WINO_VEC; t < WINO_TAPS; t++) {
+          wino_vec tap = {0};
           for (int o = 0; o < WINO_VEC; o++)
-            square[t][o] = at[o * o_step + t];
+            tap[o] = at[o * o_step + t];
+          square[t] = tap;
+        }
         if (s->turned)
           spread_taps(square, true, u + j * WINO_VEC, s->u_point);
         else
@@ -141,12 +144,12 @@ static void find_later(const wino_tiles *t, const float *from, int64_t H, int64_
   }
 }
 
-static inline __attribute__((always_inline)) void fetch(later *soon, int64_t n, const int write) {
+WINO_INLINE void fetch(later *soon, int64_t n, bool write) {
   for (const int64_t end = least(soon->done + n, soon->blocks * soon->tiles); soon->done < end; soon->done++) {
     const float *at = soon->at[soon->done % soon->tiles] + soon->done / soon->tiles * soon->plane;
     for (int r = 0; r < WINO_OUT; r++, at += soon->row)
       for (int c = 0; c < WINO_OUT; c++)
-        __builtin_prefetch(at + c * WINO_VEC, write, 2);
+        write ? __builtin_prefetch(at + c * WINO_VEC, 1, 2) : __builtin_prefetch(at + c * WINO_VEC, 0, 2);
   }
 }
 
@@ -157,8 +160,8 @@ static void multiply_points(const state *s, const float *v, const float *u, int6
                 y_per_call = wino_ceil(y->blocks * y->tiles, calls);
   for (int f = 0; f < WINO_POINTS; f++, v += s->v.point, u += s->u_point, m += s->m_point)
     for (int64_t i = 0; i < n; i += ROWS) {
-      fetch(x, x_per_call, 0);
-      fetch(y, y_per_call, 1);
+      fetch(x, x_per_call, false);
+      fetch(y, y_per_call, true);
       const float *at = v + i / ROWS * s->v.step + b0 * ROWS * WINO_VEC;
       multiply(at, b1 - b0, u, m + i * WINO_VEC, s->per_task * WINO_VEC, b0 > 0,
                i + ROWS < n ? at + s->v.step : v + s->v.point + b0 * ROWS * WINO_VEC);

@@ -152,7 +152,8 @@ V16_INLINE void v16_take_larger(v16 v, int32_t place, v16 *best, v16_i32 *which)
   *best = (v16)_mm512_mask_mov_ps((__m512)*best, take, (__m512)v);
   *which = (v16_i32)_mm512_mask_mov_epi32((__m512i)*which, take, _mm512_set1_epi32(place));
 #else
-  v16_i32 take = (v16_i32)(v > *best) | (v16_i32)(v != v);
+  v16_i32 is_nan = (v16_i32)(v != v);  // NOLINT(misc-redundant-expression): a NaN alone differs from itself
+  v16_i32 take = (v16_i32)(v > *best) | is_nan;
   *best = (v16)(((v16_i32)v & take) | ((v16_i32)*best & ~take));
   *which = (((v16_i32){0} + place) & take) | (*which & ~take);
 #endif

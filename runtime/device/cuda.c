@@ -2,6 +2,7 @@
 // never a crash; nothing of CUDA is linked here.
 #include <dlfcn.h>
 #include <link.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,10 +14,11 @@
 
 // The folder of the file that holds this code: the program's, or libingot.so's.
 static ig_status own_folder(char **out) {
+  static const char here = 0;
   Dl_info info;
   char path[4096] = "";
-  if (dladdr((void *)(uintptr_t)own_folder, &info) && info.dli_fname && strchr(info.dli_fname, '/'))
-    strncat(path, info.dli_fname, sizeof path - 1);
+  if (dladdr(&here, &info) && info.dli_fname && strchr(info.dli_fname, '/'))
+    snprintf(path, sizeof path, "%s", info.dli_fname);
   else if (readlink("/proc/self/exe", path, sizeof path - 1) < 0)
     path[0] = 0;
   char *slash = strrchr(path, '/');
@@ -61,7 +63,7 @@ ig_status ig_device_create_cuda(const ig_cuda_options *options, ig_device **out)
     return ig_fail(IG_ERR_INTERNAL, "ig_cuda_options: size %zu, expected %zu", options->size, sizeof *options);
   void *handle;
   IG_TRY(open_library(&handle));
-  ig_backend_open_fn open = (ig_backend_open_fn)(uintptr_t)dlsym(handle, IG_BACKEND_OPEN);
+  ig_backend_open_fn open = (ig_backend_open_fn)dlsym(handle, IG_BACKEND_OPEN);
   // The library stays loaded: what it registered with the driver cannot be taken back.
   if (!open)
     return ig_fail(IG_ERR_UNSUPPORTED, "device=cuda: the library has no " IG_BACKEND_OPEN ": it is not a back end");

@@ -352,7 +352,7 @@ ig_status ig_tuner_choose(ig_tuner *t, ig_plan *p, const ig_node *n, const ig_la
       *ns = (uint64_t)json_integer_value(json_object_get(t->choices, time_key));
       return IG_OK;
     }
-  if (!may_time)
+  if (!may_time || count < 2)
     return IG_OK;
   trial trials[count];
   for (int i = 0; i < count; i++)

@@ -49,8 +49,8 @@ static ig_status room(ig_encoding *e, ig_work *w, size_t n, bool offsets) {
 // both are too long, halves, the odd token to the longer, to the second of equals).
 static void longest_first(size_t n[2], size_t budget) {
   const int longer = n[0] > n[1] ? 0 : 1;
-  size_t small = n[1 - longer], large = n[longer];
-  large = small > budget ? small : budget - small > small ? budget - small : small;
+  size_t small = n[1 - longer];
+  size_t large = small > budget ? small : budget - small > small ? budget - small : small;
   if (small + large > budget) {
     small = budget / 2;
     large = budget - small;

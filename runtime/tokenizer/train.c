@@ -81,11 +81,9 @@ done:
 }
 
 static ig_status add_symbol(trainer *k, const char *prefix, uint32_t code, int32_t *id) {
-  uint8_t text[64];
-  size_t n = strlen(prefix);
-  memcpy(text, prefix, n);
-  n += ig_utf8_encode(code, text + n);
-  return ig_symbols_add(&k->symbols, (const char *)text, n, id);
+  char text[64], *end = stpcpy(text, prefix);
+  end += ig_utf8_encode(code, (uint8_t *)end);
+  return ig_symbols_add(&k->symbols, text, (size_t)(end - text), id);
 }
 
 static const char *const specials[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
