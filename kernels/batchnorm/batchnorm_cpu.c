@@ -135,8 +135,7 @@ static ig_status bn_stats_cpu(const ig_launch *l) {
   bn_grid g = bn_grid_of(&x->shape, l->in_layout[0]);
   const float *weight = l->in[1];
   double *means = l->workspace, *m2s = means + g.v.N * g.n_chunks * g.channels;
-  int threads = l->device->caps.threads;
-#pragma omp parallel for schedule(static) num_threads(threads) if (g.tasks > 1)
+#pragma omp parallel for schedule(static) num_threads(l->device->caps.threads) if (g.tasks > 1)
   for (int64_t k = 0; k < g.tasks; k++) {
     bn_task t = bn_task_of(&g, k);
     int64_t slot = (t.sample * g.n_chunks + t.chunk) * g.channels;
@@ -144,7 +143,7 @@ static ig_status bn_stats_cpu(const ig_launch *l) {
       stats_task(&g, &t, l->in[0], x->dtype, means + slot, m2s + slot);
   }
   const stats_partials partials = {&g, weight, means, m2s};
-#pragma omp parallel for schedule(static) num_threads(threads) if (g.v.N * g.n_chunks * g.v.C > 65536)
+#pragma omp parallel for schedule(static) num_threads(l->device->caps.threads) if (g.v.N * g.n_chunks * g.v.C > 65536)
   for (int64_t c = 0; c < g.v.C; c += 64)
     combine_stats(&partials, c, g.v.C - c < 64 ? g.v.C - c : 64, l->out[0], l->out[1], l->out[2]);
   return IG_OK;

@@ -71,15 +71,14 @@ static ig_status bias_gelu_bwd_cpu(const ig_launch *l) {
   const int64_t T = x->shape.d[0], D = x->shape.d[1], tiles = (D + IG_LANES_TILE - 1) / IG_LANES_TILE;
   const int64_t size = ig_fixed_part(T), parts = parts_of(T);
   const row_fn f = ((const ig_bias_gelu_attr *)l->node->attr)->tanh_form ? tanh_bwd_row : erf_bwd_row;
-  const int threads = l->device->caps.threads;
   float *sums = l->workspace, *dbias = l->out[1];
-#pragma omp parallel for schedule(static) num_threads(threads) if (T * D > LEAST)
+#pragma omp parallel for schedule(static) num_threads(l->device->caps.threads) if (T * D > LEAST)
   for (int64_t task = 0; task < parts * tiles; task++) {
     const int64_t part = task / tiles, c = task % tiles * IG_LANES_TILE;
     bwd_piece(l, f, part * size, ig_min_i64((part + 1) * size, T), c, ig_min_i64(D - c, IG_LANES_TILE),
               sums + part * D + c);
   }
-#pragma omp parallel for schedule(static) num_threads(threads) if (parts * D > LEAST)
+#pragma omp parallel for schedule(static) num_threads(l->device->caps.threads) if (parts * D > LEAST)
   for (int64_t c = 0; c < D; c += 64)
     ig_add_parts_f32(sums + c, parts, D, ig_min_i64(D - c, 64), dbias + c);
   return IG_OK;

@@ -14,10 +14,11 @@ V16_INLINE void row_sums_tile(const void *x, ig_dtype type, int64_t stride, cons
   for (int64_t from = 0; from < rows; from += ROW_SUMS_GROUP) {
     const int64_t to = rows - from < ROW_SUMS_GROUP ? rows : from + ROW_SUMS_GROUP;
     v16 sum[4] = {{0}, {0}, {0}, {0}};
-    for (int64_t i = from; i < to; i++)
+    for (int64_t i = from; i < to; i++) {
 #pragma GCC unroll 4
       for (int j = 0; j < V; j++)
         sum[j] += v16_load(x, type, order[i] * stride + at + 16 * j, n);
+    }
 #pragma GCC unroll 4
     for (int j = 0; j < V; j++)
       total[j] += sum[j];

@@ -185,7 +185,6 @@ static ig_status layernorm_bwd_cpu(const ig_launch *l) {
   const ig_layernorm_attr *attr = l->node->attr;
   const ig_tensor *x = l->node->in[B_X];
   const int64_t T = x->shape.d[0], D = x->shape.d[1], size = ig_fixed_part(T), parts = size ? (T + size - 1) / size : 0;
-  const int threads = l->device->caps.threads;
   float *sums = l->workspace, *dgamma = l->out[2], *dbeta = l->out[3];
   bwd_args a = {l->in[B_DY], l->in[B_MORE_DY], l->in[B_X], l->in[B_GAMMA], l->out[0], NULL, x->dtype, attr->eps, D,
                 {0}};
@@ -195,12 +194,12 @@ static ig_status layernorm_bwd_cpu(const ig_launch *l) {
   } else {
     *(float *)l->out[1] = 0;
   }
-#pragma omp parallel for schedule(static) num_threads(threads) if (T * D > LEAST)
+#pragma omp parallel for schedule(static) num_threads(l->device->caps.threads) if (T * D > LEAST)
   for (int64_t part = 0; part < parts; part++) {
     float *own = sums + part * 3 * D;
     bwd_part(&a, part * size, ig_min_i64((part + 1) * size, T), own, own + D, own + 2 * D);
   }
-#pragma omp parallel for schedule(static) num_threads(threads) if (parts * D > LEAST)
+#pragma omp parallel for schedule(static) num_threads(l->device->caps.threads) if (parts * D > LEAST)
   for (int64_t tile = 0; tile < D; tile += 64) {
     const int64_t n = ig_min_i64(D - tile, 64);
     ig_add_parts_f32(sums + tile, parts, 3 * D, n, dgamma + tile);
