@@ -2,6 +2,8 @@
 #ifndef IG_KERNELS_KERNELS_H
 #define IG_KERNELS_KERNELS_H
 
+#include <stdio.h>
+
 #include "runtime/graph/graph.h"
 
 #ifdef __cplusplus
@@ -10,6 +12,13 @@ extern "C" {
 
 extern const ig_op *const *const ig_op_lists[];   // NULL-terminated lists of NULL-terminated lists of rows
 extern const ig_impl *const ig_cpu_impl_lists[];  // NULL-terminated; each list ends with name == NULL
+
+// The answer of a `supports`: yes, where there is no reason against it.
+static inline bool ig_no_reason(const char *reason, char *why, size_t why_bytes) {
+  if (reason)
+    snprintf(why, why_bytes, "%s", reason);
+  return !reason;
+}
 
 // Versions of the libraries behind the implementations: "oneDNN 2.6.3". Static text.
 const char *ig_cpu_libraries(void);

@@ -6,7 +6,6 @@
 // public layout. Rule: a tile's sums are kept apart by shard of the batch, run over pairs and rows in their order, and
 // are added in a binary tree, whatever thread they fall to, so that neither threads nor ranks change a bit.
 #include <omp.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "kernels/conv2d/conv2d_products_bf16.h"
@@ -452,9 +451,7 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
                        : d.K < BF16_VEC                                  ? "takes output channels that fill a vector"
                        : d.C < BF16_VEC && d.dilation_w != 1 ? "takes no dilation along a row of few channels"
                                                              : NULL;
-  if (reason)
-    snprintf(why, why_bytes, "%s", reason);
-  return !reason;
+  return ig_no_reason(reason, why, why_bytes);
 }
 
 IG_IMPLS(conv2d_bwd_weights_bf16_cpu) = {{.name = "conv2d_bwd_weights_bf16_cpu",

@@ -6,7 +6,6 @@
 // shape alone and a tile's sums are kept apart by shard of the batch and added in a binary tree, so that neither
 // threads nor ranks change a bit.
 #include <omp.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "kernels/conv2d/conv2d.h"
@@ -320,9 +319,7 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
                        : ((const ig_conv2d_bwd_attr *)n->attr)->has_bias ? "has no bias gradient"
                        : d.C < VEC || d.K < VEC                          ? "takes channels that fill a vector"
                                                                          : NULL;
-  if (reason)
-    snprintf(why, why_bytes, "%s", reason);
-  return !reason;
+  return ig_no_reason(reason, why, why_bytes);
 }
 
 IG_IMPLS(conv2d_bwd_weights_gemm_cpu) = {{.name = "conv2d_bwd_weights_gemm_cpu",

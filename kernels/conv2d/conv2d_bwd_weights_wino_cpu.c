@@ -7,7 +7,6 @@
 // change no bit; they do not follow the shards of the batch, so that a plan in which ranks must change no bit either
 // takes another implementation.
 #include <omp.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "kernels/conv2d/conv2d_wino.h"
@@ -270,10 +269,8 @@ static ig_status prepare(ig_prepare *p) {
 
 static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
   const ig_conv2d_dims d = ig_conv2d_dims_of(n);
-  const char *reason = ((const ig_conv2d_bwd_attr *)n->attr)->has_bias ? "has no bias gradient" : wino_refusal(n, &d);
-  if (reason)
-    snprintf(why, why_bytes, "%s", reason);
-  return !reason;
+  return ig_no_reason(((const ig_conv2d_bwd_attr *)n->attr)->has_bias ? "has no bias gradient" : wino_refusal(n, &d),
+                      why, why_bytes);
 }
 
 IG_IMPLS(conv2d_bwd_weights_wino_cpu) = {{.name = "conv2d_bwd_weights_wino_cpu",

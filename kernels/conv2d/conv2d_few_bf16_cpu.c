@@ -4,7 +4,6 @@
 // around, and keeps the sums of some pixels by up to four vectors of output channels in registers. Rule: a sum runs
 // over rows and pairs in their order, whatever thread it falls to.
 #include <omp.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "kernels/conv2d/conv2d_products_bf16.h"
@@ -197,9 +196,7 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
                        : d.C >= BF16_VEC          ? "takes fewer channels than a vector has"
                        : d.K < BF16_VEC / 2       ? "takes output channels that fill half a vector"
                                                   : NULL;
-  if (reason)
-    snprintf(why, why_bytes, "%s", reason);
-  return !reason;
+  return ig_no_reason(reason, why, why_bytes);
 }
 
 #define COMMON                                                                                                 \

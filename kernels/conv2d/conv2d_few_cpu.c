@@ -5,7 +5,6 @@
 // added in order within a shard of the batch and in a binary tree over shards, so that neither threads nor ranks
 // change a bit.
 #include <omp.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "kernels/conv2d/conv2d.h"
@@ -199,23 +198,16 @@ static inline __attribute__((always_inline)) void add_row(const float *x, int64_
       *(vec *)(sums + (t * kv + j) * VEC) = acc[t][j];
 }
 typedef void add_row_fn(const float *, int64_t, const float *, int64_t, int64_t, int64_t, float *);
-static void add_row_1(const float *x, int64_t step, const float *dy, int64_t plane, int64_t n, int64_t ahead,
-                      float *sums) {
-  add_row(x, step, dy, plane, n, ahead, sums, 1);
-}
-static void add_row_2(const float *x, int64_t step, const float *dy, int64_t plane, int64_t n, int64_t ahead,
-                      float *sums) {
-  add_row(x, step, dy, plane, n, ahead, sums, 2);
-}
+#define ADD_ROW(kv)                                                                                                \
+  static void add_row_##kv(const float *x, int64_t step, const float *dy, int64_t plane, int64_t n, int64_t ahead, \
+                           float *sums) {                                                                          \
+    add_row(x, step, dy, plane, n, ahead, sums, kv);                                                               \
+  }
+ADD_ROW(1)
+ADD_ROW(2)
 #if defined(IG_ISA_avx512)
-static void add_row_3(const float *x, int64_t step, const float *dy, int64_t plane, int64_t n, int64_t ahead,
-                      float *sums) {
-  add_row(x, step, dy, plane, n, ahead, sums, 3);
-}
-static void add_row_4(const float *x, int64_t step, const float *dy, int64_t plane, int64_t n, int64_t ahead,
-                      float *sums) {
-  add_row(x, step, dy, plane, n, ahead, sums, 4);
-}
+ADD_ROW(3)
+ADD_ROW(4)
 static add_row_fn *const add_row_of[] = {add_row_1, add_row_2, add_row_3, add_row_4};
 #else
 static add_row_fn *const add_row_of[] = {add_row_1, add_row_2};
@@ -339,18 +331,13 @@ static const char *refusal(const ig_node *n, const ig_conv2d_dims *d) {
 
 static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
   const ig_conv2d_dims d = ig_conv2d_dims_of(n);
-  const char *reason = n->n_in > 3 && n->in[3] ? "takes no residual" : refusal(n, &d);
-  if (reason)
-    snprintf(why, why_bytes, "%s", reason);
-  return !reason;
+  return ig_no_reason(n->n_in > 3 && n->in[3] ? "takes no residual" : refusal(n, &d), why, why_bytes);
 }
 
 static bool supports_dw(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
   const ig_conv2d_dims d = ig_conv2d_dims_of(n);
-  const char *reason = ((const ig_conv2d_bwd_attr *)n->attr)->has_bias ? "has no bias gradient" : refusal(n, &d);
-  if (reason)
-    snprintf(why, why_bytes, "%s", reason);
-  return !reason;
+  return ig_no_reason(((const ig_conv2d_bwd_attr *)n->attr)->has_bias ? "has no bias gradient" : refusal(n, &d), why,
+                      why_bytes);
 }
 
 #define COMMON .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, .isa = IG_ISA_LEVEL, .destroy = ig_free

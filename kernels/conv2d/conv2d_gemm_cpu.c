@@ -5,7 +5,6 @@
 // Rule: every sum runs over channels, then taps, in their order, so that neither threads nor the cut into tasks change
 // a bit.
 #include <omp.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "kernels/conv2d/conv2d_dnnl.h"
@@ -344,9 +343,7 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
                        : d.R * d.S * d.stride_h * d.stride_w == 1 ? "oneDNN is faster on pointwise kernels of stride 1"
                        : d.stride_h * d.stride_w > MOST_PHASES    ? "takes strides whose product is at most 4"
                                                                   : NULL;
-  if (reason)
-    snprintf(why, why_bytes, "%s", reason);
-  return !reason;
+  return ig_no_reason(reason, why, why_bytes);
 }
 
 #define COMMON                                                                                                 \

@@ -4,7 +4,6 @@
 // a panel of output channels, whose weights it transforms piece by piece, just before they are multiplied. Rule: every
 // sum runs over channels in their order, so that neither threads nor the cut into tasks change a bit.
 #include <omp.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "kernels/conv2d/conv2d_wino.h"
@@ -352,10 +351,7 @@ static ig_status prepare_bwd_data(ig_prepare *p) { return prepare_turned(p, true
 
 static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
   const ig_conv2d_dims d = ig_conv2d_dims_of(n);
-  const char *reason = wino_refusal(n, &d);
-  if (reason)
-    snprintf(why, why_bytes, "%s", reason);
-  return !reason;
+  return ig_no_reason(wino_refusal(n, &d), why, why_bytes);
 }
 
 #define COMMON                                                                                             \

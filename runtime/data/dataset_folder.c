@@ -109,6 +109,23 @@ static bool examine(ig_builder *b, const char *path, const char *rel, const fram
   return !why;
 }
 
+// Entry `name` of a folder: its path and its name from the root on, in place of those that stood there. Not of use:
+// what is hidden, and what examine() warned of.
+static ig_status enter(ig_builder *b, const char *folder, const char *rel, const char *name, const frame *up,
+                       char **path, char **child, struct stat *st, bool *of_use) {
+  ig_status status = IG_OK;
+  ig_free(*path);
+  ig_free(*child);
+  *path = *child = NULL;
+  *of_use = false;
+  IG_TRY(ig_path_join(path, folder, name));
+  IG_TRY(ig_path_join(child, rel, name));
+  if (*name == '.')
+    return ignore(b, *child);
+  *of_use = examine(b, *path, *child, up, st, &status);
+  return status;
+}
+
 static ig_status add_file(ig_builder *b, const char *path, const char *rel, const char *class_name, int part,
                           const struct stat *st) {
   ig_candidate item = {.class_name = class_name, .bytes = (uint64_t)st->st_size, .part = part};
@@ -130,19 +147,10 @@ static ig_status walk(ig_builder *b, const char *folder, const char *rel, const 
   IG_TRY(status);
   for (size_t i = 0; i < list.n; i++) {
     struct stat st;
-    ig_free(path);
-    ig_free(child);
-    path = child = NULL;
-    IG_GOTO(ig_path_join(&path, folder, list.at[i]));
-    IG_GOTO(ig_path_join(&child, rel, list.at[i]));
-    if (list.at[i][0] == '.') {
-      IG_GOTO(ignore(b, child));
+    bool of_use;
+    IG_GOTO(enter(b, folder, rel, list.at[i], self, &path, &child, &st, &of_use));
+    if (!of_use)
       continue;
-    }
-    if (!examine(b, path, child, self, &st, &status)) {
-      IG_GOTO(status);
-      continue;
-    }
     if (S_ISDIR(st.st_mode)) {
       frame below = {self, st.st_dev, st.st_ino, self->depth + 1};
       IG_GOTO(walk(b, path, child, class_name, part, &below));
@@ -168,19 +176,10 @@ static ig_status read_classes(ig_builder *b, const char *folder, const char *rel
   for (size_t i = 0; i < list.n; i++) {
     struct stat st;
     const char *class_name, *text;
-    ig_free(path);
-    ig_free(child);
-    path = child = NULL;
-    IG_GOTO(ig_path_join(&path, folder, list.at[i]));
-    IG_GOTO(ig_path_join(&child, rel, list.at[i]));
-    if (list.at[i][0] == '.') {
-      IG_GOTO(ignore(b, child));
+    bool of_use;
+    IG_GOTO(enter(b, folder, rel, list.at[i], self, &path, &child, &st, &of_use));
+    if (!of_use)
       continue;
-    }
-    if (!examine(b, path, child, self, &st, &status)) {
-      IG_GOTO(status);
-      continue;
-    }
     if (!S_ISDIR(st.st_mode)) {
       if (!is_sample_name(b, list.at[i]))
         IG_GOTO(ignore(b, child));
