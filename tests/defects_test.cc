@@ -15,6 +15,7 @@
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 #include "runtime/data/image.h"
+#include "tests/folder.h"
 
 namespace {
 
@@ -125,32 +126,14 @@ TEST(Defects, BrightnessDoesNotTellTheClass) {
   }
 }
 
-struct Folder {
-  std::string path;
-  Folder() {
-    char name[] = "/tmp/ig_defects_XXXXXX";
-    path = mkdtemp(name);
-  }
-  ~Folder() { ig_remove_tree(path.c_str()); }
-};
-
-std::string read(const std::string &path) {
-  uint8_t *data = nullptr;
-  size_t n = 0;
-  EXPECT_EQ(ig_file_read(path.c_str(), 1 << 24, &data, &n), IG_OK) << ig_error_message();
-  std::string text((char *)data, n);
-  ig_free(data);
-  return text;
-}
-
 TEST(Defects, WritesTheSetOnceAndRepairsIt) {
   Folder a, b;
   ASSERT_EQ(ig_defects_write(a.path.c_str(), 3, 3, 2, 64), IG_OK) << ig_error_message();
   ASSERT_EQ(ig_defects_write(b.path.c_str(), 3, 3, 2, 64), IG_OK);
   const std::string file = "/train/pits/pits_0002.png";
-  std::string bytes = read(a.path + file);
-  EXPECT_EQ(bytes, read(b.path + file));
-  EXPECT_NE(bytes, read(a.path + "/test/pits/pits_0001.png"));
+  std::string bytes = read_file(a.path + file);
+  EXPECT_EQ(bytes, read_file(b.path + file));
+  EXPECT_NE(bytes, read_file(a.path + "/test/pits/pits_0001.png"));
 
   ig_image image = {};
   ASSERT_EQ(ig_image_decode(bytes.data(), bytes.size(), nullptr, &image), IG_OK) << ig_error_message();
@@ -166,7 +149,7 @@ TEST(Defects, WritesTheSetOnceAndRepairsIt) {
 
   unlink((a.path + file).c_str());
   ASSERT_EQ(ig_defects_write(a.path.c_str(), 3, 3, 2, 64), IG_OK);
-  EXPECT_EQ(bytes, read(a.path + file));
+  EXPECT_EQ(bytes, read_file(a.path + file));
 
   ASSERT_EQ(ig_defects_write(a.path.c_str(), 3, 2, 2, 64), IG_OK);
   EXPECT_FALSE(ig_path_exists((a.path + file).c_str())) << "another set replaces it";

@@ -16,6 +16,7 @@
 
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "tests/folder.h"
 
 namespace {
 
@@ -194,37 +195,19 @@ TEST(Messages, LabelsAloneAreNotEnoughForALinearModel) {
   EXPECT_LT(test, 0.35);
 }
 
-struct Folder {
-  std::string path;
-  Folder() {
-    char name[] = "/tmp/ig_messages_XXXXXX";
-    path = mkdtemp(name);
-  }
-  ~Folder() { ig_remove_tree(path.c_str()); }
-};
-
-std::string read(const std::string &path) {
-  uint8_t *data = nullptr;
-  size_t n = 0;
-  EXPECT_EQ(ig_file_read(path.c_str(), 1 << 24, &data, &n), IG_OK) << ig_error_message();
-  std::string text((char *)data, n);
-  ig_free(data);
-  return text;
-}
-
 TEST(Messages, WritesTheSetOnceAndRepairsIt) {
   Folder a, b;
   const char *files[] = {"/corpus/documents.txt", "/messages/train.csv", "/messages/test.csv", "/shown.txt"};
   ASSERT_EQ(ig_messages_write(a.path.c_str(), 3, 4, 2, 1), IG_OK) << ig_error_message();
   ASSERT_EQ(ig_messages_write(b.path.c_str(), 3, 4, 2, 1), IG_OK);
   for (const char *f : files)
-    EXPECT_EQ(read(a.path + f), read(b.path + f));
-  EXPECT_EQ(read(a.path + files[0]),
+    EXPECT_EQ(read_file(a.path + f), read_file(b.path + f));
+  EXPECT_EQ(read_file(a.path + files[0]),
             document(3, 0) + "\n" + document(3, 1) + "\n" + document(3, 2) + "\n" + document(3, 3));
-  std::string csv = read(a.path + files[1]);
+  std::string csv = read_file(a.path + files[1]);
   EXPECT_EQ(csv.find("text,label\n\"" + message(3, IG_MESSAGES_TRAIN, 0, 0) + "\",billing\n"), 0u) << csv;
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2 * K);
-  EXPECT_EQ(read(a.path + files[3]).find(message(3, IG_MESSAGES_TEST, 0, 1) + "\n"), 0u) << "not of the test part";
+  EXPECT_EQ(read_file(a.path + files[3]).find(message(3, IG_MESSAGES_TEST, 0, 1) + "\n"), 0u) << "not of the test part";
 
   struct stat before, after;
   stat((a.path + files[0]).c_str(), &before);
@@ -236,11 +219,11 @@ TEST(Messages, WritesTheSetOnceAndRepairsIt) {
 
   unlink((a.path + files[1]).c_str());
   ASSERT_EQ(ig_messages_write(a.path.c_str(), 3, 4, 2, 1), IG_OK);
-  EXPECT_EQ(csv, read(a.path + files[1]));
+  EXPECT_EQ(csv, read_file(a.path + files[1]));
 
   ASSERT_EQ(ig_make_dirs((a.path + "/vocabulary").c_str()), IG_OK);
   ASSERT_EQ(ig_messages_write(a.path.c_str(), 4, 4, 2, 1), IG_OK);
-  EXPECT_NE(csv, read(a.path + files[1])) << "another set replaces it";
+  EXPECT_NE(csv, read_file(a.path + files[1])) << "another set replaces it";
   EXPECT_FALSE(ig_path_exists((a.path + "/vocabulary").c_str())) << "it was of other documents";
 }
 

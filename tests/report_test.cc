@@ -13,6 +13,7 @@
 #include "runtime/base/mem.h"
 #include "runtime/data/defects.h"
 #include "runtime/train/metrics.h"
+#include "tests/folder.h"
 
 namespace {
 
@@ -20,30 +21,8 @@ const char *const evil = "pits<script>alert(1)</script>\"'&";
 const char *const classes[] = {"cracks", "inclusions", "patches", evil, "scale", "scratches"};
 const int K = 6, PER_CLASS = 40, N = K * PER_CLASS;
 
-struct Folder {
-  std::string path;
-  bool keep = false;
-  Folder() {
-    char name[] = "/tmp/ig_report_XXXXXX";
-    path = mkdtemp(name);
-  }
-  ~Folder() {
-    if (!keep)
-      ig_remove_tree(path.c_str());
-  }
-};
-
 void write(const std::string &path, const std::string &text) {
   ASSERT_EQ(ig_file_write_atomic(path.c_str(), text.data(), text.size()), IG_OK) << ig_error_message();
-}
-
-std::string read(const std::string &path) {
-  uint8_t *data = nullptr;
-  size_t n = 0;
-  EXPECT_EQ(ig_file_read(path.c_str(), 1 << 28, &data, &n), IG_OK) << ig_error_message();
-  std::string text((char *)data, n);
-  ig_free(data);
-  return text;
 }
 
 bool has(const std::string &page, const std::string &text) { return page.find(text) != std::string::npos; }
@@ -134,7 +113,7 @@ class Report : public ::testing::Test {
   }
   std::string make() {
     EXPECT_EQ(ig_report_write(run.c_str(), page.c_str()), IG_OK) << ig_error_message();
-    return read(page);
+    return read_file(page);
   }
 };
 
@@ -205,7 +184,7 @@ TEST_F(Report, MissingAndDamagedFilesAreNamed) {
   unlink((run + "/predictions.csv").c_str());
   unlink((run + "/environment.json").c_str());
   write(run + "/args.yaml", "model: resnet18\nbad: [1, {a: 2}]\n");
-  std::string log = read(run + "/log.jsonl");
+  std::string log = read_file(run + "/log.jsonl");
   write(run + "/log.jsonl", log + "{\"step\": 99, \"los");
   std::string p = make();
   EXPECT_TRUE(has(p, "Incomplete"));
@@ -262,7 +241,7 @@ TEST_F(Report, ComparesRuns) {
   make_run(c, data, 12, 10);
   const char *runs[] = {run.c_str(), b.c_str(), c.c_str()};
   ASSERT_EQ(ig_report_compare(3, runs, out.c_str()), IG_OK) << ig_error_message();
-  std::string p = read(out);
+  std::string p = read_file(out);
   for (const char *text :
        {"3 runs compared", "<bdi>run b</bdi> is the most accurate, and by more than chance", "Settings that differ",
         "<th scope=row>epochs</th><td>12</td><td>20</td><td>12</td>", "Validation accuracy", "98.3"})
@@ -270,8 +249,8 @@ TEST_F(Report, ComparesRuns) {
   const char *near[] = {run.c_str(), c.c_str()};
   std::string other = f.path + "/near.html";
   ASSERT_EQ(ig_report_compare(2, near, other.c_str()), IG_OK);
-  EXPECT_TRUE(has(read(other), "but chance may have decided"));
-  EXPECT_TRUE(has(read(other), "All settings are the same"));
+  EXPECT_TRUE(has(read_file(other), "but chance may have decided"));
+  EXPECT_TRUE(has(read_file(other), "All settings are the same"));
   EXPECT_EQ(ig_report_compare(1, runs, out.c_str()), IG_ERR_USAGE);
 }
 
@@ -282,7 +261,7 @@ TEST_F(Report, PredictionsAreChecked) {
   float logits[] = {1, 3};
   std::string csv = f.path + "/p.csv";
   ASSERT_EQ(ig_report_predictions_csv(csv.c_str(), 1, names, &label, logits, 2, two, nullptr), IG_OK);
-  EXPECT_EQ(read(csv),
+  EXPECT_EQ(read_file(csv),
             "path,label,predicted,p,loss,p_x,\"p_y,z\"\n\"a,b\n.png\",\"y,z\",\"y,z\",0.880797078,0.126928011,"
             "0.119202922,0.880797078\n");
   label = 2;
