@@ -57,19 +57,24 @@ struct Machine {
   ~Machine() { ig_device_destroy(device); }
 };
 
+ig_graph *graph_of(ig_params *params, ig_dtype compute) {
+  ig_params_init(params);
+  ig_graph_options o = {};
+  o.size = sizeof o;
+  o.ops = ig_op_lists;
+  o.params = params;
+  o.compute_dtype = compute;
+  ig_graph *g = nullptr;
+  EXPECT_EQ(ig_graph_create(&o, &g), IG_OK);
+  return g;
+}
+
 // One node of the row with the case's operands (float ones in `type`), planned and run on the CPU.
 Result run_case(const ig_op *op, const ig_op_case &c, ig_dtype type, const Setting &s) {
   Result r;
   Machine machine(s);
   ig_params params;
-  ig_params_init(&params);
-  ig_graph_options go = {};
-  go.size = sizeof go;
-  go.ops = ig_op_lists;
-  go.params = &params;
-  go.compute_dtype = type;
-  ig_graph *g = nullptr;
-  EXPECT_EQ(ig_graph_create(&go, &g), IG_OK);
+  ig_graph *g = graph_of(&params, type);
   std::vector<ig_tensor *> in(c.n_in, nullptr);
   std::vector<std::vector<char>> data(c.n_in);
   for (int i = 0; i < c.n_in; i++) {
@@ -519,13 +524,7 @@ TEST(Conv, EveryAllocationMayFail) {
     EXPECT_EQ(ig_mem_live(), live);
     Machine machine{Setting()};
     ig_params params;
-    ig_params_init(&params);
-    ig_graph_options go = {};
-    go.size = sizeof go;
-    go.ops = ig_op_lists;
-    go.params = &params;
-    ig_graph *g = nullptr;
-    ASSERT_EQ(ig_graph_create(&go, &g), IG_OK);
+    ig_graph *g = graph_of(&params, IG_F32);
     const ig_op_case &c = op->cases[0];
     ig_tensor *in[3] = {};
     for (int i = 0; i < c.n_in; i++)
@@ -578,13 +577,7 @@ TEST(Reorder, EveryPairOfLayoutsAndTypes) {
                                {IG_F32, IG_F64}, {IG_F64, IG_F32},  {IG_F32, IG_F16},  {IG_I32, IG_F32}};
   Machine machine{Setting()};
   ig_params params;
-  ig_params_init(&params);
-  ig_graph_options go = {};
-  go.size = sizeof go;
-  go.ops = ig_op_lists;
-  go.params = &params;
-  ig_graph *g = nullptr;
-  ASSERT_EQ(ig_graph_create(&go, &g), IG_OK);
+  ig_graph *g = graph_of(&params, IG_F32);
   for (const char *name : {"reorder_dnnl", "reorder_ref"})
     for (auto &t : types) {
       ig_tensor *x = ig_graph_input(g, "x", t[0], shape);
@@ -642,14 +635,7 @@ TEST(Reorder, EveryPairOfLayoutsAndTypes) {
 // Casts round to nearest even, and a weight's compute copy is made once however often it is used.
 TEST(Reorder, ComputeCopyIsShared) {
   ig_params params;
-  ig_params_init(&params);
-  ig_graph_options go = {};
-  go.size = sizeof go;
-  go.ops = ig_op_lists;
-  go.params = &params;
-  go.compute_dtype = IG_BF16;
-  ig_graph *g = nullptr;
-  ASSERT_EQ(ig_graph_create(&go, &g), IG_OK);
+  ig_graph *g = graph_of(&params, IG_BF16);
   ig_graph_scope(g, "layer1.");
   ig_tensor *w = ig_graph_param(g, "w", IG_SHAPE2(3, 4), IG_PARAM_TRAINABLE, {IG_INIT_ONE, 0});
   ig_tensor *a = ig_compute_copy(g, w), *b = ig_compute_copy(g, w);
