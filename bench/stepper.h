@@ -44,7 +44,8 @@ ig_status ig_stepper_run(ig_stepper *s, double *loss);
 ig_status ig_stepper_time(ig_stepper *s, int64_t steps, ig_times *times, ig_times *cpu);
 // The plans of a step in order; returns how many (1 or 2).
 int ig_stepper_plans(const ig_stepper *s, ig_plan *plans[2]);
-// Bytes that the plan says the step takes: weights, gradients, moments, arena.
+// Bytes that the plan says the step takes: weights, gradients, moments, arena; of the host also its pictures, the heap
+// as it is and what libraries take.
 uint64_t ig_stepper_bytes(const ig_stepper *s);
 
 #endif

@@ -15,9 +15,9 @@
 #include "runtime/device/peak.h"
 #include "runtime/train/trainer_internal.h"
 
-// What a run takes beyond what is counted: code of oneDNN and HDF5 that it touches, made code, threads, log and report.
-// Measured: 21 to 31 MB over four runs (tests/cli_memory_test.py).
-#define LIBRARY_BYTES ((uint64_t)24 << 20)
+// What a run takes beyond what is counted: code of oneDNN and HDF5 that it touches, made code (more in fp32, where more is
+// oneDNN's work), threads, log and report. Measured over 27 runs (docs/performance.md): 16 to 29 MB.
+static uint64_t library_bytes(const ig_trainer *t) { return (uint64_t)(t->session->compute == IG_F32 ? 22 : 18) << 20; }
 
 static ig_status new_graph(ig_trainer *t, ig_graph **out) {
   return ig_graph_create(&(ig_graph_options){.size = sizeof(ig_graph_options),
@@ -259,7 +259,7 @@ static void summarize(const ig_trainer *t, ig_plan_summary *s) {
   uint64_t pictures = (uint64_t)t->n_train * (uint64_t)t->o->data->typical_w * (uint64_t)t->o->data->typical_h * 3;
   s->cache = t->o->cache_bytes < pictures ? t->o->cache_bytes : pictures;
   s->snapshot = ig_trainer_snapshot_bytes(t);
-  s->heap = ig_memory_heap() + LIBRARY_BYTES;
+  s->heap = ig_memory_heap() + library_bytes(t);
   uint64_t batches = 4 * (uint64_t)t->micro * (uint64_t)t->o->image_size * (uint64_t)t->o->image_size * 3;
   s->total = s->weights + s->gradients + s->optimizer + arena + s->cache + s->snapshot + s->heap + batches;
   s->flops_per_step = ig_plan_flops(t->rungs[t->n_rungs - 1].plan) * (t->o->accumulate > 1 ? t->o->accumulate : 1);
