@@ -70,6 +70,23 @@ TEST(Rng, PhiloxKnownAnswers) {  // Random123's kat_vectors, philox4x32 10
             (std::vector<uint32_t>{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
+TEST(Rng, ManyNormalsAreTheSingleOnes) {
+  for (int64_t n : {1, 2, 7, 128, 129, 1000003}) {
+    ig_rng one = ig_rng_make(1, 2, 3), all = one;
+    std::vector<float> x((size_t)n + 1, 7);
+    ig_rng_normals(&all, 0.5f, x.data(), n);
+    int64_t differ = 0;
+    for (int64_t i = 0; i < n; i++) {
+      const float want = 0.5f * ig_rng_normal(&one);
+      differ += x[(size_t)i] != want;
+      ASSERT_NEAR(x[(size_t)i], want, 1e-7 * std::fabs(want)) << i;
+    }
+    EXPECT_LE(differ, 1) << n;
+    EXPECT_EQ(x[(size_t)n], 7);
+    EXPECT_EQ(all.count, one.count);
+  }
+}
+
 TEST(Rng, NormalAndBetaHaveTheirMoments) {
   const int n = 100000;
   double sum = 0, square = 0, fourth = 0;

@@ -201,11 +201,12 @@ static void initialize(const ig_param *p, uint64_t seed, float *w) {
 #pragma omp parallel for schedule(static) if (n_chunks > 1)
   for (int64_t k = 0; k < n_chunks; k++) {
     ig_rng rng = ig_rng_make(seed, stream, 0);
-    rng.count = (uint32_t)(k * chunk / (sigma > 0 ? 2 : 4));
-    for (int64_t i = k * chunk; i < n && i < (k + 1) * chunk; i++)
-      w[i] = sigma > 0   ? (float)sigma * ig_rng_normal(&rng)
-             : bound > 0 ? (float)bound * (2 * ig_rng_uniform(&rng) - 1)
-                         : (float)constant;
+    const int64_t from = k * chunk, end = n - from < chunk ? n : from + chunk;
+    rng.count = (uint32_t)(from / (sigma > 0 ? 2 : 4));
+    if (sigma > 0)
+      ig_rng_normals(&rng, (float)sigma, w + from, end - from);
+    for (int64_t i = from; sigma <= 0 && i < end; i++)
+      w[i] = bound > 0 ? (float)bound * (2 * ig_rng_uniform(&rng) - 1) : (float)constant;
   }
 }
 
