@@ -67,8 +67,8 @@ static inline uint32_t ig_rng_below(ig_rng *r, uint32_t n) { return (uint32_t)((
 // Standard normal (Box-Muller) and Beta(a,a) (for mixup), in rng.c.
 float ig_rng_normal(ig_rng *r);
 float ig_rng_beta(ig_rng *r, float a);
-// out[0..n) = scale times the next n draws of ig_rng_normal, several times faster (rng_normals.c); a float may differ in
-// its last bit. r must stand at the begin of a block of four draws; after an odd n the rest of its block is dropped.
+// out[0..n) = scale times the next n draws of ig_rng_normal, several times faster (rng_normals.c); a float may differ
+// in its last bit. r must stand at the begin of a block of four draws; after an odd n the rest of its block is dropped.
 void ig_rng_normals(ig_rng *r, float scale, float *out, int64_t n);
 
 // Position -> element of a pseudo-random permutation of 0..n-1 keyed by `key` (cycle-walking Feistel network): O(1)
