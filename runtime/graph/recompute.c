@@ -134,9 +134,19 @@ static int best_relief(const again *a, int peak) {
   return best;
 }
 
-// Drops until the fullest moment has lost `bytes`, or nothing more helps it. What counts is the peak, not the sum.
+// A 16-bit copy of weights: one that is kept is written in the layout of forward's reader and once more, read and
+// written, in that of backward's; one that is made again comes in backward's at once, for two bytes a number more.
+static bool is_copy(const ig_node *n) {
+  return n->n_in == 1 && n->in[0] && n->in[0]->param && !strcmp(n->op->name, "reorder");
+}
+
+// Drops copies of weights; then until the fullest moment has lost `bytes`, or nothing more helps it. What counts is the
+// peak, not the sum.
 static void drop_until(again *a, double bytes) {
   sum_live(a);
+  for (size_t k = 0; k < a->n_nodes; k++)
+    if (is_copy(a->nodes[k]) && can_drop(a, a->nodes[k]))
+      drop(a, (int)k);
   int peak = fullest(a);
   const double goal = a->live[peak] - bytes;
   for (; a->live[peak] > goal; peak = fullest(a)) {

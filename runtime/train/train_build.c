@@ -15,8 +15,8 @@
 #include "runtime/device/peak.h"
 #include "runtime/train/trainer_internal.h"
 
-// What a run takes beyond what is counted: code of oneDNN and HDF5 that it touches, made code (more in fp32, where more is
-// oneDNN's work), threads, log and report. Measured over 27 runs (docs/performance.md): 16 to 29 MB.
+// What a run takes beyond what is counted: code of oneDNN and HDF5 that it touches, made code (more in fp32, where more
+// is oneDNN's work), threads, log and report. Measured over 27 runs (docs/performance.md): 16 to 29 MB.
 static uint64_t library_bytes(const ig_trainer *t) { return (uint64_t)(t->session->compute == IG_F32 ? 22 : 18) << 20; }
 
 static ig_status new_graph(ig_trainer *t, ig_graph **out) {
@@ -91,8 +91,11 @@ static ig_text_outputs build_texts(ig_trainer *t, ig_rung *r, const ig_model_con
 // recompute=auto: the share of the memory that must be saved. Of texts it is less: what is made again there costs 1 %
 // of a step in fp32 and 3 to 4 % in bf16 (docs/performance.md), of pictures 2 to 6 %.
 static double least_saving(const ig_model *m) { return m->build_text ? 0.08 : 0.2; }
-// ... and what is enough: of pictures, what brings ResNet-50 just below 0.6 of PyTorch's memory. The rest costs time.
-static double enough_saving(const ig_model *m) { return m->build_text ? 1 : 0.11; }
+// ... and what is enough: of pictures, what brings ResNet-50 just below 0.6 of PyTorch's memory (in 16 bits the copies
+// of weights come on top). The rest costs time.
+static double enough_saving(const ig_trainer *t) {
+  return t->o->session.model->build_text ? 1 : t->session->compute == IG_F32 ? 0.11 : 0.1;
+}
 
 static ig_status build_step(ig_trainer *t, ig_rung *r, ig_recompute recompute) {
   const ig_train_options *o = t->o;
@@ -130,7 +133,7 @@ static ig_status build_step(ig_trainer *t, ig_rung *r, ig_recompute recompute) {
   double flat = (double)flat_bytes(t) * (2 + ig_optimizer_moments(&o->optimizer));  // weights, gradients, moments
   if (recompute != IG_RECOMPUTE_OFF)
     IG_TRY(recompute == IG_RECOMPUTE_AUTO
-               ? ig_graph_recompute(g, least_saving(o->session.model), enough_saving(o->session.model), flat, &cloned)
+               ? ig_graph_recompute(g, least_saving(o->session.model), enough_saving(t), flat, &cloned)
                : ig_graph_recompute(g, 0, 1, 0, &cloned));
   return new_plan(t, g, &r->plan);
 }
