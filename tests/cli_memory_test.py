@@ -90,6 +90,20 @@ def the_plan_says_the_peak_in_bf16():
 
 
 @test
+def copies_of_weights_are_not_kept():
+    words = ["data=" + DATA, "model=resnet50", "batch=16", "image_size=224", "precision=bf16", "deterministic=1", "--json"]
+    p = run("plan", *words)
+    if p.returncode and "no bf16 arithmetic" in p.err:
+        print("     skipped: this processor has no bf16 arithmetic")
+        return
+    names = [layer["name"] for layer in answer(p)["layers"]]
+    copies = {n for n in names if n.endswith(".weight/bf16")}
+    again = {n[:-len("/again")] for n in names if n.endswith(".weight/bf16/again")}
+    # fc reads its weights in fp32; the first convolution's data gradient is not asked for.
+    assert len(copies) >= 50 and copies - again == {"conv1.weight/bf16"}, (len(copies), sorted(copies - again))
+
+
+@test
 def a_budget_is_kept():
     words = ["model=resnet18", "image_size=96", "batch=24", "cache=0", "recompute=0", "precision=fp32"]
     most = answer(run("plan", "data=" + BIG, "epochs=1", *words, "--json"))["bytes"]["total"]

@@ -16,7 +16,7 @@
 #include "runtime/train/trainer_internal.h"
 
 // What a run takes beyond what is counted: code of oneDNN and HDF5 that it touches, made code (more in fp32, where more
-// is oneDNN's work), threads, log and report. Measured over 27 runs (docs/performance.md): 16 to 29 MB.
+// is oneDNN's work), threads, log and report. Measured: 16 to 32 MB.
 static uint64_t library_bytes(const ig_trainer *t) { return (uint64_t)(t->session->compute == IG_F32 ? 22 : 18) << 20; }
 
 static ig_status new_graph(ig_trainer *t, ig_graph **out) {
