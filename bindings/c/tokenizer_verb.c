@@ -99,18 +99,20 @@ static ig_status encode_line(void *user, const char *source, size_t number, cons
 
 // --- decode ---
 
+static bool is_between(char c) { return c == ' ' || c == '\t' || c == ',' || c == '[' || c == ']'; }
+
 // Numbers with spaces, commas or brackets between.
 static ig_status read_ids(work *w, const char *line, size_t n, size_t *n_ids) {
   const char *p = line, *end = line + n;
   char quoted[IG_QUOTE_BYTES], text[24];
   *n_ids = 0;
   while (p < end) {
-    if (memchr(" \t,[]", *p, 5)) {
+    if (is_between(*p)) {
       p++;
       continue;
     }
     size_t length = 0;
-    while (p + length < end && length < sizeof text - 1 && !memchr(" \t,[]", p[length], 5))
+    while (p + length < end && length < sizeof text - 1 && !is_between(p[length]))
       length++;
     memcpy(text, p, length);
     text[length] = 0;
