@@ -313,10 +313,12 @@ dnnl_status_t ig_dnnl_conv_pd(dnnl_engine_t engine, const ig_dnnl_conv *c, dnnl_
 }
 
 dnnl_status_t ig_dnnl_matmul_pd(dnnl_engine_t engine, ig_dnnl_cmd a, ig_dnnl_cmd b, ig_dnnl_cmd bias, ig_dnnl_cmd y,
-                                dnnl_primitive_desc_t *out) {
+                                bool add, dnnl_primitive_desc_t *out) {
   dnnl_primitive_attr_t attr = NULL;
   *out = NULL;
   dnnl_status_t s = user_scratch(&attr);
+  if (s == dnnl_success && add)
+    s = append_end(attr, true, false);
 #if IG_DNNL_AT_LEAST(3, 0)
   if (s == dnnl_success)
     s = dnnl_matmul_primitive_desc_create(out, engine, a, b, bias, y, attr);

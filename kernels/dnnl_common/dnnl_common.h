@@ -93,9 +93,9 @@ typedef struct ig_dnnl_conv {
 } ig_dnnl_conv;
 // oneDNN's own status: dnnl_unimplemented is an answer, not a failure.
 dnnl_status_t ig_dnnl_conv_pd(dnnl_engine_t engine, const ig_dnnl_conv *c, dnnl_primitive_desc_t *out);
-// y[M,N] = a[M,K] b[K,N] + bias[1,N] (NULL without).
+// y[M,N] = a[M,K] b[K,N] + bias[1,N] (NULL without); with `add` added to what y holds already.
 dnnl_status_t ig_dnnl_matmul_pd(dnnl_engine_t engine, ig_dnnl_cmd a, ig_dnnl_cmd b, ig_dnnl_cmd bias, ig_dnnl_cmd y,
-                                dnnl_primitive_desc_t *out);
+                                bool add, dnnl_primitive_desc_t *out);
 dnnl_status_t ig_dnnl_reorder_pd(dnnl_engine_t engine, ig_dnnl_cmd from, ig_dnnl_cmd to, dnnl_primitive_desc_t *out);
 
 // A primitive to be run, possibly by several threads at once on different memory (each its own ig_dnnl_args).

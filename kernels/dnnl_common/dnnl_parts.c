@@ -127,25 +127,28 @@ static void add_tree(const ig_dnnl_parts *p, char *partial, size_t stride, size_
   }
 }
 
-ig_status ig_dnnl_parts_run(ig_dnnl_parts *p, void *const *data, void *workspace) {
-  ig_status failed = IG_OK;
-  char message[512] = "";
-  char *sums[IG_DNNL_MAX_PART_IDS], *scratch = workspace;
-  for (int k = 0; k < p->n_ids; k++) {
-    sums[k] = scratch;
-    scratch += (size_t)p->n_parts * p->sum_bytes[k];
-  }
-  // Within the region oneDNN finds itself in parallel and stays in the calling thread; a team of one needs the setting.
-  int saved = ig_dnnl_enter(p->threads);
-#pragma omp parallel for num_threads(p->threads) schedule(dynamic, 1)
-  for (int i = 0; i < p->n_parts; i++) {
+// Links of part i by the calling thread. sums: of each operand that is summed, NULL in a chain.
+static ig_status run_part(const ig_dnnl_link *links, int n_links, int i, char *const *sums, char *scratch) {
+  for (int j = 0; j < n_links; j++) {
+    const ig_dnnl_parts *p = links[j].parts;
     void *at[IG_DNNL_MAX_PART_IDS];
     for (int k = 0; k < p->n_ids; k++)
       at[k] = p->use[k] == IG_DNNL_SUM ? sums[k] + (size_t)i * p->sum_bytes[k]
-                                       : (char *)data[k] + (size_t)first_of(p, i) * p->sample_bytes[k];
+                                       : (char *)links[j].data[k] + (size_t)first_of(p, i) * p->sample_bytes[k];
     int which = length_of(p, i) > p->samples / p->n_parts;
-    ig_status status =
-        ig_dnnl_run(&p->primitives[which], &p->args[i], at, scratch + (size_t)omp_get_thread_num() * p->scratch_bytes);
+    IG_TRY(ig_dnnl_run(&p->primitives[which], &p->args[i], at, scratch));
+  }
+  return IG_OK;
+}
+
+static ig_status run_all(const ig_dnnl_link *links, int n_links, char *const *sums, char *scratch,
+                         size_t scratch_bytes) {
+  const ig_dnnl_parts *p = links[0].parts;
+  ig_status failed = IG_OK;
+  char message[512] = "";
+#pragma omp parallel for num_threads(p->threads) schedule(dynamic, 1)
+  for (int i = 0; i < p->n_parts; i++) {
+    ig_status status = run_part(links, n_links, i, sums, scratch + (size_t)omp_get_thread_num() * scratch_bytes);
     if (status != IG_OK) {
 #pragma omp critical(ig_dnnl_parts_failed)
       {
@@ -154,9 +157,33 @@ ig_status ig_dnnl_parts_run(ig_dnnl_parts *p, void *const *data, void *workspace
       }
     }
   }
-  for (int k = 0; failed == IG_OK && k < p->n_ids; k++)
+  return failed == IG_OK ? IG_OK : ig_fail(failed, "%s", message);
+}
+
+ig_status ig_dnnl_parts_run(ig_dnnl_parts *p, void *const *data, void *workspace) {
+  ig_dnnl_link link = {.parts = p};
+  char *sums[IG_DNNL_MAX_PART_IDS], *scratch = workspace;
+  for (int k = 0; k < p->n_ids; k++) {
+    link.data[k] = data[k];
+    sums[k] = scratch;
+    scratch += (size_t)p->n_parts * p->sum_bytes[k];
+  }
+  // Within the region oneDNN finds itself in parallel and stays in the calling thread; a team of one needs the setting.
+  int saved = ig_dnnl_enter(p->threads);
+  ig_status status = run_all(&link, 1, sums, scratch, p->scratch_bytes);
+  for (int k = 0; status == IG_OK && k < p->n_ids; k++)
     if (p->use[k] == IG_DNNL_SUM)
       add_tree(p, sums[k], p->sum_bytes[k], p->sum_count[k], data[k]);
   ig_dnnl_leave(saved);
-  return failed == IG_OK ? IG_OK : ig_fail(failed, "%s", message);
+  return status;
+}
+
+ig_status ig_dnnl_parts_run_chain(const ig_dnnl_link *links, int n_links, void *workspace) {
+  size_t scratch_bytes = 0;
+  for (int j = 0; j < n_links; j++)
+    scratch_bytes = links[j].parts->scratch_bytes > scratch_bytes ? links[j].parts->scratch_bytes : scratch_bytes;
+  int saved = ig_dnnl_enter(links[0].parts->threads);
+  ig_status status = run_all(links, n_links, NULL, workspace, scratch_bytes);
+  ig_dnnl_leave(saved);
+  return status;
 }

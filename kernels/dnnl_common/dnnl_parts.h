@@ -45,6 +45,16 @@ size_t ig_dnnl_parts_workspace(const ig_dnnl_parts *p);
 // data: the addresses in the order of ids.
 ig_status ig_dnnl_parts_run(ig_dnnl_parts *p, void *const *data, void *workspace);
 
+// One operand set of a chain: the addresses in the order of the ids of its parts.
+typedef struct ig_dnnl_link {
+  ig_dnnl_parts *parts;
+  void *data[IG_DNNL_MAX_PART_IDS];
+} ig_dnnl_link;
+// Links one after the other within each part, so that its result stays in the cache: the first one writes it, the
+// primitives of the others add to it. All have the samples and parts of the first, and no IG_DNNL_SUM. Workspace: the
+// largest of theirs.
+ig_status ig_dnnl_parts_run_chain(const ig_dnnl_link *links, int n_links, void *workspace);
+
 #ifdef __cplusplus
 }
 #endif

@@ -3,7 +3,8 @@
 // numbers that follow each other in the sum, whose products vdpbf16ps adds at once. A matrix is packed
 //   along:  [row][unit], the sum runs along its rows, or
 //   across: [unit][column], the sum runs across its rows; columns padded with zeros to whole vectors of 16.
-// Sums are fp32, in an order that depends on sizes alone.
+// Sums are fp32, in an order that depends on sizes alone: of PRODUCT_DEPTH units each, added to what is there, for one
+// long chain errs by the root of its length.
 #ifndef IG_KERNELS_PRODUCTS_H
 #define IG_KERNELS_PRODUCTS_H
 
@@ -26,7 +27,7 @@ enum { PRODUCT_R = 6, PRODUCT_V = 1 };
 #else
 enum { PRODUCT_R = 3, PRODUCT_V = 1 };
 #endif
-enum { PRODUCT_DEPTH = 128 };  // units summed at once: so much of b stays in the first-level cache
+enum { PRODUCT_DEPTH = PAIR == 2 ? 128 : 64 };  // units summed at once: so much of b stays in the first-level cache
 
 static inline int64_t units(int64_t n) { return (n + PAIR - 1) / PAIR; }
 static inline int64_t whole16(int64_t n) { return (n + 15) / 16 * 16; }
@@ -68,7 +69,7 @@ V16_INLINE void product_tile(const unit *a, int64_t a_row, int64_t a_unit, int64
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++)
-      acc[r][v] = add ? v16_load(c, IG_F32, r * c_row + 16 * v, 16) : (v16){0};
+      acc[r][v] = PAIR == 2 && add ? v16_load(c, IG_F32, r * c_row + 16 * v, 16) : (v16){0};
   for (int64_t i = 0; i < n; i++, a += a_unit, b += b_row, ahead += line) {
     v16 x[PRODUCT_V];
     __builtin_prefetch(ahead, 0, 2);
@@ -84,8 +85,11 @@ V16_INLINE void product_tile(const unit *a, int64_t a_row, int64_t a_unit, int64
 #pragma GCC unroll 6
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v++)
+    for (int v = 0; v < V; v++) {
+      if (PAIR == 1 && add)
+        acc[r][v] += v16_load(c, IG_F32, r * c_row + 16 * v, 16);
       v16_store(c, IG_F32, r * c_row + 16 * v, 16, acc[r][v]);
+    }
   if (fetches)
     *f = (product_fetch){ahead, f->left - n};
 }
