@@ -104,10 +104,30 @@ static void dz_panel(const xent *z, const bwd_shared *s, const float *lse, const
       v16_store(dz, IG_F32, r * GROUP + p, 16, (v16)((v16_i32)e & counts));
     }
   }
-  for (int64_t p = 0; p < rows; p++) {
+  for (int64_t p = 0; PAIR == 2 && p < rows; p++) {
     const int64_t label = z->labels[at + p];
     if (label >= v0 && label < v0 + n)
       dz[(label - v0) * GROUP + p] -= s->of_label[at + p];
+  }
+}
+
+// In fp32 the label's own term is added behind all others: it is as large as they are together, and each that is added
+// to it would be rounded to its last digit.
+// Rows of dw of classes v0..v0+n, and their dbias.
+static void labels_of_block(const xent *z, const bwd_shared *s, int64_t v0, int64_t n, float *dw, int64_t dw_row,
+                            float *dbias) {
+  for (int64_t p = 0; PAIR == 1 && p < z->P; p++) {
+    const int64_t label = z->labels[p];
+    const float d = s->of_label[p];
+    if (d == 0 || label < v0 || label >= v0 + n)
+      continue;
+    if (z->bias)
+      dbias[label] -= d;
+    for (int64_t i = 0; i < z->D; i += 16) {
+      const int64_t m = ig_min_i64(z->D - i, 16);
+      float *y = dw + (label - v0) * dw_row;
+      v16_store(y, IG_F32, i, m, v16_load(y, IG_F32, i, m) - v16_load(z->x, z->type, p * z->D + i, m) * d);
+    }
   }
 }
 
@@ -176,6 +196,7 @@ static void bwd_block(const xent *z, const bwd_shared *s, const bwd_own *o, int6
     }
     products_of_group(z, s, o, group, n, dw, D % 16 ? width_of(z) : D, dx);
   }
+  labels_of_block(z, s, v0, n, dw, D % 16 ? width_of(z) : D, dbias);
   for (int64_t r = 0; D % 16 && r < n; r++)
     memcpy((float *)z->l->out[1] + (v0 + r) * D, dw + r * width_of(z), (size_t)D * sizeof *dw);
 }
@@ -183,11 +204,15 @@ static void bwd_block(const xent *z, const bwd_shared *s, const bwd_own *o, int6
 // ---- the row ----
 static void add_parts(const xent *z, const bwd_shared *s, int64_t parts, int64_t p) {
   const int64_t width = width_of(z), stride = z->P * width;
+  const float d = PAIR == 1 ? s->of_label[p] : 0;
+  const int64_t label = d != 0 && xent_is_label(z->labels[p], z->V) ? z->labels[p] : -1;
   for (int64_t i = 0; i < z->D; i += 16) {
     const int64_t n = ig_min_i64(z->D - i, 16);
     v16 sum = v16_load(s->parts, IG_F32, p * width + i, 16);
     for (int64_t part = 1; part < parts; part++)
       sum += v16_load(s->parts, IG_F32, part * stride + p * width + i, 16);
+    if (label >= 0)
+      sum -= v16_load(z->w, z->type, label * z->D + i, n) * d;
     v16_store(z->l->out[0], z->type, p * z->D + i, n, sum);
   }
 }
