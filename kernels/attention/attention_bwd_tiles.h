@@ -48,16 +48,55 @@ static float row_delta(const attention *a, int64_t at) {
   return (float)sum;
 }
 
-// Scores p and products do v of one query become dropped probabilities and gradients of scores.
+#ifndef PRODUCTS_BF16
+// The same from a query's whole row, n <= KEYS, in fp32: probabilities are divided by their own sum, and what is taken
+// from each gradient is their own mean. So gradients of a query's scores add up to 0 but for the last digit, as they
+// must: a key's bias, which moves all scores of a query alike, has no gradient. lse and the row's output are rounded
+// each by itself, and leave a few digits more.
+static void whole_row(float *p, float *ds, const float *factor, int64_t n, int64_t padded, float lse, float dlse,
+                      float scale) {
+  v16 sum = {0}, dot = {0};
+  for (int64_t i = 0; i < n; i += 16)
+    v16_store(p, IG_F32, i, 16, v16_exp(v16_madd(v16_load(p, IG_F32, i, 16), v16_splat(scale), v16_splat(-lse))));
+  memset(p + n, 0, (size_t)(padded - n) * sizeof *p);
+  memset(ds + n, 0, (size_t)(padded - n) * sizeof *ds);
+  for (int64_t i = 0; i < n; i += 16) {
+    const v16 all = v16_load(p, IG_F32, i, 16);
+    v16 dp = v16_load(ds, IG_F32, i, 16);
+    if (factor) {
+      dp *= v16_load(factor, IG_F32, i, 16);
+      v16_store(ds, IG_F32, i, 16, dp);
+    }
+    sum += all;
+    dot = v16_madd(all, dp, dot);
+  }
+  const double total = (double)v16_sum(sum);
+  const float part = (float)(1 / total), delta = (float)((double)v16_sum(dot) / total - (double)dlse);
+  for (int64_t i = 0; i < n; i += 16) {
+    const v16 all = v16_load(p, IG_F32, i, 16) * part;
+    v16_store(ds, IG_F32, i, 16, all * (v16_load(ds, IG_F32, i, 16) - delta) * scale);
+    v16_store(p, IG_F32, i, 16, factor ? all * v16_load(factor, IG_F32, i, 16) : all);
+  }
+}
+#endif
+
+// Scores p and products do v of one query become dropped probabilities and gradients of scores. whole: no other block
+// of keys is seen.
 static void bwd_row(const attention *a, bwd_memory *m, int64_t row, int64_t head, int64_t r, int64_t k0, int64_t n,
-                    int64_t padded) {
+                    int64_t padded, bool whole) {
   const float *dlse = a->l->in[B_DLSE], lse = ((const float *)a->l->in[B_LSE])[head * a->s.T + row];
-  const float delta = row_delta(a, head_at(a, row, head)) - (dlse ? dlse[head * a->s.T + row] : 0);
-  const float scale = a->scale;
+  const float of_lse = dlse ? dlse[head * a->s.T + row] : 0, scale = a->scale;
   float *p = m->p + r * KEYS, *ds = m->ds + r * KEYS;
   const bool draws = a->dropout > 0 && n > 0;
   if (draws)
     draw_factors(a, row, head, k0, n, m->factor);
+#ifndef PRODUCTS_BF16
+  if (whole && n > 0) {
+    whole_row(p, ds, draws ? m->factor : NULL, n, padded, lse, of_lse, scale);
+    return;
+  }
+#endif
+  const float delta = row_delta(a, head_at(a, row, head)) - of_lse;
   for (int64_t i = 0; i < n; i += 16) {  // lanes behind n are cleared below
     const v16 all = v16_exp(v16_load(p, IG_F32, i, 16) * scale - lse);
     v16 dp = v16_load(ds, IG_F32, i, 16), kept = all;
@@ -125,8 +164,10 @@ static void bwd_tile(const attention *a, const task *t, int64_t head, bwd_memory
   pack_across(dy, a->type, at, a->stride, rows, d, m->do_across, dp);
   product(m->q_along, du, 1, rows, du, m->k_turned, KEYS, padded, m->p, KEYS, false);
   product(m->do_along, du, 1, rows, du, m->v_turned, KEYS, padded, m->ds, KEYS, false);
-  for (int64_t r = 0; r < rows; r++)
-    bwd_row(a, m, from + r, head, r, k0, seen(a, from + r - t->first, k0, n), padded);
+  for (int64_t r = 0; r < rows; r++) {
+    const int64_t query = from + r - t->first, visible = seen(a, query, k0, n);
+    bwd_row(a, m, from + r, head, r, k0, visible, padded, visible == seen(a, query, 0, keys));
+  }
   product(tile_across(m->p, rows, padded, m->packed), 1, KEYS, n, units(rows), m->do_across, dp, dp, m->dv, dp, true);
   product(tile_across(m->ds, rows, padded, m->packed), 1, KEYS, n, units(rows), m->q_across, dp, dp, m->dk, dp, true);
   product(tile_along(m->ds, rows, padded, m->packed), ALONG_ROW, 1, rows, units(n), m->k_across, dp, dp, m->dq, dp,
