@@ -52,10 +52,12 @@ static float row_delta(const attention *a, int64_t at) {
 // The same from a query's whole row, n <= KEYS, in fp32: probabilities are divided by their own sum, and what is taken
 // from each gradient is their own mean. So gradients of a query's scores add up to 0 but for the last digit, as they
 // must: a key's bias, which moves all scores of a query alike, has no gradient. lse and the row's output are rounded
-// each by itself, and leave a few digits more.
+// each by itself, and leave more; so would the mean, which is therefore taken off in two parts.
+typedef double v16_f64 __attribute__((vector_size(128)));
 static void whole_row(float *p, float *ds, const float *factor, int64_t n, int64_t padded, float lse, float dlse,
                       float scale) {
-  v16 sum = {0}, dot = {0};
+  v16_f64 sums = {0}, dots = {0};
+  double total = 0, dot = 0;
   for (int64_t i = 0; i < n; i += 16)
     v16_store(p, IG_F32, i, 16, v16_exp(v16_madd(v16_load(p, IG_F32, i, 16), v16_splat(scale), v16_splat(-lse))));
   memset(p + n, 0, (size_t)(padded - n) * sizeof *p);
@@ -67,14 +69,18 @@ static void whole_row(float *p, float *ds, const float *factor, int64_t n, int64
       dp *= v16_load(factor, IG_F32, i, 16);
       v16_store(ds, IG_F32, i, 16, dp);
     }
-    sum += all;
-    dot = v16_madd(all, dp, dot);
+    sums += __builtin_convertvector(all, v16_f64);
+    dots += __builtin_convertvector(all, v16_f64) * __builtin_convertvector(dp, v16_f64);
   }
-  const double total = (double)v16_sum(sum);
-  const float part = (float)(1 / total), delta = (float)((double)v16_sum(dot) / total - (double)dlse);
+  for (int i = 0; i < 16; i++) {
+    total += sums[i];
+    dot += dots[i];
+  }
+  const double delta = dot / total - (double)dlse;
+  const float part = (float)(1 / total), high = (float)delta, low = (float)(delta - (double)high);
   for (int64_t i = 0; i < n; i += 16) {
     const v16 all = v16_load(p, IG_F32, i, 16) * part;
-    v16_store(ds, IG_F32, i, 16, all * (v16_load(ds, IG_F32, i, 16) - delta) * scale);
+    v16_store(ds, IG_F32, i, 16, all * (v16_load(ds, IG_F32, i, 16) - high - low) * scale);
     v16_store(p, IG_F32, i, 16, factor ? all * v16_load(factor, IG_F32, i, 16) : all);
   }
 }

@@ -147,9 +147,9 @@ V16_INLINE void bwd_row(const bwd_args *a, ig_dtype type, bool more, int64_t t, 
   })
   const float shift = (float)((double)sum4(sum) / (double)D), slope = (float)((double)sum4(product) / (double)D);
   FOR_ROW(D, {
-    const v16 h = dy_at(a, type, more, start + at, n) * v16_load(a->gamma, IG_F32, at, n);
+    const v16 h = v16_madd(dy_at(a, type, more, start + at, n), v16_load(a->gamma, IG_F32, at, n), v16_splat(-shift));
     const v16 xhat = (v16_load(a->x, type, start + at, n) - mean) * rstd;
-    const v16 ds = rstd * (h - shift - xhat * slope);
+    const v16 ds = rstd * v16_madd(xhat, v16_splat(-slope), h);
     v16_store(a->ds, type, start + at, n, ds);
     if (a->dx)
       v16_store(row, IG_F32, at, n, ds);
