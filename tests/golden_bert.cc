@@ -103,7 +103,7 @@ void run_steps(Net &net, const std::string &path, const std::string &suffix, con
     r.compare(tag + "norm of " + p->name + " after" + suffix, std::sqrt(sum), golden::number(norms, p->name),
               {2e-6, 2e-6});
     if (after.has(p->name))
-      r.compare(tag + p->name + " after" + suffix, v, after.f32(p->name), {allowed, 0});
+      r.compare(tag + p->name + " after" + suffix, v, after.f32(p->name), {2e-6, 0});
   }
   if (!exact)
     moved.finish();

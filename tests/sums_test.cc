@@ -1,6 +1,6 @@
 // floor: ig_kernels
-// Digits that fp32 sums keep. Rule: truth is the reference, which sums in double and rounds once; the bounds lie between
-// what one long chain of fp32 additions leaves and what sums in links do, so that a chain fails here.
+// Digits that fp32 sums keep. Rule: truth is the reference, which sums in double and rounds once; the bounds lie
+// between what one long chain of fp32 additions leaves and what sums in links do, so that a chain fails here.
 #include <cmath>
 #include <gtest/gtest.h>
 #include <string>
@@ -110,8 +110,8 @@ Results run_xent(const Way &way, int64_t P, int64_t V, int64_t D) {
   return finish(net, way, mean, mean, x, 0.05f);
 }
 
-// The label's term is as large as all others together: added first, it takes a digit from each of them (2e-7 of dx, 1e-7
-// of dw; behind them 3e-8 and 2e-8, without fused multiply-adds 5e-8).
+// The label's term is as large as all others together: added first, it takes a digit from each of them (2e-7 of dx,
+// 1e-7 of dw; behind them 3e-8 and 2e-8, without fused multiply-adds 5e-8).
 TEST(Sums, LabelsOfDecoderAreAddedLast) {
   for (int64_t D : {128, 90}) {
     const Results truth = run_xent(reference, 33, 1024, D);

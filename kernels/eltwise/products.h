@@ -3,7 +3,7 @@
 // numbers that follow each other in the sum, whose products vdpbf16ps adds at once. A matrix is packed
 //   along:  [row][unit], the sum runs along its rows, or
 //   across: [unit][column], the sum runs across its rows; columns padded with zeros to whole vectors of 16.
-// Sums are fp32, in an order that depends on sizes alone: of PRODUCT_DEPTH units each, added to what is there, for one
+// Sums are fp32, in an order that depends on sizes alone; fp32 operands: PRODUCT_DEPTH terms each, then added, for one
 // long chain errs by the root of its length.
 #ifndef IG_KERNELS_PRODUCTS_H
 #define IG_KERNELS_PRODUCTS_H
