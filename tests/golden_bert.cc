@@ -92,9 +92,10 @@ void run_steps(Net &net, const std::string &path, const std::string &suffix, con
     double sum = 0;
     for (float x : v)
       sum += (double)x * x;
-    // Adam divides what is zero by mathematics by its own size: rounding is all that moves it.
+    // Adam divides what is zero by mathematics by its own size: rounding is all that moves it. On the CPU attention_bwd
+    // makes it small; a GPU's takes means that are rounded by themselves.
     const bool zero = ends_with(p->name, "attention.self.key.bias");
-    const double allowed = zero ? 1e-5 : 2e-6;
+    const double allowed = zero && net.way.cuda ? 1e-5 : 2e-6;
     if (!exact) {
       if (!zero && after.has(p->name))
         moved.add(tag + p->name + " after" + suffix, v, after.f32(p->name), &start.at(p->name));
@@ -103,7 +104,7 @@ void run_steps(Net &net, const std::string &path, const std::string &suffix, con
     r.compare(tag + "norm of " + p->name + " after" + suffix, std::sqrt(sum), golden::number(norms, p->name),
               {2e-6, 2e-6});
     if (after.has(p->name))
-      r.compare(tag + p->name + " after" + suffix, v, after.f32(p->name), {2e-6, 0});
+      r.compare(tag + p->name + " after" + suffix, v, after.f32(p->name), {allowed, 0});
   }
   if (!exact)
     moved.finish();
