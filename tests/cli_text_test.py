@@ -88,6 +88,52 @@ def standard_input_and_bad_lines():
 
 
 @test
+def nul_and_bytes_that_are_no_utf8():
+    """Input 41: each such place is U+FFFD in what is read and shown, and is counted, whatever the file's form."""
+    first, second = sentence(0), sentence(1)
+    bad = [first.encode() + b"\0" + second.encode(), b"caf\xe9 " + first.encode(), second.encode()]
+    shown = [f"{first}\ufffd{second}", f"caf\ufffd {first}", second]
+    table = b"text,label\n" + b"".join(b + b"," + f.encode() + b"\n" for b, f in zip(bad, FRUIT))
+    escaped = json.dumps(first)[:-1].encode() + b"\\u0000" + second.encode() + b'"'
+    files = {"bad.csv": table, "bad.txt": b"\n".join(bad), "-": b"\n".join(bad),
+             "bad.jsonl": b'{"text": %s, "label": "apple"}\n' % escaped +
+                          b'{"text": "caf\\ud800 %s", "label": "berry"}\n' % first.encode() +
+                          b'{"text": "%s", "label": "cherry"}\n' % second.encode()}
+    for name, data in files.items():
+        with open(place("bad.out" if name == "-" else name), "wb") as f:
+            f.write(data)
+        p = run("predict", "weights=single", name, "--json", "out=bad-said.csv", stdin=data if name == "-" else None)
+        lines = answers(p)
+        assert [line["text"] for line in lines] == shown, (name, lines)
+        assert [line.get("invalid") for line in lines] == [1, 1, None], (name, lines)
+        assert "2 places of " in p.err and "U+FFFD" in p.err, (name, p.err)
+    table = run("predict", "weights=single", "bad.csv").out
+    assert f"| {shown[1][:40]}" in table and shown[0][:len(first) + 4] in table, table
+    for name in ("bad.csv", "bad.jsonl"):
+        p = run("eval", "weights=single", "data=" + name, "--json")
+        assert answer(p)["invalid"] == 2 and "2 places of " in p.err, p.err
+    clean = run("eval", "weights=single", "data=" + SINGLE, "--json")
+    assert answer(clean)["invalid"] == 0 and "U+FFFD" not in clean.err, clean.err
+    with open(place("latin.csv"), "wb") as f:
+        f.write(b"text,label\n" + b"".join(f"{sentence(i % 3)} \xe9,{FRUIT[i % 3]}\n".encode("latin-1") for i in range(60)))
+    p = run("train", *LEARN, "data=latin.csv", "out=latin", "epochs=1", "--json")
+    found = answer(p)
+    assert found["invalid"] == 60 == found["tokens"]["invalid"] and "60 places of " in p.err, p.err
+    with open(place("latin/predictions.csv"), encoding="utf-8", newline="") as f:
+        assert all("\ufffd" in row["text"] for row in csv.DictReader(f))
+    # Raw text, too.
+    os.makedirs(place("raw"))
+    with open(place("raw/a.txt"), "wb") as f:
+        f.write(b"\n\n".join(b"%s \0 %s \xff." % (first.encode(), second.encode()) for _ in range(40)))
+    p = run("train", *LEARN, "data=raw", "task=mlm", "steps=2", "max_length=32", "out=rawrun", "--json")
+    assert answer(p)["invalid"] == 80 and "80 places of " in p.err, p.err
+    p = run("eval", "weights=rawrun", "data=raw", "--json")
+    assert answer(p)["invalid"] == 80 and "80 places of " in p.err, p.err
+    # UTF-16 is no UTF-8 with many faults: refused.
+    refused(2, ["UTF-16"], "predict", "weights=single", "-", stdin=first.encode("utf-16"))
+
+
+@test
 def pairs_of_texts():
     result = learn(PAIRS, "pairs", "epochs=2")
     assert "accuracy" in result and result["n"] == 32

@@ -187,7 +187,8 @@ TEST_F(TextBatch, TokensOfSinglesAndPairs) {
   EXPECT_EQ(t->second[0], 5u);
   EXPECT_EQ(ids(1), (std::vector<int32_t>{CLS, SEP, A + 2, BANG, SEP}));  // U+FFFD is cleaned away
   EXPECT_EQ(t->second[1], 2u);
-  EXPECT_EQ(t->n_invalid, 1u);
+  EXPECT_EQ(d->n_invalid, 1u);
+  EXPECT_EQ(d->texts[1].n_invalid, 1u);
   EXPECT_EQ(t->n_unknown, 0u);
   EXPECT_EQ(t->n_tokens, 6u);
   EXPECT_EQ(t->longest, 7);
@@ -489,7 +490,7 @@ TEST_F(TextBatch, WasteOfRealTexts) {
     o.data = path.c_str();
     ASSERT_EQ(ig_dataset_open(&o, &d), IG_OK) << ig_error_message();
     ASSERT_EQ(ig_dataset_tokenize(d, real, 128, 2), IG_OK) << ig_error_message();
-    EXPECT_EQ(d->tokens->n_invalid, 0u);
+    EXPECT_EQ(d->n_invalid, 0u);
     for (int batch : {16, 32, 64}) {
       int64_t rungs[IG_MAX_RUNGS];
       int n;

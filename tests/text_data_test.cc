@@ -97,7 +97,7 @@ std::string rows(const std::string &header, int n, F row) {
   return s;
 }
 
-TEST_F(TextData, CsvKeepsEveryByteOfATextAndNamesItsLine) {
+TEST_F(TextData, CsvKeepsATextAndNamesItsLine) {
   std::string csv = "\xef\xbb\xbftext,label\r\nplain,a\r\n\"two\r\nlines, \"\"quoted\"\"\",b\r\n\r\n";
   csv += "bad \xff\xc3 utf8,a\r\n";
   csv += std::string("nul\0byte", 8) + ",b\r\nin \"the\" middle,a\r\n\" blank \",b";
@@ -108,8 +108,11 @@ TEST_F(TextData, CsvKeepsEveryByteOfATextAndNamesItsLine) {
   EXPECT_EQ(classes(), (Strings{"a", "b"}));
   EXPECT_EQ(first(0), "plain");
   EXPECT_EQ(first(1), "two\r\nlines, \"quoted\"");
-  EXPECT_EQ(first(2), "bad \xff\xc3 utf8");
-  EXPECT_EQ(first(3), std::string("nul\0byte", 8));
+  EXPECT_EQ(first(2), "bad \ufffd\ufffd utf8");
+  EXPECT_EQ(first(3), "nul\ufffdbyte");
+  EXPECT_EQ(d->texts[2].n_invalid, 2u);
+  EXPECT_EQ(d->texts[3].n_invalid, 1u);
+  EXPECT_EQ(d->n_invalid, 3u);
   EXPECT_EQ(first(4), "in \"the\" middle");
   EXPECT_EQ(first(5), " blank ");
   Strings names, labels;
@@ -159,9 +162,11 @@ TEST_F(TextData, JsonLinesAndArrays) {
   lines += "{\"text\":\"raw \xff byte\",\"label\":\"p\",\"n\":[1,[2]],\"b\":null}";
   ASSERT_EQ(open("m.jsonl", lines), IG_OK) << ig_error_message();
   ASSERT_EQ(d->n, 3u);
-  EXPECT_EQ(first(0), std::string("a \"q\" \\ / \n \xc3\xa9 \xf0\x9f\x98\x80 \xef\xbf\xbd x \0!", 28));
+  EXPECT_EQ(first(0), "a \"q\" \\ / \n \xc3\xa9 \xf0\x9f\x98\x80 \ufffd x \ufffd!");
+  EXPECT_EQ(d->texts[0].n_invalid, 2u) << "half a pair, and NUL";
   EXPECT_EQ(first(1), "other order");
-  EXPECT_EQ(first(2), "raw \xff byte");
+  EXPECT_EQ(first(2), "raw \ufffd byte");
+  EXPECT_EQ(d->n_invalid, 3u);
   EXPECT_STREQ(d->samples[1].name, "m.jsonl:3");
   EXPECT_EQ(label(1), "n");
   ASSERT_EQ(open("m.json", " [ {\"sentence\": \"x\",\n \"label\": 1},\n{\"sentence\": \"y\", \"label\": 0} ]\n"), IG_OK)
@@ -478,7 +483,12 @@ TEST_F(TextData, WordsWithTags) {
   refuse(IG_ERR_DATA, {"task=tag", "m.csv"}, open("m.csv", "text,label\na,b\n"));
   refuse(IG_ERR_FORMAT, {"m.conll:3:1", "found 1 column;", "first line has 2"}, open("m.conll", "a B\nb O\nc\n"));
   refuse(IG_ERR_FORMAT, {"m.conll:1:1", "one column"}, open("m.conll", "a\nb\n"));
-  refuse(IG_ERR_FORMAT, {"m.conll:2:1", "NUL"}, open("m.conll", std::string("a B\nb\0 O\n", 9)));
+  refuse(IG_ERR_FORMAT, {"m.conll:2:2", "NUL"}, open("m.conll", std::string("a B\nb O\0\n", 9)));
+  ASSERT_EQ(open("m.conll", std::string("a\0b B\n\xff O\n\n\0 B\nc O\n", 19)), IG_OK) << ig_error_message();
+  EXPECT_EQ(words(0), "a\ufffdb/B \ufffd/O");
+  EXPECT_EQ(words(1), "\ufffd/B c/O");
+  EXPECT_EQ(d->texts[0].n_invalid, 2u);
+  EXPECT_EQ(d->texts[1].n_invalid, 1u);
   refuse(IG_ERR_FORMAT, {"m.conll:2:1", "word is empty"}, open("m.conll", "a\tB\n\tO\n"));
   refuse(IG_ERR_DATA, {"m.conll", "empty"}, open("m.conll", "\n\n-DOCSTART- O\n"));
   refuse(IG_ERR_DATA, {"one tag only", "\"O\""}, open("m.conll", "a O\nb O\n"));

@@ -286,7 +286,7 @@ static json_t *to_json(const work *w) {
                              json_pack("{s:I, s:i, s:i, s:I, s:f, s:I}", "n", (json_int_t)t->n_tokens, "longest",
                                        t->longest, "max_length", t->max_length, "truncated", (json_int_t)t->n_truncated,
                                        "unknown_share", t->n_tokens ? (double)t->n_unknown / (double)t->n_tokens : 0,
-                                       "invalid", (json_int_t)t->n_invalid)) == 0;
+                                       "invalid", (json_int_t)d->n_invalid)) == 0;
   json_t *suspects = w->q.asked_model ? json_array() : NULL;
   if (suspects && ok)
     ok = ig_data_suspects(d, w->q.suspects, w->q.n_suspects, suspects) &&

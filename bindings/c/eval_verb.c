@@ -38,6 +38,7 @@ static ig_status open_data(ig_call_state *c, ig_use *use, ig_bert_rows **rows, i
     IG_TRY(ig_text_dataset_keys(c, &use->text, use->corpora, NULL, &options));
   }
   IG_TRY(ig_open_data(c, &use->text, use->info.has_pairs, &options, rows, out));
+  ig_describe_texts(c, *out);
   if (use->head.task == IG_TASK_MLM)
     return IG_OK;
   int n = (*out)->n_classes, known = use->info.n_classes;
@@ -96,6 +97,8 @@ ig_status ig_verb_eval(ig_call_state *c) {
                             "unreadable", (json_int_t)(asked + data->n_skipped - done), "seconds", seconds,
                             "samples_per_second", seconds > 0 ? (double)done / seconds : 0);
   if (!about || json_object_update_new(result, about))
+    IG_GOTO(ig_no_json());
+  if (use.model->build_text && json_object_set_new(result, "invalid", json_integer((json_int_t)data->n_invalid)))
     IG_GOTO(ig_no_json());
   if (json_object_get(result, "confusion") || json_object_get(result, "perplexity"))
     IG_GOTO(ig_text_addf(&text, "%s (%s) on part %s of %s, %.1f s, %zu unreadable\n", use.model->name, use.info.path,

@@ -32,6 +32,8 @@ ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, cons
 // Of NVIDIA's shards *rows is closed after the data set, whatever is returned; text->max_length becomes their longest.
 ig_status ig_open_data(ig_call_state *c, ig_text_model *text, bool pairs, const ig_dataset_options *options,
                        ig_bert_rows **rows, ig_dataset **out);
+// Notes of what texts lose on their way to ids, where that is worth a word: cut, unknown, no UTF-8.
+void ig_describe_texts(ig_call_state *c, const ig_dataset *d);
 // max_length2, phase2: windows of the second phase, ig_mlm_destroy; NULL without. text->max_length: the longer one's.
 ig_status ig_second_phase(ig_call_state *c, ig_text_model *text, const ig_dataset *d, struct ig_mlm **out);
 // Keys of pictures for a model of texts and the reverse, keys of pre-training for another task: IG_ERR_USAGE.

@@ -67,6 +67,8 @@ static ig_status give(ig_answers *a, json_t *line) {
     json_object_set_new(line, "text", slice_json(a->text->first, a->text->n_first));
   if (a->text && a->text->second)
     json_object_set_new(line, "text2", slice_json(a->text->second, a->text->n_second));
+  if (a->text && a->text->n_invalid)
+    json_object_set_new(line, "invalid", json_integer((json_int_t)a->text->n_invalid));
   if (a->call->json || !a->call->callbacks.table)
     status = ig_answer(a->call, line, NULL);
   json_decref(line);

@@ -61,10 +61,7 @@ static ig_status open_texts(run *r, const char *path, const ig_text *input, ig_d
   IG_TRY(ig_dataset_open(&o, out));
   IG_TRY(r->status);
   IG_TRY(ig_dataset_tokenize(*out, r->use->text.tokenizer, r->use->text.max_length, ig_thread_count(c)));
-  if ((*out)->tokens->n_truncated)
-    ig_note(c, "%zu of %zu %s of %s %s longer than max_length=%d tokens and cut", (*out)->tokens->n_truncated,
-            (*out)->n, ig_plural((*out)->n, "text", "texts"), path, ig_plural((*out)->tokens->n_truncated, "is", "are"),
-            r->use->text.max_length);
+  ig_describe_texts(c, *out);
   return IG_OK;
 }
 

@@ -116,6 +116,21 @@ ig_status ig_open_data(ig_call_state *c, ig_text_model *text, bool pairs, const 
   return use_dataset(c, text, pairs, *out);
 }
 
+void ig_describe_texts(ig_call_state *c, const ig_dataset *d) {
+  const ig_token_table *t = d->tokens;
+  const double unknown = t && t->n_tokens ? 100 * (double)t->n_unknown / (double)t->n_tokens : 0;
+  char q[IG_QUOTE_BYTES];
+  if (t && t->n_truncated)
+    ig_note(c, "%zu of %zu %s %s longer than max_length=%d tokens and cut", t->n_truncated, d->n,
+            ig_plural(d->n, "text", "texts"), ig_plural(t->n_truncated, "is", "are"), t->max_length);
+  if (unknown >= 1)
+    ig_note(c, "%.1f %% of the tokens are unknown to the tokenizer: is it of this language?", unknown);
+  if (d->n_invalid)
+    ig_note(c, "%llu %s of %s %s no UTF-8, or NUL, and read as U+FFFD; save the file as UTF-8",
+            (unsigned long long)d->n_invalid, ig_plural(d->n_invalid, "place", "places"), ig_shown(q, d->path),
+            ig_plural(d->n_invalid, "is", "are"));
+}
+
 ig_status ig_second_phase(ig_call_state *c, ig_text_model *text, const ig_dataset *d, struct ig_mlm **out) {
   const ig_config *k = c->config;
   *out = NULL;

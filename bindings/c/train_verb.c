@@ -220,22 +220,6 @@ static ig_status train_text(const ig_call_state *c, const ig_train_setup *s, con
                       s->text.tokenizer ? "FILE-WITH-A-TEXT-A-LINE" : "PICTURES");
 }
 
-// What the tokenizer lost of the texts, where that is worth a word.
-static void describe_tokens(ig_call_state *c, const ig_train_setup *s) {
-  const ig_token_table *t = s->data->tokens;
-  if (!t)
-    return;
-  const double unknown = t->n_tokens ? 100 * (double)t->n_unknown / (double)t->n_tokens : 0;
-  if (t->n_truncated)
-    ig_note(c, "%zu of %zu %s %s longer than max_length=%d tokens and cut", t->n_truncated, s->data->n,
-            ig_plural(s->data->n, "text", "texts"), ig_plural(t->n_truncated, "is", "are"), s->text.max_length);
-  if (unknown >= 1)
-    ig_note(c, "%.1f %% of the tokens are unknown to the tokenizer: is it of this language?", unknown);
-  if (t->n_invalid)
-    ig_note(c, "%llu %s no UTF-8 and %s read as U+FFFD", (unsigned long long)t->n_invalid,
-            ig_plural(t->n_invalid, "place is", "places are"), ig_plural(t->n_invalid, "is", "are"));
-}
-
 // A line of what is trained on what, and one of how its pictures are turned.
 static void describe_data(ig_call_state *c, const ig_train_setup *s) {
   static const char *const outputs[] = {[IG_TASK_CLASSIFY] = "classes",
@@ -249,7 +233,7 @@ static void describe_data(ig_call_state *c, const ig_train_setup *s) {
              outputs[d->task]);
   ig_note(c, "%s on %s: %zu training, %zu validation %s%s; run folder %s", s->options.session.model->name, d->path,
           d->count[IG_PART_TRAIN], d->count[IG_PART_VAL], ig_dataset_noun(d), what, s->out);
-  describe_tokens(c, s);
+  ig_describe_texts(c, s->data);
   if (s->options.augment.vflip || s->options.augment.transpose)
     ig_note(c, "pictures are also shown upside down or turned; where direction matters: flip=0 vflip=0 transpose=0");
 }

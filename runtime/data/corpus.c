@@ -15,12 +15,14 @@
 #include "runtime/base/mem.h"
 #include "runtime/base/text.h"
 #include "runtime/data/corpus_internal.h"
+#include "runtime/data/mend.h"
 
 // A thread's memory.
 typedef struct work {
   uint8_t *text;
   corpus_spans spans;
   ig_encoding encoding;
+  ig_text mended;
   uint32_t *lengths;
   uint8_t *ids;
   size_t text_capacity, lengths_capacity, ids_capacity;
@@ -123,8 +125,11 @@ static ig_status encode_range(maker *m, work *w, const corpus_range *r, const ch
   for (size_t i = 0; i < w->spans.n; i++) {
     const corpus_span *s = &w->spans.items[i];
     ig_encoding *e = &w->encoding;
-    IG_TRY(ig_tokenizer_encode(m->o->tokenizer, text + s->at, s->n, NULL, 0, &(ig_encode_options){0}, e));
-    c->n_invalid += e->n_invalid;
+    const char *sentence;
+    size_t n, n_invalid = 0;
+    IG_TRY(ig_mend_text(text + s->at, s->n, &w->mended, &n_invalid, &sentence, &n));
+    IG_TRY(ig_tokenizer_encode(m->o->tokenizer, sentence, n, NULL, 0, &(ig_encode_options){0}, e));
+    c->n_invalid += n_invalid;
     *starts = *starts || s->starts_document;
     if (e->n == 0)
       continue;
@@ -388,6 +393,7 @@ static void fini(maker *m) {
     ig_free(w->text);
     ig_free(w->lengths);
     ig_free(w->ids);
+    ig_free(w->mended.data);
     ig_corpus_spans_fini(&w->spans);
     ig_encoding_fini(&w->encoding);
   }

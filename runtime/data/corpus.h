@@ -41,7 +41,7 @@ typedef struct ig_corpus_options {
 
 typedef struct ig_corpus_info {
   uint64_t n_documents, n_sentences, n_tokens;
-  uint64_t n_unknown, n_invalid;  // tokens that are [UNK]; byte sequences that were not UTF-8
+  uint64_t n_unknown, n_invalid;  // tokens that are [UNK]; places that were no UTF-8, or NUL
   uint64_t text_bytes;
   size_t n_files;
   uint64_t longest;  // tokens of the longest sentence

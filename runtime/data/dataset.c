@@ -251,8 +251,10 @@ static ig_status finish(ig_builder *b) {
   }
   if (b->options->text)
     IG_TRY(ig_alloc_array(b->n, sizeof *d->texts, "texts of a data set", &d->texts));
-  for (size_t i = 0; d->texts && i < b->n; i++)
+  for (size_t i = 0; d->texts && i < b->n; i++) {
     d->texts[i] = b->items[i].text;
+    d->n_invalid += d->texts[i].n_invalid;
+  }
   size_t at[IG_N_PARTS] = {0};
   for (int p = 0; p < IG_N_PARTS; p++)
     IG_TRY(ig_alloc_array(d->count[p], sizeof *d->index[p], "sample numbers", &d->index[p]));
@@ -413,6 +415,7 @@ done:
   ig_free(b.items);
   ig_free(b.empty);
   ig_free(b.columns);
+  ig_free(b.mended.data);
   ig_dataset_close(b.d);
   return status;
 }

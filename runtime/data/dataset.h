@@ -43,13 +43,15 @@ typedef struct ig_sample {
 static inline bool ig_task_has_classes(ig_task task) { return task == IG_TASK_CLASSIFY || task == IG_TASK_TAG; }
 enum { IG_NO_LABEL = -100 };  // label of a row that does not count (tag), as Hugging Face has it
 
-// Raw text of a sample, as it stands in the file (UTF-8 or not); owned by the data set.
+// Raw text of a sample, owned by the data set: as it stands in the file, but that a NUL and each place that is no UTF-8
+// is U+FFFD.
 typedef struct ig_text_sample {
   const char *first, *second;  // second: of a pair; NULL without
   size_t n_first, n_second;    // bytes
   const char *const *words;    // tag: n_words texts; NULL otherwise. first is there too where there are no tags
   const int32_t *word_labels;  // [n_words], -1 = not known
   size_t n_words;
+  size_t n_invalid;  // places that became U+FFFD
 } ig_text_sample;
 
 // Token ids of all samples, one after the other, special tokens included. Made once by ig_dataset_tokenize.
@@ -61,7 +63,7 @@ typedef struct ig_token_table {
   int max_length;      // that they were cut to
   int longest;         // tokens of the longest sample
   size_t n_truncated;  // samples
-  uint64_t n_tokens, n_unknown, n_invalid;  // special tokens are not counted
+  uint64_t n_tokens, n_unknown;  // special tokens are not counted
 } ig_token_table;
 
 typedef enum ig_dataset_kind {
@@ -126,6 +128,7 @@ typedef struct ig_dataset {
   struct ig_corpus *corpus;          // of IG_DATASET_CORPUS (corpus.h); NULL where mlm is made of given samples
   int max_masked;                    // task=mlm: masked words of a sample at most
   struct ig_mlm *mlm;                // of IG_DATASET_CORPUS after ig_dataset_mlm (mlm.h); n and count are its samples'
+  uint64_t n_invalid;                // places of all texts that were no UTF-8, or NUL, and are read as U+FFFD
   size_t n_skipped;                  // files that the opening scan could not read; each was named by a warning
   struct ig_dataset_memory *memory;  // owns all texts
 } ig_dataset;

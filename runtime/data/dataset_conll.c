@@ -23,6 +23,7 @@ typedef struct reader {
   size_t line, first_line;
   const char **words, **tags;  // of the whole file; tags NULL without labels
   size_t n, start;             // words so far; of the present sentence
+  ig_text_sample counts;       // n_invalid of the present sentence
 } reader;
 
 static ig_status end_sentence(reader *r) {
@@ -35,6 +36,8 @@ static ig_status end_sentence(reader *r) {
   item.sample.path = r->path;
   item.text.words = r->words + r->start;
   item.text.n_words = r->n - r->start;
+  item.text.n_invalid = r->counts.n_invalid;
+  r->counts.n_invalid = 0;
   item.tags = r->tags ? r->tags + r->start : NULL;
   for (size_t i = 0; i < item.text.n_words; i++)
     item.bytes += strlen(item.text.words[i]);
@@ -50,13 +53,11 @@ static bool is_blank(const reader *r, char c) { return c == '\t' || (c == ' ' &&
 // Cuts [p, end) where it lies; *end may be overwritten.
 static ig_status read_line(reader *r, char *p, char *end) {
   char *first = NULL, *last = NULL;
-  size_t columns = 0;
+  size_t columns = 0, n_first = 0, n_last = 0;
   while (end > p && (is_blank(r, end[-1]) || end[-1] == ' '))
     end--;
   if (end == p)
     return end_sentence(r);
-  if (memchr(p, 0, (size_t)(end - p)))
-    return ig_fail(IG_ERR_FORMAT, "%s:%zu:1: a NUL byte in this line", r->path, r->line);
   if (r->columns == 0)
     r->tabs = memchr(p, '\t', (size_t)(end - p)) != NULL;
   while (p < end) {
@@ -64,8 +65,11 @@ static ig_status read_line(reader *r, char *p, char *end) {
     while (stop < end && !is_blank(r, *stop))
       stop++;
     last = p;
-    first = first ? first : p;
-    columns++;
+    n_last = (size_t)(stop - p);
+    if (!columns++) {
+      first = p;
+      n_first = n_last;
+    }
     p = stop + 1;
     while (!r->tabs && p < end && is_blank(r, *p))
       p++;
@@ -83,11 +87,13 @@ static ig_status read_line(reader *r, char *p, char *end) {
     return ig_fail(IG_ERR_FORMAT, "%s:%zu:%zu: found %zu %s; the first line has %zu%s", r->path, r->line,
                    columns < r->columns ? columns : r->columns + 1, columns, ig_plural(columns, "column", "columns"),
                    r->columns, r->tabs ? " (cut at tabs)" : " (cut at blanks)");
-  if (!*first || !*last)
-    return ig_fail(IG_ERR_FORMAT, "%s:%zu:1: the %s is empty", r->path, r->line, *first ? "tag" : "word");
+  if (!n_first || !n_last)
+    return ig_fail(IG_ERR_FORMAT, "%s:%zu:1: the %s is empty", r->path, r->line, n_first ? "tag" : "word");
   if (r->n == r->start)
     r->first_line = r->line;
-  r->words[r->n] = first;
+  IG_TRY(ig_take_text(r->b, first, n_first, &r->counts, &r->words[r->n], &n_first));
+  if (r->tags && strlen(last) != n_last)
+    return ig_fail(IG_ERR_FORMAT, "%s:%zu:%zu: a NUL byte in this tag", r->path, r->line, columns);
   if (r->tags)
     r->tags[r->n] = last;
   r->n++;

@@ -50,6 +50,7 @@ ig_status ig_open_corpus(const ig_dataset_options *o, ig_dataset **out) {
                                               .user = o->warn_user},
                          &d->corpus));
   ig_corpus_get_info(d->corpus, &info);
+  d->n_invalid = info.n_invalid;
   memcpy(d->fingerprint, info.fingerprint, sizeof d->fingerprint);
   *out = d;
   d = NULL;

@@ -3,6 +3,7 @@
 #ifndef IG_DATA_DATASET_INTERNAL_H
 #define IG_DATA_DATASET_INTERNAL_H
 
+#include "runtime/base/text.h"
 #include "runtime/data/dataset.h"
 #include "runtime/data/table.h"
 
@@ -36,12 +37,16 @@ typedef struct ig_builder {
   size_t n_columns, columns_capacity;
   bool tables;  // the samples are rows of tables, in the order of these
   int n_strata;
+  ig_text mended;    // ig_take_text's, for a while
   size_t n_outside;  // pictures outside of class folders
   const char *first_outside;
 } ig_builder;
 
 // Texts that live as long as the data set.
 ig_status ig_dataset_text(ig_dataset *d, const char *text, size_t n, const char **out);
+// Text p [n] of a sample as models take it (mend.h): where it lies, or mended in the data set's memory and counted in
+// t.
+ig_status ig_take_text(ig_builder *b, const char *p, size_t n, ig_text_sample *t, const char **out, size_t *n_out);
 // Gives `data` (ig_alloc*, ig_file_read) to the data set, which frees it; on failure it stays the caller's.
 ig_status ig_dataset_keep(ig_dataset *d, void *data);
 void ig_token_table_free(ig_token_table *t);  // NULL is fine

@@ -1,5 +1,5 @@
 // Labelled texts: tables, files named as parts, class folders of .txt files, texts listed by a split file. Rule: texts
-// are slices of the files as they were read, of bytes as they stand there; what they hold is the tokenizer's business.
+// are slices of the files as they were read, but for those that had to be mended (mend.h).
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 #include "runtime/base/mem.h"
 #include "runtime/base/text.h"
 #include "runtime/data/dataset_internal.h"
+#include "runtime/data/mend.h"
 
 #define MAX_TABLE_BYTES ((uint64_t)1 << 36)
 #define MAX_LOOKED_AT   4096  // bytes of a file that tell a picture or an archive from text
@@ -19,6 +20,12 @@ bool ig_text_is_blank(const char *text, size_t n) {
     if (text[i] && !strchr(" \t\n\r\v\f", text[i]))
       return false;
   return true;
+}
+
+ig_status ig_take_text(ig_builder *b, const char *p, size_t n, ig_text_sample *t, const char **out, size_t *n_out) {
+  const size_t before = t->n_invalid;
+  IG_TRY(ig_mend_text(p, n, &b->mended, &t->n_invalid, out, n_out));
+  return t->n_invalid > before ? ig_dataset_text(b->d, *out, *n_out, out) : IG_OK;
 }
 
 // CoLA of GLUE: four columns without a header, the label in the second, the text in the fourth.
@@ -62,14 +69,13 @@ static ig_status fail_cell(const ig_table *t, int column, const char *what) {
                  what);
 }
 
-static ig_status take_text(const ig_table *t, int column, const char **text, size_t *n) {
+static ig_status take_text(ig_builder *b, const ig_table *t, int column, ig_text_sample *s, const char **text,
+                           size_t *n) {
   if (t->kind[column] == IG_CELL_MISSING)
     return fail_cell(t, column, "this object has no text by this key");
   if (t->kind[column] != IG_CELL_TEXT)
     return fail_cell(t, column, "found a number, list or object, expected a text in quotes");
-  *text = t->cell[column];
-  *n = t->length[column];
-  return IG_OK;
+  return ig_take_text(b, t->cell[column], t->length[column], s, text, n);
 }
 
 // A cell with a meaning of its own: part or group.
@@ -122,9 +128,9 @@ static ig_status read_row(ig_builder *b, ig_table *t, source *s, bool first, ig_
   char name[512];
   int n = snprintf(name, sizeof name, "%s:%zu", s->name, t->row);
   IG_TRY(ig_dataset_text(b->d, name, n < (int)sizeof name ? (size_t)n : sizeof name - 1, &item->sample.name));
-  IG_TRY(take_text(t, s->columns.first, &text->first, &text->n_first));
+  IG_TRY(take_text(b, t, s->columns.first, text, &text->first, &text->n_first));
   if (s->columns.second >= 0)
-    IG_TRY(take_text(t, s->columns.second, &text->second, &text->n_second));
+    IG_TRY(take_text(b, t, s->columns.second, text, &text->second, &text->n_second));
   IG_TRY(take_part(t, s, first, item));
   const char *group = NULL;
   if (s->columns.group >= 0) {
@@ -200,6 +206,8 @@ static ig_status add_lines(ig_builder *b, const char *path, const char *name, co
   size_t line = 1;
   b->tables = true;
   const char *p = data, *end = p + n;
+  if (n >= 2 && (!memcmp(p, "\xff\xfe", 2) || !memcmp(p, "\xfe\xff", 2)))
+    return ig_fail(IG_ERR_FORMAT, "%s: found UTF-16, expected a text a line (UTF-8); save the file as UTF-8", path);
   p += n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3) ? 3 : 0;
   for (const char *next; p < end; p = next, line++) {
     const char *stop = memchr(p, '\n', (size_t)(end - p));
@@ -208,8 +216,9 @@ static ig_status add_lines(ig_builder *b, const char *path, const char *name, co
     stop -= stop > p && stop[-1] == '\r';
     if (ig_text_is_blank(p, (size_t)(stop - p)))
       continue;
-    ig_candidate item = {.row = line, .part = IG_PART_NONE, .text = {.first = p, .n_first = (size_t)(stop - p)}};
+    ig_candidate item = {.row = line, .part = IG_PART_NONE};
     char text[512];
+    IG_TRY(ig_take_text(b, p, (size_t)(stop - p), &item.text, &item.text.first, &item.text.n_first));
     int length = snprintf(text, sizeof text, "%s:%zu", name, line);
     item.bytes = item.text.n_first;
     item.sample.record = (int64_t)line;
@@ -230,10 +239,12 @@ static ig_status read_lines(ig_builder *b, const char *path, const char *name) {
     ig_free(data);
     return status;
   }
-  const uint8_t *nul = n ? memchr(data, 0, n < MAX_LOOKED_AT ? n : MAX_LOOKED_AT) : NULL;
+  const bool named = ig_path_ends_in(path, "txt");  // text by its name: a NUL in it is a fault of one place
+  const uint8_t *nul = n && !named ? memchr(data, 0, n < MAX_LOOKED_AT ? n : MAX_LOOKED_AT) : NULL;
   if (nul)
-    return ig_fail(IG_ERR_FORMAT, "%s: found a NUL byte at byte %zu, expected a text a line (UTF-8)", path,
-                   (size_t)(nul - data));
+    return ig_fail(IG_ERR_FORMAT,
+                   "%s: found a NUL byte at byte %zu, expected a text a line (UTF-8); if it is text, name it .txt",
+                   path, (size_t)(nul - data));
   return add_lines(b, path, name, (const char *)data, n);
 }
 
@@ -396,8 +407,9 @@ static ig_status load_file(ig_builder *b, ig_candidate *item) {
   }
   if (ig_text_is_blank(text, n))
     IG_GOTO(ig_fail(IG_ERR_FORMAT, "the text is empty"));
-  item->bytes = item->text.n_first = n;
-  status = ig_dataset_text(b->d, text, n, &item->text.first);
+  item->bytes = n;
+  IG_GOTO(ig_mend_text(text, n, &b->mended, &item->text.n_invalid, &text, &item->text.n_first));
+  status = ig_dataset_text(b->d, text, item->text.n_first, &item->text.first);
 done:
   ig_free(data);
   return status;

@@ -14,7 +14,7 @@ enum { SLICE = 256, MAX_THREADS = 256, MAX_LENGTH = 1 << 15, NOT_COUNTED = -100 
 typedef struct slice {
   int32_t *ids, *labels;
   size_t n, ids_capacity, labels_capacity;
-  size_t n_truncated, n_unknown, n_invalid, n_special;
+  size_t n_truncated, n_unknown, n_special;
   ig_status status;
   char *message;  // NULL where no memory was left for it
 } slice;
@@ -70,7 +70,6 @@ static ig_status encode_sample(const job *j, slice *s, ig_encoding *e, size_t i)
   s->n += e->n;
   s->n_truncated += e->truncated;
   s->n_unknown += e->n_unknown;
-  s->n_invalid += e->n_invalid;
   j->table->start[i + 1] = e->n;
   return IG_OK;
 }
@@ -120,7 +119,6 @@ static ig_status join(job *j) {
       return ig_fail(s->status, "%s", s->message ? s->message : "no memory was left while texts were tokenised");
     t->n_truncated += s->n_truncated;
     t->n_unknown += s->n_unknown;
-    t->n_invalid += s->n_invalid;
     t->n_tokens += s->n - s->n_special;
     tags |= s->labels != NULL;
   }

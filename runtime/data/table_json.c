@@ -1,5 +1,5 @@
 // JSON objects as rows. Rule: texts are unescaped where they lie; the grammar is held to (RFC 8259), but that bytes
-// which are no UTF-8 pass, since the tokenizer counts them.
+// which are no UTF-8 pass: who takes a text mends and counts them (mend.h).
 #include <string.h>
 
 #include "runtime/base/text.h"
@@ -53,7 +53,7 @@ static char *put_utf8(char *to, uint32_t c) {
   return to;
 }
 
-// \uXXXX, and the other half of a pair; a half alone is U+FFFD. t->p stands behind the u.
+// \uXXXX, and the other half of a pair; a half alone is a byte that is no UTF-8 either. t->p stands behind the u.
 static ig_status read_escape(ig_table *t, const char *start, char **to) {
   uint32_t c, low;
   if (!hex4(t->p, t->end, &c))
@@ -65,7 +65,8 @@ static ig_status read_escape(ig_table *t, const char *start, char **to) {
       c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
       t->p += 6;
     } else {
-      c = 0xfffd;
+      *(*to)++ = (char)0xff;
+      return IG_OK;
     }
   }
   *to = put_utf8(*to, c);

@@ -209,7 +209,7 @@ static ig_status judge_classes(ig_text_quality *q) {
 
 static ig_status judge_tokens(ig_text_quality *q) {
   const ig_token_table *t = q->data->tokens;
-  size_t n = q->data->n;
+  const size_t n = q->data->n;
   if (!t)
     return IG_OK;
   if ((double)t->n_unknown > MANY_UNKNOWN * (double)t->n_tokens)
@@ -223,11 +223,15 @@ static ig_status judge_tokens(ig_text_quality *q) {
                 "%zu of %zu %s %s longer than %d tokens and cut. Raise max_length= where the ends matter.",
                 t->n_truncated, n, ig_plural(n, "text", "texts"), ig_plural(t->n_truncated, "is", "are"),
                 t->max_length));
-  if (t->n_invalid)
-    IG_TRY(find(q, IG_SEVERITY_NOTE, "not_utf8", (size_t)t->n_invalid,
-                "%llu %s no UTF-8 and %s read as U+FFFD. Save the files as UTF-8.", (unsigned long long)t->n_invalid,
-                ig_plural(t->n_invalid, "place is", "places are"), ig_plural(t->n_invalid, "is", "are")));
   return IG_OK;
+}
+
+static ig_status judge_bytes(ig_text_quality *q) {
+  const unsigned long long n = q->data->n_invalid;
+  return n == 0 ? IG_OK
+                : find(q, IG_SEVERITY_NOTE, "not_utf8", (size_t)n,
+                       "%llu %s no UTF-8, or NUL, and %s read as U+FFFD. Save the files as UTF-8.", n,
+                       ig_plural(n, "place is", "places are"), ig_plural(n, "is", "are"));
 }
 
 static ig_status judge_labels(ig_text_quality *q) {
@@ -295,6 +299,7 @@ ig_status ig_text_quality_scan(const ig_dataset *d, ig_text_quality *q) {
                 ig_plural(within, "It counts", "They count")));
   IG_TRY(judge_labels(q));
   IG_TRY(judge_tokens(q));
+  IG_TRY(judge_bytes(q));
   return judge_by_heart(q);
 }
 

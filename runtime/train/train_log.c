@@ -199,7 +199,7 @@ static json_t *token_json(const ig_dataset *d) {
     json_array_append_new(lengths, json_integer((json_int_t)bars[i]));
   return json_pack("{s:I, s:i, s:I, s:i, s:f, s:I, s:I, s:o}", "n", (json_int_t)d->n, "longest", k->longest,
                    "truncated", (json_int_t)k->n_truncated, "max_length", k->max_length, "unknown_share",
-                   k->n_tokens ? (double)k->n_unknown / (double)k->n_tokens : 0.0, "invalid", (json_int_t)k->n_invalid,
+                   k->n_tokens ? (double)k->n_unknown / (double)k->n_tokens : 0.0, "invalid", (json_int_t)d->n_invalid,
                    "bar_width", (json_int_t)width, "lengths", lengths);
 }
 
@@ -238,6 +238,8 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
   json_t *tokens = token_json(t->o->data);
   if (run)
     json_object_set_new(run, "samples", json_string(ig_dataset_noun(t->o->data)));
+  if (run && (tokens || t->o->data->kind == IG_DATASET_CORPUS))
+    json_object_set_new(run, "invalid", json_integer((json_int_t)t->o->data->n_invalid));
   if (run && tokens)
     json_object_set_new(run, "tokens", tokens);
   if (!run || json_object_update_missing(run, metrics)) {

@@ -1,5 +1,6 @@
 // Tables of texts (CSV, TSV, JSON) and words with tags (CoNLL): the first byte chooses the form, the second what is
 // asked.
+#include "runtime/base/text.h"
 #include "tests/fuzz/fuzz_dataset.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) { return ig_make_dirs("t") != IG_OK; }
@@ -11,15 +12,26 @@ static unsigned sum_of(const char *text, size_t n) {
   return sum;
 }
 
+static void check_utf8(const char *text, size_t n) {
+  size_t at = 0;
+  for (size_t k; at < n && (k = ig_utf8_length(text + at)) > 0;)
+    at += k;
+  fuzz_demand(at == n, "a text is UTF-8 without NUL");
+}
+
 static void check_text(const ig_dataset *d, const ig_text_sample *t) {
   if (d->task == IG_TASK_TAG) {
     fuzz_demand(t->words && t->n_words > 0, "a sentence has words");
     for (size_t i = 0; i < t->n_words; i++) {
+      check_utf8(t->words[i], strlen(t->words[i]));
       fuzz_demand(*t->words[i] && sum_of(t->words[i], strlen(t->words[i])) > 0, "no word is empty");
       fuzz_demand(!t->word_labels || (t->word_labels[i] >= 0 && t->word_labels[i] < d->n_classes), "tags are in range");
     }
     return;
   }
+  check_utf8(t->first, t->n_first);
+  if (t->second)
+    check_utf8(t->second, t->n_second);
   fuzz_demand(t->first && !t->words && sum_of(t->first, t->n_first) > 0, "no text is empty");
   fuzz_demand(!t->second || sum_of(t->second, t->n_second) > 0, "no second text is empty");
 }
