@@ -108,6 +108,14 @@ def train_writes_a_folder_that_opens():
 
 @test
 def refusals():
+    # A table is no raw text: what would be learned of it are ids, commas and quotes, too.
+    for name in ("t.csv", "t.TSV", "t.jsonl", "t.conll"):
+        with open(os.path.join(WORK, name), "w") as f:
+            f.write("id,text\n1,some words\n")
+        p = refused(2, [name, "Raw text is .txt only"], "tokenizer", "train", name, "out=table-vocab")
+        assert not os.path.exists(os.path.join(WORK, "table-vocab"))
+        assert (".csv > FILE.txt" in p.err) == name.endswith("csv"), p.err
+        refused(2, [name, "Raw text is .txt only"], "train", "model=bert_tiny", "task=mlm", "data=" + name, "out=table-run")
     v, text = vocabulary(), put("text.txt", TEXT)
     refused(2, ["tokenizer=", "usage"], "tokenizer", "encode")
     refused(2, ["train, encode and decode"], "tokenizer", "vocab")

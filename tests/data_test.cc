@@ -286,6 +286,8 @@ TEST_F(Data, SplitFile) {
     SCOPED_TRACE(text);
     expect_fail(s, parts, open(root / "p", csv.c_str()));
   };
+  bad("file,file,class\na/0.png,a/1.png,x\n", {"s.csv:1:2", "column \"file\"", "twice"});
+  bad("\nfile,class,split,Class\na/0.png,x,train,y\n", {"s.csv:2:4", "column \"Class\"", "twice", "column 2"});
   bad("file,split\na/0.png,train\na/9.png,train\n", {"s.csv:3:1", "a/9.png"}, IG_ERR_DATA);
   bad("file,split\na/0.png,trian\n", {"s.csv:2:2", "trian"});
   bad("file,split\na/0.png\n", {"s.csv:2:1", "header has 2"});

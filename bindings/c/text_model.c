@@ -9,6 +9,7 @@
 #include "bindings/c/path_list.h"
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "runtime/data/table.h"
 
 enum { MAX_CONFIG = 1 << 24, VOCABULARY_MULTIPLE = 8, MOST_PADDING = 256 };
 // A vocabulary that is learned: a token a kilobyte of text, in these bounds (the upper one is BERT's).
@@ -152,6 +153,8 @@ static ig_status learn_tokenizer(ig_call_state *c, ig_text_model *text) {
   if (status == IG_ERR_NOT_FOUND)  // shards of tokens, say
     status = no_tokenizer(text);
   IG_GOTO(status);
+  for (size_t i = 0; i < files.n; i++)
+    IG_GOTO(ig_table_refuse_as_text(files.paths[i]));
   IG_GOTO(text_bytes(&files, &bytes));
   if (!ig_config_has_value(k, "vocabulary"))
     size = bytes / BYTES_A_TOKEN < LEAST_VOCABULARY  ? LEAST_VOCABULARY

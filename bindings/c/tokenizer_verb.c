@@ -9,6 +9,7 @@
 #include "runtime/base/cpu.h"
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "runtime/data/table.h"
 #include "runtime/tokenizer/tokenizer.h"
 
 typedef struct work {
@@ -227,6 +228,8 @@ static ig_status train(ig_call_state *c) {
     return ig_fail(IG_ERR_USAGE, "%s is there already: name a new folder", out);
   for (size_t i = 1; i < ig_config_n_paths(k); i++)
     IG_GOTO(ig_path_list_texts(ig_config_path(k, i), &files));
+  for (size_t i = 0; i < files.n; i++)
+    IG_GOTO(ig_table_refuse_as_text(files.paths[i]));
   IG_GOTO(ig_tokenizer_train(&(ig_tokenizer_train_options){.size = sizeof(ig_tokenizer_train_options),
                                                            .files = (const char *const *)files.paths,
                                                            .n_files = files.n,

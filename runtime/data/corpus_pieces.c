@@ -10,6 +10,7 @@
 #include "runtime/base/mem.h"
 #include "runtime/base/text.h"
 #include "runtime/data/corpus_internal.h"
+#include "runtime/data/table.h"
 
 enum { WINDOW = 64 << 10, MAX_DEPTH = 32 };
 #define DEFAULT_PIECE (4ull << 20)
@@ -95,6 +96,7 @@ static ig_status list_paths(const ig_corpus_options *o, corpus_plan *p) {
     if (!ig_path_exists(o->paths[i]))
       return ig_fail(IG_ERR_NOT_FOUND, "%s: no such file or folder", ig_quote(q, o->paths[i]));
     if (!ig_path_is_dir(o->paths[i])) {
+      IG_TRY(ig_table_refuse_as_text(o->paths[i]));
       if (!is_text(o->paths[i]))
         return ig_fail(IG_ERR_DATA, "%s: raw text is read from files named .txt only; rename it if it is such",
                        ig_quote(q, o->paths[i]));

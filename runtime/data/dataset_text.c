@@ -51,8 +51,9 @@ static ig_status open_table(ig_builder *b, const char *path, ig_table *t) {
   if (t->n_names == 0)
     return ig_fail(IG_ERR_DATA, "%s is empty: found no row; expected a header with the names of the columns, then rows",
                    path);
-  if (is_cola(t) && !b->options->text_column)
-    ig_table_no_header(t, cola, 4);
+  if (!is_cola(t) || b->options->text_column)
+    return ig_table_check_names(t);
+  ig_table_no_header(t, cola, 4);
   return IG_OK;
 }
 

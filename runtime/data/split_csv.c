@@ -148,6 +148,7 @@ ig_status ig_read_split_csv(ig_builder *b, const char *csv) {
   IG_GOTO(ig_table_header(r));
   if (r->n_names == 0)
     IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s:1:1: the split file is empty; expected a header with file and split", csv));
+  IG_GOTO(ig_table_check_names(r));
   columns c = {find_either(r, "file", "path"), find_either(r, "split", "part"), ig_table_find(r, "group"), NULL};
   if (c.file < 0)
     IG_GOTO(ig_fail(IG_ERR_FORMAT,

@@ -24,6 +24,30 @@ bool ig_table_form_of(const char *path, ig_table_form *form) {
   return false;
 }
 
+ig_status ig_table_refuse_as_text(const char *path) {
+  static const char *const tagged[] = {"conll", "iob", "bio"};
+  ig_table_form form;
+  char q[IG_QUOTE_BYTES];
+  if (ig_table_form_of(path, &form))
+    return ig_fail(
+        IG_ERR_DATA,
+        "%s is a table: ids, labels and quotes would be learned with its texts. Raw text is .txt only: write the "
+        "column of the texts there, a text a line%s",
+        ig_quote(q, path),
+        form == IG_TABLE_CSV ? ", for example by python3 -c 'import csv, sys; [print(\" \".join(r[\"text\"]."
+                               "split())) for r in csv.DictReader(sys.stdin)]' < FILE.csv > FILE.txt"
+                             : "");
+  const char *dot = strrchr(path, '.');
+  for (size_t i = 0; dot && i < sizeof tagged / sizeof *tagged; i++)
+    if (!strcasecmp(dot + 1, tagged[i]))
+      return ig_fail(
+          IG_ERR_DATA,
+          "%s holds words with tags, which would be learned with them. Raw text is .txt only: write the words "
+          "there, a sentence a line",
+          ig_quote(q, path));
+  return IG_OK;
+}
+
 ig_status ig_table_fail(const ig_table *t, size_t column, const char *text) {
   return ig_fail(IG_ERR_FORMAT, "%s:%zu:%zu: %s", t->path, t->row, column + 1, text);
 }
@@ -160,6 +184,18 @@ ig_status ig_table_header(ig_table *t) {
     t->name[i] = t->cell[i];
   }
   t->n_names = t->n;
+  return IG_OK;
+}
+
+ig_status ig_table_check_names(const ig_table *t) {
+  char q[IG_QUOTE_BYTES];
+  for (size_t i = 1; i < t->n_names && t->form != IG_TABLE_JSON; i++)
+    for (size_t k = 0; k < i && *t->name[i]; k++)
+      if (!strcasecmp(t->name[i], t->name[k]))
+        return ig_fail(IG_ERR_FORMAT,
+                       "%s:%zu:%zu: the column %s stands in the header twice (column %zu, too; upper and lower case "
+                       "are the same); rename or remove one",
+                       t->path, t->row, i + 1, ig_quote(q, t->name[i]), k + 1);
   return IG_OK;
 }
 

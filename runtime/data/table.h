@@ -47,10 +47,14 @@ typedef struct ig_table {
 
 // By the file's ending: csv, tsv, json, jsonl, ndjson; false for others.
 bool ig_table_form_of(const char *path, ig_table_form *form);
+// IG_ERR_DATA where a file is no raw text by its name: a table, or words with tags.
+ig_status ig_table_refuse_as_text(const char *path);
 // data [n] and the byte behind it belong to the caller and are written to. IG_ERR_FORMAT for UTF-16.
 ig_status ig_table_init(ig_table *t, const char *path, ig_table_form form, char *data, size_t n);
 // The names of the columns; n_names is 0 in an empty file.
 ig_status ig_table_header(ig_table *t);
+// A name that stands in the header twice, in any case, is IG_ERR_FORMAT; columns without a name may be several.
+ig_status ig_table_check_names(const ig_table *t);
 // The first row was none: it is data, and the names are these.
 void ig_table_no_header(ig_table *t, const char *const *names, size_t n);
 // *more is false at the end. With nul_ok cells may hold NUL bytes (their length tells), else that is an error.
