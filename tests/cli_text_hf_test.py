@@ -207,6 +207,15 @@ def what_is_saved_there_loads_here():
         model, tokenizer = load(transformers.AutoModelForSequenceClassification, folder + "-out")
         near(logits(model, tokenizer, texts), want, folder)
         assert model.config.id2label == dict(enumerate(FRUIT))
+    # A folder of PyTorch's own form: what the message says to run makes it one that is read, tied weights too.
+    for folder, kept in [("h-torch", None), ("h-tied", transformers.BertForMaskedLM)]:
+        model = random_model(kept, folder, [])[0] if kept else shutil.copytree(place("h-fp32"), place(folder)) and load(kind, "h-fp32")[0]
+        os.remove(place(folder + "/model.safetensors"))
+        torch.save(model.state_dict(), place(folder + "/pytorch_model.bin"))
+        p = refused(2, [folder + "/pytorch_model.bin"], "eval", "weights=" + folder, "data=" + SINGLE)
+        subprocess.run([sys.executable, "-c", p.err.split("python3 -c '")[1].split("'")[0]], check=True, cwd=WORK)
+        answer(run("convert", folder, folder + "-out", "--json"))
+    near(ours("h-torch", SINGLE), want, "h-torch")
     # Pairs, words, one number, several labels.
     model, tokenizer = random_model(kind, "h-pair", ["other", "same"])
     near(ours("h-pair", PAIRS), logits(model, tokenizer, *rows_of("pair")), "pair")

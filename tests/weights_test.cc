@@ -387,7 +387,7 @@ TEST_F(Weights, OtherFormats) {
     return folder + "/" + name;
   };
   expect_refused(a.load(write("a.pth", "PK\3\4...............")), IG_ERR_UNSUPPORTED,
-                 {"a.pth", "zip", "not supported yet", "convert"});
+                 {"a.pth", "zip", "not supported", "convert it to .safetensors", "torch.load"});
   expect_refused(a.load(write("a.bin", "\x80\2}q...............")), IG_ERR_UNSUPPORTED,
                  {"pickle", "not supported yet", "convert"});
   expect_refused(a.load(write("a.h5", "\x89HDF\r\n\x1a\n........")), IG_ERR_FORMAT, {"a.h5", "HDF5", "open"});

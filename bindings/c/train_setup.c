@@ -258,6 +258,15 @@ static ig_status fill_options(ig_call_state *c, ig_train_setup *s) {
   return hash_config(k, IG_VERB_TRAIN, s->config_hash);
 }
 
+// What is wrong with a folder's config.json is told before its weights are looked for: none of them would mend it.
+static ig_status check_folder(const char *folder) {
+  ig_text_model text = {0};
+  const ig_model *model;
+  const ig_status status = ig_find_model(folder, NULL, &text, &model);
+  ig_text_model_fini(&text);
+  return status;
+}
+
 // weights=PATH, absolute; none and a model folder's own are resolved. *given: there are some.
 static ig_status find_weights(ig_call_state *c, ig_train_setup *s, bool *given) {
   const ig_config *k = c->config;
@@ -270,10 +279,16 @@ static ig_status find_weights(ig_call_state *c, ig_train_setup *s, bool *given) 
     return IG_OK;
   if (!ig_path_exists(path))
     return ig_fail(IG_ERR_NOT_FOUND, "weights=%s does not exist", path);
+  const bool same = folder && !strcmp(path, ig_config_str(k, "model"));
+  if (same)
+    IG_TRY(check_folder(path));
   const ig_status status = ig_weights_info_read(path, &s->info);
-  return status == IG_OK || !folder || strcmp(path, ig_config_str(k, "model")) != 0
-             ? status
-             : ig_fail_prefix(status, "a model's folder gives its weights too; to start without any: weights=none");
+  return same && status == IG_ERR_NOT_FOUND
+             ? ig_fail(status,
+                       "model=%s: the folder holds no weights (model.safetensors); put them there, or start without "
+                       "any by weights=none",
+                       path)
+             : status;
 }
 
 // Head, dropout and what the run folder says of a text model.

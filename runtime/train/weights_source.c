@@ -10,6 +10,8 @@
 #include "runtime/base/mem.h"
 #include "runtime/base/text.h"
 
+#define PYTORCH_MODEL "pytorch_model.bin"  // Hugging Face's name for a model before model.safetensors
+
 const char *const ig_weight_prefixes[IG_WEIGHT_PREFIXES] = {"", "module."};  // torch's DataParallel adds the second
 
 bool ig_weight_name(const ig_model *model, ig_weight_naming naming, const char *param, char name[IG_WEIGHT_NAME_BYTES],
@@ -109,20 +111,31 @@ static ig_status list_keras(ig_weight_source *s) {
   return IG_OK;
 }
 
+// How a file of PyTorch becomes one that is read: it is a program (a pickle), which only PyTorch should run. Tied
+// weights are copied, since save_file refuses shared memory.
+static ig_status refuse_torch(const char *path, const char *what) {
+  const char *slash = strrchr(path, '/'), *name = ig_path_name(path);
+  const bool of_folder = !strcmp(name, PYTORCH_MODEL);
+  return ig_fail(IG_ERR_UNSUPPORTED,
+                 "%s is %s, which is not supported; convert it to .safetensors, for example by python3 -c 'import "
+                 "torch, safetensors.torch as s; s.save_file({k: v.contiguous().clone() for k, v in torch.load(\"%s\", "
+                 "weights_only=True).items()}, \"%.*s%s\")'",
+                 path, what, path, slash && of_folder ? (int)(slash - path + 1) : 0, path,
+                 of_folder ? "model.safetensors" : "out.safetensors");
+}
+
 // Refuses files of formats that are known but not read. What calls itself .safetensors is left to ig_st_open.
 static ig_status refuse_foreign(const char *path, bool *is_keras) {
   static const struct {
     const char *magic;
     size_t n;
-    const char *what, *how;
+    const char *what;
   } known[] = {
-#define TORCH "in Python: safetensors.torch.save_file(torch.load(FILE, weights_only=True), \"out.safetensors\")"
-      {"PK\3\4", 4, "a zip archive: a PyTorch .pt/.pth/.bin file", TORCH},
-      {"\x80\2", 2, "a Python pickle: an old PyTorch .pt/.pth/.bin file", TORCH},
-      {"\x80\3", 2, "a Python pickle", TORCH},
-      {"\x80\4", 2, "a Python pickle", TORCH},
-      {"\x80\5", 2, "a Python pickle", TORCH},
-#undef TORCH
+      {"PK\3\4", 4, "a zip archive: a PyTorch .pt/.pth/.bin file"},
+      {"\x80\2", 2, "a Python pickle: an old PyTorch .pt/.pth/.bin file"},
+      {"\x80\3", 2, "a Python pickle"},
+      {"\x80\4", 2, "a Python pickle"},
+      {"\x80\5", 2, "a Python pickle"},
   };
   *is_keras = false;
   if (ig_ends_with(path, ".safetensors"))
@@ -133,11 +146,35 @@ static ig_status refuse_foreign(const char *path, bool *is_keras) {
   *is_keras = ig_keras_is(map.data, map.n);
   for (size_t i = 0; i < sizeof known / sizeof *known && status == IG_OK && !*is_keras; i++)
     if (map.n >= known[i].n && !memcmp(map.data, known[i].magic, known[i].n))
-      status = ig_fail(IG_ERR_UNSUPPORTED,
-                       "%s is %s, which is not supported yet; convert it to .safetensors, for example %s", path,
-                       known[i].what, known[i].how);
+      status = refuse_torch(path, known[i].what);
   ig_file_unmap(&map);
   return status;
+}
+
+// Why a folder is no source of weights: what lies there in place of model.safetensors.
+static ig_status no_file_in(const char *folder) {
+  static const char *const shards[] = {"model.safetensors.index.json", PYTORCH_MODEL ".index.json"};
+  bool there;
+  IG_TRY(ig_path_holds(folder, PYTORCH_MODEL, &there));
+  if (there) {
+    char *path;
+    IG_TRY(ig_path_join(&path, folder, PYTORCH_MODEL));
+    const ig_status status = refuse_torch(path, "a PyTorch file");
+    ig_free(path);
+    return status;
+  }
+  for (size_t i = 0; i < sizeof shards / sizeof *shards; i++) {
+    IG_TRY(ig_path_holds(folder, shards[i], &there));
+    if (there)
+      return ig_fail(IG_ERR_UNSUPPORTED,
+                     "%s/%s: weights in several files, which are not supported; save them as one, in Python: load the "
+                     "model by Transformers and model.save_pretrained(FOLDER, max_shard_size=\"100GB\")",
+                     folder, shards[i]);
+  }
+  return ig_fail(IG_ERR_NOT_FOUND,
+                 "%s: the folder holds neither model.safetensors (a run folder) nor MANIFEST (a checkpoint); give "
+                 "a run folder, RUN/checkpoints/step-N, a .safetensors or a Keras .h5 file",
+                 folder);
 }
 
 static ig_status find_file(const char *path, bool *is_checkpoint, char **found) {
@@ -160,10 +197,7 @@ static ig_status find_file(const char *path, bool *is_checkpoint, char **found) 
   if (!ig_path_exists(*found)) {
     ig_free(*found);
     *found = NULL;
-    status = ig_fail(IG_ERR_NOT_FOUND,
-                     "%s: the folder holds neither model.safetensors (a run folder) nor MANIFEST (a checkpoint); give "
-                     "a run folder, RUN/checkpoints/step-N, a .safetensors or a Keras .h5 file",
-                     path);
+    status = no_file_in(path);
   }
 done:
   ig_free(inner);
