@@ -97,6 +97,20 @@ def one_number():
     assert len(rows) == len(lines) and abs(float(rows[3]["label"]) - lines[3]["label"]) < 1e-3
     table = run("predict", "weights=numbers", os.path.join(PICTURES, "000.png")).out
     assert re.search(r"000\.png +\d{3,4}\.?\d*$", table.strip()), table
+    # Pictures that cannot be read, beside others and alone.
+    with open(os.path.join(WORK, "none.png"), "w") as f:
+        f.write("no picture")
+    good = os.path.join(PICTURES, "000.png")
+    for paths, said in [(["none.png"], "1 of 1 picture could not be read\n"),
+                        (["none.png", "none.png"], "2 of 2 pictures could not be read\n"),
+                        (["none.png", good], "1 of 2 pictures could not be read; the other has its answer\n"),
+                        (["none.png", good, good], "1 of 3 pictures could not be read; the others have their answers\n")]:
+        p = run("predict", "weights=numbers", *paths, "--json")
+        answers(p, 1)
+        assert p.err.endswith("error: " + said), p.err
+    # For people: how far off, and no key of the JSON.
+    table = run("eval", "weights=numbers", "data=" + PICTURES, "split=" + NUMBERS).out
+    assert f"typical error (rmse) {found['rmse']:.5g}" in table and "samples_per_second" not in table, table
     # A checkpoint tells the same as model.safetensors; so does what convert writes.
     answer(run("convert", "numbers", "numbers.safetensors", "--json"))
     again = answer(run("eval", "weights=numbers.safetensors", "data=" + PICTURES, "split=" + NUMBERS, "--json"))

@@ -158,6 +158,12 @@ def numbers():
     error = math.sqrt(sum((line["label"] - t) ** 2 for line, t in zip(lines, truth)) / len(truth))
     assert abs(error - found["rmse"]) < 1e-3, (error, found["rmse"])
     refused(2, ["reject="], "predict", "weights=numbers", NUMBERS, "reject=0.9")
+    # For people: what is off by how much, and no key of the JSON.
+    table = run("eval", "weights=numbers", "data=" + NUMBERS).out
+    assert table.startswith("bert (numbers/model.safetensors) on part all") and "typical error (rmse)" in table, table
+    assert f"{found['rmse']:.5g}" in table and f"{found['r2']:.5g}" in table and "samples_per_second" not in table, table
+    table = run("train", *LEARN, "data=" + NUMBERS, "steps=2", "out=numbers2").out
+    assert "explained (r2)" in table and "next " in table and "tokens" not in table and "bar_width" not in table, table
 
 
 @test
@@ -169,6 +175,10 @@ def several_labels():
     with open(place("labels-said.csv"), newline="") as f:
         rows = list(csv.DictReader(f))
     assert [r["label"] for r in rows] == [";".join(line["label"]) for line in lines]
+    found = answer(run("eval", "weights=labels", "data=" + LABELS, "--json"))
+    table = run("eval", "weights=labels", "data=" + LABELS).out
+    assert f"all labels right {100 * found['accuracy']:.2f} %" in table and "bar_width" not in table, table
+    assert [line.split()[0] for line in table.splitlines()[-4:]] == ["label", *FRUIT], table
     assert abs(float(rows[0]["p_apple"]) - next(t["p"] for t in lines[0]["top"] if t["label"] == "apple")) < 1e-4
 
 
@@ -308,6 +318,21 @@ def what_contradicts_itself_is_refused():
     assert answer(run("train", "weights=single", *LEARN[:1], *LEARN[2:], "head=new", "epochs=1", "data=" + two, "out=x14",
                       "--json"))["epochs"] == 1
     refused(2, ["two.csv"], "eval", "weights=single", "data=" + two)
+    # A column's name twice; a folder of PyTorch's form; what its config.json asks for and no weights=none would mend.
+    refused(2, ["double.csv:1:2", '"text"', "twice"], *base, "data=" + write("double.csv", ["text,text,label", "a,b,x"]), "out=x17")
+    shutil.copytree(MODEL, place("torch"))
+    with open(place("torch/pytorch_model.bin"), "wb") as f:
+        f.write(b"PK\3\4" + bytes(60))
+    plain = [w for w in base if w not in ("weights=none", "model=" + MODEL)]
+    for words in [(*plain, "model=torch", "data=" + SINGLE, "out=x17"), ("eval", "weights=torch", "data=" + SINGLE)]:
+        p = refused(2, ["torch/pytorch_model.bin is ", "python3 -c", "torch.load(", "torch/model.safetensors"], *words)
+        assert "weights=none" not in p.err and "MANIFEST" not in p.err, p.err
+    shutil.copytree(MODEL, place("relu"))
+    with open(place("relu/config.json"), "w") as f:
+        json.dump(dict(CONFIG, hidden_act="relu"), f)
+    for more in ([], ["weights=none"]):
+        p = refused(2, ["relu/config.json", 'hidden_act is "relu"', "gelu"], *plain, *more, "model=relu", "data=" + SINGLE, "out=x17")
+        assert "weights=none" not in p.err, p.err
     # Keys of the other kind, and raw text without its task.
     refused(2, ["mixup=0.2", "pictures"], *base, "data=" + SINGLE, "mixup=0.2", "out=x15")
     refused(2, ["whole_word=1", "task=mlm"], *base, "data=" + SINGLE, "whole_word=1", "out=x15")
@@ -318,7 +343,7 @@ def what_contradicts_itself_is_refused():
     refused(2, ["NUL byte"], "predict", "weights=single", os.path.join(DATA, "test", "rows", "000.bmp"))
     refused(2, ["a text a line"], "predict", "weights=single", "-", stdin=b" \n\n")
     # What was refused has left nothing but an empty folder at most.
-    for i in [*range(1, 14), 15, 16]:
+    for i in [*range(1, 14), 15, 16, 17]:
         assert not os.path.exists(place(f"x{i}/args.yaml")), i
 
 

@@ -100,9 +100,8 @@ ig_status ig_verb_eval(ig_call_state *c) {
     IG_GOTO(ig_no_json());
   if (use.model->build_text && json_object_set_new(result, "invalid", json_integer((json_int_t)data->n_invalid)))
     IG_GOTO(ig_no_json());
-  if (json_object_get(result, "confusion") || json_object_get(result, "perplexity"))
-    IG_GOTO(ig_text_addf(&text, "%s (%s) on part %s of %s, %.1f s, %zu unreadable\n", use.model->name, use.info.path,
-                         ig_part_name(part), data->path, seconds, asked + data->n_skipped - done));
+  IG_GOTO(ig_text_addf(&text, "%s (%s) on part %s of %s, %.1f s, %zu unreadable\n", use.model->name, use.info.path,
+                       ig_part_name(part), data->path, seconds, asked + data->n_skipped - done));
   IG_GOTO(ig_scores_text(result, &text));
   status = ig_answer(c, result, text.data);
 done:

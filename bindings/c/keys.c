@@ -319,7 +319,9 @@ const char *const ig_verb_usage[IG_N_VERBS] = {
 const char *const ig_verb_meaning[IG_N_VERBS] = {
     "trains or fine-tunes a model; everything of the run is in its folder",
     "measures weights on labelled data",
-    "classifies pictures: files, folders, or - for one path a line of standard input",
+    "answers for pictures (files, folders, or - for a path a line of standard input) or for texts (tables, files with "
+    "a "
+    "text a line, or - for a text a line)",
     "what a train would take, without running it: parameters, bytes, time a step, a table of layers",
     "writes the weights of a run folder, checkpoint, .safetensors or Keras file under public names: a file, a "
     "checkpoint "

@@ -1,5 +1,5 @@
-// predict: a label for every picture. Rule: a picture that cannot be read gets an error line, and never keeps the
-// others from their answers.
+// predict: an answer for every picture or text. Rule: a picture that cannot be read gets an error line, and never keeps
+// the others from their answers.
 #include <stdio.h>
 #include <string.h>
 
@@ -93,8 +93,11 @@ ig_status ig_verb_predict(ig_call_state *c) {
   if (a.wants_csv && !use.embed)
     IG_GOTO(ig_file_write_atomic(out, a.csv.data, a.csv.n));
   if (failed)
-    status = ig_fail(IG_ERR_PARTIAL, "%zu of %zu %s could not be read; the others have their answers", failed, n,
-                     use.model->build_text ? "texts" : "pictures");
+    status = ig_fail(IG_ERR_PARTIAL, "%zu of %zu %s could not be read%s", failed, n,
+                     use.model->build_text ? ig_plural(n, "text", "texts") : ig_plural(n, "picture", "pictures"),
+                     failed == n       ? ""
+                     : n == failed + 1 ? "; the other has its answer"
+                                       : "; the others have their answers");
 done:
   ig_answers_fini(&a);
   ig_use_fini(&use);

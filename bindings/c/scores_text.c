@@ -1,5 +1,6 @@
 // What train, eval and demo tell people at their end. Rule: it is read from the answer's JSON, so that both say the
 // same; figures of which a person needs none stay in the JSON.
+#include <stdio.h>
 #include <string.h>
 
 #include "bindings/c/call.h"
@@ -7,6 +8,14 @@
 enum { MAX_CLASSES = 40, SHOWN_CONFUSIONS = 3 };
 
 static double number(const json_t *object, const char *key) { return json_number_value(json_object_get(object, key)); }
+
+// A figure, or - where it is not defined (r2 of one sample, say).
+static const char *figure(char out[24], const json_t *object, const char *key) {
+  const json_t *value = json_object_get(object, key);
+  if (json_is_number(value))
+    snprintf(out, 24, "%.5g", json_number_value(value));
+  return json_is_number(value) ? out : "-";
+}
 
 static int widest_name(const json_t *rows) {
   int width = (int)strlen("class");
@@ -47,11 +56,12 @@ static ig_status add_mistakes(const json_t *rows, const json_t *counts, size_t c
 static ig_status add_classes(const json_t *scores, ig_text *out) {
   const json_t *rows = json_object_get(scores, "per_class"), *confusion = json_object_get(scores, "confusion"), *row;
   if (json_array_size(rows) > MAX_CLASSES)
-    return ig_text_addf(out, "\nthe %zu classes one by one: --json, or report.html\n", json_array_size(rows));
+    return ig_text_addf(out, "\nthe %zu %s one by one: --json, or report.html\n", json_array_size(rows),
+                        confusion ? "classes" : "labels");
   int width = widest_name(rows);
   size_t i;
-  IG_TRY(ig_text_addf(out, "\n%-*s   samples  found (recall)  right when named (precision)  %s\n", width, "class",
-                      confusion ? "mistaken for" : ""));
+  IG_TRY(ig_text_addf(out, "\n%-*s   samples  found (recall)  right when named (precision)  %s\n", width,
+                      confusion ? "class" : "label", confusion ? "mistaken for" : ""));
   json_array_foreach(rows, i, row) {
     char precision[16] = "never named";
     if (number(row, "predicted") > 0)
@@ -80,11 +90,47 @@ static ig_status pretrain_text(const json_t *scores, ig_text *out) {
   return ig_text_add(out, "\n", 1);
 }
 
+// Numbers: how far off, in the data's units; several one by one.
+static ig_status numbers_text(const json_t *scores, ig_text *out) {
+  const json_t *rows = json_object_get(scores, "per_target"), *row;
+  const double n = number(scores, "n");
+  char a[24], b[24], r2[24];
+  size_t i;
+  IG_TRY(ig_text_addf(out, "typical error (rmse) %s, mean error (mae) %s, explained (r2) %s, of %.0f %s\n",
+                      figure(a, scores, "rmse"), figure(b, scores, "mae"), figure(r2, scores, "r2"), n,
+                      ig_plural((unsigned long long)n, "sample", "samples")));
+  if (json_array_size(rows) == 0)
+    return IG_OK;
+  const int width = widest_name(rows);
+  IG_TRY(ig_text_addf(out, "\n%-*s          rmse           mae  explained (r2)\n", width, "number"));
+  json_array_foreach(rows, i, row)
+      IG_TRY(ig_text_addf(out, "%-*s  %12s  %12s  %14s\n", width, json_string_value(json_object_get(row, "name")),
+                          figure(a, row, "rmse"), figure(b, row, "mae"), figure(r2, row, "r2")));
+  return IG_OK;
+}
+
+// Several labels: a sample is right where all of its labels are.
+static ig_status labels_text(const json_t *scores, ig_text *out) {
+  const json_t *interval = json_object_get(scores, "accuracy_interval");
+  const double n = number(scores, "n"), accuracy = number(scores, "accuracy");
+  char f1[24], precision[24], area[24];
+  IG_TRY(ig_text_addf(
+      out,
+      "all labels right %.2f %%: %.0f of %.0f with a wrong one (95 %% interval %.1f to %.1f %%)\nloss %.4f, "
+      "mean F1 %s, average precision %s, area under the ROC curve %s\n",
+      100 * accuracy, n * (1 - accuracy), n, 100 * json_number_value(json_array_get(interval, 0)),
+      100 * json_number_value(json_array_get(interval, 1)), number(scores, "loss"), figure(f1, scores, "f1"),
+      figure(precision, scores, "average_precision"), figure(area, scores, "roc_auc")));
+  return add_classes(scores, out);
+}
+
 ig_status ig_scores_text(const json_t *scores, ig_text *out) {
   if (json_object_get(scores, "perplexity"))
     return pretrain_text(scores, out);
-  if (!json_object_get(scores, "confusion"))
-    return ig_json_table(scores, out);
+  if (json_object_get(scores, "label_accuracy"))
+    return labels_text(scores, out);
+  if (json_object_get(scores, "rmse"))
+    return numbers_text(scores, out);
   IG_TRY(ig_scores_line(scores, out));
   IG_TRY(ig_text_addf(out, "\nloss %.4f, mean F1 %.4f, calibration error %.3f\n", number(scores, "loss"),
                       number(scores, "f1"), number(scores, "ece")));

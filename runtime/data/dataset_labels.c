@@ -151,8 +151,10 @@ static ig_status nothing_found(const ig_builder *b) {
   char q[IG_QUOTE_BYTES];
   const char *noun = b->options->text ? "text" : "picture";
   if (d->n_skipped)
-    return ig_fail(IG_ERR_DATA, "%s holds no %s %s: %zu %s were skipped; see the warnings", d->path,
-                   b->options->text ? "usable" : "readable", noun, d->n_skipped, b->options->text ? "texts" : "files");
+    return ig_fail(IG_ERR_DATA, "%s holds no %s %s: %zu %s skipped; see the warnings", d->path,
+                   b->options->text ? "usable" : "readable", noun, d->n_skipped,
+                   b->options->text ? ig_plural(d->n_skipped, "text was", "texts were")
+                                    : ig_plural(d->n_skipped, "file was", "files were"));
   if (b->n_outside)
     return ig_fail(IG_ERR_DATA,
                    "%s has no class folders: found %zu %ss beside each other (first: %s); expected one folder a "
