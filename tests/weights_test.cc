@@ -389,7 +389,7 @@ TEST_F(Weights, OtherFormats) {
   expect_refused(a.load(write("a.pth", "PK\3\4...............")), IG_ERR_UNSUPPORTED,
                  {"a.pth", "zip", "not supported", "convert it to .safetensors", "torch.load"});
   expect_refused(a.load(write("a.bin", "\x80\2}q...............")), IG_ERR_UNSUPPORTED,
-                 {"pickle", "not supported yet", "convert"});
+                 {"pickle", "not supported", "convert it to .safetensors"});
   expect_refused(a.load(write("a.h5", "\x89HDF\r\n\x1a\n........")), IG_ERR_FORMAT, {"a.h5", "HDF5", "open"});
   expect_refused(a.load(write("shard-00000.h5", "\x89HDF\r\n\x1a\n........")), IG_ERR_USAGE, {"step-N"});
   expect_refused(a.load(write("b.safetensors", "\x80\2}q...............")), IG_ERR_FORMAT, {"pickle"});
