@@ -13,6 +13,9 @@ ig_status ig_bench_kernels(ig_call_state *c);
 ig_status ig_bench_step(ig_call_state *c);
 ig_status ig_bench_loader(ig_call_state *c);
 ig_status ig_bench_tokenizer(ig_call_state *c);
+// The loader's texts (bench/loader_texts.c): where tokenizer= or a model's folder is given, or data= looks like texts.
+bool ig_bench_reads_texts(const ig_config *k);
+ig_status ig_bench_text_loader(ig_call_state *c);
 
 // ---- samples of a time (bench/stats.c) ----
 typedef struct ig_times {
@@ -54,6 +57,11 @@ json_t *ig_machine_json(const ig_machine *m);
 const char *ig_bench_precision(const ig_device_caps *caps, ig_dtype compute);
 uint64_t ig_bench_cpu_ns(void);  // processor time of all threads of this process so far, spinning included
 
+struct ig_rival;
+// {"libraries": {name: version}}: ingot's own, those of names [n_names] as they run, and the rivals' (NULL among them
+// is passed over).
+ig_status ig_bench_libraries(const char *const *names, size_t n_names, struct ig_rival *const *rivals, size_t n_rivals,
+                             json_t **out);
 // {"rows": rows, "machine": ..., "environment": ...} answered by JSON or table. rows and more (NULL or an object whose
 // entries join the answer) are stolen.
 ig_status ig_bench_answer(ig_call_state *c, json_t *rows, json_t *more, const ig_machine *machine);

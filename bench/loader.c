@@ -42,6 +42,7 @@ typedef struct loader_bench {
   size_t arena_bytes;
   int batch, image_size, threads;
   int64_t batches, rounds;
+  double waited_ns, spent_ns;  // of our rounds
   side sides[1 + MAX_RIVALS];
   int n_sides;
   char *folder;
@@ -183,10 +184,12 @@ static ig_status turn(loader_bench *b, side *s) {
     json_decref(answer);
   } else {
     IG_TRY(run_ingot(b, AHEAD));
-    uint64_t start = ig_now_ns(), cpu_start = ig_bench_cpu_ns();
+    uint64_t start = ig_now_ns(), cpu_start = ig_bench_cpu_ns(), waited = ig_loader_wait_ns(b->loader);
     IG_TRY(run_ingot(b, b->batches));
     ns = ig_now_ns() - start;
     cpu = ig_bench_cpu_ns() - cpu_start;
+    b->waited_ns += (double)(ig_loader_wait_ns(b->loader) - waited);
+    b->spent_ns += (double)ns;
   }
   IG_TRY(ig_times_add(&s->ns, ns / pictures));
   return ig_times_add(&s->cpu_ns, cpu / pictures);
@@ -226,6 +229,7 @@ static ig_status make_rows(loader_bench *b, const ig_machine *m, json_t **out) {
     ig_put_number(row, "samples_per_second", 1e9 / ns);
     ig_put_number(row, "samples_per_second_per_thread", 1e9 / ns / b->threads);
     json_object_set_new(row, "cpu_ns", json_integer((json_int_t)cpu));
+    ig_put_number(row, "wait", b->waited_ns / b->spent_ns);
     ig_put_number(row, "gbps", bytes / ns);
     ig_put_number(row, "gflops", 0);
     ig_put_number(row, "roofline", ig_machine_roofline_ns(m, 0, bytes, false) / ns);
@@ -240,6 +244,14 @@ static ig_status make_rows(loader_bench *b, const ig_machine *m, json_t **out) {
   return IG_OK;
 }
 
+static ig_status name_libraries(const loader_bench *b, json_t **out) {
+  static const char *const names[] = {"libjpeg-turbo", "libjpeg", "libpng", "libtiff", "libwebp"};
+  ig_rival *rivals[1 + MAX_RIVALS];
+  for (int i = 0; i < 1 + MAX_RIVALS; i++)
+    rivals[i] = b->sides[i].rival;
+  return ig_bench_libraries(names, sizeof names / sizeof *names, rivals, 1 + MAX_RIVALS, out);
+}
+
 ig_status ig_bench_loader(ig_call_state *c) {
   const ig_config *k = c->config;
   loader_bench b = {
@@ -249,18 +261,22 @@ ig_status ig_bench_loader(ig_call_state *c) {
       .batches = ig_config_is_set(k, "steps") ? ig_config_int(k, "steps") : BATCHES,
       .rounds = ig_config_int(k, "rounds")};
   ig_machine machine;
-  json_t *rows = NULL;
+  json_t *rows = NULL, *libraries = NULL;
   ig_status status = IG_OK;
-  IG_GOTO(ig_want_key(c, "data"));
+  IG_TRY(ig_want_key(c, "data"));
+  if (ig_bench_reads_texts(k))
+    return ig_bench_text_loader(c);
   IG_GOTO(make_ingot(c, &b));
   IG_GOTO(start_rivals(c, &b));
   IG_GOTO(run_rounds(c, &b));
   ig_machine_measure(b.threads, b.device->caps.isa, &machine);
   IG_GOTO(make_rows(&b, &machine, &rows));
-  status = ig_bench_answer(c, rows, NULL, &machine);
-  rows = NULL;
+  IG_GOTO(name_libraries(&b, &libraries));
+  status = ig_bench_answer(c, rows, libraries, &machine);
+  rows = libraries = NULL;
 done:
   json_decref(rows);
+  json_decref(libraries);
   for (int i = 0; i < 1 + MAX_RIVALS; i++) {
     ig_rival_stop(b.sides[i].rival);
     ig_times_fini(&b.sides[i].ns);

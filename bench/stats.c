@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #include "bench/bench.h"
+#include "bench/rival.h"
+#include "bindings/c/ingot.h"
 #include "runtime/base/mem.h"
 
 ig_status ig_times_add(ig_times *t, uint64_t ns) {
@@ -51,6 +53,22 @@ ig_status ig_times_put(ig_times *t, json_t *row) {
       json_object_set_new(row, "samples", json_integer((json_int_t)t->n)))
     return ig_no_json();
   return IG_OK;
+}
+
+ig_status ig_bench_libraries(const char *const *names, size_t n_names, struct ig_rival *const *rivals, size_t n_rivals,
+                             json_t **out) {
+  json_t *environment = NULL, *libraries = json_pack("{s:s}", "ingot", ig_version());
+  IG_TRY(ig_environment_json(&environment));
+  const json_t *known = json_object_get(environment, "libraries");
+  for (size_t i = 0; i < n_names; i++)
+    if (json_object_get(known, names[i]))
+      json_object_set(libraries, names[i], json_object_get(known, names[i]));
+  for (size_t i = 0; i < n_rivals; i++)
+    if (rivals[i])
+      json_object_set(libraries, ig_rival_name(rivals[i]), json_object_get(ig_rival_greeting(rivals[i]), "version"));
+  json_decref(environment);
+  *out = json_pack("{s:o}", "libraries", libraries);
+  return *out ? IG_OK : ig_no_json();
 }
 
 ig_status ig_bench_answer(ig_call_state *c, json_t *rows, json_t *more, const ig_machine *machine) {

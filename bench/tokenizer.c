@@ -218,7 +218,7 @@ ig_status ig_bench_tokenizer(ig_call_state *c) {
   tokenizer_bench b = {.threads = ig_thread_count(c) < MAX_THREADS ? ig_thread_count(c) : MAX_THREADS,
                        .offsets = ig_config_bool(k, "offsets")};
   ig_machine machine;
-  json_t *rows = NULL;
+  json_t *rows = NULL, *libraries = NULL;
   ig_status status = IG_OK;
   IG_GOTO(ig_want_key(c, "data"));
   IG_GOTO(ig_want_key(c, "tokenizer"));
@@ -230,10 +230,15 @@ ig_status ig_bench_tokenizer(ig_call_state *c) {
   IG_GOTO(run_rounds(c, &b));
   ig_machine_measure(b.threads, IG_ISA_BASE, &machine);
   IG_GOTO(make_rows(&b, &machine, &rows));
-  status = ig_bench_answer(c, rows, NULL, &machine);
-  rows = NULL;
+  ig_rival *rivals[1 + MAX_RIVALS];
+  for (int i = 0; i < 1 + MAX_RIVALS; i++)
+    rivals[i] = b.sides[i].rival;
+  IG_GOTO(ig_bench_libraries(NULL, 0, rivals, 1 + MAX_RIVALS, &libraries));
+  status = ig_bench_answer(c, rows, libraries, &machine);
+  rows = libraries = NULL;
 done:
   json_decref(rows);
+  json_decref(libraries);
   fini(&b);
   return status;
 }

@@ -376,9 +376,70 @@ def loader():
     row = answer("loader", f"data={pictures()}", "batch=4", "image_size=32", "steps=3", "rounds=2", "--json",
                  "--quiet")["rows"][0]
     has(row, "name", "shape", "precision", "ns", "gbps", "gflops", "roofline", "samples_per_second",
-        "samples_per_second_per_thread", "cpu_ns")
+        "samples_per_second_per_thread", "cpu_ns", "wait")
     in_order(row)
+    assert 0 <= row["wait"] <= 1, row
     assert row["shape"] == "48x48 to 32x32" and row["samples"] == 2
+
+
+def labelled():
+    """A table and raw text of the same words, beside texts()."""
+    folder = os.path.dirname(texts()[1][len("tokenizer="):])
+    with open(os.path.join(folder, "rows.csv"), "w") as f:
+        f.write("text,label\n" + "a ab,x\nc a c ab,y\n" * 20)
+    with open(os.path.join(folder, "raw.txt"), "w") as f:
+        f.write("a ab c a. c a ab c.\n\n" * 40)
+    return folder
+
+
+@test
+def loader_of_texts():
+    folder = labelled()
+    words = ["loader", "batch=4", "steps=6", "rounds=2", "max_length=8", "threads=2", "--json", "--quiet"]
+    vocabulary = f"tokenizer={folder}/mask.txt"
+    with open(os.path.join(folder, "mask.txt"), "w") as f:
+        f.write("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##b\nc\n.\n")
+    for data in ("rows.csv", "raw.txt"):
+        value = answer(*words, f"data={folder}/{data}", vocabulary)
+        batches, once = value["rows"]
+        for row in value["rows"]:
+            assert ROW <= set(row), ROW - set(row)
+            in_order(row)
+            assert row["samples_per_second"] > 0 and row["tokens_per_second"] > row["samples_per_second"], row
+        has(batches, "wait", "filled", "cpu_ns", "samples_per_second_per_thread")
+        assert 0 <= batches["wait"] <= 1 and 0 < batches["filled"] <= 1, batches
+        assert batches["shape"] == "4 texts of up to 8 tokens" and once["samples"] == 1, value["rows"]
+        assert abs(batches["samples_per_second"] - 4e9 / batches["ns"]) < 1e-6 * batches["samples_per_second"]
+        assert set(value["libraries"]) == {"ingot"}, value["libraries"]
+        if data == "rows.csv":  # [CLS] a a ##b [SEP], and [CLS] c a c a ##b [SEP]
+            mean = batches["tokens_per_second"] / batches["samples_per_second"]
+            assert 5 <= mean <= 7 and once["shape"] == "40 texts of up to 8 tokens", (mean, once)
+            assert abs(once["tokens_per_second"] / once["samples_per_second"] - 6) < 1e-9, once
+    assert not [name for name in os.listdir(WORK) if name.startswith("ingot-bench-")]
+    for more, said in [([], "tokenizer=PATH"), (["rivals=torchvision", vocabulary], "bench loader has none for texts")]:
+        p = run(*words, f"data={folder}/rows.csv", *more)
+        assert p.returncode == 2 and said in p.stderr, p.stderr
+
+
+@test
+def libraries_are_named():
+    value = answer("loader", f"data={pictures()}", "batch=4", "image_size=32", "steps=1", "rounds=1", "--json", "--quiet")
+    assert {"ingot", "libpng", "libtiff", "libwebp"} < set(value["libraries"]), value["libraries"]
+    assert any(name.startswith("libjpeg") for name in value["libraries"]) and all(value["libraries"].values())
+    assert value["libraries"]["libpng"] == value["environment"]["libraries"]["libpng"]
+    p = run("loader", f"data={pictures()}", "batch=4", "image_size=32", "steps=1", "rounds=1", "--quiet")
+    assert f"libpng {value['libraries']['libpng']}" in p.stdout and "libraries ," not in p.stdout, p.stdout
+    folder = os.path.join(WORK, "tokenizer-rivals")
+    os.makedirs(folder, exist_ok=True)
+    us = answer("tokenizer", *texts(), "rounds=1", "--json", "--quiet")
+    assert set(us["libraries"]) == {"ingot"}, us["libraries"]
+    tokens = round(us["rows"][0]["tokens_per_second"] * us["rows"][0]["ns"] / 1e9)
+    with open(os.path.join(folder, "tokenizers_rate.py"), "w") as f:
+        f.write("import json, sys\nprint(json.dumps(dict(ready=True, version='tokenizers 9.9', recipe='none')), flush=True)\n"
+                f"for line in sys.stdin:\n    print(json.dumps(dict(ns=1000, tokens={tokens})), flush=True)\n")
+    value = answer("tokenizer", *texts(), "rounds=1", "--json", "--quiet", "rivals=tokenizers",
+                   env={"INGOT_RIVALS": folder, "INGOT_RIVALS_PYTHON": sys.executable})
+    assert value["libraries"]["tokenizers"] == "tokenizers 9.9", value["libraries"]
 
 
 @test

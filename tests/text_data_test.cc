@@ -537,7 +537,8 @@ TEST_F(TextData, BadTables) {
   refuse(IG_ERR_DATA, {"m.csv", "is empty"}, open("m.csv", ""));
   refuse(IG_ERR_DATA, {"m.csv", "a header and no row"}, open("m.csv", "text,label\n"));
   refuse(IG_ERR_FORMAT, {"m.csv:3:1", "found 1 cell; the header has 2"}, open("m.csv", "text,label\na,x\nb\n"));
-  refuse(IG_ERR_FORMAT, {"m.csv:1:2", "column \"text\"", "twice", "column 1"}, open("m.csv", "text,text,label\na,b,x\n"));
+  refuse(IG_ERR_FORMAT, {"m.csv:1:2", "column \"text\"", "twice", "column 1"},
+         open("m.csv", "text,text,label\na,b,x\n"));
   refuse(IG_ERR_FORMAT, {"m.tsv:3:3", "column \"Label\"", "twice", "column 1"},
          open("m.tsv", "\n\nlabel\ttext\tLabel\nx\ta\ty\n"));
   ASSERT_EQ(open("m.csv", "text,label,,\na,x,,\nb,y,,\n"), IG_OK) << "columns without a name: " << ig_error_message();

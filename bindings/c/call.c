@@ -115,6 +115,20 @@ static ig_status add_list(const json_t *list, const char *between, ig_text *out)
   return ig_text_add(out, "\n", 1);
 }
 
+// An object within an object: (a 1, b 2); nothing of others.
+static ig_status add_inner(const json_t *object, ig_text *out) {
+  const char *key;
+  json_t *value;
+  char text[512];
+  bool some = false;
+  json_object_foreach((json_t *)object, key, value) {
+    cell(value, text, sizeof text);
+    IG_TRY(ig_text_addf(out, "%s%s %s", some ? ", " : "(", key, text));
+    some = true;
+  }
+  return some ? ig_text_add(out, ")", 1) : IG_OK;
+}
+
 ig_status ig_json_table(const json_t *object, ig_text *out) {
   const char *key, *inner_key;
   json_t *value, *inner;
@@ -135,6 +149,7 @@ ig_status ig_json_table(const json_t *object, ig_text *out) {
     json_object_foreach(value, inner_key, inner) {
       cell(inner, text, sizeof text);
       IG_TRY(ig_text_addf(out, "%s%s %s", some ? ", " : "", inner_key, text));
+      IG_TRY(add_inner(inner, out));
       some = true;
     }
     cell(value, text, sizeof text);
