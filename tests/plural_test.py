@@ -16,7 +16,6 @@ COUNT = re.compile(r"%[-*0-9]*(?:zu|d|u|i|\.0f|lld|llu|ld|lu|\" PRI[a-z]\d+ \")(
 ALLOWED = {
     ("bindings/c/demo_text.c", ""): "the demo's own constants",
     ("bindings/c/demo_verb.c", ""): "the demo's own constants",
-    ("bindings/c/scores_text.c", "classes one by one"): "only where they are too many to show",
     ("runtime/train/report.c", "classes"): "only where they are too many to show",
     ("runtime/train/report_compare.c", "runs compared"): "two at least",
     ("runtime/train/report_compare.c", "a comparison of"): "an internal misuse",
