@@ -57,14 +57,15 @@ static bool is_raw(const ig_config *k, const char *data) {
 static ig_status open_tokenizer(text_bench *b, const char *data) {
   const ig_config *k = b->call->config;
   const char *model = ig_config_is_set(k, "model") ? ig_config_str(k, "model") : NULL;
-  const char *path = ig_config_has_value(k, "tokenizer")  ? ig_config_str(k, "tokenizer")
-                     : model && ig_path_is_dir(model) ? model
-                                                      : NULL;
+  const char *path = ig_config_has_value(k, "tokenizer") ? ig_config_str(k, "tokenizer")
+                     : model && ig_path_is_dir(model)    ? model
+                                                         : NULL;
   if (!path)
-    return ig_fail(IG_ERR_USAGE,
-                   "data=%s holds texts, which need tokenizer=PATH (vocab.txt, tokenizer.json or a folder), or model= a "
-                   "folder with one",
-                   data);
+    return ig_fail(
+        IG_ERR_USAGE,
+        "data=%s holds texts, which need tokenizer=PATH (vocab.txt, tokenizer.json or a folder), or model= a "
+        "folder with one",
+        data);
   return ig_tokenizer_open(path, &b->tokenizer);
 }
 
@@ -240,7 +241,8 @@ ig_status ig_bench_text_loader(ig_call_state *c) {
   json_t *rows = NULL, *libraries = NULL;
   ig_status status = IG_OK;
   if (ig_config_has_value(k, "rivals"))
-    return ig_fail(IG_ERR_USAGE, "rivals=%s: bench loader has none for texts; bench tokenizer compares their longest part",
+    return ig_fail(IG_ERR_USAGE,
+                   "rivals=%s: bench loader has none for texts; bench tokenizer compares their longest part",
                    ig_config_str(k, "rivals"));
   IG_GOTO(open_tokenizer(&b, data));
   IG_GOTO(open_data(&b, data));
