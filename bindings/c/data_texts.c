@@ -100,7 +100,7 @@ static ig_status open_once(work *w, bool labels) {
                           .seed = (uint64_t)ig_config_int(k, "seed"),
                           .text = true,
                           .classes = (const char *const *)w->use.info.classes,
-                          .n_classes = w->use.info.classes ? w->use.info.n_classes : 0,
+                          .n_classes = w->use.info.n_classes,
                           .task = w->use.model ? w->use.head.task : IG_TASK_AUTO,
                           .text_column = ig_config_str(k, "text_column"),
                           .text2_column = ig_config_str(k, "text2_column"),

@@ -19,7 +19,7 @@ static ig_status open_once(ig_call_state *c, const char *path, const ig_use *use
                                                .split = split && *split ? split : NULL,
                                                .seed = (uint64_t)ig_config_int(c->config, "seed"),
                                                .classes = (const char *const *)use->info.classes,
-                                               .n_classes = use->info.classes ? use->info.n_classes : 0,
+                                               .n_classes = use->info.n_classes,
                                                .needs_labels = labels,
                                                .allow_one_class = true,
                                                .warn = ig_note_text,

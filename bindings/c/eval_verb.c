@@ -29,7 +29,7 @@ static ig_status open_data(ig_call_state *c, ig_use *use, ig_bert_rows **rows, i
   ig_dataset_options options;
   IG_TRY(ig_dataset_keys(c, &options));
   options.classes = (const char *const *)use->info.classes;
-  options.n_classes = use->info.classes ? use->info.n_classes : 0;
+  options.n_classes = use->info.n_classes;
   options.allow_one_class = true;
   options.task = use->head.task;
   if (use->model->build_text) {
@@ -42,7 +42,7 @@ static ig_status open_data(ig_call_state *c, ig_use *use, ig_bert_rows **rows, i
   if (use->head.task == IG_TASK_MLM)
     return IG_OK;
   int n = (*out)->n_classes, known = use->info.n_classes;
-  if (ig_task_has_classes(use->head.task) ? n <= known : n == known)
+  if (n == known)
     return IG_OK;
   return ig_fail(IG_ERR_MISMATCH, "data=%s has %d %s, the weights know %d", options.data, n,
                  use->head.task == IG_TASK_CLASSIFY  ? "classes"

@@ -129,6 +129,9 @@ static ig_status set_classes(ig_builder *b, const char *folder, bool is_100) {
       return ig_fail(IG_ERR_MISMATCH, "%s is CIFAR-%zu with %zu classes; the weights have %d", b->d->path, wanted,
                      wanted, o->n_classes);
     wanted = (size_t)o->n_classes;
+  } else if (o->n_classes && (size_t)o->n_classes != wanted) {
+    return ig_fail(IG_ERR_MISMATCH, "%s is CIFAR-%zu with %zu classes; the weights have %d and name none of them",
+                   b->d->path, wanted, wanted, o->n_classes);
   } else {
     IG_TRY(read_names(b, folder, is_100 ? "fine_label_names.txt" : "batches.meta.txt", 256, names, &n));
     if (n && n != wanted)

@@ -169,7 +169,8 @@ static ig_status gather_tags(ig_builder *b, const char ***names, size_t *n) {
       IG_TRY(ig_grow(names, &capacity, *n, *n + 1, sizeof **names, "names of tags"));
       (*names)[(*n)++] = tag;
     }
-  return ig_distinct_texts(*names, n, false);
+  IG_TRY(ig_distinct_texts(*names, n, false));
+  return ig_fit_nameless(b, "tags", names, n);
 }
 
 static ig_status number_words(ig_builder *b, const ig_class_finder *finder) {

@@ -1,5 +1,6 @@
 // Classes of the finished candidates: names, numbers, and what cannot be learned from. Rule: numbering is a function of
 // the names alone, or of the weights' own list.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,46 @@ ig_status ig_distinct_texts(const char **names, size_t *n, bool numbers) {
   return kept <= INT32_MAX ? IG_OK : ig_fail(IG_ERR_DATA, "%zu classes; at most %d are possible", kept, INT32_MAX);
 }
 
+// Weights that name no classes: names that are numbers say which class each is; others must be as many as there are
+// classes, in the order that trained them (formats.md: by name). *names has room for `*n` and is replaced where it
+// must.
+ig_status ig_fit_nameless(ig_builder *b, const char *what, const char ***names, size_t *n) {
+  const ig_dataset_options *o = b->options;
+  const size_t known = (size_t)o->n_classes;
+  size_t capacity = 0;
+  bool numbers = *n > 0;
+  char q[IG_QUOTE_BYTES], text[16];
+  if (o->classes || o->n_classes == 0 || *n == 0)
+    return IG_OK;
+  for (size_t i = 0; i < *n && numbers; i++)
+    numbers = is_number((*names)[i]) && strtoul((*names)[i], NULL, 10) < known;
+  if (!numbers && *n == known) {
+    ig_builder_warn(b, "the weights name none of their %zu classes: %s are taken in the order of their names (%s = 0)",
+                    known, what, ig_quote(q, (*names)[0]));
+    return IG_OK;
+  }
+  if (!numbers)
+    return ig_fail(
+        IG_ERR_MISMATCH,
+        "%s: found %zu %s (the first is %s); the weights have %zu classes and name none of them: as many are "
+        "expected, or names that are class numbers, 0 to %zu",
+        b->d->path, *n, what, ig_quote(q, (*names)[0]), known, known - 1);
+  const char **all = NULL;
+  IG_TRY(ig_grow(&all, &capacity, 0, known, sizeof *all, "class names"));
+  for (size_t i = 0; i < known; i++) {
+    int length = snprintf(text, sizeof text, "%zu", i);
+    ig_status status = ig_dataset_text(b->d, text, (size_t)length, &all[i]);
+    if (status != IG_OK) {
+      ig_free(all);
+      return status;
+    }
+  }
+  ig_free(*names);
+  *names = all;
+  *n = known;
+  return IG_OK;
+}
+
 static ig_status name_classes(ig_builder *b, const char ***names, size_t *n) {
   const ig_dataset_options *o = b->options;
   size_t capacity = 0;
@@ -64,7 +105,8 @@ static ig_status name_classes(ig_builder *b, const char ***names, size_t *n) {
     IG_TRY(ig_grow(names, &capacity, *n, *n + 1, sizeof **names, "class names"));
     (*names)[(*n)++] = c;
   }
-  return ig_distinct_texts(*names, n, o->text);
+  IG_TRY(ig_distinct_texts(*names, n, o->text));
+  return ig_fit_nameless(b, "classes", names, n);
 }
 
 ig_status ig_class_finder_init(ig_class_finder *f, const ig_builder *b, const char *const *names, size_t n) {

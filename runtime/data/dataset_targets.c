@@ -144,6 +144,11 @@ static ig_status name_targets(ig_builder *b, bool lists) {
         names[kept++] = names[i];
     n = kept;
   }
+  if (!o->classes && o->n_classes && n != (size_t)o->n_classes)
+    IG_GOTO(ig_fail(IG_ERR_MISMATCH, "%s: found %zu %s; the weights have %d and name none of them", table_of(b), n,
+                    d->task == IG_TASK_REGRESS ? ig_plural(n, "column of numbers", "columns of numbers")
+                                               : ig_plural(n, "label", "labels"),
+                    o->n_classes));
   if (n == 0 || n > MAX_LABELS)
     IG_GOTO(ig_fail(IG_ERR_DATA, "%s: %zu labels in column %s; 1 to %d are possible", table_of(b), n, b->columns[0],
                     MAX_LABELS));
