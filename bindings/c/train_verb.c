@@ -197,15 +197,17 @@ static ig_status train_text(const ig_call_state *c, const ig_train_setup *s, con
   int seconds = (int)(json_number_value(json_object_get(result, "seconds")) + 0.5);
   const char *split = ig_config_str(c->config, "split");
   const char *noun = ig_dataset_noun(s->data);
-  const bool mlm = s->data->task == IG_TASK_MLM, held_out = mlm || json_object_get(result, "n") != NULL;
+  const bool mlm = s->data->task == IG_TASK_MLM, held_out = json_is_integer(json_object_get(result, "best_epoch"));
   const long long epochs = (long long)json_integer_value(json_object_get(result, "epochs"));
   const long long steps = (long long)json_integer_value(json_object_get(result, "steps"));
-  IG_TRY(ig_text_addf(out, "trained %lld %s (%lld %s) in %d min %02d s; kept: the weights of epoch %lld%s%s\n", epochs,
+  IG_TRY(ig_text_addf(out, "trained %lld %s (%lld %s) in %d min %02d s; kept: the weights of ", epochs,
                       ig_plural((unsigned long long)epochs, "epoch", "epochs"), steps,
-                      ig_plural((unsigned long long)steps, "step", "steps"), seconds / 60, seconds % 60,
-                      (long long)json_integer_value(json_object_get(result, "best_epoch")),
-                      held_out ? ", the best on the validation " : "", held_out ? noun : ""));
-  if (held_out) {
+                      ig_plural((unsigned long long)steps, "step", "steps"), seconds / 60, seconds % 60));
+  if (!held_out) {
+    IG_TRY(ig_text_addf(out, "the last epoch; nothing was held out, so that the accuracy is not known\n"));
+  } else {
+    IG_TRY(ig_text_addf(out, "epoch %lld, the best on the validation %s\n",
+                        (long long)json_integer_value(json_object_get(result, "best_epoch")), noun));
     IG_TRY(ig_text_addf(out, "\nOn the validation %s, by which the epoch was chosen:\n", noun));
     IG_TRY(ig_scores_text(result, out));
   }
@@ -233,6 +235,12 @@ static void describe_data(ig_call_state *c, const ig_train_setup *s) {
              outputs[d->task]);
   ig_note(c, "%s on %s: %zu training, %zu validation %s%s; run folder %s", s->options.session.model->name, d->path,
           d->count[IG_PART_TRAIN], d->count[IG_PART_VAL], ig_dataset_noun(d), what, s->out);
+  if (d->count[IG_PART_VAL] == 0)
+    ig_note(c,
+            "no %s is held out (that would leave a class, or all, without training %s): how good the model is will not "
+            "be known, and the weights of the last epoch are kept; add labelled %s, or name others by val= or a "
+            "split file",
+            ig_dataset_noun_of(d, 1), ig_dataset_noun(d), ig_dataset_noun(d));
   ig_describe_texts(c, s->data);
   if (s->options.augment.vflip || s->options.augment.transpose)
     ig_note(c, "pictures are also shown upside down or turned; where direction matters: flip=0 vflip=0 transpose=0");

@@ -38,6 +38,8 @@ typedef struct report_run {
 const char *ig_report_noun(const report_run *r);
 ig_status ig_report_run_load(const char *folder, report_run *out);  // fini in any case
 void ig_report_run_fini(report_run *r);
+// The run is finished, and no epoch of it was chosen: there was no validation part.
+bool ig_report_nothing_held_out(const report_run *r);
 const char *ig_report_arg(const report_run *r, const char *key);  // or NULL
 
 // Number of an object's field, NaN where it is none; also of a record or NULL.

@@ -182,9 +182,23 @@ static double number(const char *text) {
   return end == text ? NAN : x;
 }
 
+bool ig_report_nothing_held_out(const report_run *r) { return json_is_null(json_object_get(r->result, "best_epoch")); }
+
+// A finished run without a validation part, or of pre-training, writes no predictions.csv.
+static bool needs_no_predictions(const report_run *r) {
+  char *path = NULL;
+  bool none = ig_report_nothing_held_out(r) || json_object_get(r->result, "perplexity");
+  if (none && ig_path_join(&path, r->folder, "predictions.csv") == IG_OK)
+    none = !ig_path_exists(path);
+  ig_free(path);
+  return none;
+}
+
 static ig_status read_predictions(report_run *r) {
   char *text;
   size_t n, line = 1;
+  if (needs_no_predictions(r))
+    return IG_OK;
   IG_TRY(read_text(r, "predictions.csv", &text, &n));
   if (!text)
     return IG_OK;

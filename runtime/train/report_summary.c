@@ -201,6 +201,35 @@ static ig_status verdict(ig_text *t, const report_run *r, findings *f) {
   return ig_text_addf(t, " data=... part=test</code></li></ul>\n");
 }
 
+// What stands in place of an accuracy: numbers of other tasks, or why there is none.
+static ig_status other_result(ig_text *t, const report_run *r, double n) {
+  double rmse = ig_report_number(r->result, "rmse"), r2 = ig_report_number(r->result, "r2");
+  double perplexity = ig_report_number(r->result, "perplexity"), pairs = ig_report_number(r->result, "pair_accuracy");
+  if (isfinite(rmse))
+    return ig_text_addf(t,
+                        "<p class=big>&plusmn; %.4g</p><p>typical error (RMSE) on %.0f validation samples; it "
+                        "explains %.1f %% of the variance.</p>\n",
+                        rmse, n, 100 * r2);
+  if (isfinite(perplexity)) {
+    IG_TRY(
+        ig_text_addf(t, "<p class=big>%.4g</p><p>perplexity of masked words in texts that were held out", perplexity));
+    if (isfinite(pairs))
+      IG_TRY(ig_text_addf(t, "; %.1f %% of the pairs were judged right", 100 * pairs));
+    return ig_text_addf(t, ".</p>\n");
+  }
+  if (ig_report_nothing_held_out(r))
+    return ig_text_addf(t,
+                        "<p class=verdict>How good it is, is not known.</p><p>No %s was held out of the training, so "
+                        "that there was nothing to judge it by; the weights of the last epoch were kept. Add more "
+                        "labelled %s and train again, or measure it on %s that it has not seen: <code>ingot eval "
+                        "weights=... data=...</code></p>\n",
+                        strcmp(ig_report_noun(r), "pictures") ? "text" : "picture", ig_report_noun(r),
+                        ig_report_noun(r));
+  return ig_text_addf(t,
+                      "<p class=verdict>There is no final result yet.</p><p>The run has not finished; the curves "
+                      "show how far it came.</p>\n");
+}
+
 ig_status ig_report_summary(ig_text *t, const report_run *r) {
   ig_status status = IG_OK;
   findings f = {0};
@@ -223,16 +252,7 @@ ig_status ig_report_summary(ig_text *t, const report_run *r) {
     IG_GOTO(curves(r, &f));
     IG_GOTO(verdict(t, r, &f));
   } else {
-    double rmse = ig_report_number(r->result, "rmse"), r2 = ig_report_number(r->result, "r2");
-    if (isfinite(rmse))
-      IG_GOTO(ig_text_addf(t,
-                           "<p class=big>&plusmn; %.4g</p><p>typical error (RMSE) on %.0f validation samples; it "
-                           "explains %.1f %% of the variance.</p>\n",
-                           rmse, n, 100 * r2));
-    else
-      IG_GOTO(ig_text_addf(t,
-                           "<p class=verdict>There is no final result yet.</p><p>The run has not finished; the curves "
-                           "show how far it came.</p>\n"));
+    IG_GOTO(other_result(t, r, n));
     IG_GOTO(trained(t, r));
   }
   IG_GOTO(ig_text_addf(t, "</section>\n"));
