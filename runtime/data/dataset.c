@@ -350,13 +350,14 @@ static ig_status examine_files(ig_builder *b) {
     if (!c || (last && !strcmp(last, c)))
       continue;
     IG_TRY(ig_grow(&b->empty, &b->empty_capacity, b->n_empty, b->n_empty + 1, sizeof *b->empty, "class names"));
-    b->empty[b->n_empty++] = last = c;
+    b->empty[b->n_empty++] = (ig_empty_class){c, b->csv ? b->items[i].sample.name : NULL, b->items[i].row};
+    last = c;
   }
   IG_TRY(b->options->text ? ig_load_text_files(b) : probe_all(b));
   for (size_t k = first, i = 0; k < b->n_empty; k++) {
-    while (i < b->n && (!b->items[i].class_name || strcmp(b->items[i].class_name, b->empty[k]) < 0))
+    while (i < b->n && (!b->items[i].class_name || strcmp(b->items[i].class_name, b->empty[k].name) < 0))
       i++;
-    if (i == b->n || strcmp(b->items[i].class_name, b->empty[k]))
+    if (i == b->n || strcmp(b->items[i].class_name, b->empty[k].name))
       b->empty[kept++] = b->empty[k];
   }
   b->n_empty = kept;

@@ -66,7 +66,7 @@ done:
 
 // Names that pictures have; content decides later. The second row is of formats that we do not read, so that such a
 // file is named with the reason instead of being passed over.
-static bool is_sample_name(const ig_builder *b, const char *name) {
+bool ig_is_sample_name(const ig_builder *b, const char *name) {
   static const char *const known[] = {"jpg", "jpeg", "jpe",  "jfif", "png", "bmp", "dib", "tif", "tiff", "webp",
                                       "gif", "heic", "avif", "jp2",  "jxl", "ppm", "pgm", "ico", "tga"};
   const char *dot = strrchr(name, '.');
@@ -154,7 +154,7 @@ static ig_status walk(ig_builder *b, const char *folder, const char *rel, const 
     if (S_ISDIR(st.st_mode)) {
       frame below = {self, st.st_dev, st.st_ino, self->depth + 1};
       IG_GOTO(walk(b, path, child, class_name, part, &below));
-    } else if (is_sample_name(b, list.at[i])) {
+    } else if (ig_is_sample_name(b, list.at[i])) {
       IG_GOTO(add_file(b, path, child, class_name, part, &st));
     } else {
       IG_GOTO(ignore(b, child));
@@ -181,7 +181,7 @@ static ig_status read_classes(ig_builder *b, const char *folder, const char *rel
     if (!of_use)
       continue;
     if (!S_ISDIR(st.st_mode)) {
-      if (!is_sample_name(b, list.at[i]))
+      if (!ig_is_sample_name(b, list.at[i]))
         IG_GOTO(ignore(b, child));
       else if (b->n_outside++ == 0)
         IG_GOTO(ig_dataset_text(b->d, child, strlen(child), &b->first_outside));
@@ -194,7 +194,7 @@ static ig_status read_classes(ig_builder *b, const char *folder, const char *rel
     if (b->n == before) {
       IG_GOTO(ig_dataset_text(b->d, child, strlen(child), &text));
       IG_GOTO(ig_grow(&b->empty, &b->empty_capacity, b->n_empty, b->n_empty + 1, sizeof *b->empty, "class names"));
-      b->empty[b->n_empty++] = text;
+      b->empty[b->n_empty++] = (ig_empty_class){.name = text};
     }
   }
 done:

@@ -3,6 +3,8 @@
 #ifndef IG_DATA_DATASET_INTERNAL_H
 #define IG_DATA_DATASET_INTERNAL_H
 
+#include <sys/types.h>
+
 #include "runtime/base/text.h"
 #include "runtime/data/dataset.h"
 #include "runtime/data/table.h"
@@ -23,12 +25,19 @@ typedef struct ig_candidate {
   int w, h;  // 0: not probed
 } ig_candidate;
 
+// A class that no sample is left of.
+typedef struct ig_empty_class {
+  const char *name;
+  const char *first;  // of a split file: the first file that its row lists; NULL: a folder
+  size_t row;
+} ig_empty_class;
+
 typedef struct ig_builder {
   const ig_dataset_options *options;
   ig_dataset *d;
   ig_candidate *items;
   size_t n, capacity;
-  const char **empty;  // class folders without a picture, as texts for people
+  ig_empty_class *empty;
   size_t n_empty, empty_capacity;
   size_t n_ignored;           // files that are no pictures by name
   const char *first_ignored;  // owned by the data set
@@ -84,6 +93,15 @@ typedef struct ig_text_columns {
 ig_status ig_find_text_columns(const ig_builder *b, const ig_table *t, ig_text_columns *out);
 // "a", "b" and "c", for messages.
 const char *ig_column_names(char *out, size_t bytes, const ig_table *t);
+
+bool ig_is_sample_name(const ig_builder *b, const char *name);  // by its ending
+// Files by what they are, not by their names.
+typedef struct ig_file_id {
+  dev_t dev;
+  ino_t ino;
+} ig_file_id;
+// split_unlisted.c: notes how many pictures of the folder data= no row of the split file lists. Sorts `listed`.
+ig_status ig_tell_unlisted(ig_builder *b, ig_file_id *listed, size_t n);
 
 // The readers. root: folder or file that exists.
 ig_status ig_read_folder(ig_builder *b, const char *root, int part);

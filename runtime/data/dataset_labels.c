@@ -216,12 +216,18 @@ static ig_status nothing_found(const ig_builder *b) {
 
 static ig_status check_empty_classes(const ig_builder *b) {
   const char *noun = b->options->text ? "text" : "picture";
-  char q[IG_QUOTE_BYTES];
+  char q[IG_QUOTE_BYTES], q2[IG_QUOTE_BYTES];
   for (size_t i = 0; i < b->n_empty; i++) {
+    const ig_empty_class *e = &b->empty[i];
+    if (e->first && !b->options->allow_one_class)
+      return ig_fail(IG_ERR_DATA,
+                     "%s:%zu: no file of class %s is a %s that can be read (the first is %s; the warnings say why); "
+                     "mend the files or remove their rows",
+                     b->csv, e->row, ig_quote(q, e->name), noun, ig_quote(q2, e->first));
     if (!b->options->allow_one_class)
       return ig_fail(IG_ERR_DATA, "%s: class folder %s holds no %s; put %ss there or remove the folder", b->d->path,
-                     ig_quote(q, b->empty[i]), noun, noun);
-    ig_builder_warn(b, "class folder %s holds no %s", ig_quote(q, b->empty[i]), noun);
+                     ig_quote(q, e->name), noun, noun);
+    ig_builder_warn(b, "class %s%s holds no %s", e->first ? "" : "folder ", ig_quote(q, e->name), noun);
   }
   return IG_OK;
 }

@@ -52,15 +52,49 @@ typedef struct columns {
   const size_t *labels;
 } columns;
 
+typedef struct listing {
+  const char *folder;  // of the split file
+  ig_file_id *files;   // that its rows list
+  size_t n, capacity;
+} listing;
+
+// What a row climbs to by `..` must still lie below the split file's folder or data=; links that the user set below
+// them are followed. Where data= is the list itself, its author says where files are.
+static ig_status check_inside(const ig_builder *b, const ig_table *r, int column, const char *folder,
+                              const char *path) {
+  const char *roots[2] = {*folder ? folder : ".", b->options->data}, *last = NULL;
+  char q[IG_QUOTE_BYTES], *up = NULL;
+  for (const char *p = path; (p = strstr(p, "..")) != NULL; p += 2)
+    if ((p == path || p[-1] == '/') && p[2] == '/')
+      last = p + 2;
+  if (!last || !strstr(r->cell[column], "..") || !ig_path_is_dir(b->options->data))
+    return IG_OK;
+  IG_TRY(ig_asprintf(&up, "%.*s", (int)(last - path), path));
+  char *real = realpath(up, NULL);
+  ig_free(up);
+  bool inside = !real;  // what went away meanwhile is told when it is read
+  for (int i = 0; i < 2 && !inside; i++) {
+    char *root = realpath(roots[i], NULL);
+    const size_t n = root ? strlen(root) : 0;
+    inside = n && !strncmp(real, root, n) && (!real[n] || real[n] == '/' || n == 1);
+    free(root);
+  }
+  free(real);
+  return inside ? IG_OK
+                : ig_fail(IG_ERR_DATA,
+                          "%s:%zu:%d: file %s lies outside of the split file's folder and of data=%s; correct the row, "
+                          "or name a folder above it by data=",
+                          r->path, r->row, column + 1, ig_quote(q, r->cell[column]), b->options->data);
+}
+
 // Finds the file of a cell: beside the CSV, else below data.
-static ig_status locate(ig_builder *b, const ig_table *r, const columns *c, const char *folder, ig_candidate *item,
-                        bool *use) {
+static ig_status locate(ig_builder *b, const ig_table *r, const columns *c, listing *l, ig_candidate *item, bool *use) {
   const ig_fileops *ops = ig_fileops_get();
   const char *name = r->cell[c->file];
   char q[IG_QUOTE_BYTES];
   struct stat st;
   *use = true;
-  IG_TRY(ig_dataset_path(b->d, folder, name, &item->sample.path));
+  IG_TRY(ig_dataset_path(b->d, l->folder, name, &item->sample.path));
   if (ops->stat(item->sample.path, &st) != 0) {
     IG_TRY(ig_dataset_path(b->d, b->options->data, name, &item->sample.path));
     if (ops->stat(item->sample.path, &st) != 0 && b->options->inspect) {
@@ -71,6 +105,14 @@ static ig_status locate(ig_builder *b, const ig_table *r, const columns *c, cons
       return ig_fail(IG_ERR_DATA, "%s:%zu:%d: file %s exists neither in the split file's folder nor in data=%s",
                      r->path, r->row, c->file + 1, ig_quote(q, name), b->options->data);
   }
+  ig_status inside = check_inside(b, r, c->file, l->folder, item->sample.path);
+  if (inside == IG_ERR_DATA && b->options->inspect) {
+    *use = false;
+    return ig_builder_skip(b, name, NULL);
+  }
+  IG_TRY(inside);
+  IG_TRY(ig_grow(&l->files, &l->capacity, l->n, l->n + 1, sizeof *l->files, "files of a split file"));
+  l->files[l->n++] = (ig_file_id){st.st_dev, st.st_ino};
   if (!S_ISREG(st.st_mode)) {
     *use = false;
     return ig_builder_skip(b, name, S_ISDIR(st.st_mode) ? "a folder, not a file" : "not a regular file");
@@ -79,7 +121,7 @@ static ig_status locate(ig_builder *b, const ig_table *r, const columns *c, cons
   return ig_dataset_text(b->d, name, strlen(name), &item->sample.name);
 }
 
-static ig_status read_row(ig_builder *b, const ig_table *r, const columns *c, const char *folder, ig_candidate *item,
+static ig_status read_row(ig_builder *b, const ig_table *r, const columns *c, listing *l, ig_candidate *item,
                           bool *use) {
   char q[IG_QUOTE_BYTES];
   *item = (ig_candidate){.part = IG_PART_NONE};
@@ -93,7 +135,7 @@ static ig_status read_row(ig_builder *b, const ig_table *r, const columns *c, co
                    c->part + 1, ig_quote(q, r->cell[c->part]));
   if (c->group >= 0 && *r->cell[c->group])
     IG_TRY(ig_dataset_text(b->d, r->cell[c->group], strlen(r->cell[c->group]), &item->sample.group));
-  IG_TRY(locate(b, r, c, folder, item, use));
+  IG_TRY(locate(b, r, c, l, item, use));
   if (!*use || !b->options->needs_labels)
     return IG_OK;
   if (c->labels) {
@@ -113,7 +155,7 @@ static int find_either(const ig_table *t, const char *name, const char *other) {
   return column >= 0 ? column : ig_table_find(t, other);
 }
 
-static ig_status read_rows(ig_builder *b, ig_table *r, const columns *c, const char *folder) {
+static ig_status read_rows(ig_builder *b, ig_table *r, const columns *c, listing *l) {
   bool more;
   for (;;) {
     ig_candidate item;
@@ -121,7 +163,7 @@ static ig_status read_rows(ig_builder *b, ig_table *r, const columns *c, const c
     IG_TRY(ig_table_next(r, &more));
     if (!more)
       return IG_OK;
-    IG_TRY(read_row(b, r, c, folder, &item, &use));
+    IG_TRY(read_row(b, r, c, l, &item, &use));
     if (use)
       IG_TRY(ig_builder_add(b, &item));
   }
@@ -133,6 +175,7 @@ ig_status ig_read_split_csv(ig_builder *b, const char *csv) {
   uint8_t *data = NULL;
   size_t n = 0;
   char *folder = NULL, q[IG_QUOTE_BYTES];
+  listing l = {0};
   if (!ig_path_exists(csv))
     return ig_fail(IG_ERR_NOT_FOUND, "split=%s: no such file; expected a share such as 0.2 or a CSV file",
                    ig_quote(q, csv));
@@ -165,7 +208,9 @@ ig_status ig_read_split_csv(ig_builder *b, const char *csv) {
   if (c.group >= 0)
     taken[c.group] = true;
   IG_GOTO(ig_find_label_columns(b, r, taken, false, &c.labels));
-  IG_GOTO(read_rows(b, r, &c, folder));
+  l.folder = folder;
+  IG_GOTO(read_rows(b, r, &c, &l));
+  IG_GOTO(ig_tell_unlisted(b, l.files, l.n));
   if (b->options->inspect)
     goto done;
   IG_GOTO(check_files(b, csv, (size_t)c.file));
@@ -174,5 +219,6 @@ done:
   ig_free(r);
   ig_free(data);
   ig_free(folder);
+  ig_free(l.files);
   return status;
 }

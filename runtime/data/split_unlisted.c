@@ -1,0 +1,88 @@
+// Pictures of a data folder that its split file does not list. Rule: they are no error (a list may choose), but none
+// vanishes without a word.
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/base/fileop.h"
+#include "runtime/base/mem.h"
+#include "runtime/base/text.h"
+#include "runtime/data/dataset_internal.h"
+
+enum { MAX_DEPTH = 64 };  // as dataset_folder.c goes
+
+typedef struct search {
+  const ig_builder *b;
+  const ig_file_id *listed;  // sorted
+  size_t n_listed, n_unlisted;
+  char *first;
+} search;
+
+static int by_id(const void *pa, const void *pb) {
+  const ig_file_id *a = pa, *b = pb;
+  return a->dev != b->dev ? (a->dev > b->dev) - (a->dev < b->dev) : (a->ino > b->ino) - (a->ino < b->ino);
+}
+
+// A folder on the way down, to see a link that leads back up.
+typedef struct frame {
+  const struct frame *up;
+  ig_file_id id;
+  int depth;
+} frame;
+
+static bool leads_back(const frame *f, const ig_file_id *id) {
+  if (f->depth >= MAX_DEPTH)
+    return true;
+  while (f && by_id(&f->id, id))
+    f = f->up;
+  return f != NULL;
+}
+
+// A folder that cannot be read is passed over: nobody asked for its pictures.
+static ig_status look_below(search *s, const char *folder, const char *rel, const frame *self) {
+  ig_status status = IG_OK;
+  ig_names list = {0};
+  char *path = NULL, *child = NULL;
+  status = ig_list_folder(folder, &list);
+  if (status != IG_OK)
+    return status == IG_ERR_MEMORY ? status : (ig_error_clear(), IG_OK);
+  for (size_t i = 0; i < list.n; i++) {
+    struct stat st;
+    ig_free(path);
+    ig_free(child);
+    path = child = NULL;
+    IG_GOTO(ig_path_join(&path, folder, list.at[i]));
+    IG_GOTO(ig_path_join(&child, rel, list.at[i]));
+    if (list.at[i][0] == '.' || ig_fileops_get()->stat(path, &st) != 0)
+      continue;
+    const ig_file_id id = {st.st_dev, st.st_ino};
+    if (S_ISDIR(st.st_mode) && !leads_back(self, &id))
+      IG_GOTO(look_below(s, path, child, &(frame){self, id, self->depth + 1}));
+    if (!S_ISREG(st.st_mode) || !ig_is_sample_name(s->b, list.at[i]) ||
+        (s->n_listed && bsearch(&id, s->listed, s->n_listed, sizeof id, by_id)))
+      continue;
+    if (s->n_unlisted++ == 0)
+      IG_GOTO(ig_strdup(child, &s->first));
+  }
+done:
+  ig_names_free(&list);
+  ig_free(path);
+  ig_free(child);
+  return status;
+}
+
+ig_status ig_tell_unlisted(ig_builder *b, ig_file_id *listed, size_t n) {
+  struct stat st;
+  char q[IG_QUOTE_BYTES];
+  search s = {.b = b, .listed = listed, .n_listed = n};
+  if (ig_fileops_get()->stat(b->options->data, &st) != 0 || !S_ISDIR(st.st_mode))
+    return IG_OK;  // data= is the list itself: it names no folder
+  if (n)
+    qsort(listed, n, sizeof *listed, by_id);
+  ig_status status = look_below(&s, b->options->data, "", &(frame){.id = {st.st_dev, st.st_ino}});
+  if (status == IG_OK && s.n_unlisted)
+    ig_builder_warn(b, "%zu %s of %s %s not listed in the split file and left out (the first is %s)", s.n_unlisted,
+                    ig_plural(s.n_unlisted, "picture", "pictures"), b->options->data,
+                    ig_plural(s.n_unlisted, "is", "are"), ig_quote(q, s.first));
+  ig_free(s.first);
+  return status;
+}

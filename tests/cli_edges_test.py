@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""What a user meets at the edges: nothing to hold out, lists that name a part of what is there, rows that climb out of
+the data, comparisons of runs, the first line of progress.
+
+Rule and helpers: ingot_cli.py. Prints `N passed, N failed`; exit code 1 where one failed.
+"""
+import re
+
+from ingot_cli import *  # noqa: F403 - the tests' own words
+
+TINY = ["model=resnet8_mlperf", "image_size=16", "threads=1", "seed=1", "augment=none"]
+
+
+def place(*names):
+    return os.path.join(WORK, *names)
+
+
+def pictures(name, counts, side=16):
+    """A folder of class folders c0, c1, ... with so many pictures each."""
+    rng = random.Random(5)
+    for c, n in enumerate(counts):
+        folder = place(name, f"c{c}")
+        os.makedirs(folder, exist_ok=True)
+        for i in range(n):
+            write_png(os.path.join(folder, f"{i:02d}.png"), pixels(c % 3, rng, side), side)
+    return place(name)
+
+
+def text(path):
+    with open(path) as f:
+        return f.read()
+
+
+def nothing_was_held_out(words, out, noun):
+    p = expect(run(*words, "out=" + out), 0, f"no {noun} is held out", "the weights of the last epoch are kept", "val=")
+    said = p.out + p.err
+    assert "kept: the weights of the last epoch" in said and "epoch 0" not in said, said[-900:]
+    assert json.loads(text(out + "/result.json"))["best_epoch"] is None
+    page = text(out + "/report.html")
+    for wrong in ("Incomplete", "predictions.csv is missing", "has not finished"):
+        assert wrong not in page, wrong
+    assert "How good it is, is not known." in page and "weights of the last epoch" in page
+    assert os.path.getsize(out + "/model.safetensors") > 1000
+
+
+@test
+def one_picture_a_class_holds_nothing_out():
+    data = pictures("ones", [1, 1, 1])
+    nothing_was_held_out(["train", *TINY, "data=" + data, "epochs=2", "batch=3", "label_smoothing=0"],
+                         place("ones-run"), "picture")
+
+
+@test
+def one_text_a_class_holds_nothing_out():
+    with open(place("texts.csv"), "w") as f:
+        f.write("text,label\nthe apple is red,fruit\nthe dog barks loudly,animal\nan iron nail,thing\n")
+    with open(place("vocab.txt"), "w") as f:
+        f.write("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz",
+                           *("##" + c for c in "abcdefghijklmnopqrstuvwxyz")]) + "\n")
+    nothing_was_held_out(["train", "model=bert_tiny", "tokenizer=" + place("vocab.txt"), "data=" + place("texts.csv"),
+                          "epochs=1", "batch=3", "threads=1", "max_length=32"], place("texts-run"), "text")
+
+
+def split_of(name, rows):
+    with open(place(name), "w") as f:
+        f.write("file,split\n" + "".join(f"{path},{part}\n" for path, part in rows))
+    return "split=" + place(name)
+
+
+@test
+def pictures_that_a_split_file_leaves_out_are_counted():
+    data = pictures("listed", [24, 24, 24])
+    rows = [(f"c{c}/{i:02d}.png", "val" if i > 7 else "train") for c in range(3) for i in range(10)]
+    split = split_of("thirty.csv", rows)
+    note = f"42 pictures of {data} are not listed in the split file and left out (the first is \"c0/10.png\")"
+    expect(run("train", *TINY, "data=" + data, split, "steps=1", "batch=8", "out=" + place("thirty")), 0, note)
+    expect(run("data", data, split), 0, note)
+    every = split_of("all.csv", [(f"c{c}/{i:02d}.png", "train") for c in range(3) for i in range(24)])
+    p = expect(run("data", data, every), 0)
+    assert "not listed" not in p.err, p.err
+    os.symlink(data, os.path.join(data, "c0", "loop"))  # leads back up: counted once
+    expect(run("data", data, split), 0, "42 pictures")
+    os.remove(os.path.join(data, "c0", "loop"))
+
+
+@test
+def rows_that_leave_the_data_are_named():
+    data = pictures("inside", [6, 6])
+    pictures("elsewhere", [2])
+    rows = [(f"c{c}/{i:02d}.png", "train") for c in range(2) for i in range(6)]
+    os.makedirs(place("lists"), exist_ok=True)
+    words = ["train", *TINY, "data=" + data, "steps=1", "batch=4", "label_smoothing=0"]
+    climb = "../" * 20
+    for row, more in (("../elsewhere/c0/00.png", ["lies outside", "data="]),
+                      (climb + "etc/passwd", ["lies outside", "data="])):
+        split = split_of("lists/climbs.csv", [*rows, (row, "train")])
+        expect(run(*words, split, "out=" + place("never")), 2, "climbs.csv:14:1: ", row[-20:], *more)
+    found = answer(run("data", data, split, "--json"))  # reads as far as it goes, and names it
+    assert "passwd" in json.dumps(found) and "outside" in json.dumps(found), found
+    # Inside by a detour, and through a link that the user set, is inside.
+    os.symlink(place("elsewhere", "c0"), os.path.join(data, "c2"))
+    split = split_of("inside/here.csv", [*rows, ("c1/../c2/00.png", "train"), ("c1/../c2/01.png", "val")])
+    expect(run(*words, split, "out=" + place("detour")), 0)
+    # A file that is no picture, and alone in its class: row and file, not a folder that nobody made.
+    os.makedirs(os.path.join(data, "etc"), exist_ok=True)
+    with open(os.path.join(data, "etc", "passwd"), "w") as f:
+        f.write("no picture\n")
+    split = split_of("inside/odd.csv", [*rows, ("etc/passwd", "train")])
+    expect(run(*words, split, "out=" + place("never")), 2, "odd.csv:14: no file of class \"etc\" is a picture",
+           "the first is \"etc/passwd\"", "remove their rows")
+    assert not os.path.exists(place("never", "log.jsonl"))
+
+
+main()
