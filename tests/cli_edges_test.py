@@ -111,4 +111,23 @@ def rows_that_leave_the_data_are_named():
     assert not os.path.exists(place("never", "log.jsonl"))
 
 
+@test
+def a_comparison_stays_in_the_first_run():
+    data, runs = pictures("compared", [6, 6]), [place("run-a"), place("run-b")]
+    for run_folder in runs:
+        expect(run("train", *TINY, "data=" + data, "steps=1", "batch=4", "label_smoothing=0", "out=" + run_folder), 0)
+    own, here = [text(r + "/report.html") for r in runs], place("here")
+    os.makedirs(here)
+    p = expect(run("report", *runs, cwd=here), 0)
+    found = os.path.join(runs[0], "comparison.html")
+    assert found in p.out, p.out
+    assert "2 runs compared" in text(found) and os.listdir(here) == [], os.listdir(here)
+    assert answer(run("report", *runs, "--json", cwd=here))["path"] == found
+    expect(run("report", *runs, "out=there.html", cwd=here), 0)
+    assert os.listdir(here) == ["there.html"], os.listdir(here)
+    refused(2, ["own report", "comparison.html"], "report", *runs, "out=" + runs[1] + "/report.html")
+    refused(2, ["own report"], "report", *runs, "out=report.html", cwd=runs[0])
+    assert own == [text(r + "/report.html") for r in runs], "a run's own report was replaced"
+
+
 main()
