@@ -130,4 +130,44 @@ def a_comparison_stays_in_the_first_run():
     assert own == [text(r + "/report.html") for r in runs], "a run's own report was replaced"
 
 
+def on_a_terminal(*words):
+    """Standard error of the program on a terminal of 200 columns: progress rewrites its line there."""
+    import fcntl
+    import pty
+    import termios
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
+    p = subprocess.Popen([BIN, *words], cwd=WORK, env=dict(ENV, TERM="xterm"), stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert p.wait() == 0, seen[-900:]
+    return seen.decode(errors="replace")
+
+
+@test
+def progress_does_not_count_the_start():
+    data = pictures("rates", [64, 64], side=32)
+    # The line is rewritten at most twice a second; the first and the last step are always told.
+    seen = on_a_terminal("train", "model=resnet20", "image_size=32", "threads=1", "data=" + data, "steps=7", "batch=64",
+                         "val=" + pictures("rates-val", [2, 2], side=32), "augment=none", "out=" + place("rates-run"))
+    log = {r["step"]: r for r in map(json.loads, text(place("rates-run/log.jsonl")).splitlines()) if r["split"] == "train"}
+    lines = {int(m[2]): m[1] for m in re.finditer(r"(epoch \d+ of \d+[^\r\n]*?step (\d+) of 7[^\r\n]*)", seen)}
+    assert 1 in lines and 7 in lines, lines
+    assert "/s" not in lines[1] and "left" not in lines[1] and "waiting" not in lines[1], lines[1]
+    for step, line in lines.items():
+        if step == 1:
+            continue
+        rate = float(re.search(r"([0-9.]+) pictures/s", line)[1])
+        assert abs(rate - log[step]["samples_per_second"]) <= 0.02 * rate + 0.1, (line, log[step])
+        left = int(re.search(r"0:(\d\d) left", line)[1])
+        expected = (log[step]["seconds"] - log[1]["seconds"]) / (step - 1) * (7 - step)
+        assert abs(left - expected) <= 1, (line, expected)
+
+
 main()

@@ -22,7 +22,8 @@ def plan_says_what_a_train_takes():
         assert key in plan["bytes"], key
     assert plan["bytes"]["total"] >= plan["bytes"]["weights"] >= 4 * plan["parameters"] > 0
     assert "layers" in run("plan", *SMALL, "epochs=2").out
-    refused(1, ["memory"], "plan", *SMALL, "epochs=2", "memory=1MB")
+    for verb in (["plan"], ["train", "out=" + os.path.join(WORK, "too-large")]):  # a configuration that is refused
+        refused(2, ["memory"], *verb, *SMALL, "epochs=2", "memory=1MB")
 
 
 @test

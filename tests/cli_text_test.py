@@ -312,7 +312,7 @@ def what_contradicts_itself_is_refused():
     refused(2, ["config.json"], *base, "model=" + CORPUS, "data=" + SINGLE, "out=x9")
     refused(2, ["weights=none"], *[w for w in base if w != "weights=none"], "data=" + SINGLE, "out=x10")
     refused(2, ["wrong"], *base, "data=" + SINGLE, "text_column=wrong", "out=x11")
-    refused(1, ["memory=", "batch"], *base, "data=" + SINGLE, "memory=30MB", "out=x12")
+    refused(2, ["memory=", "batch"], *base, "data=" + SINGLE, "memory=30MB", "out=x12")
     two = write("two.csv", ["text,label"] + [f"{sentence(i % 2)},{('x', 'y')[i % 2]}" for i in range(40)])
     refused(2, ["head=new"], *[w for w in base if w != "weights=none"], "weights=single", "data=" + two, "out=x13")
     assert answer(run("train", "weights=single", *LEARN[:1], *LEARN[2:], "head=new", "epochs=1", "data=" + two, "out=x14",

@@ -343,7 +343,7 @@ def too_little_memory_is_refused_while_planning():
                 break
             except OSError:
                 time.sleep(0.05)
-        assert p.returncode == 1, f"{limit} MiB: exit {p.returncode}: {p.stderr[-800:]}"
+        assert p.returncode == 2, f"{limit} MiB: exit {p.returncode}: {p.stderr[-800:]}"
         for text in [*texts, f"this machine allows {limit} MiB"]:
             assert text in p.stderr, p.stderr[-800:]
 

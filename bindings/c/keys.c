@@ -53,7 +53,8 @@ static const ig_key keys[] = {
     {"out", IG_KEY_STRING, "path", NULL, V(TRAIN) | V(DEMO), "run folder (default: runs/<model>-<data>-<date>)",
      .flags = CALL},
     {"out", IG_KEY_STRING, "path", NULL, V(PREDICT) | V(REPORT) | V(DATA),
-     "file that is written: predict: CSV; data: HTML; report: HTML (by default report.html, of several comparison.html, in "
+     "file that is written: predict: CSV; data: HTML; report: HTML (by default report.html, of several "
+     "comparison.html, in "
      "the first run's folder); data shard: folder"},
 
     // How long, how much at a time.

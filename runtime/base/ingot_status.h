@@ -13,14 +13,16 @@ extern "C" {
 // What a function that can fail returns; 0 is success. The CLI maps these to exit codes (see ig_status_exit_code).
 typedef enum ig_status {
   IG_OK = 0,
-  IG_ERR_USAGE,        // unknown verb or key, value of the wrong type, contradiction between keys      -> exit 2
+  IG_ERR_USAGE,        // unknown verb or key, value of the wrong type, contradiction between keys, a plan
+                       // that exceeds memory=                                                           -> exit 2
   IG_ERR_FORMAT,       // a file is not what it claims to be: truncated, hostile, unknown version        -> exit 2
   IG_ERR_DATA,         // a data set or sample cannot be used: empty, one class, label out of range      -> exit 2
   IG_ERR_MISMATCH,     // two valid things do not fit: weights and model, run folder and configuration   -> exit 2
   IG_ERR_NOT_FOUND,    // a path, tensor, class or checkpoint does not exist                             -> exit 2
-  IG_ERR_UNSUPPORTED,  // valid, but this build, processor or device cannot do it                        -> exit 2
+  IG_ERR_UNSUPPORTED,  // valid, but this build, processor or device cannot do it; a plan that exceeds
+                       // what the machine allows                                                        -> exit 2
   IG_ERR_BUSY,         // another process owns the run folder                                            -> exit 2
-  IG_ERR_MEMORY,       // host or device memory exhausted, or the plan exceeds the budget                -> exit 1
+  IG_ERR_MEMORY,       // host or device memory exhausted while running                                  -> exit 1
   IG_ERR_IO,           // reading or writing failed (errno is in the message)                            -> exit 1
   IG_ERR_DEVICE,       // a device or vendor library call failed                                         -> exit 1
   IG_ERR_NUMERIC,      // NaN or infinite loss beyond what is tolerated                                  -> exit 1

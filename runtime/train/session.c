@@ -136,7 +136,7 @@ static ig_status make_params(ig_session *s) {
   for (int kind = 0; kind < IG_N_PARAM_KINDS; kind++)
     bytes += (uint64_t)s->params.count[kind] * sizeof(float);
   if (bytes > limit / 10 * 9)  // a host that is short of memory kills, so that the plan's own check would come too late
-    IG_GOTO(ig_fail(IG_ERR_MEMORY, "%s: its weights alone take %.0f MiB, this machine allows %.0f MiB",
+    IG_GOTO(ig_fail(IG_ERR_UNSUPPORTED, "%s: its weights alone take %.0f MiB, this machine allows %.0f MiB",
                     s->options.model->name, (double)bytes / (1 << 20), (double)limit / (1 << 20)));
   for (int kind = 0; kind < IG_N_PARAM_KINDS; kind++) {
     IG_GOTO(ig_mirror_create(s->device, (size_t)(s->params.count[kind] + 1) * sizeof(float), true, "weights",

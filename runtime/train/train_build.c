@@ -282,7 +282,8 @@ static void drop_plans(ig_trainer *t) {
   t->sum_graph = t->update_graph = NULL;
 }
 
-// Session, graphs and plans; no large buffer yet. A memory budget is met by recomputation or refused.
+// Session, graphs and plans; no large buffer yet. A memory budget is met by recomputation, or refused as a
+// configuration is (exit 2): nothing was begun.
 static ig_status plan_all(ig_trainer *t, ig_plan_summary *summary) {
   const ig_train_options *o = t->o;
   ig_session_options session = o->session;
@@ -320,7 +321,7 @@ static ig_status plan_all(ig_trainer *t, ig_plan_summary *summary) {
                       (double)o->memory / (1 << 30));
   }
   if (o->memory && summary->total > o->memory)
-    return ig_fail(IG_ERR_MEMORY,
+    return ig_fail(IG_ERR_USAGE,
                    "training takes %.0f MiB, memory= allows %.0f MiB (activations are %.0f MiB of it); use a smaller "
                    "batch, accumulate= or %s",
                    (double)summary->total / (1 << 20), (double)o->memory / (1 << 20),
@@ -334,7 +335,7 @@ ig_status ig_trainer_build(ig_trainer *t) {
   IG_TRY(plan_all(t, &summary));
   uint64_t limit = ig_memory_limit();
   if (summary.total > limit)
-    return ig_fail(IG_ERR_MEMORY,
+    return ig_fail(IG_ERR_UNSUPPORTED,
                    "training takes %.0f MiB, this machine allows %.0f MiB; use a smaller batch or "
                    "memory=%.0fMiB",
                    (double)summary.total / (1 << 20), (double)limit / (1 << 20), (double)limit / (1 << 20));

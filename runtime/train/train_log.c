@@ -89,6 +89,24 @@ static ig_status append(ig_trainer *t, json_t *line) {
   return status == IG_OK ? ig_trainer_log_flush(t, true) : status;
 }
 
+// Of the samples since the progress line began to count.
+static void show_rate(ig_trainer *t, uint64_t now) {
+  const double seconds = (double)(now - t->rate_ns) * 1e-9;
+  t->shown_rate = seconds > 0 ? (double)t->rate_samples / seconds : 0;
+  t->shown_wait = seconds > 0 ? (double)(ig_loader_wait_ns(t->loader) - t->rate_wait_ns) * 1e-9 / seconds : 0;
+}
+
+static void count_anew(ig_trainer *t, uint64_t now) {
+  t->rate_ns = now;
+  t->rate_wait_ns = ig_loader_wait_ns(t->loader);
+  t->rate_samples = 0;
+}
+
+void ig_trainer_warm(ig_trainer *t) {
+  t->warm_ns = ig_now_ns();
+  count_anew(t, t->warm_ns);
+}
+
 ig_status ig_trainer_log_step(ig_trainer *t) {
   uint64_t now = ig_now_ns(), wait = ig_loader_wait_ns(t->loader);
   double seconds = (double)(now - t->logged_ns) * 1e-9;
@@ -109,8 +127,10 @@ ig_status ig_trainer_log_step(ig_trainer *t) {
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/loss", loss));
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/lr", (float)t->lr));
   IG_TRY(ig_events_scalar(t->events, 0, t->step, "train/samples_per_second", rate));
-  t->shown_rate = rate;
-  t->shown_wait = waited;
+  if (t->warm_ns) {
+    show_rate(t, now);
+    count_anew(t, now);
+  }
   t->logged_ns = now;
   t->window_wait_ns = wait;
   t->window_save_ns = t->save_wait_ns;
@@ -156,28 +176,27 @@ void ig_trainer_show(ig_trainer *t, bool now) {
     return;
   t->shown_ns = ns;
   // Rates over the present window, or over the last whole one while this is young.
-  double here = (double)(ns - t->started_ns) * 1e-9, seconds = (double)(ns - t->logged_ns) * 1e-9;
-  if (seconds > 1 || t->shown_rate == 0) {
-    t->shown_rate = (double)t->window_samples / seconds;
-    t->shown_wait = (double)(ig_loader_wait_ns(t->loader) - t->window_wait_ns) * 1e-9 / seconds;
-  }
+  if (t->warm_ns && t->rate_samples && ((double)(ns - t->rate_ns) > 1e9 || t->shown_rate == 0))
+    show_rate(t, ns);
   double loss = t->window_weight > 0 ? t->window_loss / t->window_weight : t->last_loss;
-  char eta[32], text[256], best[64] = "";
+  char left[48] = "", rate[96] = "", waiting[48] = "", text[320], best[64] = "";
   bool share = !strcmp(t->monitor, "accuracy");
   int64_t epochs = ig_trainer_epochs(t), epoch = ig_trainer_epoch(t) + 1;
-  int64_t steps_here = t->step - t->first_step;
-  double per_step = steps_here > 0 ? here / (double)steps_here : 0;
-  clock_text(per_step * (double)(t->total_steps - t->step), eta);
+  const int64_t warm_steps = t->step - t->first_step - 1;
+  if (t->warm_ns && warm_steps > 0) {
+    char clock[32];
+    clock_text((double)(ns - t->warm_ns) * 1e-9 / (double)warm_steps * (double)(t->total_steps - t->step), clock);
+    snprintf(left, sizeof left, "  %s left", clock);
+    snprintf(rate, sizeof rate, "  %.1f %s/s", t->shown_rate, ig_dataset_noun(t->o->data));
+    snprintf(waiting, sizeof waiting, "  waiting for data %.1f %%", 100 * t->shown_wait);
+  }
   if (t->best.exists)
     snprintf(best, sizeof best, "  best %s %.4g%s (epoch %lld)", t->monitor, fabs(t->best.score) * (share ? 100 : 1),
              share ? " %" : "", (long long)t->best.epoch);
   // What a narrow terminal cuts off matters least.
-  snprintf(text, sizeof text,
-           "epoch %lld of %lld  %s left  loss %.4f%s  %.1f %s/s  step %lld of %lld  waiting for data %.1f %%  "
-           "%.0f MiB",
-           (long long)(epoch < epochs ? epoch : epochs), (long long)epochs, eta, loss, best, t->shown_rate,
-           ig_dataset_noun(t->o->data), (long long)t->step, (long long)t->total_steps, 100 * t->shown_wait,
-           (double)ig_memory_resident() / (1 << 20));
+  snprintf(text, sizeof text, "epoch %lld of %lld%s  loss %.4f%s%s  step %lld of %lld%s  %.0f MiB",
+           (long long)(epoch < epochs ? epoch : epochs), (long long)epochs, left, loss, best, rate, (long long)t->step,
+           (long long)t->total_steps, waiting, (double)ig_memory_resident() / (1 << 20));
   t->cb->progress(t->cb->user, text);
 }
 

@@ -54,6 +54,7 @@ static ig_status step(ig_trainer *t) {
   t->step++;
   t->position += o->batch;
   t->window_samples += o->batch;
+  t->rate_samples += o->batch;
   return IG_OK;
 }
 
@@ -76,6 +77,8 @@ static ig_status fall_back(ig_trainer *t, const char *why) {
   t->best = best;
   t->position = position;
   t->started_ns = ig_now_ns();
+  t->first_step = t->step;
+  t->warm_ns = 0;
   ig_status closed = ig_events_close(t->events);
   t->events = NULL;
   IG_TRY(closed);
@@ -195,7 +198,9 @@ static ig_status evaluate(ig_trainer *t, bool *returned) {
 done:
   ig_outcome_fini(&outcome);
   ig_scores_fini(&scores);
-  t->logged_ns += ig_now_ns() - begin;  // training rates do not count evaluation
+  const uint64_t took = ig_now_ns() - begin;
+  t->logged_ns += took;  // training rates do not count evaluation
+  t->rate_ns += took;
   return status;
 }
 
@@ -235,6 +240,8 @@ static ig_status loop(ig_trainer *t) {
     if (ig_trainer_phase(t) != t->phase && !last)
       ig_trainer_line(t, "second phase from here: windows of up to %d tokens", o->max_length);
     ig_trainer_show(t, last);
+    if (!t->warm_ns)
+      ig_trainer_warm(t);
     if (evaluated)
       IG_TRY(evaluate(t, &returned));
     if (returned)

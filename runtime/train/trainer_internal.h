@@ -124,7 +124,11 @@ typedef struct ig_trainer {
   uint64_t retry_ns;                      // when a failed save is tried again; 0 = none failed
   int save_failures;                      // in a row
   double peak_flops;                      // of the device in the run's arithmetic; 0 = not known
-  double shown_rate, shown_wait;          // of the progress line
+  // Of the progress line. The first step of a session starts threads and touches memory: rates and the time left count
+  // from its end (warm_ns; 0 before), rate_* from there or from the last logged step.
+  uint64_t warm_ns, rate_ns, rate_wait_ns;
+  int64_t rate_samples;
+  double shown_rate, shown_wait;
   int bad_in_a_row, fallbacks;
 } ig_trainer;
 
@@ -187,6 +191,7 @@ ig_status ig_trainer_log_flush(ig_trainer *t, bool patient);
 ig_status ig_trainer_log_step(ig_trainer *t);
 ig_status ig_trainer_log_eval(ig_trainer *t, const ig_outcome *o);
 void ig_trainer_show(ig_trainer *t, bool now);
+void ig_trainer_warm(ig_trainer *t);  // the first step is done
 ig_status ig_trainer_finish(ig_trainer *t, json_t **result);
 void ig_trainer_line(const ig_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 double ig_trainer_seconds(const ig_trainer *t);
