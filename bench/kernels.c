@@ -111,6 +111,11 @@ static ig_status gpu_names(const ig_op *op, ig_dtype type, json_t **names) {
   return status;
 }
 
+// What never occurs on a CPU, or not in this type, has no row there.
+static bool occurs(const ig_op *op, const ig_device_caps *caps, ig_dtype type) {
+  return caps->kind != IG_DEVICE_CPU || op->on_cpu == IG_CPU_ANY || (op->on_cpu == IG_CPU_F32 && type == IG_F32);
+}
+
 // Takes the names.
 static ig_status list_row(kernel_bench *b, const ig_op *op, const char *device, const char *precision, json_t *names,
                           ig_text *table) {
@@ -137,6 +142,8 @@ static ig_status list_rows(kernel_bench *b) {
       if (!op_is_chosen(b->call->config, (*row)->name))
         continue;
       for (int t = 0; t < (caps->fp16 ? 3 : 2); t++) {
+        if (!occurs(*row, caps, types[t]))
+          continue;
         status = implementations(b, *row, types[t], &names);
         ig_status listed = list_row(b, *row, gpu ? "cuda" : "cpu", ig_bench_precision(caps, types[t]), names, &table);
         IG_GOTO(status != IG_OK ? status : listed);

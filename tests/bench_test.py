@@ -90,6 +90,12 @@ def list_names_every_row():
         assert "ns" not in r
         if r["precision"] == "fp32":
             assert r["implementations"], f"{r['name']}: no implementation in fp32"
+        if r["device"] == "cpu":  # what is on a CPU has more than its oracle there
+            fast = [i for i in r["implementations"] if not i.endswith("_ref")]
+            assert fast, f"{r['name']} {r['precision']}: {r['implementations']}"
+    types = {n: {r["precision"] for r in rows if r["name"] == n and r["device"] == "cpu"} for n in names}
+    assert types["softmax_xent"] == types["adam"] == {"fp32"} and types["linear"] == {"fp32", "bf16"}, types
+    assert types["bn_apply_mask"] == set(), types["bn_apply_mask"]  # decision 49: GPUs keep bits, a CPU keeps y
     conv = {(r["device"], r["precision"]): set(r["implementations"]) for r in rows if r["name"] == "conv2d"}
     assert {"conv2d_dnnl", "conv2d_ref"} <= conv["cpu", "fp32"], conv
     assert {"conv2d_cudnn", "conv2d_cuda"} <= conv["cuda", "fp16"], conv  # with and without a GPU

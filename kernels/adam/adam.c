@@ -38,6 +38,7 @@ static const ig_op adam = {
     .cost = ig_update_cost,
     .cases = cases,
     .n_cases = (int)(sizeof cases / sizeof *cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"adam_cpu", "adam_ref"}, [IG_DEVICE_CUDA] = {"adam_cuda"}},
 };
 

@@ -394,6 +394,7 @@ static const ig_op apply_mask_row = {
     .cheap = true,
     .cost = cost_apply,
     CASES(apply_mask_cases),
+    .on_cpu = IG_CPU_NEVER,
     .impls = {[IG_DEVICE_CPU] = {"bn_apply_mask_ref"}, [IG_DEVICE_CUDA] = {"bn_apply_mask_cuda"}}};
 static const ig_op update_row = {
     .name = "bn_update",

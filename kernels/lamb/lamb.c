@@ -41,6 +41,7 @@ static const ig_op lamb = {
     .cost = ig_update_cost,
     .cases = cases,
     .n_cases = (int)(sizeof cases / sizeof *cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"lamb_cpu", "lamb_ref"}, [IG_DEVICE_CUDA] = {"lamb_cuda"}},
 };
 

@@ -46,6 +46,7 @@ static const ig_op lars = {
     .cost = ig_update_cost,
     .cases = cases,
     .n_cases = (int)(sizeof cases / sizeof *cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"lars_cpu", "lars_ref"}, [IG_DEVICE_CUDA] = {"lars_cuda"}},
 };
 

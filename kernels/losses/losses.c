@@ -176,6 +176,7 @@ static const ig_op_case focal_bwd_cases[] = {
       .cost = price,                                                                               \
       .cases = stem##_cases,                                                                       \
       .n_cases = (int)(sizeof stem##_cases / sizeof *stem##_cases),                                \
+      .on_cpu = IG_CPU_F32,                                                                        \
       .impls = {[IG_DEVICE_CPU] = {text "_cpu", text "_ref"}, [IG_DEVICE_CUDA] = {text "_cuda"}}}; \
   static const ig_op stem##_loss_bwd = {                                                           \
       .name = text "_bwd",                                                                         \
@@ -191,6 +192,7 @@ static const ig_op_case focal_bwd_cases[] = {
       .cost = price,                                                                               \
       .cases = stem##_bwd_cases,                                                                   \
       .n_cases = (int)(sizeof stem##_bwd_cases / sizeof *stem##_bwd_cases),                        \
+      .on_cpu = IG_CPU_F32,                                                                        \
       .impls = {[IG_DEVICE_CPU] = {text "_bwd_cpu", text "_bwd_ref"}, [IG_DEVICE_CUDA] = {text "_bwd_cuda"}}};
 
 #define ATTR sizeof(ig_loss_attr)

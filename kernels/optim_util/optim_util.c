@@ -121,6 +121,7 @@ static const ig_op ema = {
     .cost = ig_update_cost,
     .cases = ema_cases,
     .n_cases = (int)(sizeof ema_cases / sizeof *ema_cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"ema_cpu", "ema_ref"}, [IG_DEVICE_CUDA] = {"ema_cuda"}},
 };
 

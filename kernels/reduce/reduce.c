@@ -88,6 +88,7 @@ static const ig_op sum = {
     .cost = cost_sum,
     .cases = sum_cases,
     .n_cases = (int)(sizeof sum_cases / sizeof *sum_cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"sum_cpu", "sum_ref"}, [IG_DEVICE_CUDA] = {"sum_cuda"}},
 };
 static const ig_op sum_bwd = {
@@ -102,6 +103,7 @@ static const ig_op sum_bwd = {
     .cost = cost_sum,
     .cases = sum_bwd_cases,
     .n_cases = (int)(sizeof sum_bwd_cases / sizeof *sum_bwd_cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"sum_bwd_cpu", "sum_bwd_ref"}, [IG_DEVICE_CUDA] = {"sum_bwd_cuda"}},
 };
 static const ig_op sum_squares = {
@@ -115,6 +117,7 @@ static const ig_op sum_squares = {
     .cost = cost_sum,
     .cases = squares_cases,
     .n_cases = (int)(sizeof squares_cases / sizeof *squares_cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"sum_squares_cpu", "sum_squares_ref"}, [IG_DEVICE_CUDA] = {"sum_squares_cuda"}},
 };
 

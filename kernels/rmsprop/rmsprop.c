@@ -48,6 +48,7 @@ static const ig_op rmsprop = {
     .cost = ig_update_cost,
     .cases = cases,
     .n_cases = (int)(sizeof cases / sizeof *cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"rmsprop_cpu", "rmsprop_ref"}, [IG_DEVICE_CUDA] = {"rmsprop_cuda"}},
 };
 

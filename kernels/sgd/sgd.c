@@ -42,6 +42,7 @@ static const ig_op sgd = {
     .cost = ig_update_cost,
     .cases = cases,
     .n_cases = (int)(sizeof cases / sizeof *cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"sgd_cpu", "sgd_ref"}, [IG_DEVICE_CUDA] = {"sgd_cuda"}},
 };
 

@@ -250,6 +250,7 @@ static const ig_op softmax_xent = {
     .keeps_in = 0x3F,
     .cost = cost_rows,
     CASES(xent_cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"softmax_xent_cpu", "softmax_xent_ref"}, [IG_DEVICE_CUDA] = {"softmax_xent_cuda"}},
 };
 static const ig_op softmax_xent_bwd = {
@@ -265,6 +266,7 @@ static const ig_op softmax_xent_bwd = {
     .in_place = {2},
     .cost = cost_rows,
     CASES(xent_bwd_cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"softmax_xent_bwd_cpu", "softmax_xent_bwd_ref"},
               [IG_DEVICE_CUDA] = {"softmax_xent_bwd_cuda"}},
 };
@@ -280,6 +282,7 @@ static const ig_op softmax_xent_soft = {
     .keeps_in = 7,
     .cost = cost_rows,
     CASES(soft_cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"softmax_xent_soft_cpu", "softmax_xent_soft_ref"},
               [IG_DEVICE_CUDA] = {"softmax_xent_soft_cuda"}},
 };
@@ -295,6 +298,7 @@ static const ig_op softmax_xent_soft_bwd = {
     .in_place = {2},
     .cost = cost_rows,
     CASES(soft_bwd_cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"softmax_xent_soft_bwd_cpu", "softmax_xent_soft_bwd_ref"},
               [IG_DEVICE_CUDA] = {"softmax_xent_soft_bwd_cuda"}},
 };
@@ -310,6 +314,7 @@ static const ig_op softmax = {
     .in_place = {1},
     .cost = cost_rows,
     CASES(softmax_cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"softmax_cpu", "softmax_ref"}, [IG_DEVICE_CUDA] = {"softmax_cuda"}},
 };
 static const ig_op softmax_bwd = {
@@ -323,6 +328,7 @@ static const ig_op softmax_bwd = {
     .in_place = {1},
     .cost = cost_rows,
     CASES(softmax_bwd_cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"softmax_bwd_cpu", "softmax_bwd_ref"}, [IG_DEVICE_CUDA] = {"softmax_bwd_cuda"}},
 };
 static const ig_op loss_mean = {
@@ -336,6 +342,7 @@ static const ig_op loss_mean = {
     .keeps_in = 3,
     .cost = cost_scalar,
     CASES(mean_cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"loss_mean_cpu", "loss_mean_ref"}, [IG_DEVICE_CUDA] = {"loss_mean_cuda"}},
 };
 static const ig_op loss_mean_bwd = {
@@ -348,6 +355,7 @@ static const ig_op loss_mean_bwd = {
     .grad = ig_no_grad,
     .cost = cost_scalar,
     CASES(mean_bwd_cases),
+    .on_cpu = IG_CPU_F32,
     .impls = {[IG_DEVICE_CPU] = {"loss_mean_bwd_cpu", "loss_mean_bwd_ref"}, [IG_DEVICE_CUDA] = {"loss_mean_bwd_cuda"}},
 };
 

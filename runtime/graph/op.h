@@ -84,6 +84,15 @@ ig_status ig_no_grad(ig_graph *g, const ig_node *n, ig_tensor *const *dout, cons
 // The marker for ops whose outputs never carry a gradient (statistics updates, masks): silently ends the path.
 ig_status ig_zero_grad(ig_graph *g, const ig_node *n, ig_tensor *const *dout, const bool *need, ig_tensor **din);
 
+// Where a row occurs on a CPU, whatever precision= says: losses, statistics, parameters and moments are fp32 there. The
+// reference takes the other types too (a GPU's kernels are compared with it). bench/kernels.c lists by it, and
+// cli_precision_test holds it on real runs.
+typedef enum ig_on_cpu {
+  IG_CPU_ANY,
+  IG_CPU_F32,    // operands are never of 16 bit: its builder converts them, or they lie in the fp32 flat buffers
+  IG_CPU_NEVER,  // made for GPUs alone
+} ig_on_cpu;
+
 struct ig_op {
   const char *name;     // "conv2d", "conv2d_bwd_data"
   const char *summary;  // one line with the formula
@@ -101,7 +110,8 @@ struct ig_op {
   int8_t in_place[IG_MAX_OUT];   // 1 + input whose memory out[i] may take over when that input dies here; 0 = none
   int8_t addend;  // 1 + optional operand that is added to out[0], which may lie on it: of a parameter that is used
                   // twice, the second gradient is added where the first one lies; 0 = none
-  bool cheap;     // recomputing it costs a pass over memory at most: recompute=1 drops its outputs
+  ig_on_cpu on_cpu;
+  bool cheap;  // recomputing it costs a pass over memory at most: recompute=1 drops its outputs
   void (*cost)(const ig_node *n, ig_cost *cost);
   const ig_op_case *cases;
   int n_cases;

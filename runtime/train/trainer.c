@@ -378,6 +378,21 @@ static ig_status start(ig_trainer *t, bool resume) {
   return IG_OK;
 }
 
+// Of a step (capacities differ in rows alone) and of the update.
+static void warn_of_references(const ig_trainer *t) {
+  const ig_plan *plans[] = {t->rungs[0].plan, t->update_plan};
+  const char *first = NULL, *name;
+  int references = 0;
+  for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+    const int n = ig_plan_reference_nodes(plans[i], &name);
+    first = n && !first ? name : first;
+    references += n;
+  }
+  if (references)
+    ig_trainer_line(t, "warning: %d %s on slow reference code (the first is %s)", references,
+                    ig_plural((unsigned)references, "operation runs", "operations run"), first);
+}
+
 static ig_status run(ig_trainer *t, json_t **result) {
   bool resume, finished;
   IG_TRY(claim_folder(t));
@@ -388,11 +403,7 @@ static ig_status run(ig_trainer *t, json_t **result) {
     return IG_OK;
   }
   IG_TRY(start(t, resume));
-  const char *first;
-  int references = ig_plan_reference_nodes(t->rungs[0].plan, &first);
-  if (references)
-    ig_trainer_line(t, "warning: %d %s on slow reference code (the first is %s)", references,
-                    ig_plural((unsigned)references, "operation runs", "operations run"), first);
+  warn_of_references(t);
   IG_TRY(loop(t));
   return ig_trainer_finish(t, result);
 }
