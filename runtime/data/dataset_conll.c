@@ -170,7 +170,7 @@ static ig_status gather_tags(ig_builder *b, const char ***names, size_t *n) {
       (*names)[(*n)++] = tag;
     }
   IG_TRY(ig_distinct_texts(*names, n, false));
-  return ig_fit_nameless(b, "tags", names, n);
+  return ig_fit_nameless(b, true, names, n);
 }
 
 static ig_status number_words(ig_builder *b, const ig_class_finder *finder) {

@@ -124,8 +124,8 @@ ig_status ig_check_groups(const ig_builder *b, const char *csv, int column);
 // Sorts by code point (or, with `numbers`, by value where all are numbers) and drops doubles.
 ig_status ig_distinct_texts(const char **names, size_t *n, bool numbers);
 // Names found in data for weights that name none (options.n_classes without classes): they fit, become numbers, or are
-// refused. what: "classes", "tags". *names may be replaced.
-ig_status ig_fit_nameless(ig_builder *b, const char *what, const char ***names, size_t *n);
+// refused. *names may be replaced.
+ig_status ig_fit_nameless(ig_builder *b, bool tags, const char ***names, size_t *n);
 typedef struct ig_class_finder {
   const ig_builder *builder;
   const char *const *names;

@@ -50,9 +50,8 @@ ig_status ig_distinct_texts(const char **names, size_t *n, bool numbers) {
 }
 
 // Weights that name no classes: names that are numbers say which class each is; others must be as many as there are
-// classes, in the order that trained them (formats.md: by name). *names has room for `*n` and is replaced where it
-// must.
-ig_status ig_fit_nameless(ig_builder *b, const char *what, const char ***names, size_t *n) {
+// classes, in the order of their names. *names is replaced where the numbers tell.
+ig_status ig_fit_nameless(ig_builder *b, bool tags, const char ***names, size_t *n) {
   const ig_dataset_options *o = b->options;
   const size_t known = (size_t)o->n_classes;
   size_t capacity = 0;
@@ -63,16 +62,17 @@ ig_status ig_fit_nameless(ig_builder *b, const char *what, const char ***names, 
   for (size_t i = 0; i < *n && numbers; i++)
     numbers = is_number((*names)[i]) && strtoul((*names)[i], NULL, 10) < known;
   if (!numbers && *n == known) {
-    ig_builder_warn(b, "the weights name none of their %zu classes: %s are taken in the order of their names (%s = 0)",
-                    known, what, ig_quote(q, (*names)[0]));
+    ig_builder_warn(b, "the weights do not name their classes: %s are taken in the order of their names (%s = 0)",
+                    tags ? "tags" : "classes", ig_quote(q, (*names)[0]));
     return IG_OK;
   }
   if (!numbers)
     return ig_fail(
         IG_ERR_MISMATCH,
-        "%s: found %zu %s (the first is %s); the weights have %zu classes and name none of them: as many are "
-        "expected, or names that are class numbers, 0 to %zu",
-        b->d->path, *n, what, ig_quote(q, (*names)[0]), known, known - 1);
+        "%s: found %zu %s (the first is %s); the weights have %zu %s without names: as many are expected, or "
+        "names that are class numbers, 0 to %zu",
+        b->d->path, *n, tags ? ig_plural(*n, "tag", "tags") : ig_plural(*n, "class", "classes"),
+        ig_quote(q, (*names)[0]), known, ig_plural(known, "class", "classes"), known - 1);
   const char **all = NULL;
   IG_TRY(ig_grow(&all, &capacity, 0, known, sizeof *all, "class names"));
   for (size_t i = 0; i < known; i++) {
@@ -106,7 +106,7 @@ static ig_status name_classes(ig_builder *b, const char ***names, size_t *n) {
     (*names)[(*n)++] = c;
   }
   IG_TRY(ig_distinct_texts(*names, n, o->text));
-  return ig_fit_nameless(b, "classes", names, n);
+  return ig_fit_nameless(b, false, names, n);
 }
 
 ig_status ig_class_finder_init(ig_class_finder *f, const ig_builder *b, const char *const *names, size_t n) {
