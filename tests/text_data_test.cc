@@ -502,6 +502,8 @@ TEST_F(TextData, WordsWithTags) {
   // Parts, and a rare tag that both get.
   put("t/train.conll", rows("", 20, [](int i) { return "w" + std::to_string(i) + (i < 2 ? " B-X\n" : " O\n"); }));
   put("t/test.conll", "w B-Y\nv O\n");
+  refuse(IG_ERR_MISMATCH, {"found 3 tags", "2 classes without names"}, open((root / "t").string()));
+  o.n_classes = 0;
   ASSERT_EQ(open((root / "t").string()), IG_OK) << ig_error_message();
   EXPECT_TRUE(warned("tag \"B-Y\""));
   EXPECT_EQ(d->count[IG_PART_TEST], 1u);
