@@ -199,8 +199,8 @@ def progress_on_a_terminal_and_without():
     lines = [line.rstrip() for line in re.split(r"[\r\n]", text.decode()) if line.startswith("epoch")]
     running = [line for line in lines if " left  loss " in line]
     assert running and all(len(line) < 80 for line in running), lines
-    for word in ["loss ", " left", "pictures/s", "step "]:
-        assert word in running[0], running[0]
+    # A best accuracy may push the end of the rate out of a narrow screen; cli_edges_test has a wide one.
+    assert re.search(r" left  loss [0-9.]+ .*[0-9.]+ pi", running[0]), running[0]
     assert run(*words[:-1], "--quiet", "out=" + os.path.join(WORK, "mute")).err == ""
 
 
