@@ -200,7 +200,7 @@ def progress_on_a_terminal_and_without():
     running = [line for line in lines if " left  loss " in line]
     assert running and all(len(line) < 80 for line in running), lines
     # A best accuracy may push the end of the rate out of a narrow screen; cli_edges_test has a wide one.
-    assert re.search(r" left  loss [0-9.]+ .*  [0-9]+\.[0-9]", running[0]), running[0]
+    assert re.search(r" left  loss [0-9.]+ .*[0-9]+\.[0-9]", running[0]), running[0]
     assert run(*words[:-1], "--quiet", "out=" + os.path.join(WORK, "mute")).err == ""
 
 
