@@ -68,7 +68,7 @@ def every_fault_is_named():
 
 @test
 def labels_that_a_model_contradicts():
-    answer(run("train", *LEARN, "data=" + SINGLE, "out=judge", "epochs=32", "--json"))
+    answer(run("train", *LEARN, "data=" + SINGLE, "out=judge", "epochs=24", "--json"))
     rows = [(f"{sentence(i % 3)}, {sentence(i % 3)}", FRUIT[i % 3]) for i in range(90)]
     wrong = {4: "apple", 31: "cherry", 47: "berry", 62: "berry"}  # their own: berry, berry, cherry, cherry
     lines = [f'"{t}",{wrong.get(i, label)}' for i, (t, label) in enumerate(rows)]
@@ -77,11 +77,14 @@ def labels_that_a_model_contradicts():
     write("doubt/test.csv", ["text,label"] + lines[45:])
     r = report(place("doubt"), "weights=judge", "out=doubt.html")
     found = {s["path"]: s for s in r["suspects"]}
-    turned = {"train.csv:6", "train.csv:33", "test.csv:4", "test.csv:19"}
-    assert len(turned & set(found)) >= 3 and len(set(found) - turned) <= 2, found  # it is not sure of all
-    one = found["test.csv:4"]
-    assert (one["label"], one["said"], one["part"], one["seen"]) == ("berry", "cherry", "test", False), one
-    assert one["p_said"] > 0.5 > one["p_label"] and one["text"] == rows[47][0] and found["train.csv:6"]["seen"], one
+    turned = {"train.csv:6": 4, "train.csv:33": 31, "test.csv:4": 47, "test.csv:19": 62}
+    # It is not sure of all: a class counts where its probability reaches the mean of its own samples.
+    sure = [path for path in turned if path in found]
+    assert len(sure) >= 2 and len(found) - len(sure) <= 2, found
+    for path in sure:
+        one, row = found[path], turned[path]
+        assert (one["label"], one["said"], one["seen"]) == (wrong[row], rows[row][1], one["part"] == "train"), one
+        assert one["p_said"] > 0.3 > 0.1 > one["p_label"] and one["text"] == rows[row][0] and path.startswith(one["part"]), one
     gaps = [s["p_said"] - s["p_label"] for s in r["suspects"]]
     assert gaps == sorted(gaps, reverse=True), gaps
     assert codes(r)["suspicious_labels"] == len(found) and codes(r)["labels_by_heart"] == 40, r["findings"]
@@ -89,9 +92,9 @@ def labels_that_a_model_contradicts():
     order = [severities.index(f["severity"]) for f in r["findings"]]
     assert order == sorted(order) and r["unit"] == "tokens", r["findings"]
     page, text = content("doubt.html").decode(), run("data", place("doubt"), "weights=judge").out
-    for words in ["Suspicious labels", rows[47][0][:30], "test.csv:4", "cherry"]:
+    for words in ["Suspicious labels", rows[turned[sure[0]]][0][:30], sure[0], "cherry"]:
         assert words in page, page[-3000:]
-    assert "suspicious labels" in text and rows[47][0][:30] in text, text
+    assert "suspicious labels" in text and rows[turned[sure[0]]][0][:30] in text, text
     assert "suspects" not in report(place("doubt"))
     # Weights that cannot judge these labels.
     answer(run("train", *LEARN, "data=" + TAGS, "out=tagger", "epochs=1", "--json"))
