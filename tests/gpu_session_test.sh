@@ -12,7 +12,8 @@ session=$source/bench/gpu_session.sh
 bash -n "$session"
 
 "$session" pack "$build" "$work/pack.tar.gz"
-[[ $(stat -c %s "$work/pack.tar.gz") -lt $((64 << 20)) ]] || fail "the pack is larger than 64 MiB"
+# Programs of a sanitizer's build (INGOT_SLOWER) are larger and go nowhere.
+[[ -n ${INGOT_SLOWER-} || $(stat -c %s "$work/pack.tar.gz") -lt $((64 << 20)) ]] || fail "the pack is larger than 64 MiB"
 # Each program finds what was packed beside it, also what that needs in turn.
 mkdir "$work/unpacked"
 tar -C "$work/unpacked" -xzf "$work/pack.tar.gz"
