@@ -70,9 +70,10 @@ kill $!
 wait $! || true
 grep -q '^ok       ops' "$work/cut/summary.txt" && [[ -s $work/cut/tests.txt ]] || fail "what was done is lost"
 ! grep -q '^done' "$work/cut/summary.txt" || fail "it was not cut off"
-# What may not be carried is left out in words, the largest reference result first.
+# What may not be carried is left out in words, the largest reference result first. (Two packs of the same files differ
+# by some bytes: times are packed, too.)
 if [[ -n $golden ]]; then
-  INGOT_PACK_BYTES=$(($(stat -c %s "$work/pack.tar.gz") - 1)) "$session" pack "$build" "$work/smaller.tar.gz" > "$work/said"
+  INGOT_PACK_BYTES=$(($(stat -c %s "$work/pack.tar.gz") - 65536)) "$session" pack "$build" "$work/smaller.tar.gz" > "$work/said"
   [[ $(stat -c %s "$work/smaller.tar.gz") -lt $(stat -c %s "$work/pack.tar.gz") ]] || fail "the pack did not become smaller"
   grep -q '^left out of the pack: reference result ' "$work/said" || fail "what is left out is not told"
   INGOT_GPU_SECONDS=0 "$session" dry "$work/smaller.tar.gz" "$work/smaller" "$build" > "$work/said"
