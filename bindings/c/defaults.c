@@ -19,14 +19,12 @@
 //   weight decay   5e-4 (fresh), 1e-4 (given)
 //   schedule       cosine to 0 after a warm-up of 10 % of the steps
 //   augmentation   standard; light for given weights with fewer than 20 pictures a class; regress: nothing that moves
-//   or
-//                  scales the picture, as size and place may be what is measured. standard and strong also turn
+//                  or scales the picture, as size and place may be what is measured. standard and strong also turn
 //                  pictures over and on their side (vflip, transpose), but not those of at most 48 pixels and not for
 //                  given weights, which have learned which way is up: a defect has no direction more often than not,
 //                  and where it has one, flip=0 vflip=0 transpose=0 says so (train says that it turns them)
 //   label smoothing 0.1 (classify)
 //   ema            0.998 (it ramps up from the first step); off below 100 steps
-
 //
 // Texts:
 //   batch          32
