@@ -31,6 +31,7 @@ typedef struct state {
   int64_t n_tiles, n_parts, per_part;
   wino_groups v, z;  // of transformed x and dy: a chunk is one group
   size_t v_floats, z_floats, square_floats;
+  wino_place places[];
 } state;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -92,13 +93,11 @@ typedef struct later {
 } later;
 
 static void find_later(const state *s, const square *q, const float *x, const float *dy, int64_t first, later *soon) {
-  const int64_t per_sample = s->tiles.rows * s->tiles.columns;
   soon->done = 0;
   for (int64_t t = 0; t < CHUNK; t++) {
-    const int64_t i = least(first + t, s->n_tiles - 1), n = i / per_sample;
-    const int64_t h = i % per_sample / s->tiles.columns * WINO_OUT, w = i % s->tiles.columns * WINO_OUT;
-    soon->x[t] = x + ((n * s->n_c + q->c0) * s->d.H * s->d.W + h * s->d.W + w) * WINO_VEC;
-    soon->dy[t] = dy + ((n * s->n_k + q->k0) * s->d.P * s->d.Q + h * s->d.Q + w) * WINO_VEC;
+    const wino_place *at = s->places + least(first + t, s->n_tiles - 1);
+    soon->x[t] = x + ((at->n * s->n_c + q->c0) * s->d.H * s->d.W + at->p * s->d.W + at->q) * WINO_VEC;
+    soon->dy[t] = dy + ((at->n * s->n_k + q->k0) * s->d.P * s->d.Q + at->p * s->d.Q + at->q) * WINO_VEC;
   }
 }
 
@@ -113,15 +112,22 @@ static inline void fetch(later *soon, int64_t n) {
   }
 }
 
-static void add_chunk(const state *s, const square *q, const float *v, const float *z, bool add, later *soon,
-                      float *sums) {
+// The products of the chunk from tile `first` on. The first chunk of a part starts the sums of all points; later ones
+// leave out points that none of their tiles has.
+static void add_chunk(const state *s, const square *q, const float *v, const float *z, int64_t first, bool add,
+                      later *soon, float *sums) {
   static multiply_fn *const of[] = {multiply_1, multiply_2};
   const int64_t block = CHUNK * WINO_VEC, n = (q->c1 - q->c0) * WINO_VEC;
   const int64_t per_point = wino_ceil(soon->all_blocks * CHUNK, WINO_POINTS * wino_ceil(q->k1 - q->k0, VECTORS));
   for (int64_t k = q->k0; k < q->k1; k += VECTORS, z += VECTORS * block) {
     const int64_t kv = least(VECTORS, q->k1 - k);
     for (int f = 0; f < WINO_POINTS; f++) {
+      const wino_range with = wino_with_point(&s->tiles, f);
       fetch(soon, per_point);
+      if (add && (first >= with.end || first + CHUNK <= with.first)) {
+        sums += n * kv * WINO_VEC;
+        continue;
+      }
       for (int64_t i = 0; i < n; i += ROWS, sums += ROWS * kv * WINO_VEC)
         of[kv - 1](v + f * s->v.point + i / WINO_VEC * block + i % WINO_VEC, z + f * s->z.point, block, CHUNK, sums,
                    add);
@@ -149,7 +155,7 @@ static void sum_part(const state *s, const square *q, int64_t part, const float 
       wino_planes(&s->tiles, dy + b * dy_plane, s->n_k * dy_plane, first, first + CHUNK, &s->z, z + (b - q->k0) * block,
                   true);
     find_later(s, q, x, dy, first + CHUNK, &soon);
-    add_chunk(s, q, v, z, first > start, &soon, sums);
+    add_chunk(s, q, v, z, first, first > start, &soon, sums);
   }
 }
 
@@ -241,11 +247,13 @@ static ig_status run(const ig_launch *l) {
 
 static ig_status prepare(ig_prepare *p) {
   state *s;
-  IG_TRY(ig_alloc(sizeof *s, "weight gradient", &s));
   const ig_conv2d_dims d = ig_conv2d_dims_of(p->node);
+  const wino_tiles tiles = wino_tiles_of(d.N, d.H, d.W, d.P, d.Q, d.pad_top, d.pad_left);
+  IG_TRY(ig_alloc(sizeof *s + (size_t)wino_n_tiles(&tiles) * sizeof *s->places, "weight gradient", &s));
+  s->tiles = tiles;
+  wino_find_places(&s->tiles, s->places);
   const size_t threads = (size_t)p->device->caps.threads;
   s->d = d;
-  s->tiles = wino_tiles_of(d.N, d.H, d.W, d.P, d.Q, d.pad_top, d.pad_left);
   s->n_c = wino_ceil(d.C, WINO_VEC);
   s->n_k = wino_ceil(d.K, WINO_VEC);
   s->c_tasks = wino_ceil(s->n_c, SIDE);

@@ -33,6 +33,7 @@ typedef struct state {
   int64_t u_blocks;                     // channel blocks of weights transformed at once
   int64_t u_point, m_point;             // floats from one transformed point to the next
   size_t v_floats, u_floats, m_floats;  // one task's (or the shared) x, weights transformed at once, a task's sums
+  wino_place places[];
 } state;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -135,11 +136,11 @@ typedef struct later {
 // Tiles [first, end) of a tensor of `all` blocks of H x W vectors, from where its first block to be fetched lies.
 static void find_later(const wino_tiles *t, const float *from, int64_t H, int64_t W, int64_t all, int64_t blocks,
                        int64_t first, int64_t end, later *soon) {
-  const int64_t per_sample = t->rows * t->columns, plane = H * W * WINO_VEC;
+  const int64_t plane = H * W * WINO_VEC;
   *soon = (later){.tiles = least(end - first, MOST_LATER), .blocks = blocks, .plane = plane, .row = W * WINO_VEC};
   for (int64_t i = 0; i < soon->tiles; i++) {
-    const int64_t n = (first + i) / per_sample, at = (first + i) % per_sample;
-    soon->at[i] = from + n * all * plane + (at / t->columns * W + at % t->columns) * WINO_OUT * WINO_VEC;
+    const wino_place *at = t->places + first + i;
+    soon->at[i] = from + at->n * all * plane + (at->p * W + at->q) * WINO_VEC;
   }
 }
 
@@ -152,19 +153,24 @@ WINO_INLINE void fetch(later *soon, int64_t n, bool write) {
   }
 }
 
-// All 36 products of `n` tiles (a multiple of ROWS) with blocks [b0, b1) of one panel.
-static void multiply_points(const state *s, const float *v, const float *u, int64_t b0, int64_t b1, int64_t n, later *x,
-                            later *y, float *m) {
+// All 36 products of `n` tiles from `first` on (multiples of ROWS) with blocks [b0, b1) of one panel, but those of
+// groups in which no tile has the point.
+static void multiply_points(const state *s, const float *v, const float *u, int64_t b0, int64_t b1, int64_t first,
+                            int64_t n, later *x, later *y, float *m) {
   const int64_t calls = WINO_POINTS * (n / ROWS), x_per_call = wino_ceil(x->blocks * x->tiles, calls * s->n_panels),
                 y_per_call = wino_ceil(y->blocks * y->tiles, calls);
-  for (int f = 0; f < WINO_POINTS; f++, v += s->v.point, u += s->u_point, m += s->m_point)
+  for (int f = 0; f < WINO_POINTS; f++, v += s->v.point, u += s->u_point, m += s->m_point) {
+    const wino_range with = wino_with_point(&s->tiles, f);
     for (int64_t i = 0; i < n; i += ROWS) {
+      if (first + i >= with.end || first + i + ROWS <= with.first)
+        continue;
       fetch(x, x_per_call, false);
       fetch(y, y_per_call, true);
       const float *at = v + i / ROWS * s->v.step + b0 * ROWS * WINO_VEC;
       multiply(at, b1 - b0, u, m + i * WINO_VEC, s->per_task * WINO_VEC, b0 > 0,
                i + ROWS < n ? at + s->v.step : v + s->v.point + b0 * ROWS * WINO_VEC);
     }
+  }
 }
 
 // ---- results ----
@@ -179,50 +185,79 @@ static inline void store(const ig_conv2d_end *e, const wino_vec *out, const floa
   *(wino_vec *)(y + at) = v;
 }
 
-// y of a tile from its sums, 36 streams `point` floats apart.
-static inline void tile_back(const float *m, int64_t point, wino_vec *out) {
+// One dimension of a tile back.
+static inline __attribute__((always_inline)) void back(const wino_vec *m, wino_vec *to, int to_step,
+                                                       const bool is_short) {
+  if (is_short)
+    wino_out_short(m, 1, to, to_step);
+  else
+    wino_out(m, 1, to, to_step);
+}
+
+// y of a tile from its sums, 36 streams `point` floats apart: rows of WINO_OUT. What a short one has not is not read.
+static inline __attribute__((always_inline)) void tile_back(const float *m, int64_t point, wino_vec *out,
+                                                            const int kind) {
+  const bool short_rows = kind & WINO_SHORT_ROWS, short_columns = kind & WINO_SHORT_COLUMNS;
   wino_vec half[WINO_OUT * WINO_IN];
 #pragma GCC unroll 6
-  for (int i = 0; i < WINO_IN; i++) {
-    wino_vec in[WINO_IN];
+  for (int i = 0; i < WINO_IN; i++)
+    if (!short_columns || i != WINO_NOT_SHORT) {
+      wino_vec in[WINO_IN];
 #pragma GCC unroll 6
-    for (int r = 0; r < WINO_IN; r++)
-      in[r] = *(const wino_vec *)(m + (r * WINO_IN + i) * point);
-    wino_out(in, 1, half + i, WINO_IN);
-  }
+      for (int r = 0; r < WINO_IN; r++)
+        if (!short_rows || r != WINO_NOT_SHORT)
+          in[r] = *(const wino_vec *)(m + (r * WINO_IN + i) * point);
+      back(in, half + i, WINO_IN, short_rows);
+    }
 #pragma GCC unroll 4
   for (int r = 0; r < WINO_OUT; r++)
-    wino_out(half + r * WINO_IN, 1, out + r * WINO_OUT, 1);
+    if (!short_rows || r < WINO_OUT - 1)
+      back(half + r * WINO_IN, out + r * WINO_OUT, 1, short_columns);
+}
+
+// One tile of one block: rows [p, P) and columns [q, Q) of y at most.
+static inline __attribute__((always_inline)) void store_tile(const state *s, const wino_place *at, const float *m,
+                                                             const ig_conv2d_end *e, const float *shift, float *y,
+                                                             int64_t to, const int kind) {
+  const wino_tiles *t = &s->tiles;
+  const int rows = WINO_OUT - !!(kind & WINO_SHORT_ROWS), columns = WINO_OUT - !!(kind & WINO_SHORT_COLUMNS);
+  wino_vec out[WINO_OUT * WINO_OUT];
+  tile_back(m, s->m_point, out, kind);
+  if (at->p + rows <= t->P && at->q + columns <= t->Q)
+#pragma GCC unroll 16
+    for (int i = 0; i < WINO_OUT * WINO_OUT; i++) {
+      if (i / WINO_OUT < rows && i % WINO_OUT < columns)
+        store(e, &out[i], shift, y, to + (i / WINO_OUT * t->Q + i % WINO_OUT) * WINO_VEC);
+    }
+  else
+    for (int r = 0; r < rows && at->p + r < t->P; r++)
+      for (int c = 0; c < columns && at->q + c < t->Q; c++)
+        store(e, &out[r * WINO_OUT + c], shift, y, to + (r * t->Q + c) * WINO_VEC);
 }
 
 static void transform_back(const state *s, const float *m, int64_t panel, int64_t first, int64_t end,
                            const ig_conv2d_end *e, float *y) {
   const wino_tiles *t = &s->tiles;
-  const int64_t per_sample = t->rows * t->columns;
   for (int64_t block = panel * 2; block < panel * 2 + 2 && block < s->n_out; block++, m += s->per_task * WINO_VEC) {
     float shift[WINO_VEC] = {0};
     for (int64_t c = 0; e->bias && c < WINO_VEC && block * WINO_VEC + c < s->out; c++)
       shift[c] = e->bias[block * WINO_VEC + c];
-    int64_t n = first / per_sample, row = first % per_sample / t->columns, column = first % t->columns;
     for (int64_t i = first; i < end; i++) {
-      const int64_t p = row * WINO_OUT, q = column * WINO_OUT;
-      const int64_t to = (((n * s->n_out + block) * t->P + p) * t->Q + q) * WINO_VEC;
-      wino_vec out[WINO_OUT * WINO_OUT];
-      tile_back(m + (i - first) * WINO_VEC, s->m_point, out);
-      if (p + WINO_OUT <= t->P && q + WINO_OUT <= t->Q)
-#pragma GCC unroll 16
-        for (int j = 0; j < WINO_OUT * WINO_OUT; j++)
-          store(e, &out[j], shift, y, to + (j / WINO_OUT * t->Q + j % WINO_OUT) * WINO_VEC);
-      else
-        for (int r = 0; r < WINO_OUT && p + r < t->P; r++)
-          for (int c = 0; c < WINO_OUT && q + c < t->Q; c++)
-            store(e, &out[r * WINO_OUT + c], shift, y, to + (r * t->Q + c) * WINO_VEC);
-      if (++column == t->columns) {
-        column = 0;
-        if (++row == t->rows) {
-          row = 0;
-          n++;
-        }
+      const wino_place *at = t->places + i;
+      const int64_t to = (((at->n * s->n_out + block) * t->P + at->p) * t->Q + at->q) * WINO_VEC;
+      const float *sums = m + (i - first) * WINO_VEC;
+      switch (at->kind) {
+        case 0:
+          store_tile(s, at, sums, e, shift, y, to, 0);
+          break;
+        case 1:
+          store_tile(s, at, sums, e, shift, y, to, 1);
+          break;
+        case 2:
+          store_tile(s, at, sums, e, shift, y, to, 2);
+          break;
+        default:
+          store_tile(s, at, sums, e, shift, y, to, 3);
       }
     }
   }
@@ -260,7 +295,7 @@ static void run_by_tiles(const state *s, const float *x, const float *w, const i
                  &soon_x);
       for (int64_t panel = 0; panel < s->n_panels; panel++) {
         later_y(s, y, panel, first, end, &soon_y);
-        multiply_points(s, v, all_u + (size_t)panel * s->u_floats, 0, s->n_in, n, &soon_x, &soon_y, m);
+        multiply_points(s, v, all_u + (size_t)panel * s->u_floats, 0, s->n_in, first, n, &soon_x, &soon_y, m);
         transform_back(s, m, panel, first, end, e, y);
       }
     }
@@ -289,7 +324,8 @@ static void run_by_panels(const state *s, const float *x, const float *w, const 
           float *piece = u + (s->n_tiles > s->per_task ? b / s->u_blocks * WINO_POINTS * s->u_point : 0);
           if (first == 0)
             transform_weights(s, w, panel, b, b1, piece);
-          multiply_points(s, v + first / ROWS * s->v.step, piece, b, b1, up_to_rows(end - first), &none, &soon_y, m);
+          multiply_points(s, v + first / ROWS * s->v.step, piece, b, b1, first, up_to_rows(end - first), &none, &soon_y,
+                          m);
         }
         transform_back(s, m, panel, first, end, e, y);
       }
@@ -308,14 +344,16 @@ static ig_status run(const ig_launch *l) {
 static ig_status prepare_turned(ig_prepare *p, bool turned) {
   const ig_conv2d_dims d = ig_conv2d_dims_of(p->node);
   const size_t threads = (size_t)p->device->caps.threads;
+  const wino_tiles tiles = turned ? wino_tiles_of(d.N, d.P, d.Q, d.H, d.W, 2 - d.pad_top, 2 - d.pad_left)
+                                  : wino_tiles_of(d.N, d.H, d.W, d.P, d.Q, d.pad_top, d.pad_left);
   state *s;
-  IG_TRY(ig_alloc(sizeof *s, "convolution", &s));
+  IG_TRY(ig_alloc(sizeof *s + (size_t)wino_n_tiles(&tiles) * sizeof *s->places, "convolution", &s));
+  s->tiles = tiles;
+  wino_find_places(&s->tiles, s->places);
   s->turned = turned;
   s->C = d.C;
   s->in = turned ? d.K : d.C;
   s->out = turned ? d.C : d.K;
-  s->tiles = turned ? wino_tiles_of(d.N, d.P, d.Q, d.H, d.W, 2 - d.pad_top, 2 - d.pad_left)
-                    : wino_tiles_of(d.N, d.H, d.W, d.P, d.Q, d.pad_top, d.pad_left);
   s->n_in = wino_ceil(s->in, WINO_VEC);
   s->n_out = wino_ceil(s->out, WINO_VEC);
   s->n_panels = wino_ceil(s->n_out, 2);
