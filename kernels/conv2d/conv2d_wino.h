@@ -5,8 +5,8 @@
 // by Toom-Cook at the points 0, a, -a, b, -b, infinity. Where 4 does not divide a side, as many tiles as it takes are
 // short there: F(3) at the same points without -b, by the same G (the factor by which their scales differ, point + b,
 // stands in their B), so that a product at a point with -b is made of the other tiles alone: 14 positions take 22
-// points a side in place of 24. Rule: included by <..>_cpu.c files alone, once an instruction set. Sources: Winograd 1980; Lavin and Gray 2015 (arXiv:1509.09308); choice of points: Barabasz et al. 2018
-// (arXiv:1803.10986).
+// points a side in place of 24. Rule: included by <..>_cpu.c files alone, once an instruction set. Sources: Winograd
+// 1980; Lavin and Gray 2015 (arXiv:1509.09308); choice of points: Barabasz et al. 2018 (arXiv:1803.10986).
 #ifndef IG_KERNELS_CONV2D_WINO_H
 #define IG_KERNELS_CONV2D_WINO_H
 
@@ -18,7 +18,8 @@ enum { WINO_VEC = 16 };
 #else
 enum { WINO_VEC = 8 };
 #endif
-enum { WINO_IN = 6, WINO_OUT = 4, WINO_POINTS = 36, WINO_TAPS = 9, WINO_NOT_SHORT = 4 };  // the last: the index of -b
+enum { WINO_IN = 6, WINO_OUT = 4, WINO_POINTS = 36, WINO_TAPS = 9 };
+enum { WINO_NOT_SHORT = 4 };  // the place of -b: short tiles have it not
 typedef float wino_vec __attribute__((vector_size(WINO_VEC * sizeof(float)), aligned(4), may_alias));
 
 // The points, their squares p and q, and the scales 1/N of Toom-Cook's interpolation.
