@@ -37,7 +37,10 @@ struct Way {
   // What gradients are multiplied by on their way through fp16, whose least normal number is 6e-5.
   float loss_scale() const { return compute == IG_F16 ? 1024.0f : 1.0f; }
 };
-static const Way ways[] = {{"cpu", IG_ISA_AMX, nullptr}, {"base", IG_ISA_BASE, nullptr}, {"ref", IG_ISA_AMX, "*=ref"}};
+static const Way ways[] = {{"cpu", IG_ISA_AMX, nullptr},
+                           {"base", IG_ISA_BASE, nullptr},
+                           {"ref", IG_ISA_AMX, "*=ref"},
+                           {"avx2", IG_ISA_AVX2, nullptr}};
 
 // The ways of golden_test: those, until device=cuda puts others in their place.
 inline std::vector<Way> &chosen() {
