@@ -5,10 +5,10 @@
 #include <fstream>
 
 #include "models/bert.h"
-#include "runtime/train/optimizer.h"
 #include "runtime/train/session.h"
 #include "runtime/train/weights.h"
 #include "tests/golden.h"
+#include "tests/golden_update.h"
 #include "tests/run_graph.h"
 #include "tests/st_reader.h"
 
@@ -97,19 +97,8 @@ class Net {
     lay_out();
     must(ig_graph_differentiate(g.g, (int)l.size(), l.data(), seeds.data(), 0, nullptr, nullptr));
     g.space(IG_SPACE_GRAD).assign((size_t)g.params.count[IG_PARAM_TRAINABLE], 0.0f);
-    if (!optimizer)
-      return;
-    must(ig_optimizer_build_update(g.g, optimizer, &io));
-    const size_t n = (size_t)g.params.count[IG_PARAM_TRAINABLE], n_seg = (size_t)ig_optimizer_segments(&g.params);
-    for (int k = 0; k < ig_optimizer_moments(optimizer); k++)
-      g.space((ig_space)(IG_SPACE_MOMENT0 + k)).assign(n, 0.0f);
-    std::vector<int64_t> start(n_seg + 1);
-    std::vector<float> attr(4 * n_seg);
-    must(ig_optimizer_fill_segments(&g.params, optimizer, start.data(), attr.data()));
-    g.set(io.seg_start, start);
-    g.set(io.seg_attr, attr);
-    g.add(io.norm);
-    g.add(io.gscale);
+    if (optimizer)
+      add_golden_update(g, optimizer, &io);
   }
   void lay_out() {
     must(ig_params_layout(&g.params));

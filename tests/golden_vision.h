@@ -5,8 +5,8 @@
 #include "kernels/reorder/reorder.h"
 #include "kernels/softmax_xent/softmax_xent.h"
 #include "models/model.h"
-#include "runtime/train/optimizer.h"
 #include "tests/golden.h"
+#include "tests/golden_update.h"
 #include "tests/run_graph.h"
 #include "tests/st_reader.h"
 
@@ -67,18 +67,8 @@ class Run {
       g.space(IG_SPACE_GRAD).assign((size_t)g.params.count[IG_PARAM_TRAINABLE], NAN);  // every one must be written
     }
     if (optimizer) {
-      must(ig_optimizer_build_update(g.g, optimizer, &io));
-      const size_t n = (size_t)g.params.count[IG_PARAM_TRAINABLE], n_seg = (size_t)ig_optimizer_segments(&g.params);
-      for (int k = 0; k < ig_optimizer_moments(optimizer); k++)
-        g.space((ig_space)(IG_SPACE_MOMENT0 + k)).assign(n, 0.0f);
       clear_grad_padding();
-      std::vector<int64_t> start(n_seg + 1);
-      std::vector<float> attr(4 * n_seg);
-      must(ig_optimizer_fill_segments(&g.params, optimizer, start.data(), attr.data()));
-      g.set(io.seg_start, start);
-      g.set(io.seg_attr, attr);
-      g.add(io.norm);
-      g.add(io.gscale);
+      add_golden_update(g, optimizer, &io);
     }
     g.plan(way, 0, winograd);
   }
