@@ -106,6 +106,31 @@ def steps():
     assert text["precision"] == "bf16" and text["peak_bytes"] > 0, text
 
 
+# One event a node, in the order of the step, its length what the device's events measured: the same in the answer and
+# in a second process, since the simulator's clock follows its model alone. A host's clock differs from run to run, and
+# is ahead of a model of a GPU by far.
+@test
+def a_trace_is_on_the_clock_of_the_device():
+    traces = []
+    for name in ("gpu_first.json", "gpu_second.json"):
+        value = answer(*STEP, "steps=1", "rounds=1", "precision=fp16", "impl=cuda", "detail=1", f"trace={name}")
+        with open(os.path.join(base.WORK, name)) as f:
+            text = json.load(f)
+        events, nodes = text["traceEvents"], value["nodes"]
+        assert text["displayTimeUnit"] == "ms" and len(events) == len(nodes) > 100, (len(events), len(nodes))
+        at = 0
+        for e, n in zip(events, nodes):
+            assert (e["ph"], e["name"], e["cat"], e["args"]["impl"], e["args"]["phase"]) == (
+                "X", n["node"], n["op"], n["impl"], n["phase"]), (e, n)
+            assert abs(e["ts"] - at) < 1e-3 and e["dur"] > 0 and abs(1e3 * e["dur"] - n["ns"]) <= 2, (e, n, at)
+            at = e["ts"] + e["dur"]
+        assert {e["args"]["phase"] for e in events} == {"forward", "backward", "update"}
+        assert {e["tid"] for e in events} == {0, 1, 2} and any(e["args"]["impl"] == "conv2d_cuda" for e in events)
+        traces.append(events)
+    for a, b in zip(*traces):
+        assert a["name"] == b["name"] and abs(a["dur"] - b["dur"]) <= 0.002, (a, b)
+
+
 # A profiler sees the parts of a step, and under them the nodes where they are launched one by one.
 @test
 def ranges_for_profilers():
