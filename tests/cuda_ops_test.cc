@@ -1,6 +1,7 @@
 // Walks the op table on a GPU, or on the simulator of one (tests/sim): every row, case and element type, every
-// implementation for CUDA against the fp64 reference, forward and backward. Rule: which library computes is the
-// caller's (INGOT_CUDA_LIBRARY); without a device the answer is "skipped" (77) and why.
+// implementation for CUDA against the fp64 reference, forward and backward; fp32 once more as the policy tf32 has it.
+// Rule: which library computes is the caller's (INGOT_CUDA_LIBRARY); without a device the answer is "skipped" (77) and
+// why.
 #include <algorithm>
 #include <gtest/gtest.h>
 #include <set>
@@ -11,13 +12,33 @@ namespace {
 
 using namespace ops;
 
-ig_device *cuda = nullptr;
-std::set<std::string> ran;
+ig_device *cuda = nullptr, *rounding = nullptr;  // fp32 products as they are, and as tf32 (NULL: the chip has none)
+std::set<std::string> ran, rounded_rows;
 int comparisons = 0;
 
 ig_device *host() {
   static Device d(IG_ISA_AMX, 1);
   return d.get();
+}
+
+// The same job in tf32: `exact` are fp32's results.
+void check_tf32(const Job &job, const std::string &name, const Result &want, const Result &exact,
+                const std::string &where) {
+  const ig_impl *impl = ig_device_find_impl(rounding, name.c_str());
+  Result got;
+  std::string why;
+  if (!impl || !run_job(job, rounding, name, false, &got, &why))
+    return;
+  comparisons++;
+  const auto units = tf32_units().find(job.op->name);
+  if (units == tf32_units().end()) {
+    EXPECT_TRUE(same_bits(got, exact)) << where << " has other bits in tf32, and no tolerance for that";
+    return;
+  }
+  if (!same_bits(got, exact))
+    rounded_rows.insert(name);
+  const std::string text = compare(job, impl, got, want, nullptr, units->second);
+  EXPECT_TRUE(text.empty()) << where << " in tf32: " << text;
 }
 
 void check_job(const Job &job, const std::string &what) {
@@ -46,6 +67,8 @@ void check_job(const Job &job, const std::string &what) {
       comparisons++;
       const std::string text = compare(job, impl, got, want);
       EXPECT_TRUE(text.empty()) << where << ": " << text;
+      if (rounding && job.type == IG_F32 && !in_place)
+        check_tf32(job, name, want, got, where);
     }
   }
 }
@@ -98,6 +121,8 @@ void check_reached() {
       EXPECT_TRUE(!own || ran.count(name)) << name << " is reached by no case";
     }
   }
+  for (const auto &row : tf32_units())
+    EXPECT_TRUE(!rounding || rounded_rows.count(row.first + "_cuda")) << row.first << "_cuda: tf32 rounds nothing";
   printf("%zu implementations, %d comparisons; rows without one:%s\n", ran.size(), comparisons,
          missing.empty() ? " none" : missing.c_str());
 }
@@ -119,9 +144,17 @@ int main(int argc, char **argv) {
     printf("skipped: %s\n", ig_error_message());
     return 77;
   }
+  o.tf32 = true;
+  must(ig_device_create_cuda(&o, &rounding));
+  if (!rounding->caps.tf32) {
+    ig_device_destroy(rounding);
+    rounding = nullptr;
+  }
   printf("%s, %s\n", cuda->caps.name, cuda->caps.libraries);
   testing::AddGlobalTestEnvironment(new Reached);
   const int failed = RUN_ALL_TESTS();
+  if (rounding)
+    ig_device_destroy(rounding);
   ig_device_destroy(cuda);
   return failed;
 }

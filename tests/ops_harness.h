@@ -395,13 +395,28 @@ inline double tolerance(ig_dtype stored, double length, double want, double larg
   return 1.01 * rounding + 8 * amplify * sums * std::sqrt(length) * largest + rounded * largest;
 }
 
-// Empty when every element agrees, else what differs most.
+// Rows that multiply matrices, and by how many units of tf32's roundoff (2^-11 of a result's largest value) an element
+// may differ where operands are rounded to it: each product brings two roundings, of which sums let few meet. All
+// others must have fp32's bits on a device that rounds (cuda_ops_test), so that none is forgotten here.
+inline const std::map<std::string, double> &tf32_units() {
+  static const std::map<std::string, double> units = {
+      {"conv2d", 4},          {"conv2d_bwd_data", 4}, {"conv2d_bwd_weights", 4}, {"conv2d_fused", 4},
+      {"linear", 4},          {"linear_bwd_data", 4}, {"linear_bwd_weights", 4}, {"linear_xent", 4},
+      {"linear_xent_bwd", 8},  // two products in a row
+      {"attention", 12},       // and between them exponentials of scores that are rounded
+      {"attention_bwd", 12},
+  };
+  return units;
+}
+
+// Empty when every element agrees, else what differs most. units: of tf32's roundoff, where fp32 operands are rounded
+// to it.
 inline std::string compare(const Job &job, const ig_impl *impl, const Result &got, const Result &want,
-                           size_t *n_compared = nullptr) {
+                           size_t *n_compared = nullptr, double units = 0) {
   const double amplify = amplification(job) * (impl->flags & IG_IMPL_INEXACT ? 64 : 1);
   const double rounded = (impl->flags & (IG_IMPL_INEXACT | IG_IMPL_ROUNDED)) && ig_dtype_bytes(job.type) == 2
                              ? 2 * unit_roundoff(job.type)
-                             : 0;
+                             : units * std::ldexp(1, -11);
   if (got.items.size() != want.items.size())
     return "number of results differs";
   std::string text;
