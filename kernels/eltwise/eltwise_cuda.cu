@@ -2,7 +2,8 @@
 // different types.
 //
 // map_kernel: a thread owns 8 neighbours, a block of 256 threads 2048; grid-stride, so that any count works. Bytes
-// moved: each operand read once, the result written once (the row's cost). Registers: about 40; no shared memory.
+// moved: each operand read once (fill_like: none), the result written once (the row's cost). Registers: about 40; no
+// shared memory.
 // Deterministic. Ragged tails (count % 8) by the last thread, one by one.
 #include <math.h>
 
@@ -65,6 +66,7 @@ static __device__ __forceinline__ float gelu_tanh_slope(float x) {
 }
 #define FUNCTION(name, expression)                                                              \
   struct name {                                                                                 \
+    static constexpr bool READS = true;                                                         \
     static __device__ __forceinline__ float f(float a, float b, float p) { return expression; } \
   }
 FUNCTION(add_f, a + b);
@@ -85,7 +87,10 @@ FUNCTION(gelu_erf_bwd_f, a *(cdf(b) + b * 0.398942280f * expf(-0.5f * b * b)));
 FUNCTION(gelu_tanh_f, 0.5f * a * (1.0f + tanhf(inner(a))));
 FUNCTION(gelu_tanh_bwd_f, a *gelu_tanh_slope(b));
 FUNCTION(axpy_f, a + p * b);
-FUNCTION(fill_f, p);
+struct fill_f {
+  static constexpr bool READS = false;
+  static __device__ __forceinline__ float f(float a, float b, float p) { return p; }
+};
 
 // y = F(...F(F(in0, in1), in2)..., in_n-1); with one operand F(in0, 0).
 template <class F>
@@ -93,8 +98,9 @@ static __global__ void __launch_bounds__(THREADS) map_kernel(operands o, int64_t
   const int64_t stride = (int64_t)gridDim.x * THREADS * EACH;
   for (int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * EACH; at < count; at += stride) {
     if (at + EACH <= count) {
-      float a[EACH], b[EACH] = {0};
-      load8(a, o.in[0], at);
+      float a[EACH] = {0}, b[EACH] = {0};
+      if constexpr (F::READS)
+        load8(a, o.in[0], at);
       for (int j = 1; j < (o.n_in > 1 ? o.n_in : 2); j++) {
         if (j < o.n_in)
           load8(b, o.in[j], at);
@@ -105,7 +111,9 @@ static __global__ void __launch_bounds__(THREADS) map_kernel(operands o, int64_t
       store8(o.out, at, a);
     } else {
       for (int64_t i = at; i < count; i++) {
-        float a = load1(o.in[0], i);
+        float a = 0;
+        if constexpr (F::READS)
+          a = load1(o.in[0], i);
         for (int j = 1; j < (o.n_in > 1 ? o.n_in : 2); j++)
           a = F::f(a, j < o.n_in ? load1(o.in[j], i) : 0, o.p);
         store1(o.out, i, a);

@@ -8,8 +8,9 @@
 // of exp; joined with the chunks before. finish_kernel: one block adds up rows in double. dz_kernel: a lane owns 4 (or
 // 1) classes and every 8th row of the block's run; z becomes dz in x's type, which it also adds up for the bias. About
 // 40 registers, at most 4 KiB of shared memory.
-// Bytes: z written and read once a pass (12 P V with backward's dz of 16 bits 16 P V), of which little reaches DRAM; w
-// once forward, twice backward; dw once.
+// Bytes: forward z written and read once (8 P V), backward z so again and dz written once, read twice (20 P V in fp32,
+// 14 P V in 16 bits), of which little reaches DRAM; w once forward, twice backward, as x is; dw once; dx in fp32 once
+// more written and read a chunk.
 #include <math.h>
 
 #include "kernels/cuda_common/cuda_columns.cuh"

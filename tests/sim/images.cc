@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cuda_runtime.h>
+#include <set>
 
 #include "tests/sim/runtime.h"
 
@@ -172,6 +173,20 @@ void mark_mutant_ran() { __atomic_store_n(&mutant_ran, true, __ATOMIC_RELAXED); 
 using namespace sim;
 
 extern "C" {
+
+const char *ig_sim_kernel(int k) {
+  std::lock_guard<std::recursive_mutex> hold(runtime().lock);
+  static std::set<std::string> *names;
+  if (!names) {
+    load();
+    names = new std::set<std::string>;
+    for (Module *m : loaded().modules)
+      for (auto &f : m->functions)
+        if (f.second.entry)
+          names->insert(f.first);
+  }
+  return k >= 0 && (size_t)k < names->size() ? std::next(names->begin(), k)->c_str() : nullptr;
+}
 
 int ig_sim_mutants(const char *kernel) {
   std::lock_guard<std::recursive_mutex> hold(runtime().lock);

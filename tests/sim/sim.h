@@ -80,6 +80,9 @@ int ig_sim_leaks(char *text, size_t size);
 // Forgets sticky errors, streams, memory: a fresh device (all handles become invalid).
 void ig_sim_reset(void);
 
+// All kernels of the library, by name (mangled), each once; NULL after the last.
+const char *ig_sim_kernel(int k);
+
 // Mutants of a kernel's PTX. n = ig_sim_mutants(kernel) of them; ig_sim_mutate(kernel, k) makes k the kernel's code
 // until ig_sim_mutate(NULL, 0). ig_sim_mutant_text says what k changes ("line 12: bar.sync dropped").
 // ig_sim_mutant_ran: whether the changed instruction was executed since ig_sim_mutate.
