@@ -1,21 +1,32 @@
-// Mutants of the PTX of the kernels that a ResNet's and a BERT's step are made of: barriers dropped, conditions turned
-// round, bounds and addresses off by one, operands and fragments exchanged (tests/sim/mutate.cc). Rule: of those that
-// change a result or a report at least 95 % are caught by the comparison with the fp64 reference, or by the simulator's
-// checks; what is missed is printed. A sample spread over each kernel (INGOT_LONG=1: all; every 3rd to 37th, 172 that
-// changed something, missed one: bn_stats may subtract any element first). On the simulator alone:
-// elsewhere "skipped" (77) and why.
+// Mutants of the PTX of every hand-written kernel: barriers dropped, conditions turned round, bounds and addresses off
+// by one, operands and fragments exchanged (tests/sim/mutate.cc). Kernels are found by running the cases of the op
+// table, and held against the list of all kernels in the library: one that no case launches fails. Rule: of the mutants
+// that change a result or a report at least 95 % are caught, by the comparison with the fp64 reference or by the
+// simulator's checks, and what is missed is explained here (`equivalent`). The short form takes a few mutants of each
+// kernel in one type; INGOT_LONG=1 takes all of them in all types and widths, INGOT_MUTANTS=n every n-th of those. On
+// the simulator alone: elsewhere "skipped" (77) and why.
 #include <algorithm>
+#include <cctype>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <set>
 
+#include "kernels/rmsprop/rmsprop.h"
+#include "tests/cuda_kernels.h"
 #include "tests/ops_harness.h"
 #include "tests/sim/sim.h"
 
 namespace {
 
 using namespace ops;
+using kernels::demangled;
+using kernels::source_of;
 
 struct {
+  decltype(&ig_sim_kernel) kernel;
+  decltype(&ig_sim_launched) launched;
+  decltype(&ig_sim_count) count;
+  decltype(&ig_sim_count_reset) count_reset;
   decltype(&ig_sim_mutants) mutants;
   decltype(&ig_sim_mutate) mutate;
   decltype(&ig_sim_mutant_text) text;
@@ -24,120 +35,331 @@ struct {
   decltype(&ig_sim_reports) reports;
   decltype(&ig_sim_limit) limit;
 } sim;
-ig_device *cuda = nullptr;
-int all_changed = 0, all_caught = 0;
+ig_device *cuda = nullptr, *rounding = nullptr;  // fp32 products as they are, and as tf32
+int all_changed = 0, all_caught = 0, all_explained = 0;
+
+bool long_form() { return getenv("INGOT_LONG") && *getenv("INGOT_LONG") == '1'; }
 
 ig_device *host() {
   static Device d(IG_ISA_AMX, 1);
   return d.get();
 }
-void open_device() {
+void open_devices() {
   ig_cuda_options o = {};
   o.size = sizeof o;
   must(ig_device_create_cuda(&o, &cuda));
+  o.tf32 = true;
+  must(ig_device_create_cuda(&o, &rounding));
+}
+void close_devices() {
+  ig_device_destroy(rounding);
+  ig_device_destroy(cuda);
 }
 // A sticky error stays with a device.
 void renew() {
-  ig_device_destroy(cuda);
+  close_devices();
   sim.reset();
   sim.clear();
-  open_device();
+  open_devices();
 }
 
-const struct Target {
-  const char *row, *kernel;  // part of the mangled name
-  ig_dtype type;
-  int samples;
-} targets[] = {
-    {"conv2d", "gemm_kernelI13__nv_bfloat16L12ig_gemm_math2EL12ig_conv_pass0ELi64ELi64ELb0", IG_BF16, 10},
-    {"conv2d_bwd_data", "gemm_kernelI13__nv_bfloat16L12ig_gemm_math2EL12ig_conv_pass1ELi64ELi64ELb0", IG_BF16, 10},
-    {"conv2d_bwd_weights", "gemm_kernelI13__nv_bfloat16L12ig_gemm_math2EL12ig_conv_pass2ELi64ELi64ELb0", IG_BF16, 10},
-    {"bn_stats", "12stats_kernelIfLi8E", IG_F32, 10},
-    {"bn_apply", "12apply_kernelI13__nv_bfloat16Li8E", IG_BF16, 10},
-    {"bn_apply_mask", "12apply_kernelI13__nv_bfloat16Li8E", IG_BF16, 10},
-    {"bn_bwd_sums", "15bwd_sums_kernelI13__nv_bfloat16Li8E", IG_BF16, 10},
-    {"bn_bwd_apply", "16bwd_apply_kernelI13__nv_bfloat16Li8E", IG_BF16, 10},
-    {"layernorm", "11rows_kernelI13__nv_bfloat16Li1E", IG_BF16, 10},
-    {"softmax_xent", "11xent_kernelIfE", IG_F32, 10},
-    {"adam", "ig_update_kernelI9adam_ruleLi2E", IG_F32, 10},
-    {"maxpool2d", "max_kernelI13__nv_bfloat16Li8E", IG_BF16, 10},
+// ---- what is not walked, and what is not caught ----
+struct Words {
+  const char *kernel, *change, *why;  // parts of a kernel's demangled name and of a mutant's text
+};
+// Kernels that no case of the table launches.
+const Words elsewhere[] = {
+    {"probe_kernel", "", "run when a device is opened: it has no result"},
+    {"sums_kernel<float, 1>(float*, float", "",
+     "beside a cuBLASLt that refuses what the stand-in takes; fp16's is walked"},
+    {"sums_kernel<float, 8>(float*, float", "", "likewise"},
+    {"sums_kernel<__nv_bfloat16, 1>(float*, __nv_bfloat16", "", "likewise"},
+    {"sums_kernel<__nv_bfloat16, 8>(float*, __nv_bfloat16", "", "likewise"},
+};
+// Mutants that change bits, and no result beyond its tolerance. The first are right programs, too.
+const Words equivalent[] = {
+    {"stats_kernel<", "batchnorm_cuda.cu", "bn_stats may subtract any element first"},
+    {"forward_kernel", "max", "the largest score of a row may be any of its scores"},
+    {"ig_norms_kernel", "f64", "a correction within double's pow, far below what fp32 keeps of it"},
+    {"ig_update_kernel", "f64", "likewise"},
+    {"value_kernel", "f64", "a correction within double's exp and log, far below what fp32 keeps of it"},
+    {"xent_", "f64", "likewise, and within pow"},
 };
 
-class Mutants : public testing::TestWithParam<Target> {};
+// ---- jobs, and what they launch ----
+struct Kind {
+  const char *name;
+  ig_dtype type;
+  ig_device **device;
+};
+const Kind kinds[] = {
+    {"bf16", IG_BF16, &cuda}, {"fp32", IG_F32, &cuda}, {"tf32", IG_F32, &rounding}, {"fp16", IG_F16, &cuda}};
 
-// Jobs of the row that launch the kernel at hand: what does not has no result that a mutant changes.
-std::vector<Job> jobs_of(const Target &t) {
-  std::vector<Job> jobs;
-  for (const ig_op *op : all_rows())
-    for (int i = 0; i < op->n_cases && t.row == std::string(op->name); i++)
-      if (!op->cases[i].bench) {
-        Job job = job_of(op, op->cases[i], t.type);
-        if (accepted(job))
-          jobs.push_back(job);
-      }
-  return jobs;
+struct Trial {
+  Job job;
+  const Kind *kind;
+  std::string impl;
+  Result clean, want;
+  double instructions = 0, blocks = 1;
+  uint64_t limit = 0;  // instructions of a block before it counts as hanging; 0: not chosen yet
+};
+std::vector<std::unique_ptr<Trial>> trials;
+std::vector<std::unique_ptr<Differentiated>> kept;  // trials point at its attributes
+struct Target {
+  std::string folder, kernel;  // of the row; mangled
+  std::vector<Trial *> trials;
+};
+std::map<std::string, Target> targets;  // by what makes one: a folder's source (short form), or a kernel's full name
+std::set<std::string> launched_sources, launched;
+
+double units_of(const Trial &t) {
+  const auto found = tf32_units().find(t.job.op->name);
+  return t.kind->device == &rounding && found != tf32_units().end() ? found->second : 0;
+}
+bool run_trial(const Trial &t, Result *got) {
+  std::string why;
+  return run_job(t.job, *t.kind->device, t.impl, false, got, &why);
 }
 
-TEST_P(Mutants, AreCaught) {
-  const Target t = GetParam();
-  const std::string name = std::string(t.row) + "_cuda";
-  const ig_impl *impl = ig_device_find_impl(cuda, name.c_str());
-  std::vector<Job> jobs;
-  std::vector<Result> clean, want;
-  for (const Job &job : jobs_of(t)) {
-    Result got;
-    std::string why;
-    if (!run_job(job, cuda, name, false, &got, &why))
+size_t rows_in(const ig_op *const *list) {
+  size_t n = 0;
+  while (list[n])
+    n++;
+  return n;
+}
+std::string folder_of(const ig_op *op) {  // by its first row
+  for (const ig_op *const *const *list = ig_op_lists; *list; list++)
+    if (std::any_of(*list, *list + rows_in(*list), [op](const ig_op *row) { return row == op; }))
+      return (*list)[0]->name;
+  return "";
+}
+
+// Reorders are steps of a plan around the row's own kernels.
+bool is_own(const std::string &folder, const std::string &source) {
+  return folder == "reorder" || (source.compare(0, 11, "turn_kernel") && source.compare(0, 11, "cast_kernel"));
+}
+
+// What the job launches: every implementation, since libraries' have hand-written kernels beside them. False: none
+// takes it.
+bool add_job(const Job &job, const Kind &kind) {
+  const std::string folder = folder_of(job.op);
+  bool ran = false;
+  for (int i = 0; i < IG_MAX_IMPLS && job.op->impls[IG_DEVICE_CUDA][i]; i++) {
+    std::unique_ptr<Trial> t(new Trial);
+    t->job = job;
+    t->kind = &kind;
+    t->impl = job.op->impls[IG_DEVICE_CUDA][i];
+    if (!ig_device_find_impl(cuda, t->impl.c_str()))
       continue;
-    jobs.push_back(job);
-    clean.push_back(got);
-    want.push_back(oracle(job, host()));
-  }
-  ASSERT_FALSE(jobs.empty()) << t.row;
-  const int all = sim.mutants(t.kernel);
-  ASSERT_GT(all, 20) << t.kernel << " is no kernel's name";
-  const int every = getenv("INGOT_LONG") ? 1 : std::max(1, all / t.samples);
-  int changed = 0, caught = 0;
-  std::string missed;
-  for (int m = every / 2; m < all; m += every) {
-    bool far = false, same = true, reported = false;
-    char text[400];
-    sim.limit(100000);
-    ASSERT_EQ(sim.mutate(t.kernel, m), 0);
-    sim.text(t.kernel, m, text, sizeof text);
-    for (size_t j = 0; j < jobs.size() && !far && !reported; j++) {
-      try {
-        Result got;
-        std::string why;
-        if (!run_job(jobs[j], cuda, name, false, &got, &why))
-          throw std::runtime_error(why);
-        far = !compare(jobs[j], impl, got, want[j]).empty();
-        same &= same_bits(got, clean[j]);
-      } catch (const std::exception &) {
-        reported = true;
-      }
-      reported |= sim.reports() > 0;
+    sim.count_reset();
+    if (!run_trial(*t, &t->clean))
+      continue;
+    ran = true;
+    ig_sim_counts n = {};
+    sim.count(nullptr, &n);
+    t->instructions = (double)n.instructions;
+    t->blocks = std::max(1.0, (double)n.blocks);
+    for (int k = 0; const char *name = sim.launched(k); k++) {
+      const std::string source = source_of(name);
+      launched.insert(name);
+      launched_sources.insert(source);
+      if (!is_own(folder, source))
+        continue;
+      Target &target = targets[long_form() ? std::string(name) : folder + " " + source];
+      if (target.kernel.empty())
+        target.folder = folder, target.kernel = name;
+      if (target.kernel == name)
+        target.trials.push_back(t.get());
     }
-    sim.mutate(nullptr, 0);
-    if (reported) {
-      renew();
-      impl = ig_device_find_impl(cuda, name.c_str());
-    }
-    changed += reported || !same;
-    caught += reported || far;
-    if (!same && !far && !reported)
-      missed += std::string("  ") + text + "\n";
+    trials.push_back(std::move(t));
   }
-  sim.limit(0);
-  printf("%s: every %d. of %d mutants, %d change something, %d caught\n%s", t.row, every, all, changed, caught,
-         missed.c_str());
-  all_changed += changed;
-  all_caught += caught;
-  EXPECT_GT(changed, 0);
-  EXPECT_GE(caught, 0.95 * changed - (every > 1 ? 1 : 0)) << "of a sample one may be missed";
+  return ran;
 }
-INSTANTIATE_TEST_SUITE_P(Kernels, Mutants, testing::ValuesIn(targets),
-                         [](const testing::TestParamInfo<Target> &i) { return std::string(i.param.row); });
+
+int64_t elements(const ig_op_case &c) {
+  int64_t sum = 0;
+  for (int i = 0; i < c.n_in; i++)
+    sum += c.in[i].fill == IG_FILL_ABSENT ? 0 : ig_shape_count(&c.in[i].shape);
+  return sum;
+}
+
+// The short form takes of rows without products the narrowest type that runs, since their arithmetic is the same in
+// all.
+void add_case(const ig_op *op, const ig_op_case &c) {
+  const bool products = tf32_units().count(op->name);
+  bool ran = false;
+  for (const Kind &kind : kinds) {
+    const Job job = job_of(op, c, kind.type);
+    const bool narrow = std::any_of(job.in.begin(), job.in.end(), [](const Operand &o) { return o.narrow; });
+    if ((kind.device == &rounding && !products) || (kind.type != IG_F32 && (!narrow || op->mutates_in)) ||
+        (!long_form() && ran && !products) || !accepted(job))
+      continue;
+    ran |= add_job(job, kind);
+    int unmatched = 0;
+    if (has_gradient(op))
+      for (const Job &b : backward_jobs(op, c, kind.type, host(), &kept, &unmatched))
+        add_job(b, kind);
+  }
+}
+
+// RMSprop, centred without momentum, is no case of the table.
+void add_centred(const ig_op *op, const ig_op_case &with_momentum) {
+  static const ig_rmsprop_attr centred = {0.9, 1e-8, 0, true};
+  ig_op_case c = with_momentum;
+  c.attr = &centred;
+  c.in[8].fill = IG_FILL_ABSENT;
+  add_case(op, c);
+}
+
+void find_targets() {
+  for (const ig_op *op : all_rows())
+    for (int i = 0; i < op->n_cases; i++)
+      if (!op->cases[i].bench && (long_form() || op->mutates_in || elements(op->cases[i]) <= 6000))
+        add_case(op, op->cases[i]);
+  for (const ig_op *op : all_rows())
+    for (int i = 0; i < op->n_cases && !strcmp(op->name, "rmsprop"); i++)
+      if (!op->cases[i].bench && ((const ig_rmsprop_attr *)op->cases[i].attr)->centered)
+        add_centred(op, op->cases[i]);
+}
+
+// ---- the walk ----
+// The short form: so many mutants are tried until so many have changed something.
+const int SAMPLES = 24, ENOUGH = 2, STRIDE = 29;  // a prime beyond SAMPLES: each is visited once
+
+// The right results, and a limit for mutants that hang: some of a block's share where blocks are alike (a mutant may
+// hang in each of thousands), else twice the whole.
+void make_ready(Trial *t) {
+  Result got;
+  t->want = oracle(t->job, host());
+  t->limit = (uint64_t)(8 * t->instructions / t->blocks) + 3000;
+  sim.limit(t->limit);
+  try {
+    run_trial(*t, &got);
+  } catch (const std::exception &) {
+    t->limit = (uint64_t)(2 * t->instructions) + 20000;
+  }
+  if (sim.reports()) {
+    t->limit = (uint64_t)(2 * t->instructions) + 20000;
+    renew();
+  }
+}
+
+// The largest of those that are interpreted in a moment first, since these show most.
+std::vector<Trial *> chosen(const Target &target) {
+  const double most = long_form() ? 200e3 : 50e3;
+  const size_t n = long_form() ? 8 : 3;
+  std::vector<Trial *> all = target.trials, few;
+  std::stable_sort(all.begin(), all.end(),
+                   [](const Trial *a, const Trial *b) { return a->instructions > b->instructions; });
+  for (Trial *t : all)
+    if (t->instructions <= most && few.size() < n)
+      few.push_back(t);
+  if (few.empty() && !all.empty())
+    few.push_back(all.back());
+  for (Trial *t : few)
+    if (!t->limit)
+      make_ready(t);
+  return few;
+}
+
+struct Outcome {
+  bool changed = false, caught = false;
+};
+Outcome try_mutant(const Target &target, const std::vector<Trial *> &of, int m) {
+  Outcome o;
+  bool reported = false;
+  if (sim.mutate(target.kernel.c_str(), m))
+    throw std::runtime_error("no mutant");
+  for (size_t k = 0; k < of.size() && !o.caught; k++) {
+    const Trial &t = *of[k];
+    sim.limit(t.limit);
+    try {
+      Result got;
+      if (!run_trial(t, &got))
+        throw std::runtime_error("refused");
+      const ig_impl *impl = ig_device_find_impl(*t.kind->device, t.impl.c_str());
+      o.caught |= !compare(t.job, impl, got, t.want, nullptr, units_of(t)).empty();
+      o.changed |= !same_bits(got, t.clean);
+    } catch (const std::exception &) {
+      reported = true;
+    }
+    reported |= sim.reports() > 0;
+    o.caught |= reported;
+  }
+  sim.mutate(nullptr, 0);
+  if (reported)
+    renew();
+  o.changed |= o.caught;
+  return o;
+}
+
+const char *explanation(const Target &target, const std::string &text) {
+  for (const Words &w : equivalent)
+    if (demangled(target.kernel).find(w.kernel) != std::string::npos && text.find(w.change) != std::string::npos)
+      return w.why;
+  return nullptr;
+}
+
+class Mutants : public testing::Test {
+ public:
+  explicit Mutants(const Target &target) : target_(target) {}
+  void TestBody() override {
+    const int all = sim.mutants(target_.kernel.c_str());
+    ASSERT_GT(all, 0) << target_.kernel;
+    const std::vector<Trial *> of = chosen(target_);
+    const int every = getenv("INGOT_MUTANTS") ? std::max(1, atoi(getenv("INGOT_MUTANTS"))) : 1;
+    const int samples = long_form() ? (all + every - 1) / every : std::min(all, SAMPLES);
+    int changed = 0, caught = 0, explained = 0, tried = 0;
+    std::string missed;
+    for (int i = 0; i < samples && (long_form() || changed < ENOUGH); i++, tried++) {
+      // The short form's are spread over the kernel, neighbours far apart in time.
+      const int m = long_form() ? i * every : (int)((2L * (i * STRIDE % samples) + 1) * all / (2 * samples));
+      const Outcome o = try_mutant(target_, of, m);
+      changed += o.changed;
+      caught += o.caught;
+      if (!o.changed || o.caught)
+        continue;
+      char text[400];
+      sim.text(target_.kernel.c_str(), m, text, sizeof text);
+      const char *why = explanation(target_, text);
+      explained += why != nullptr;
+      missed += std::string("  missed: ") + text + (why ? std::string(": ") + why : "") + "\n";
+    }
+    printf("%d of %d mutants, %d change something, %d caught\n%s", tried, all, changed, caught, missed.c_str());
+    all_changed += changed, all_caught += caught, all_explained += explained;
+    EXPECT_TRUE(changed > 0 || every > 1) << "no mutant changes anything";
+    EXPECT_TRUE(caught + explained == changed || long_form()) << "missed, and not explained here";
+  }
+
+ private:
+  const Target &target_;
+};
+
+class Table : public testing::Test {
+ public:
+  void TestBody() override {
+    for (int k = 0; const char *name = sim.kernel(k); k++) {
+      const std::string text = demangled(name);
+      const bool found = long_form() ? launched.count(name) : launched_sources.count(source_of(name));
+      const bool excused = std::any_of(std::begin(elsewhere), std::end(elsewhere),
+                                       [&](const Words &w) { return text.find(w.kernel) != std::string::npos; });
+      EXPECT_TRUE(found || excused) << text << " is launched by no case of the table";
+    }
+  }
+};
+
+void register_tests() {
+  testing::RegisterTest("Table", "LaunchesEveryKernel", nullptr, nullptr, __FILE__, __LINE__,
+                        [] { return (testing::Test *)new Table; });
+  for (const auto &t : targets) {
+    std::string name = t.second.folder + "_" + (long_form() ? demangled(t.second.kernel) : source_of(t.second.kernel));
+    for (char &c : name)
+      c = isalnum((unsigned char)c) ? c : '_';
+    const Target *target = &t.second;
+    testing::RegisterTest("Mutants", name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
+                          [target] { return (testing::Test *)new Mutants(*target); });
+  }
+}
 
 }  // namespace
 
@@ -146,6 +368,10 @@ int main(int argc, char **argv) {
   const char *file = getenv("INGOT_CUDA_LIBRARY");
   void *library = file ? dlopen(file, RTLD_NOW) : nullptr;
 #define SIM(to, name) sim.to = library ? (decltype(sim.to))dlsym(library, "ig_sim_" name) : nullptr
+  SIM(kernel, "kernel");
+  SIM(launched, "launched");
+  SIM(count, "count");
+  SIM(count_reset, "count_reset");
   SIM(mutants, "mutants");
   SIM(mutate, "mutate");
   SIM(text, "mutant_text");
@@ -154,13 +380,16 @@ int main(int argc, char **argv) {
   SIM(reports, "reports");
   SIM(limit, "limit");
 #undef SIM
-  if (!sim.mutants) {
+  if (!sim.mutants || !sim.kernel) {
     printf("skipped: mutants are made by the simulator (INGOT_CUDA_LIBRARY=.../libingot_cuda_sim.so)\n");
     return 77;
   }
-  open_device();
+  open_devices();
+  find_targets();
+  register_tests();
   const int failed = RUN_ALL_TESTS();
-  ig_device_destroy(cuda);
-  printf("%d mutants change something, %d caught\n", all_changed, all_caught);
+  close_devices();
+  printf("%zu kernels, %d mutants change something, %d caught, %d more explained\n", targets.size(), all_changed,
+         all_caught, all_explained);
   return failed || all_caught < 0.95 * all_changed;
 }

@@ -230,6 +230,9 @@ void release(Warp &w, Space sp, u64 address) {
 
 // ---- bounds ----
 static void __attribute__((noinline)) out_of_bounds(Warp &w, const Ins &i, u64 a, int n, u32 l, Kind kind) {
+  set_fault(*w.b->l, FAULT_ADDRESS);
+  if (w.wk->seen.count({IG_SIM_BOUNDS, &i}))  // told already; a loop that runs away does so millions of times
+    return;
   std::string at;
   auto *b = heap_find(a);
   char s[160];
@@ -243,7 +246,6 @@ static void __attribute__((noinline)) out_of_bounds(Warp &w, const Ins &i, u64 a
              (unsigned long long)b->second.bytes, b->second.what);
   report(*w.wk, IG_SIM_BOUNDS, &i, "%s: global %s of %d bytes out of bounds: %s; %s", where(*w.b->f, w.pc).c_str(),
          verb(kind), n, s, thread_name(w, l).c_str());
-  set_fault(*w.b->l, FAULT_ADDRESS);
 }
 
 static bool find_range(Warp &w, u64 a, int n) {

@@ -58,12 +58,23 @@ typedef struct sdpa {
 
 static sdpa *kept_sdpas;
 
+// Whether what the offsets and lengths name lies inside of the tensors: a kernel that writes them may be a mutant.
+static bool lies_within(const sdpa *s) {
+  for (int64_t b = 0; b < s->dims[0]; b++)
+    for (int i = 0; i < S_TENSORS; i++) {
+      const int64_t n = s->lengths[i == S_K || i == S_V][b], from = s->offsets[i][b], row = s->strides[i][2];
+      if (n < 0 || n > s->dims[2] || (n > 0 && (from < 0 || from > (s->dims[2] - n) * row)))
+        return false;
+    }
+  return true;
+}
+
 static void run_sdpa(void *data) {
   const sdpa *s = data;
-  const int64_t T = s->dims[2], d = s->dims[3];
+  const int64_t T = lies_within(s) ? s->dims[2] : 0, d = s->dims[3];
   double *p = malloc((size_t)T * sizeof *p), *sums = malloc((size_t)d * sizeof *sums);
 #define AT(which, row, i) (s->offsets[which][b] + h * s->strides[which][1] + (row)*s->strides[which][2] + (i))
-  for (int64_t b = 0; b < s->dims[0]; b++)
+  for (int64_t b = 0; T && b < s->dims[0]; b++)
     for (int64_t h = 0; h < s->dims[1]; h++)
       for (int64_t i = 0; i < s->lengths[0][b]; i++) {
         double most = -INFINITY, sum = 0;
