@@ -34,24 +34,6 @@ decltype(&ig_sim_kernel) sim_kernel = nullptr;
 
 constexpr int64_t MOST = 1 << 18;  // elements of the largest operand
 
-// The case with its common first length cut, so that no operand has more than MOST elements.
-ig_op_case cut(const ig_op_case &whole) {
-  ig_op_case c = whole;
-  int64_t most = 0, first = 0;  // of the largest operand: all its elements, its first length
-  for (int i = 0; i < c.n_in; i++)
-    if (c.in[i].fill != IG_FILL_ABSENT && ig_shape_count(&c.in[i].shape) > most) {
-      most = ig_shape_count(&c.in[i].shape);
-      first = c.in[i].shape.d[0];
-    }
-  const int64_t keep = std::max<int64_t>(1, first / std::max<int64_t>(1, most / MOST));
-  for (int i = 0; i < c.n_in; i++)
-    if (c.in[i].fill != IG_FILL_ABSENT && c.in[i].shape.d[0] == first)
-      c.in[i].shape.d[0] = keep;
-    else if (c.in[i].fill == IG_FILL_OFFSETS && c.in[i].hi == (double)first)
-      c.in[i].hi = (double)keep;  // segments of it
-  return c;
-}
-
 double cost_of(const Job &job) {
   Net net(job.type);
   std::vector<ig_tensor *> in(job.in.size() + 1, nullptr);
@@ -223,7 +205,7 @@ std::vector<ig_op_case> cases_of(const ig_op *op) {
   const bool own = cases.empty();
   for (int i = 0; i < op->n_cases && own; i++)
     if (op->cases[i].bench)
-      cases.push_back(cut(op->cases[i]));
+      cases.push_back(cut(op->cases[i], MOST));
   const bool more = cases.empty() || ragged.count(op->name);
   for (int i = 0; i < op->n_cases && more; i++)
     if (!op->cases[i].bench)

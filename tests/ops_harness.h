@@ -477,6 +477,24 @@ inline Job job_of(const ig_op *op, const ig_op_case &c, ig_dtype type, bool all_
   return job;
 }
 
+// The case with its common first length cut, so that no operand has more than `limit` elements.
+inline ig_op_case cut(const ig_op_case &whole, int64_t limit) {
+  ig_op_case c = whole;
+  int64_t most = 0, first = 0;  // of the largest operand: all its elements, its first length
+  for (int i = 0; i < c.n_in; i++)
+    if (c.in[i].fill != IG_FILL_ABSENT && ig_shape_count(&c.in[i].shape) > most) {
+      most = ig_shape_count(&c.in[i].shape);
+      first = c.in[i].shape.d[0];
+    }
+  const int64_t keep = std::max<int64_t>(1, first / std::max<int64_t>(1, most / limit));
+  for (int i = 0; i < c.n_in; i++)
+    if (c.in[i].fill != IG_FILL_ABSENT && c.in[i].shape.d[0] == first)
+      c.in[i].shape.d[0] = keep;
+    else if (c.in[i].fill == IG_FILL_OFFSETS && c.in[i].hi == (double)first)
+      c.in[i].hi = (double)keep;  // segments of it
+  return c;
+}
+
 // ---- forward and backward graph of a case ----
 // total = sum_k seed_k sum(out_k * weights_k) over the results of the type under test.
 struct Differentiated {
