@@ -300,8 +300,9 @@ uint64_t ig_stepper_bytes(const ig_stepper *s) {
   }
   for (int kind = 0; kind < IG_N_PARAM_KINDS; kind++)
     total += (uint64_t)p->count[kind] * sizeof(float);
-  if (s->train)  // gradients and moments
-    total += (uint64_t)p->count[IG_PARAM_TRAINABLE] * sizeof(float) * (uint64_t)(1 + s->trainer.n_moments);
+  if (s->train)  // gradients, moments, 16-bit copies
+    total += (uint64_t)p->count[IG_PARAM_TRAINABLE] * sizeof(float) * (uint64_t)(1 + s->trainer.n_moments) +
+             ig_session_copies_bytes(s->session);
   if (s->session->device->caps.kind == IG_DEVICE_CPU)
     total += ig_memory_heap() + s->pictures_bytes + library_bytes(s);
   return total + arena;

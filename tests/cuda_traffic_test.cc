@@ -181,7 +181,7 @@ const std::map<std::string, Says> &statements() {
             {numbers({1, {1}}, true), absent(), numbers({1, {160}}, true), hidden, classes, bias, labels, absent()},
             nullptr)}}},
       {"lars", {0.4, 0, 0, "the norms read weights and gradients, 8 bytes beside 20 an element"}},
-      {"lamb", {0.58, 0, 0, "moments and weights are read again, 16 bytes beside 28 an element"}},
+      {"lamb", {0.43, 0, 0, "moments and weights are read again, 12 bytes beside 28 an element"}},
       {"place", {0, 0, 0, "", {case_of({numbers({4, {16, 32, 32, 32}})}, &half)}}},
       {"embedding_bwd", {0.25, 0, 0, "partial sums: T D / 16 in fp32, twice"}},
       {"gather_rows_bwd", {0.25, 0, 0, "likewise"}},

@@ -468,6 +468,8 @@ inline Job job_of(const ig_op *op, const ig_op_case &c, ig_dtype type, bool all_
     o.shape = x.shape;
     o.narrow = x.dtype == IG_F32 && !x.fixed_f32;
     o.dtype = x.dtype != IG_F32 ? x.dtype : o.narrow || (type == IG_F64 && all_wide) ? type : IG_F32;
+    if (x.dtype == IG_BF16 || x.dtype == IG_F16)  // a case's own: not rounded in the oracle
+      o.wide = IG_F64;
     if (!o.absent)
       o.values = fill(x, (uint64_t)i, c.kink);
     for (double &v : o.values)

@@ -11,108 +11,17 @@
 
 #include "kernels/optim_util/optim_util.h"
 #include "kernels/reduce/reduce.h"
-#include "tests/run_graph.h"
+#include "tests/update_graph.h"
 
 namespace {
 
 using run_graph::must;
 using run_graph::Way;
 
-ig_optimizer_options defaults(const char *name) {
-  ig_optimizer_options o;
-  must(ig_optimizer_defaults(name, &o));
-  return o;
-}
-
-// Every kind with every branch of its kernels.
-std::vector<ig_optimizer_options> all_kinds() {
-  std::vector<ig_optimizer_options> all;
-  for (const char *name : {"sgd", "adam", "adamw", "rmsprop", "lars", "lamb"}) {
-    ig_optimizer_options o = defaults(name);
-    o.weight_decay = 0.02;
-    o.trust_coeff = 0.1;
-    o.eps = 1e-3;  // with a tiny one, the sign of a gradient that cancels to rounding noise decides a whole step
-    all.push_back(o);
-    o.l1 = 0.003;
-    o.clip = 2;
-    if (ig_optimizer_moments(&o) != 2) {
-      o.momentum = o.momentum > 0 ? 0 : 0.9;
-      all.push_back(o);
-    }
-    if (!strcmp(name, "rmsprop"))
-      o.centered = true, all.push_back(o), o.momentum = 0;
-    if (!strcmp(name, "sgd") || !strcmp(name, "lars"))
-      o.momentum = 0.8, o.nesterov = true;
-    o.always_adapt = true;
-    all.push_back(o);
-  }
-  return all;
-}
-
-struct Param {
-  const char *name;
-  ig_shape shape;
-  ig_param_kind kind;
-};
-// Sizes around the fixed chunk of 16384 elements, and many small ones inside of one chunk.
-const Param params[] = {
-    {"a.weight", IG_SHAPE2(7, 11), IG_PARAM_TRAINABLE},    {"a.bias", IG_SHAPE1(3), IG_PARAM_TRAINABLE},
-    {"bn.running_mean", IG_SHAPE1(70), IG_PARAM_STATE},    {"b.weight", IG_SHAPE2(200, 200), IG_PARAM_TRAINABLE},
-    {"frozen.weight", IG_SHAPE2(9, 9), IG_PARAM_FROZEN},   {"b.bias", IG_SHAPE1(1), IG_PARAM_TRAINABLE},
-    {"c.weight", IG_SHAPE2(128, 128), IG_PARAM_TRAINABLE}, {"c.bias", IG_SHAPE1(64), IG_PARAM_TRAINABLE}};
-
-class Training {
- public:
-  Training(ig_optimizer_options options, const Way &way) : o(options) {
-    for (const Param &p : params)
-      ig_graph_param(g.g, p.name, p.shape, p.kind, {IG_INIT_ZERO, 0});
-    must(ig_graph_status(g.g));
-    must(ig_params_layout(&g.params));
-    ig_params_find(&g.params, "c.weight")->lr_scale = 0.5f;
-    must(ig_optimizer_build_update(g.g, &o, &io));
-    const size_t n = count(IG_PARAM_TRAINABLE), s = (size_t)ig_optimizer_segments(&g.params);
-    std::mt19937 rng(11);
-    std::normal_distribution<float> normal;
-    for (ig_space space : {IG_SPACE_TRAINABLE, o.gradients, IG_SPACE_EMA})
-      for (float &x : (g.space(space).assign(n, 0), g.space(space)))
-        x = 0.1f * normal(rng);
-    for (ig_space space : {IG_SPACE_STATE, IG_SPACE_EMA_STATE})
-      for (float &x : (g.space(space).assign(count(IG_PARAM_STATE), 0), g.space(space)))
-        x = normal(rng);
-    for (int k = 0; k < ig_optimizer_moments(&o); k++)
-      g.space((ig_space)(IG_SPACE_MOMENT0 + k)).assign(n, 0);
-    start.resize(s + 1);
-    attr.resize(s * IG_N_SEG);
-    must(ig_optimizer_fill_segments(&g.params, &o, start.data(), attr.data()));
-    g.set(io.seg_start, start);
-    g.set(io.seg_attr, attr);
-    g.add(io.norm);
-    g.add(io.gscale);
-    g.plan(way);
-  }
-  void step(int step, double lr = 0.01, double multiplier = 0.5, double ema_decay = 0.9) {
-    std::vector<float> hyper(IG_N_HYPER);
-    ig_optimizer_fill_hyper(lr, step, multiplier, ema_decay, hyper.data());
-    g.set(io.hyper, hyper);
-    g.run();
-    for (float &x : g.space(o.gradients))
-      x *= -0.7f;
-  }
-  size_t count(ig_param_kind kind) const { return (size_t)g.params.count[kind]; }
-  std::vector<std::vector<float>> everything() {
-    std::vector<std::vector<float>> all;
-    for (int k = IG_SPACE_TRAINABLE; k < IG_N_SPACES; k++)
-      if (k != o.gradients)
-        all.push_back(g.space((ig_space)k));
-    return all;
-  }
-
-  ig_optimizer_options o;
-  run_graph::Graph g;
-  ig_optimizer_io io;
-  std::vector<int64_t> start;
-  std::vector<float> attr;
-};
+using update_graph::all_kinds;
+using update_graph::copies_are_rounded;
+using update_graph::defaults;
+using update_graph::Training;
 
 TEST(Optimizer, FastKernelsEqualTheReference) {
   for (const ig_optimizer_options &o : all_kinds()) {
@@ -175,6 +84,23 @@ TEST(Optimizer, AStepWithoutFiniteGradientsChangesNothing) {
         EXPECT_NE(r.everything(), before) << o.name << " " << way.name;
         EXPECT_EQ(r.g.get<float>(r.io.gscale).at(IG_GSCALE_SKIP), 0) << o.name;
       }
+}
+
+// w16: where the operand is there, every implementation keeps its contract (of a GPU's: cuda_weights16_test.cc).
+TEST(Optimizer, CopiesIn16BitAreTheRoundedWeights) {
+  for (const Way &way : run_graph::ways)
+    for (ig_dtype type : {IG_BF16, IG_F16})
+      for (const ig_optimizer_options &o : all_kinds())
+        copies_are_rounded(o, way, type);
+}
+
+// The plan of 32 bit has no such type.
+TEST(Optimizer, CopiesInOtherTypesAreRefused) {
+  ig_optimizer_options o = defaults("adam");
+  o.w16 = true;
+  EXPECT_THROW(Training(o, run_graph::ways[0]), std::runtime_error);
+  EXPECT_NE(std::string(ig_error_message()).find("(trainable16) is f32, expected bf16 or f16"), std::string::npos)
+      << ig_error_message();
 }
 
 TEST(Optimizer, AnInfiniteMultiplierSkipsTheStep) {

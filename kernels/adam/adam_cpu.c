@@ -43,6 +43,6 @@ static void piece_adam(const ig_launch *l, const ig_update *u, const ig_piece *p
 static ig_status run_adam(const ig_launch *l) { return ig_update_run(l, piece_adam); }
 
 IG_IMPLS(adam_cpu) = {
-    {.name = "adam_cpu", .flags = IG_CPU_FLAGS, .isa = IG_ISA_LEVEL, .supports = ig_supports_f32, .run = run_adam},
+    {.name = "adam_cpu", .flags = IG_CPU_FLAGS, .isa = IG_ISA_LEVEL, .supports = ig_update_supports, .run = run_adam},
     {0},
 };

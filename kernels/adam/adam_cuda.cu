@@ -6,6 +6,7 @@
 
 // Both bias corrections are in the rate (c[0], times lr) and the root (c[1]).
 struct adam_rule {
+  static constexpr bool WRITES_MOMENTS = true;
   ig_adam_attr a;
   __device__ void consts(float *c, double step) const {
     c[0] = (float)(1 / (1 - pow(a.beta1, step)));

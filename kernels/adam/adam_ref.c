@@ -22,7 +22,7 @@ static ig_status run_adam(const ig_launch *l) {
       double v = a->beta2 * ig_ref_get(l, 7, i) + (1 - a->beta2) * g * g;
       ig_ref_put(l, 6, i, m);
       ig_ref_put(l, 7, i, v);
-      ig_ref_put(l, 0, i, w - seg.lr * (m / correct1) / (sqrt(v / correct2) + a->eps));
+      ig_ref_put_weight(l, i, w - seg.lr * (m / correct1) / (sqrt(v / correct2) + a->eps));
     }
   }
   return IG_OK;

@@ -96,7 +96,7 @@ static ig_status run_lamb(const ig_launch *l) {
     if (w > 0 && d > 0)
       ratio[s] = sqrt(w) / sqrt(d);
   }
-  ig_for_pieces(l, &u, piece_weights);
+  ig_update_weights(l, &u, piece_weights);
   return IG_OK;
 }
 
@@ -104,7 +104,7 @@ IG_IMPLS(lamb_cpu) = {
     {.name = "lamb_cpu",
      .flags = IG_CPU_FLAGS,
      .isa = IG_ISA_LEVEL,
-     .supports = ig_supports_f32,
+     .supports = ig_update_supports,
      .prepare = ig_update_prepare_norms,
      .run = run_lamb},
     {0},

@@ -6,6 +6,7 @@
 #include "kernels/optim_util/update_cuda.cuh"
 
 struct lamb_rule {
+  static constexpr bool WRITES_MOMENTS = false;  // the first pass did
   ig_lamb_attr a;
   __device__ void consts(float *c, double step) const {
     c[0] = (float)(1 / (1 - pow(a.beta1, step)));

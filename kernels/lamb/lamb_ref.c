@@ -29,7 +29,7 @@ static ig_status run_lamb(const ig_launch *l) {
     if (seg.adapt && w_square > 0 && u_square > 0)
       ratio = sqrt(w_square) / sqrt(u_square);
     for (int64_t i = u.start[s]; i < ig_ref_segment_end(&u, s); i++)
-      ig_ref_put(l, 0, i, ig_ref_get(l, 0, i) - seg.lr * ratio * direction(l, &u, &seg, i));
+      ig_ref_put_weight(l, i, ig_ref_get(l, 0, i) - seg.lr * ratio * direction(l, &u, &seg, i));
   }
   return IG_OK;
 }

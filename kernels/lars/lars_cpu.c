@@ -89,7 +89,7 @@ static ig_status run_lars(const ig_launch *l) {
     if (w > 0 && g > 0)
       ratio[s] = a->trust_coeff * w / (g + seg.weight_decay * w + a->eps);
   }
-  ig_for_pieces(l, &u, piece_update);
+  ig_update_weights(l, &u, piece_update);
   return IG_OK;
 }
 
@@ -97,7 +97,7 @@ IG_IMPLS(lars_cpu) = {
     {.name = "lars_cpu",
      .flags = IG_CPU_FLAGS,
      .isa = IG_ISA_LEVEL,
-     .supports = ig_supports_f32,
+     .supports = ig_update_supports,
      .prepare = ig_update_prepare_norms,
      .run = run_lars},
     {0},

@@ -6,6 +6,7 @@
 
 template <bool MOMENTUM>
 struct lars_rule {
+  static constexpr bool WRITES_MOMENTS = true;
   ig_lars_attr a;
   __device__ void consts(float *c, double step) const {
     c[0] = step < 1.5 ? 0 : (float)a.momentum;

@@ -26,7 +26,7 @@ static ig_status run_lars(const ig_launch *l) {
         ig_ref_put(l, 6, i, v);
         d = a->nesterov ? g + a->momentum * v : v;
       }
-      ig_ref_put(l, 0, i, w - seg.lr * d);
+      ig_ref_put_weight(l, i, w - seg.lr * d);
     }
   }
   return IG_OK;

@@ -81,14 +81,18 @@ static inline double ig_cost_bytes(const ig_node *n) {
   return bytes;
 }
 
-// `supports` of kernels that compute in fp32 alone.
-static inline bool ig_supports_f32(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
+// `supports` of kernels that compute in fp32 alone; but for one operand, which may have any type.
+static inline bool ig_supports_f32_but(const ig_node *n, int operand, char *why, size_t why_bytes) {
   for (int i = 0; i < n->n_in; i++)
-    if (n->in[i] && ig_dtype_is_float(n->in[i]->dtype) && n->in[i]->dtype != IG_F32) {
+    if (i != operand && n->in[i] && ig_dtype_is_float(n->in[i]->dtype) && n->in[i]->dtype != IG_F32) {
       snprintf(why, why_bytes, "operand %d is %s, this one takes f32", i, ig_dtype_name(n->in[i]->dtype));
       return false;
     }
   return true;
+}
+
+static inline bool ig_supports_f32(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
+  return ig_supports_f32_but(n, -1, why, why_bytes);
 }
 
 // Type of sums over x: fp32, or fp64 for fp64 (tests).

@@ -4,11 +4,24 @@
 #include "kernels/kernels.h"
 #include "kernels/optim_util/fixed.h"
 
+// Beside fp64 weights (the oracle of tests) also fp64.
+static ig_status check_w16(const ig_node *n, int i) {
+  const ig_dtype type = n->in[i]->dtype;
+  if (type != IG_BF16 && type != IG_F16 && (type != IG_F64 || n->in[0]->dtype != IG_F64))
+    return ig_fail(IG_ERR_MISMATCH, "operand %d (%s) is %s, expected bf16 or f16", i, n->in[i]->name,
+                   ig_dtype_name(type));
+  return ig_check_shape(n, i, n->in[0]->shape);
+}
+
 ig_status ig_update_infer(ig_graph *g, ig_node *n) {
   IG_TRY(ig_check_rank(n, 0, 1));
   for (int i = 0; i < n->n_in; i++) {
     if (!n->in[i] || (i >= 2 && i <= 5))
       continue;
+    if (i == ig_update_w16(n->op)) {
+      IG_TRY(check_w16(n, i));
+      continue;
+    }
     IG_TRY(ig_check_dtype(n, i, n->in[0]->dtype));
     IG_TRY(ig_check_shape(n, i, n->in[0]->shape));
   }
@@ -29,19 +42,20 @@ ig_status ig_update_infer(ig_graph *g, ig_node *n) {
 void ig_update_cost(const ig_node *n, ig_cost *cost) {
   double count = (double)ig_shape_count(&n->in[0]->shape);
   *cost = (ig_cost){.flops = 8 * count, .bytes = ig_cost_bytes(n)};
-  for (int i = 0; i < n->n_in; i++)  // what is mutated is written too
-    if (n->in[i] && (n->op->mutates_in >> i & 1))
+  for (int i = 0; i < n->n_in; i++)  // what is mutated is written too, w16 only written
+    if (n->in[i] && (n->op->mutates_in >> i & 1) && !(i > 5 && i == ig_update_w16(n->op)))
       cost->bytes += count * (double)ig_dtype_bytes(n->in[i]->dtype);
 }
 
 ig_tensor *ig_update_node(ig_graph *g, const char *op, const char *name, const ig_update_operands *o, int n_moments,
                           const void *attr) {
-  ig_tensor *in[9] = {o->weights,  o->gradients, o->hyper,     o->gscale,   o->seg_start,
-                      o->seg_attr, o->moment[0], o->moment[1], o->moment[2]};
+  ig_tensor *in[10] = {o->weights,  o->gradients, o->hyper,     o->gscale,   o->seg_start,
+                       o->seg_attr, o->moment[0], o->moment[1], o->moment[2]};
   for (int i = 0; i < 6; i++)
     if (!in[i])
       return NULL;
-  ig_node *n = ig_graph_node(g, op, name, 6 + n_moments, in, attr);
+  in[6 + n_moments] = o->w16;
+  ig_node *n = ig_graph_node(g, op, name, 6 + n_moments + (o->w16 != NULL), in, attr);
   return n ? n->out[0] : NULL;
 }
 

@@ -3,8 +3,12 @@
 // step can be replayed.
 //
 // Operands of every optimizer row, in this order: weights (written), gradients, hyper, gscale, seg_start, seg_attr,
-// then the kind's moments (written; NULL where not needed). n elements, S segments (one a parameter, in order of
-// offset, padding belongs to the one before it). The gradient that enters is g = gscale * gradient + l1 sign(w).
+// then the kind's moments (written; NULL where not needed), then w16. n elements, S segments (one a parameter, in order
+// of offset, padding belongs to the one before it). The gradient that enters is g = gscale * gradient + l1 sign(w).
+//
+// w16 (optional, the last operand; written, never read): [n] of bf16 or f16, the new weights rounded to nearest even in
+// the pass that writes them. A skipped step leaves it as it is, so who gives it fills it once before (weights that are
+// loaded). A GPU's training does; on a CPU nobody asks for it (docs/decisions.md, 55).
 #ifndef IG_KERNELS_OPTIM_UTIL_H
 #define IG_KERNELS_OPTIM_UTIL_H
 
@@ -56,11 +60,14 @@ ig_tensor *ig_ema(ig_graph *g, const char *name, ig_tensor *ema, ig_tensor *weig
 typedef struct ig_update_operands {
   ig_tensor *weights, *gradients, *hyper, *gscale, *seg_start, *seg_attr;
   ig_tensor *moment[3];
+  ig_tensor *w16;  // NULL: not wanted
 } ig_update_operands;
 
-// For builders: the node `op` over these operands with its n_moments; returns done[1], NULL after an error.
+// For builders: the node `op` over these operands with its n_moments (and w16); returns done[1], NULL after an error.
 ig_tensor *ig_update_node(ig_graph *g, const char *op, const char *name, const ig_update_operands *o, int n_moments,
                           const void *attr);
+// The place of w16 in an optimizer row's operands, behind which there are none.
+static inline int ig_update_w16(const ig_op *op) { return op->max_in - 1; }
 // infer of every optimizer row: checks operands, output done[1].
 ig_status ig_update_infer(ig_graph *g, ig_node *n);
 // cost of every optimizer row.
@@ -79,6 +86,8 @@ void ig_update_cost(const ig_node *n, ig_cost *cost);
   { IG_SHAPE1(n), IG_F32, IG_FILL_POSITIVE, 0, 0, false, true }
 #define IG_UPDATE_ABSENT \
   { IG_SHAPE1(1), IG_F32, IG_FILL_ABSENT, 0, 0, false, true }
+#define IG_UPDATE_W16(n, type) \
+  { IG_SHAPE1(n), type, IG_FILL_NORMAL, 0, 0, true, true }
 
 #ifdef __cplusplus
 }

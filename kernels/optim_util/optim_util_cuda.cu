@@ -66,9 +66,12 @@ static ig_status run_ema(const ig_launch *l) {
   return IG_OK;
 }
 
+static bool supports_f32(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
+  return ig_supports_f32(n, caps, why, why_bytes);
+}
 static bool supports_scale(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) { return true; }
 
 IG_CUDA_IMPLS(optim_util_cuda) = {
     IG_CUDA_IMPL_FLAGS("grad_scale", IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, supports_scale, NULL, run_scale),
-    IG_CUDA_UPDATE_IMPL("ema", NULL, run_ema),
+    IG_CUDA_IMPL_FLAGS("ema", IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, supports_f32, NULL, run_ema),
     {0}};

@@ -2,7 +2,9 @@
 // (hyper, gscale), so that a captured step can be replayed; which segment an element belongs to is looked up, so tables
 // may be ragged.
 //
-// A block of 256 threads owns 4 neighbours a thread, grid-stride; 128-bit access (buffers are aligned to 256 bytes).
+// A block of 256 threads owns 4 neighbours a thread, grid-stride; 128-bit access (buffers are aligned to 256 bytes), to
+// the 16-bit copy of weights 64-bit, a warp's 256 bytes in a row. It is written from the registers that hold the new
+// weights, and its type is looked at while the step runs: a kernel each would be three times as many for no byte less.
 // Scalars of the step (bias corrections) are computed once a block, in double. No shared memory but those;
 // deterministic. Bytes and registers (32 to 64) stand with each rule.
 #ifndef IG_KERNELS_UPDATE_CUDA_CUH
@@ -23,6 +25,8 @@ typedef struct ig_cuda_update {
   const float *attr;
   float *m[3];
   const double *ratio;  // a segment's trust ratio; NULL: 1
+  void *w16;            // [n] of w16_type: the new weights rounded; NULL: not wanted
+  ig_dtype w16_type;
   float *done;
   int64_t n;
   int n_segments;
@@ -36,8 +40,13 @@ static inline ig_cuda_update ig_cuda_update_of(const ig_launch *l) {
   u.gscale = (const float *)l->in[3];
   u.start = (const int64_t *)l->in[4];
   u.attr = (const float *)l->in[5];
-  for (int i = 6; i < l->node->n_in; i++)
+  const int copy = ig_update_w16(l->node->op);
+  for (int i = 6; i < copy; i++)
     u.m[i - 6] = (float *)l->in[i];
+  if (copy < l->node->n_in && l->in[copy]) {
+    u.w16 = l->in[copy];
+    u.w16_type = l->node->in[copy]->dtype;
+  }
   u.done = (float *)l->out[0];
   u.n = ig_shape_count(&l->node->in[0]->shape);
   u.n_segments = (int)l->node->in[5]->shape.d[0];
@@ -73,7 +82,18 @@ static __device__ __forceinline__ ig_cuda_segment ig_segment_values(const ig_cud
           u.ratio ? (float)u.ratio[s] : 1.0f};
 }
 
-// Rule: `consts(c, step)` fills c once a block; `one(c, segment, gradient, w, m)` updates w and m[0..MOMENTS).
+// The copy of `count` new weights from element `at`, in T.
+template <class T>
+static __device__ __forceinline__ void ig_copy_weights(T *to, const float (&w)[IG_UPDATE_EACH], int count) {
+  if (count == IG_UPDATE_EACH)
+    ig_store<IG_UPDATE_EACH>(to, w);
+  else
+    for (int i = 0; i < count; i++)
+      to[i] = ig_down<T>(w[i]);
+}
+
+// Rule: `consts(c, step)` fills c once a block; `one(c, segment, gradient, w, m)` updates w and m[0..MOMENTS), of which
+// m is only read where WRITES_MOMENTS is false.
 template <class Rule, int MOMENTS>
 static __global__ void __launch_bounds__(IG_UPDATE_THREADS) ig_update_kernel(ig_cuda_update u, Rule rule) {
   __shared__ float c[IG_UPDATE_CONSTS];
@@ -127,15 +147,19 @@ static __global__ void __launch_bounds__(IG_UPDATE_THREADS) ig_update_kernel(ig_
     if (whole) {
       ig_store<IG_UPDATE_EACH>(u.w + at, w);
 #pragma unroll
-      for (int k = 0; k < MOMENTS; k++)
+      for (int k = 0; Rule::WRITES_MOMENTS && k < MOMENTS; k++)
         ig_store<IG_UPDATE_EACH>(u.m[k] + at, m[k]);
     } else {
       for (int i = 0; i < count; i++) {
         u.w[at + i] = w[i];
-        for (int k = 0; k < MOMENTS; k++)
+        for (int k = 0; Rule::WRITES_MOMENTS && k < MOMENTS; k++)
           u.m[k][at + i] = m[k][i];
       }
     }
+    if (u.w16 && u.w16_type == IG_BF16)
+      ig_copy_weights((ig_bf16 *)u.w16 + at, w, count);
+    else if (u.w16)
+      ig_copy_weights((ig_f16 *)u.w16 + at, w, count);
   }
 }
 
@@ -230,10 +254,15 @@ static ig_status ig_norms_launch(const ig_launch *l, ig_cuda_update *u, const Ru
   return IG_OK;
 }
 
-static inline bool ig_cuda_supports_f32(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
-  return ig_supports_f32(n, caps, why, why_bytes);
+static inline bool ig_cuda_update_supports(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
+  const int copy = ig_update_w16(n->op);
+  if (copy < n->n_in && n->in[copy] && n->in[copy]->dtype == IG_BF16 && !caps->bf16) {
+    snprintf(why, why_bytes, "bf16 needs compute capability 8.0");
+    return false;
+  }
+  return ig_supports_f32_but(n, copy, why, why_bytes);
 }
 #define IG_CUDA_UPDATE_IMPL(name, prepare, run) \
-  IG_CUDA_IMPL_FLAGS(name, IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, ig_cuda_supports_f32, prepare, run)
+  IG_CUDA_IMPL_FLAGS(name, IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, ig_cuda_update_supports, prepare, run)
 
 #endif

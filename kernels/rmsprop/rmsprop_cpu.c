@@ -61,7 +61,7 @@ IG_IMPLS(rmsprop_cpu) = {
     {.name = "rmsprop_cpu",
      .flags = IG_CPU_FLAGS,
      .isa = IG_ISA_LEVEL,
-     .supports = ig_supports_f32,
+     .supports = ig_update_supports,
      .run = run_rmsprop},
     {0},
 };

@@ -7,6 +7,7 @@
 // Buffers in order: squares, then mean where centered, then momentum's.
 template <bool CENTERED, bool MOMENTUM>
 struct rmsprop_rule {
+  static constexpr bool WRITES_MOMENTS = true;
   ig_rmsprop_attr a;
   __device__ void consts(float *c, double step) const {
     c[0] = (float)a.alpha;

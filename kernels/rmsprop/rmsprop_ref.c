@@ -25,7 +25,7 @@ static ig_status run_rmsprop(const ig_launch *l) {
         r += a->momentum * ig_ref_get(l, 8, i);
         ig_ref_put(l, 8, i, r);
       }
-      ig_ref_put(l, 0, i, w - seg.lr * r);
+      ig_ref_put_weight(l, i, w - seg.lr * r);
     }
   }
   return IG_OK;

@@ -42,6 +42,6 @@ static void piece_sgd(const ig_launch *l, const ig_update *u, const ig_piece *p,
 static ig_status run_sgd(const ig_launch *l) { return ig_update_run(l, piece_sgd); }
 
 IG_IMPLS(sgd_cpu) = {
-    {.name = "sgd_cpu", .flags = IG_CPU_FLAGS, .isa = IG_ISA_LEVEL, .supports = ig_supports_f32, .run = run_sgd},
+    {.name = "sgd_cpu", .flags = IG_CPU_FLAGS, .isa = IG_ISA_LEVEL, .supports = ig_update_supports, .run = run_sgd},
     {0},
 };

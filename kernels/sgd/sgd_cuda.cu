@@ -7,6 +7,7 @@
 // v = keep v + add g; w -= lr (direct g + along v)
 template <bool MOMENTUM>
 struct sgd_rule {
+  static constexpr bool WRITES_MOMENTS = true;
   ig_sgd_attr a;
   __device__ void consts(float *c, double step) const {
     c[0] = step < 1.5 ? 0 : (float)a.momentum;

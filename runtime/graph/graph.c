@@ -175,8 +175,9 @@ ig_tensor *ig_graph_param(ig_graph *g, const char *name, ig_shape shape, ig_para
 }
 
 ig_tensor *ig_graph_flat(ig_graph *g, ig_space space) {
-  static const char *const names[IG_N_SPACES] = {"arena", "io",      "trainable", "frozen",  "state", "grad",
-                                                 "accum", "moment0", "moment1",   "moment2", "ema",   "ema_state"};
+  static const char *const names[IG_N_SPACES] = {"arena", "io",        "trainable",  "frozen",  "state",
+                                                 "grad",  "accum",     "moment0",    "moment1", "moment2",
+                                                 "ema",   "ema_state", "trainable16"};
   ig_params *params = g->options.params;
   if (g->status != IG_OK)
     return NULL;
@@ -188,7 +189,8 @@ ig_tensor *ig_graph_flat(ig_graph *g, ig_space space) {
   for (size_t i = 0; i < g->n_tensors; i++)
     if (g->tensors[i]->space == space && !g->tensors[i]->param)
       return g->tensors[i];
-  return ig_graph_tensor(g, names[space], IG_F32, IG_SHAPE1(params->count[kind]), space);
+  const ig_dtype type = space == IG_SPACE_TRAINABLE16 ? g->options.compute_dtype : IG_F32;
+  return ig_graph_tensor(g, names[space], type, IG_SHAPE1(params->count[kind]), space);
 }
 
 static const ig_op *find_op(const ig_graph *g, const char *name) {

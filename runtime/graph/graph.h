@@ -54,7 +54,8 @@ ig_tensor *ig_graph_input(ig_graph *g, const char *name, ig_dtype dtype, ig_shap
 void ig_graph_output(ig_graph *g, ig_tensor *t, const char *name);
 // Parameter `scope + name` as an fp32 tensor, created at first use (shape and kind must agree later).
 ig_tensor *ig_graph_param(ig_graph *g, const char *name, ig_shape shape, ig_param_kind kind, ig_init init);
-// The whole flat buffer of a space as one 1-D fp32 tensor (optimizer, norm, EMA nodes).
+// The whole flat buffer of a space as one 1-D tensor (optimizer, norm, EMA nodes): fp32, of TRAINABLE16 in the compute
+// type.
 ig_tensor *ig_graph_flat(ig_graph *g, ig_space space);
 
 // Adds a node of row `op` (by name in the table): copies in[] and attr, infers outputs. Returns NULL on failure.
@@ -77,6 +78,12 @@ void ig_graph_addends(ig_tensor *t, ig_tensor **a, ig_tensor **b);
 // contributions with the row "add"; a trainable parameter that no loss reaches gets a zero gradient (row "fill").
 ig_status ig_graph_differentiate(ig_graph *g, int n_losses, ig_tensor *const *losses, ig_tensor *const *seeds,
                                  int n_inputs, ig_tensor *const *inputs, ig_tensor **dinputs);
+
+// Casts of trainable parameters to the 16-bit compute type vanish: who read one reads IG_SPACE_TRAINABLE16, which must
+// hold the rounded weights before a run (where an optimizer row writes them: its operand w16). After differentiation,
+// which needs the casts, and after recomputation, which clones them. Frozen parameters keep theirs, which a plan makes
+// once. Returns the number of casts.
+int ig_graph_read_copies(ig_graph *g);
 
 // Recomputation: outputs of forward nodes whose row is `cheap`, that backward reads, are dropped after forward and
 // recomputed just before their first backward use. Nothing is done where these are less than `least` (0..1) of what

@@ -266,8 +266,10 @@ static ig_status value_of(ig_plan *p, const ig_tensor *t, int *index) {
   return IG_OK;
 }
 
-// The value of tensor v.tensor in layout `want`: itself, one made before, or a new one behind a reorder step.
-static ig_status in_wanted_layout(ig_plan *p, int v, ig_layout want, int *out) {
+// The value of tensor v.tensor in layout `want`: itself, one made before, or a new one behind a reorder step. 16-bit
+// weights that lie outside are turned again for backward: that moves fewer bytes than forward's casts did, and no copy
+// of all layers lives from one to the other.
+static ig_status in_wanted_layout(ig_plan *p, int v, ig_layout want, ig_phase phase, int *out) {
   value *val = &p->values[v];
   if (want.kind == IG_LAYOUT_WIDE)
     return value_of(p, val->tensor->producer->in[0], out);
@@ -285,11 +287,13 @@ static ig_status in_wanted_layout(ig_plan *p, int v, ig_layout want, int *out) {
     return IG_OK;
   for (size_t i = 0; i < p->n_values; i++)
     if (p->values[i].tensor == val->tensor && p->values[i].space == IG_SPACE_ARENA &&
-        ig_layout_equal(p->values[i].layout, want)) {
+        ig_layout_equal(p->values[i].layout, want) &&
+        (val->space != IG_SPACE_TRAINABLE16 || p->values[i].phase == phase)) {
       *out = (int)i;
       return IG_OK;
     }
   IG_TRY(add_value(p, val->tensor, want, IG_SPACE_ARENA, out));
+  p->values[*out].phase = phase;
   return add_reorder(p, v, *out);
 }
 
@@ -320,7 +324,7 @@ static ig_status plan_node(ig_plan *p, const ig_node *n) {
     if ((n->op->mutates_in >> i & 1) && in[i].kind != IG_LAYOUT_PLAIN)
       IG_GOTO(ig_fail(IG_ERR_INTERNAL, "%s (%s): operand %d is updated in place and must stay plain", n->name,
                       impl->name, i));
-    IG_GOTO(in_wanted_layout(p, values[i], in[i], &values[i]));
+    IG_GOTO(in_wanted_layout(p, values[i], in[i], n->phase, &values[i]));
   }
   step *s;
   IG_GOTO(add_step(p, n, &s));

@@ -13,6 +13,7 @@ typedef struct value {
   ig_space space;     // ARENA: at offset in the arena, or in the persistent buffer where kept
   bool is_static;     // depends on weights alone and the plan has stable weights
   bool kept;          // is_static, and read by a step of every run: not only while the plan is refreshed
+  ig_phase phase;     // of the node that a change of layout was first made for
   int flexible_step;  // >= 0: this reorder step's output layout is still free; the first consumer decides
   int first, last;    // steps between which it lives (ARENA, not static)
   int alias;          // >= 0: shares the memory of this value (in-place)

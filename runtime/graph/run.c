@@ -32,7 +32,7 @@ static ig_status address_of(const ig_plan *p, int index, void **out) {
   } else if (p->base[v->space]) {
     size_t offset = v->space == IG_SPACE_ARENA ? v->offset : 0;
     if (v->space != IG_SPACE_ARENA && v->tensor->param)
-      offset = (size_t)v->tensor->param->offset * sizeof(float);
+      offset = (size_t)v->tensor->param->offset * ig_dtype_bytes(v->tensor->dtype);
     *out = p->base[v->space] + offset;
   }
   if (!*out)

@@ -146,6 +146,9 @@ typedef enum ig_space {
   IG_SPACE_MOMENT2,  // centered RMSprop with momentum alone has three
   IG_SPACE_EMA,
   IG_SPACE_EMA_STATE,
+  IG_SPACE_TRAINABLE16,  // flat copies of TRAINABLE in the graph's 16-bit compute type, same offsets: the optimizer's
+                         // row writes them with the masters, and nodes read them in place of casts
+                         // (ig_graph_read_copies)
   IG_N_SPACES
 } ig_space;
 

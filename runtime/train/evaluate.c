@@ -27,16 +27,18 @@ static ig_status new_graph(ig_session *s, ig_graph **out) {
 
 static ig_status plan_rung(ig_session *s, ig_eval_rung *r) {
   IG_TRY(ig_graph_fold_batchnorm(r->graph, s->device->caps.kind, NULL));
-  return ig_plan_create(
-      r->graph,
-      &(ig_plan_options){.size = sizeof(ig_plan_options),
-                         .device = s->device,
-                         .tuner = s->tuner,
-                         .deterministic = s->options.deterministic,
-                         .shards = s->options.deterministic ? s->options.shards : 0,
-                         .force = s->options.force,
-                         .stable_spaces = 1u << IG_SPACE_TRAINABLE | 1u << IG_SPACE_FROZEN | 1u << IG_SPACE_STATE},
-      &r->plan);
+  if (s->evaluates_copies)
+    ig_graph_read_copies(r->graph);
+  return ig_plan_create(r->graph,
+                        &(ig_plan_options){.size = sizeof(ig_plan_options),
+                                           .device = s->device,
+                                           .tuner = s->tuner,
+                                           .deterministic = s->options.deterministic,
+                                           .shards = s->options.deterministic ? s->options.shards : 0,
+                                           .force = s->options.force,
+                                           .stable_spaces = 1u << IG_SPACE_TRAINABLE | 1u << IG_SPACE_FROZEN |
+                                                            1u << IG_SPACE_STATE | 1u << IG_SPACE_TRAINABLE16},
+                        &r->plan);
 }
 
 // Memory of inputs and results, by the largest rung.
@@ -163,6 +165,7 @@ static ig_status bind(ig_evaluator *e, ig_eval_rung *r, bool ema) {
   IG_TRY(ig_plan_bind(r->plan, IG_SPACE_ARENA, s->arena));
   IG_TRY(ig_plan_bind(r->plan, IG_SPACE_TRAINABLE, (ema ? &s->ema_memory[0] : &s->memory[IG_PARAM_TRAINABLE])->device));
   IG_TRY(ig_plan_bind(r->plan, IG_SPACE_FROZEN, s->memory[IG_PARAM_FROZEN].device));
+  IG_TRY(ig_plan_bind(r->plan, IG_SPACE_TRAINABLE16, s->copies.device));
   IG_TRY(ig_plan_bind(r->plan, IG_SPACE_STATE, (ema ? &s->ema_memory[1] : &s->memory[IG_PARAM_STATE])->device));
   for (int i = 0; i < IG_EVAL_INPUTS; i++)
     if (r->in[i])

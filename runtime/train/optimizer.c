@@ -151,6 +151,7 @@ static void build_nodes(ig_graph *g, const ig_optimizer_options *o, const kind *
   io->gscale = u.gscale;
   for (int i = 0; i < k->moments(o); i++)
     u.moment[i] = ig_graph_flat(g, (ig_space)(IG_SPACE_MOMENT0 + i));
+  u.w16 = o->w16 ? ig_graph_flat(g, IG_SPACE_TRAINABLE16) : NULL;
   k->build(g, o, &u);
   if (o->ema) {
     build_ema(g, "ema", IG_SPACE_EMA, IG_SPACE_TRAINABLE, &u);

@@ -30,6 +30,7 @@ typedef struct ig_optimizer_options {
   double ema_decay;      // steps: of the averages
   bool loss_scale;       // steps: dynamic (fp16)
   bool ema;              // averages of weights (IG_SPACE_EMA) and of BatchNorm statistics (IG_SPACE_EMA_STATE)
+  bool w16;              // the row writes 16-bit copies, too (IG_SPACE_TRAINABLE16, in the graph's compute type)
   ig_space gradients;    // IG_SPACE_GRAD, or IG_SPACE_ACCUM where micro-batches are accumulated
 } ig_optimizer_options;
 

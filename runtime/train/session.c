@@ -190,6 +190,10 @@ void ig_session_destroy(ig_session *s) {
     ig_mirror_destroy(s->device, &s->memory[kind]);
   for (int i = 0; s->device && i < 2; i++)
     ig_mirror_destroy(s->device, &s->ema_memory[i]);
+  ig_plan_destroy(s->copies_plan);
+  ig_graph_destroy(s->copies_graph);
+  if (s->device)
+    ig_mirror_destroy(s->device, &s->copies);
   if (s->arena)
     s->device->ops->free(s->device, s->arena, s->arena_bytes);
   ig_params_fini(&s->params);
@@ -209,6 +213,41 @@ ig_status ig_session_add_ema(ig_session *s) {
   return ig_session_push(s);
 }
 
+// A CPU reads weights in fp32 or in layouts of its own (docs/decisions.md, 55).
+bool ig_session_wants_copies(const ig_session *s) {
+  return s->device->caps.kind == IG_DEVICE_CUDA && ig_dtype_bytes(s->compute) == 2;
+}
+
+size_t ig_session_copies_bytes(const ig_session *s) {
+  const size_t count = (size_t)s->params.count[IG_PARAM_TRAINABLE];
+  return ig_session_wants_copies(s) ? (count + 1) * ig_dtype_bytes(s->compute) : 0;
+}
+
+// One cast of the whole buffer, by the kernel that made a copy a tensor before.
+static ig_status plan_copies(ig_session *s) {
+  IG_TRY(ig_graph_create(&(ig_graph_options){.size = sizeof(ig_graph_options),
+                                             .ops = ig_op_lists,
+                                             .params = &s->params,
+                                             .mode = IG_MODE_TRAIN,
+                                             .compute_dtype = s->compute},
+                         &s->copies_graph));
+  ig_tensor *copies =
+      ig_reorder(s->copies_graph, "copies", ig_graph_flat(s->copies_graph, IG_SPACE_TRAINABLE), s->compute);
+  if (copies)
+    copies->space = IG_SPACE_TRAINABLE16;
+  IG_TRY(ig_plan_create(s->copies_graph,
+                        &(ig_plan_options){.size = sizeof(ig_plan_options), .device = s->device, .tuner = s->tuner},
+                        &s->copies_plan));
+  IG_TRY(ig_plan_bind(s->copies_plan, IG_SPACE_TRAINABLE, s->memory[IG_PARAM_TRAINABLE].device));
+  return ig_plan_bind(s->copies_plan, IG_SPACE_TRAINABLE16, s->copies.device);
+}
+
+ig_status ig_session_add_copies(ig_session *s) {
+  IG_TRY(ig_mirror_create(s->device, ig_session_copies_bytes(s), false, "16-bit copies of weights", &s->copies));
+  IG_TRY(plan_copies(s));
+  return ig_plan_run(s->copies_plan, NULL);
+}
+
 static ig_status move_all(ig_session *s, ig_status (*move)(ig_device *, const ig_mirror *)) {
   for (int kind = 0; kind < IG_N_PARAM_KINDS; kind++)
     IG_TRY(move(s->device, &s->memory[kind]));
@@ -217,7 +256,10 @@ static ig_status move_all(ig_session *s, ig_status (*move)(ig_device *, const ig
   return IG_OK;
 }
 
-ig_status ig_session_push(ig_session *s) { return move_all(s, ig_mirror_push); }
+ig_status ig_session_push(ig_session *s) {
+  IG_TRY(move_all(s, ig_mirror_push));
+  return s->copies_plan ? ig_plan_run(s->copies_plan, NULL) : IG_OK;
+}
 ig_status ig_session_pull(ig_session *s) { return move_all(s, ig_mirror_pull); }
 
 ig_status ig_session_load(ig_session *s, const char *path, const ig_model *model, const ig_weights_options *options,

@@ -43,7 +43,11 @@ typedef struct ig_session {
   ig_params params;
   ig_mirror memory[IG_N_PARAM_KINDS];  // trainable, frozen, state: flat fp32
   ig_mirror ema_memory[2];             // averages of weights and of state; empty until ig_session_add_ema
-  float *buffers[IG_N_PARAM_KINDS];    // the host's side of them, and of the averages
+  ig_mirror copies;                    // IG_SPACE_TRAINABLE16; empty until ig_session_add_copies
+  ig_graph *copies_graph;              // fills them from the masters
+  ig_plan *copies_plan;
+  bool evaluates_copies;             // evaluation reads them, too: of training without averages
+  float *buffers[IG_N_PARAM_KINDS];  // the host's side of them, and of the averages
   float *ema, *ema_state;
   void *arena;  // shared by all plans of the session
   size_t arena_bytes;
@@ -58,10 +62,14 @@ void ig_session_destroy(ig_session *s);
 // ig_weights_load into the session, the device's side included.
 ig_status ig_session_load(ig_session *s, const char *path, const ig_model *model, const ig_weights_options *options,
                           ig_weights_report *report);
-// Weights, statistics and averages from the host's side to the device's, and back.
+// Weights, statistics and averages from the host's side to the device's (and copies in 16 bits anew), and back.
 ig_status ig_session_push(ig_session *s);
 ig_status ig_session_pull(ig_session *s);
 ig_status ig_session_add_ema(ig_session *s);  // allocates and copies the present weights and statistics
+// Whether a training keeps 16-bit copies of trainable weights that the optimizer's row writes: in 16 bits on a GPU.
+bool ig_session_wants_copies(const ig_session *s);
+size_t ig_session_copies_bytes(const ig_session *s);  // 0 where it does not
+ig_status ig_session_add_copies(ig_session *s);       // allocates, and rounds the present weights
 // Makes the shared arena at least this large; plans bound to the old one are bound again by their owner.
 ig_status ig_session_reserve(ig_session *s, size_t arena_bytes);
 // Wildcard match of a public name: * stands for any text.

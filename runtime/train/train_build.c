@@ -135,6 +135,8 @@ static ig_status build_step(ig_trainer *t, ig_rung *r, ig_recompute recompute) {
     IG_TRY(recompute == IG_RECOMPUTE_AUTO
                ? ig_graph_recompute(g, least_saving(o->session.model), enough_saving(t), flat, &cloned)
                : ig_graph_recompute(g, 0, 1, 0, &cloned));
+  if (ig_session_wants_copies(t->session))  // what is computed again stays what it was tuned to be with casts
+    ig_graph_read_copies(g);
   return new_plan(t, g, &r->plan);
 }
 
@@ -155,6 +157,7 @@ static ig_status build_update(ig_trainer *t) {
   o.ema_decay = t->o->ema;
   o.steps = true;
   o.loss_scale = t->session->compute == IG_F16 && t->o->loss_scale <= 0;
+  o.w16 = ig_session_wants_copies(t->session);
   o.gradients = t->o->accumulate > 1 ? IG_SPACE_ACCUM : IG_SPACE_GRAD;
   t->n_moments = ig_optimizer_moments(&o);
   IG_TRY(new_graph(t, &t->update_graph));
@@ -253,6 +256,7 @@ static void summarize(const ig_trainer *t, ig_plan_summary *s) {
   uint64_t flat = flat_bytes(t);
   s->weights =
       flat + 4 * (uint64_t)(p->count[IG_PARAM_FROZEN] + 2 * p->count[IG_PARAM_STATE]) + eval.persistent + persistent;
+  s->weights += ig_session_copies_bytes(t->session);
   s->gradients = flat * (t->o->accumulate > 1 ? 2 : 1);
   s->optimizer = flat * (uint64_t)(t->n_moments + (t->o->ema > 0));
   arena = eval.arena > arena ? eval.arena : arena;
@@ -304,6 +308,7 @@ static ig_status plan_all(ig_trainer *t, ig_plan_summary *summary) {
   t->total_steps = o->steps > 0 ? o->steps : (o->epochs * t->n_train + o->batch - 1) / o->batch;
   IG_TRY(ig_trainer_set_phases(t));
   IG_TRY(ig_trainer_ladder(t));
+  t->session->evaluates_copies = ig_session_wants_copies(t->session) && !(o->ema > 0);
   const int batch = t->micro < 32 ? t->micro : 32;
   if (o->data->count[IG_PART_VAL])
     IG_TRY(o->session.model->build_text
@@ -340,6 +345,8 @@ ig_status ig_trainer_build(ig_trainer *t) {
                    "memory=%.0fMiB",
                    (double)summary.total / (1 << 20), (double)limit / (1 << 20), (double)limit / (1 << 20));
   ig_device *dev = t->session->device;
+  if (ig_session_wants_copies(t->session))
+    IG_TRY(ig_session_add_copies(t->session));
   IG_TRY(ig_mirror_create(dev, flat_bytes(t), false, "gradients", &t->gradients));
   if (t->o->accumulate > 1)
     IG_TRY(ig_mirror_create(dev, flat_bytes(t), false, "accumulated gradients", &t->accumulated));
@@ -367,7 +374,8 @@ static ig_status bind_plan(ig_trainer *t, ig_plan *p) {
                {IG_SPACE_MOMENT1, t->moments[1].device},
                {IG_SPACE_MOMENT2, t->moments[2].device},
                {IG_SPACE_EMA, s->ema_memory[0].device},
-               {IG_SPACE_EMA_STATE, s->ema_memory[1].device}};
+               {IG_SPACE_EMA_STATE, s->ema_memory[1].device},
+               {IG_SPACE_TRAINABLE16, s->copies.device}};
   for (size_t k = 0; k < sizeof bases / sizeof *bases; k++)
     if (bases[k].base)
       IG_TRY(ig_plan_bind(p, bases[k].space, bases[k].base));
