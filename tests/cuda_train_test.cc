@@ -89,6 +89,16 @@ TEST_F(CudaTrain, GoesOnHereAndThere) {
   agrees(course_in_log(there), course_in_log(whole), 1e-3);
 }
 
+// 16-bit copies of weights are in no checkpoint: they are rounded anew from what was read.
+TEST_F(CudaTrain, GoesOnIn16Bits) {
+  const std::vector<std::string> words = {"device=cuda", "precision=bf16", "optimizer=adamw",
+                                          "lr=0.001",    "steps=5",        "resume=auto"};
+  const std::string whole = train("whole", words), part = train("part", words, 3);
+  train("part", words);
+  EXPECT_EQ(course_in_log(part).losses, course_in_log(whole).losses);
+  EXPECT_TRUE(tensors_of(part + "/checkpoints/step-5") == tensors_of(whole + "/checkpoints/step-5"));
+}
+
 // A weight of 16 in every loss: gradients of 16384 times that overflow, so that the first steps are skipped and the
 // scale falls. What was counted until a stop is part of the checkpoint.
 TEST_F(CudaTrain, LossScaleGoesOn) {

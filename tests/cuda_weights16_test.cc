@@ -1,6 +1,6 @@
 // 16-bit copies of weights on a GPU, or on the simulator of one: the optimizers' kernels write them exactly, and a
-// network that reads them takes the very steps of one that casts its weights in each. Rule: bits, no tolerances. Without
-// a device: "skipped" (77) and why.
+// network that reads them takes the very steps of one that casts its weights in each. Rule: bits, no tolerances.
+// Without a device: "skipped" (77) and why.
 #include <gtest/gtest.h>
 
 #include "kernels/linear_xent/linear_xent.h"
@@ -196,7 +196,8 @@ TEST_P(Networks, TakeTheStepsOfCasts) {
   }
 }
 
-// Copies in a layout of a kernel's own are made for forward and once more for backward: none lives from one to the other.
+// Copies in a layout of a kernel's own are made for forward and once more for backward: none lives from one to the
+// other.
 TEST_P(Networks, TakeNoMoreMemoryThanCasts) {
   Step cast(GetParam(), IG_BF16, false), copy(GetParam(), IG_BF16, true);
   ig_plan_bytes a, b;
@@ -230,10 +231,9 @@ TEST(Weights16, ThePlanOfATrainingHasNoCasts) {
     return name.size() > end.size() && !name.compare(name.size() - end.size(), end.size(), end);
   };
   auto plan = [&](const std::string &precision, const std::string &ema, const std::string &freeze) {
-    fault::Answer a =
-        fault::call("plan", {"model=resnet8_mlperf", "image_size=16", "batch=4", "deterministic=1", "device=cuda",
-                             "recompute=1", "precision=" + precision, "data=" + data, "ema=" + ema,
-                             "freeze=" + freeze});
+    fault::Answer a = fault::call(
+        "plan", {"model=resnet8_mlperf", "image_size=16", "batch=4", "deterministic=1", "device=cuda", "recompute=1",
+                 "precision=" + precision, "data=" + data, "ema=" + ema, "freeze=" + freeze});
     EXPECT_EQ(a.status, IG_OK) << a.message;
     json_t *j = json_loads(a.result.c_str(), 0, nullptr), *row;
     weights = json_number_value(json_object_get(json_object_get(j, "bytes"), "weights"));

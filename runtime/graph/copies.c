@@ -1,5 +1,5 @@
-// 16-bit weights as a flat buffer of their own. Rule: this only takes casts out of a graph, made and cloned by who knows
-// nothing of it.
+// 16-bit weights as a flat buffer of their own. Rule: this only takes casts out of a graph, made and cloned by who
+// knows nothing of it.
 #include <string.h>
 
 #include "runtime/graph/graph.h"
