@@ -151,6 +151,8 @@ class FaultFiles : public ::testing::Test {
     bool of_a_step = false;
     for (const char *part : {"/checkpoints/step-#.tmp", "/log.jsonl", "/events.out", "/model.safetensors.tmp"})
       of_a_step = of_a_step || fault.role.find(part) != std::string::npos;
+    // The first record of the events is written before the first step: a disk that fails there stops the start.
+    of_a_step = of_a_step && !(fault.role.find("/events.out") != std::string::npos && fault.at == 1);
     if (of_a_step && !fault.lasting && (fault.op == WRITE || fault.op == FSYNC || fault.op == RENAME)) {
       EXPECT_EQ(answer.status, IG_OK) << answer.message;
       EXPECT_TRUE(fault.error == HALF || answer.said("warning: ")) << "silent";

@@ -179,7 +179,7 @@ static const ig_key keys[] = {
     {"memory", IG_KEY_SIZE, "bytes", NULL, RUN, "budget of the run; a plan beyond it is refused", NULL, 0, 0, MAY},
     {"recompute", IG_KEY_ENUM, "", "auto", RUN,
      "less memory: cheap results are computed again in the backward pass; auto: where that can save a fifth, as much "
-     "as saves a ninth (in 16 bits a tenth, and copies of weights on top)",
+     "as saves a ninth (in 16 bits copies of weights on top)",
      "auto|0|1"},
     {"winograd", IG_KEY_BOOL, "", "1", RUN, "faster, less exact convolutions are allowed"},
     {"winograd", IG_KEY_BOOL, "", "0", USE, "faster, less exact convolutions are allowed"},

@@ -93,9 +93,7 @@ static ig_text_outputs build_texts(ig_trainer *t, ig_rung *r, const ig_model_con
 static double least_saving(const ig_model *m) { return m->build_text ? 0.08 : 0.2; }
 // ... and what is enough: of pictures, what brings ResNet-50 just below 0.6 of PyTorch's memory (in 16 bits the copies
 // of weights come on top). The rest costs time.
-static double enough_saving(const ig_trainer *t) {
-  return t->o->session.model->build_text ? 1 : t->session->compute == IG_F32 ? 0.11 : 0.1;
-}
+static double enough_saving(const ig_model *m) { return m->build_text ? 1 : 0.11; }
 
 static ig_status build_step(ig_trainer *t, ig_rung *r, ig_recompute recompute) {
   const ig_train_options *o = t->o;
@@ -133,7 +131,7 @@ static ig_status build_step(ig_trainer *t, ig_rung *r, ig_recompute recompute) {
   double flat = (double)flat_bytes(t) * (2 + ig_optimizer_moments(&o->optimizer));  // weights, gradients, moments
   if (recompute != IG_RECOMPUTE_OFF)
     IG_TRY(recompute == IG_RECOMPUTE_AUTO
-               ? ig_graph_recompute(g, least_saving(o->session.model), enough_saving(t), flat, &cloned)
+               ? ig_graph_recompute(g, least_saving(o->session.model), enough_saving(o->session.model), flat, &cloned)
                : ig_graph_recompute(g, 0, 1, 0, &cloned));
   if (ig_session_wants_copies(t->session))  // what is computed again stays what it was tuned to be with casts
     ig_graph_read_copies(g);
