@@ -615,6 +615,16 @@ TEST_F(Files, FailedAppendLeavesNoHalfRecord) {
   EXPECT_EQ(get("log"), "one\nthree\n");
 }
 
+TEST_F(Files, AnAppendWhoseCloseFailsLeavesNoRecord) {
+  ASSERT_EQ(ig_file_append(at("log").c_str(), "one\n", 4), IG_OK);
+  fault = {0, 4, EIO, false, 100};  // open, fstat, write, close
+  ig_fileops_set(&faulty_ops());
+  EXPECT_EQ(ig_file_append(at("log").c_str(), "two\n", 4), IG_ERR_IO);
+  ig_fileops_set(nullptr);
+  EXPECT_TRUE(says("close")) << message();
+  EXPECT_EQ(get("log"), "one\n");
+}
+
 TEST_F(Files, ReadersReportEveryFault) {
   put("a", "hello");
   int descriptors = open_descriptors();

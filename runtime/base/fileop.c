@@ -218,6 +218,17 @@ done:
   return status;
 }
 
+// After a failed close nobody knows what of a record is there: the file gets its old length, so that the record can be
+// appended again.
+static bool take_back(const char *path, off_t length) {
+  const ig_fileops *ops = ig_fileops_get();
+  int fd = ops->open(path, O_WRONLY | O_CLOEXEC, 0);
+  if (fd < 0)
+    return false;
+  bool done = ops->ftruncate(fd, length) == 0;
+  return ops->close(fd) == 0 && done;
+}
+
 ig_status ig_file_append(const char *path, const void *data, size_t n) {
   const ig_fileops *ops = ig_fileops_get();
   ig_status status = IG_OK;
@@ -229,8 +240,11 @@ ig_status ig_file_append(const char *path, const void *data, size_t n) {
   status = ig_write_all(fd, data, n, path);
   if (status != IG_OK && sized && ops->ftruncate(fd, st.st_size) != 0)
     ig_fail_prefix(status, "a part of a record remains at the end of the file");
-  if (ops->close(fd) != 0 && status == IG_OK)
+  if (ops->close(fd) != 0 && status == IG_OK) {
     status = fail_errno("close", path);
+    if (sized && !take_back(path, st.st_size))
+      ig_fail_prefix(status, "the record may remain at the end of the file");
+  }
   return status;
 }
 
