@@ -61,6 +61,8 @@ static const ig_op_case cases[] = {
     {"erf_wide", 2, {WIDE(5, 131), VEC(131)}, &erf_form, .bench = false},
     {"tanh_wide", 2, {WIDE(5, 131), VEC(131)}, &tanh_form, .bench = false},
     {"long", 2, {X(3, 2051), VEC(2051)}, &erf_form, .bench = false},
+    {"erf_eights", 2, {X(13, 40), VEC(40)}, &erf_form, .bench = false},
+    {"tanh_eights", 2, {WIDE(5, 264), VEC(264)}, &tanh_form, .bench = false},
     {"bench", 2, {X(1024, 3072), VEC(3072)}, &erf_form, .bench = true},
     {"bench_tanh", 2, {X(1024, 3072), VEC(3072)}, &tanh_form, .bench = true},
 };
@@ -69,6 +71,7 @@ static const ig_op_case bwd_cases[] = {
     {"tanh", 3, {X(13, 37), WIDE(13, 37), VEC(37)}, &tanh_form, .bench = false},
     {"many_rows", 3, {X(211, 19), X(211, 19), VEC(19)}, &erf_form, .bench = false},
     {"long", 3, {X(3, 2051), X(3, 2051), VEC(2051)}, &tanh_form, .bench = false},
+    {"many_rows_eights", 3, {X(67, 24), X(67, 24), VEC(24)}, &erf_form, .bench = false},
     {"bench", 3, {X(1024, 3072), X(1024, 3072), VEC(3072)}, &erf_form, .bench = true},
     {"bench_tanh", 3, {X(1024, 3072), X(1024, 3072), VEC(3072)}, &tanh_form, .bench = true},
 };

@@ -44,6 +44,7 @@ static const ig_batchnorm_attr norm = {1e-5f, 0.1f, false};
 static const ig_op_case fold_cases[] = {
     {"one", F_N, {WEIGHTS(1, 1, 1, 1), NORM(1), VECTOR(1, IG_FILL_ABSENT)}, .attr = &norm},
     {"prime", F_N, {WEIGHTS(17, 5, 3, 3), NORM(17), VECTOR(17, IG_FILL_ABSENT)}, .attr = &norm},
+    {"fours", F_N, {WEIGHTS(7, 4, 3, 3), NORM(7), VECTOR(7, IG_FILL_ABSENT)}, .attr = &norm},
     {"bias", F_N, {WEIGHTS(67, 3, 5, 7), NORM(67), VECTOR(67, IG_FILL_NORMAL)}, .attr = &norm},
     {"bench", F_N, {WEIGHTS(512, 512, 3, 3), NORM(512), VECTOR(512, IG_FILL_ABSENT)}, .attr = &norm, .bench = true},
 };

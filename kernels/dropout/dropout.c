@@ -44,6 +44,7 @@ static const float tenth = 0.1f, half = 0.5f, none = 0, all = 1;
 static const ig_op_case cases[] = {
     {"matrix", 2, {{.shape = {2, {3, 17}}, .fill = IG_FILL_NORMAL}, STATE}, .attr = &half},
     {"ragged", 2, {{.shape = {4, {2, 5, 7, 3}}, .fill = IG_FILL_NORMAL}, STATE}, .attr = &tenth},
+    {"fours", 2, {{.shape = {2, {3, 20}}, .fill = IG_FILL_NORMAL}, STATE}, .attr = &half},
     {"long", 2, {{.shape = {2, {3, 40001}}, .fill = IG_FILL_NORMAL}, STATE}, .attr = &tenth},
     {"nothing", 2, {{.shape = {2, {3, 17}}, .fill = IG_FILL_NORMAL}, STATE}, .attr = &none},
     {"everything", 2, {{.shape = {2, {3, 17}}, .fill = IG_FILL_NORMAL}, STATE}, .attr = &all},

@@ -164,6 +164,9 @@ static const ig_op_case cases[] = {
     {"d131", 3, {X(17, 131), VEC(131), VEC(131)}, &tiny, .bench = false},
     {"one_row", 3, {X(1, 768), VEC(768), VEC(768)}, &tiny, .bench = false},
     {"many_rows", 3, {X(211, 19), VEC(19), VEC(19)}, &plain, .bench = false},
+    {"d264", 3, {X(5, 264), VEC(264), VEC(264)}, &tiny, .bench = false},
+    {"d776", 3, {X(2, 776), VEC(776), VEC(776)}, &plain, .bench = false},
+    {"d1032", 3, {X(2, 1032), VEC(1032), VEC(1032)}, &tiny, .bench = false},
     {"bench", 3, {X(1024, 768), VEC(768), VEC(768)}, &tiny, .bench = true},
 };
 static const float add_tenth = 0.1f, add_half = 0.5f;
@@ -179,6 +182,9 @@ static const ig_op_case bwd_cases[] = {
     {"d64_dropout", 6, {X(13, 64), X(13, 64), VEC(64), NONE, STATE, KEYS(13)}, &half, .bench = false},
     {"d131_both", 6, {X(17, 131), X(17, 131), VEC(131), X(17, 131), STATE, NONE}, &tenth, .bench = false},
     {"d2051", 6, {X(2, 2051), X(2, 2051), VEC(2051), NONE, STATE, KEYS(2)}, &tenth, .bench = false},
+    {"d264_dropout", 6, {X(5, 264), X(5, 264), VEC(264), NONE, STATE, KEYS(5)}, &half, .bench = false},
+    {"d520_more", 6, {X(2, 520), X(2, 520), VEC(520), X(2, 520), NONE, NONE}, &plain, .bench = false},
+    {"d776_both", 6, {X(2, 776), X(2, 776), VEC(776), X(2, 776), STATE, NONE}, &tenth, .bench = false},
     {"many_rows", 6, {X(211, 19), X(211, 19), VEC(19), NONE, NONE, NONE}, &plain, .bench = false},
     {"bench", 6, {X(1024, 768), X(1024, 768), VEC(768), X(1024, 768), NONE, NONE}, &tiny, .bench = true},
     {"bench_dropout",

@@ -133,6 +133,7 @@ static void cost(const ig_node *n, ig_cost *c) {
   X("many rows", 2, (301, ), 6, 4, 1, 0)          \
   X("rank 3", 3, (3, 5, ), 11, 8, 1, 0)           \
   X("vector", 1, (), 9, 4, 1, 0)                  \
+  X("128-wide tile", 2, (67, ), 75, 77, 1, 0)     \
   X("resnet18 head", 2, (16, ), 512, 1000, 1, 1)  \
   X("resnet50 head", 2, (32, ), 2048, 1000, 1, 1) \
   X("bert feed-forward", 2, (1024, ), 768, 3072, 1, 1)

@@ -107,6 +107,7 @@ static void cost_bwd(const ig_node *n, ig_cost *cost) { cost_of(n, n->in[B_X], n
 static const ig_op_case cases[] = {
     {"one", F_N, {X(1, 1), W(1, 1), NONE, LABELS(1, 1), NONE}, .attr = NULL},
     {"prime", F_N, {X(7, 13), W(19, 13), VEC(19), LABELS(7, 19), NONE}, .attr = NULL},
+    {"fours", F_N, {X(9, 13), W(44, 13), VEC(44), LABELS(9, 44), NONE}, .attr = NULL},
     {"weights", F_N, {X(37, 24), W(101, 24), VEC(101), LABELS(37, 101), SHARE(37)}, .attr = NULL},
     {"some", F_N, {X(67, 17), W(211, 17), NONE, LABELS(67, 211), SOME(67)}, .attr = NULL},
     {"long_sum", F_N, {X(3, 307), W(5, 307), VEC(5), LABELS(3, 5), NONE}, .attr = NULL},

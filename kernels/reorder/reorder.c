@@ -37,6 +37,10 @@ static const ig_op_case cases[] = {FROM("to f32, rank 4", NORMAL(4, {3, 5, 7, 17
 }
 , FROM("to bf16, vector", NORMAL(1, {1031}), .fixed_f32 = true), .attr = TO(IG_BF16)
 }
+, FROM("to bf16, ragged", NORMAL(2, {13, 31})), .attr = TO(IG_BF16)
+}
+, FROM("to f16, ragged", NORMAL(2, {13, 31})), .attr = TO(IG_F16)
+}
 , FROM("to f16, matrix", NORMAL(2, {13, 29}), .fixed_f32 = true), .attr = TO(IG_F16)
 }
 , FROM("to f64, matrix", NORMAL(2, {13, 29}), .fixed_f32 = true), .attr = TO(IG_F64)

@@ -18,7 +18,7 @@ static ig_status infer_rmsprop(ig_graph *g, ig_node *n) {
 #define MEAN(n) \
   { IG_SHAPE1(n), IG_F32, IG_FILL_UNIFORM, -0.5, 0.5, false, true }
 static const ig_rmsprop_attr plain = {0.99, 1e-8, 0, false}, all = {0.9, 1e-8, 0.9, true},
-                             heavy = {0.9, 1e-3, 0.5, false};
+                             heavy = {0.9, 1e-3, 0.5, false}, centered = {0.9, 1e-8, 0, true};
 static const ig_op_case cases[] = {
     {.name = "plain",
      .n_in = 9,
@@ -28,6 +28,10 @@ static const ig_op_case cases[] = {
      .n_in = 9,
      .in = {IG_UPDATE_CASE(1009, 5), IG_UPDATE_MOMENT(1009), IG_UPDATE_ABSENT, IG_UPDATE_MOMENT(1009)},
      .attr = &heavy},
+    {.name = "centered",
+     .n_in = 9,
+     .in = {IG_UPDATE_CASE(1009, 5), IG_UPDATE_MOMENT(1009), MEAN(1009), IG_UPDATE_ABSENT},
+     .attr = &centered},
     {.name = "all",
      .n_in = 9,
      .in = {IG_UPDATE_CASE(40001, 7), IG_UPDATE_MOMENT(40001), MEAN(40001), IG_UPDATE_MOMENT(40001)},

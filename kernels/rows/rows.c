@@ -90,6 +90,7 @@ static const ig_op_case gather_cases[] = {
     {"one", 2, {X(1, 1), INDEX(1, 1)}, .attr = NULL},
     {"ragged", 2, {X(13, 37), INDEX(7, 13)}, .attr = NULL},
     {"often", 2, {X(5, 67), INDEX(31, 5)}, .attr = NULL},
+    {"eights", 2, {X(5, 264), INDEX(11, 5)}, .attr = NULL},
     {"bench", 2, {X(1024, 768), INDEX(160, 1024)}, .bench = true},
 };
 static const ig_rows_bwd_attr t5 = {5, IG_F32}, t13 = {13, IG_F32}, t1024 = {1024, IG_F32}, t11 = {11, IG_F32};

@@ -123,6 +123,8 @@ static void cost_place(const ig_node *n, ig_cost *cost) {
   { .shape = {3, {a, b, c}}, .fill = IG_FILL_NORMAL }
 #define X4(a, b, c, d) \
   { .shape = {4, {a, b, c, d}}, .fill = IG_FILL_NORMAL }
+#define INTEGERS(type, a, b) \
+  { .shape = {2, {a, b}}, .dtype = type, .fill = IG_FILL_INDEX, .hi = 256, .no_grad = true }
 
 static const ig_shape to_matrix = {2, {15, 14}}, to_vector = {1, {210}};
 static const ig_op_case reshape_cases[] = {
@@ -134,6 +136,8 @@ static const ig_op_case concat_cases[] = {
     {"two_ragged", 2, {X4(2, 3, 5, 7), X4(2, 3, 5, 10)}, .attr = NULL},
     {"three", 3, {X4(1, 3, 3, 8), X4(1, 3, 3, 1), X4(1, 3, 3, 16)}, .attr = NULL},
     {"matrix", 2, {X2(3, 64), X2(3, 17)}, .attr = NULL},
+    {"bytes", 2, {INTEGERS(IG_U8, 5, 7), INTEGERS(IG_U8, 5, 3)}, .attr = NULL},
+    {"words", 2, {INTEGERS(IG_U64, 5, 7), INTEGERS(IG_U64, 5, 3)}, .attr = NULL},
     {"bench", 2, {X4(32, 56, 56, 64), X4(32, 56, 56, 32)}, .bench = true},
 };
 #define ONES \
@@ -151,6 +155,8 @@ static const ig_place_attr option_a_bench = {
     {4, {128, 16, 16, 64}}, {4, {128, 16, 16, 32}}, {0}, {1, 2, 2, 1, 1, 1}, {0, 0, 0, 16}, ONES, 0};
 static const ig_op_case place_cases[] = {
     {"slice_2d", 1, {X2(5, 11)}, .attr = &slice_2d},
+    {"slice_bytes", 1, {INTEGERS(IG_U8, 5, 11)}, .attr = &slice_2d},
+    {"slice_words", 1, {INTEGERS(IG_U64, 5, 11)}, .attr = &slice_2d},
     {"slice_3d", 1, {X3(2, 4, 7)}, .attr = &slice_3d},
     {"pad", 1, {X4(2, 5, 4, 3)}, .attr = &pad_2d},
     {"option_a", 1, {X4(2, 7, 5, 9)}, .attr = &option_a},
