@@ -158,7 +158,7 @@ EXPORT cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasL
     return CUBLAS_STATUS_INVALID_VALUE;
   if (p->epilogue != CUBLASLT_EPILOGUE_DEFAULT && p->bias_type != (int32_t)((matrix *)(void *)d)->type)
     return CUBLAS_STATUS_NOT_SUPPORTED;
-  if (p->epilogue == CUBLASLT_EPILOGUE_BGRADB && ((matrix *)(void *)b)->type == CUDA_R_16F)
+  if (p->epilogue == CUBLASLT_EPILOGUE_BGRADB && (((matrix *)(void *)b)->type == CUDA_R_16F || fails("BGRADB")))
     return CUBLAS_STATUS_NOT_SUPPORTED;
   for (; *n < 3 && *n < wanted; ++*n) {
     memset(&out[*n], 0, sizeof *out);
