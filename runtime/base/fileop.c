@@ -345,6 +345,16 @@ bool ig_path_is_dir(const char *path) {
   return ig_fileops_get()->stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+ig_status ig_path_look(const char *path, bool *exists, bool *is_dir) {
+  struct stat st;
+  *exists = *is_dir = false;
+  if (ig_fileops_get()->stat(path, &st) != 0)
+    return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? IG_OK : fail_errno("look at", path);
+  *exists = true;
+  *is_dir = S_ISDIR(st.st_mode);
+  return IG_OK;
+}
+
 ig_status ig_path_join(char **out, const char *a, const char *b) {
   if (!*a || b[0] == '/')
     return ig_strdup(b, out);

@@ -53,6 +53,8 @@ ig_status ig_remove_tree(const char *path);                                    /
 ig_status ig_fsync_dir(const char *path);
 bool ig_path_exists(const char *path);
 bool ig_path_is_dir(const char *path);
+// The same where what is missing would be done without: a disk's error is an error, not a missing file.
+ig_status ig_path_look(const char *path, bool *exists, bool *is_dir);
 ig_status ig_path_join(char **out, const char *a, const char *b);          // ig_free
 const char *ig_path_name(const char *path);                                // what stands behind the last slash
 bool ig_path_ends_in(const char *path, const char *ending);                // "csv": by its name, in upper or lower case

@@ -22,22 +22,25 @@ static const struct {
              {"test_batch.bin", IG_PART_TEST},    {"test.bin", IG_PART_TEST}};
 enum { N_FILES = sizeof files / sizeof *files };
 
-static bool in_folder(const char *root, const char *name) {
+static ig_status in_folder(const char *root, const char *name, bool *is_file) {
   char *path;
-  if (ig_path_join(&path, root, name) != IG_OK)
-    return false;
-  bool exists = ig_path_exists(path) && !ig_path_is_dir(path);
+  bool exists, is_dir;
+  IG_TRY(ig_path_join(&path, root, name));
+  ig_status status = ig_path_look(path, &exists, &is_dir);
+  *is_file = exists && !is_dir;
   ig_free(path);
-  return exists;
+  return status;
 }
 
 bool ig_is_cifar(const char *root) {
   size_t n = strlen(root);
   if (!ig_path_is_dir(root))
     return n > 4 && !strcasecmp(root + n - 4, ".bin");
-  for (int i = 0; i < N_FILES; i++)
-    if (in_folder(root, files[i].name))
+  for (int i = 0; i < N_FILES; i++) {
+    bool is_file;
+    if (in_folder(root, files[i].name, &is_file) == IG_OK && is_file)
       return true;
+  }
   return false;
 }
 
@@ -50,7 +53,9 @@ static ig_status read_names(ig_builder *b, const char *folder, const char *file,
   size_t size;
   *n = 0;
   IG_TRY(ig_path_join(&path, folder, file));
-  if (!ig_path_exists(path))
+  bool exists, is_dir;
+  IG_GOTO(ig_path_look(path, &exists, &is_dir));
+  if (!exists)
     goto done;
   IG_GOTO(ig_file_read(path, 1 << 20, &data, &size));
   for (const char *line = (const char *)data, *end = line + size; line < end;) {
@@ -157,7 +162,9 @@ ig_status ig_read_cifar(ig_builder *b, const char *root) {
   if (ig_path_is_dir(root)) {
     IG_GOTO(ig_strdup(root, &folder));
     for (int i = 0; i < N_FILES; i++) {
-      if (!in_folder(root, files[i].name))
+      bool is_file;
+      IG_GOTO(in_folder(root, files[i].name, &is_file));
+      if (!is_file)
         continue;
       ig_free(path);
       path = NULL;

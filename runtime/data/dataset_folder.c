@@ -219,7 +219,9 @@ static ig_status finds_parts(const char *root, bool *parts) {
     ig_free(path);
     path = NULL;
     IG_GOTO(ig_path_join(&path, root, list.at[i]));
-    if (!ig_path_is_dir(path))
+    bool exists, is_dir;
+    IG_GOTO(ig_path_look(path, &exists, &is_dir));
+    if (!is_dir)
       continue;
     int part = ig_part_from_text(list.at[i]);
     if (part == IG_PART_NONE) {
@@ -249,7 +251,9 @@ static ig_status read_parts(ig_builder *b, const char *root, const frame *self) 
     ig_free(path);
     path = NULL;
     IG_GOTO(ig_path_join(&path, root, name));
-    if (name[0] == '.' || part == IG_PART_NONE || !ig_path_is_dir(path)) {
+    bool exists, is_dir;
+    IG_GOTO(ig_path_look(path, &exists, &is_dir));
+    if (name[0] == '.' || part == IG_PART_NONE || !is_dir) {
       IG_GOTO(ignore(b, name));
       continue;
     }

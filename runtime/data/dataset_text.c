@@ -310,7 +310,9 @@ static ig_status find_part_files(ig_builder *b, const char *root, const char *se
     ig_free(path);
     path = NULL;
     IG_GOTO(ig_path_join(&path, root, name));
-    if (name[0] == '.' || !is_text_file(b, name) || ig_path_is_dir(path))
+    bool exists, is_dir;
+    IG_GOTO(ig_path_look(path, &exists, &is_dir));
+    if (name[0] == '.' || !is_text_file(b, name) || is_dir)
       continue;
     if (part == IG_PART_NONE) {
       if (!*other)
