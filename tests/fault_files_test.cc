@@ -319,6 +319,24 @@ TEST_F(FaultFiles, EveryOperationOfAWholeRun) {  // 50
   EXPECT_GT(stopped, n / 4);
 }
 
+// A folder of the data that cannot be looked at is not one that is missing: else another split would be trained on.
+TEST_F(FaultFiles, EveryLookAtAPart) {
+  std::string whole = home / "whole", out = home / "run";
+  Answer answer = call("train", words(whole));
+  ASSERT_EQ(answer.status, IG_OK) << answer.message;
+  std::string model = slurp(whole + "/model.safetensors");
+  Counts counts = census([&] { answer = call("train", words(out)); });
+  const int looks = counts[{STAT, "/data/val"}];
+  EXPECT_GT(looks, 0);
+  for (int at = 1; at <= looks; at++) {
+    fs::remove_all(out);
+    const Fault fault = {STAT, "/data/val", at, EIO, false};
+    EXPECT_EQ(strike(fault, [&] { answer = call("train", words(out)); }), 1);
+    judge(fault, answer, out, -1, model);
+    ASSERT_FALSE(HasFailure()) << fault.text() << ": " << answer.message;
+  }
+}
+
 TEST_F(FaultFiles, EveryOperationOfGoingOn) {  // 50
   std::string whole = home / "whole", half = home / "half", out = home / "run";
   Answer answer = call("train", words(whole));
