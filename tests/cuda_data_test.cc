@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "runtime/device/device.h"
+#include "tests/cuda_main.h"
 #include "tests/fault_train.h"
 #include "tests/npy.h"
 
@@ -253,16 +254,8 @@ TEST_F(Training, MessagesFollowTheCpu) {
 
 int main(int argc, char **argv) {
   testing::InitGoogleTest(&argc, argv);
-  ig_device *device = nullptr;
-  ig_cuda_options o = {};
-  o.size = sizeof o;
-  o.tf32 = true;
-  if (ig_device_create_cuda(&o, &device) != IG_OK) {
-    printf("skipped: %s\n", ig_error_message());
+  if (!find_cuda(true, &caps))
     return 77;
-  }
-  caps = device->caps;
   simulated = strstr(caps.name, "simulator");
-  ig_device_destroy(device);
   return RUN_ALL_TESTS();
 }

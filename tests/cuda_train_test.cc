@@ -8,6 +8,7 @@
 
 #include "runtime/base/rng.h"
 #include "runtime/device/device.h"
+#include "tests/cuda_main.h"
 #include "tests/fault_train.h"
 #include "tests/st_reader.h"
 
@@ -369,15 +370,4 @@ TEST_F(CudaText, PredictsMaskedWordsInEveryPrecision) {
 
 }  // namespace
 
-int main(int argc, char **argv) {
-  testing::InitGoogleTest(&argc, argv);
-  ig_device *device = nullptr;
-  ig_cuda_options o = {};
-  o.size = sizeof o;
-  if (ig_device_create_cuda(&o, &device) != IG_OK) {
-    printf("skipped: %s\n", ig_error_message());
-    return 77;
-  }
-  ig_device_destroy(device);
-  return RUN_ALL_TESTS();
-}
+int main(int argc, char **argv) { return run_cuda_tests(argc, argv); }

@@ -9,6 +9,7 @@
 #include "models/bert.h"
 #include "runtime/device/device.h"
 #include "runtime/train/session.h"
+#include "tests/cuda_main.h"
 #include "tests/fault_train.h"
 #include "tests/update_graph.h"
 
@@ -269,15 +270,4 @@ TEST(Weights16, ThePlanOfATrainingHasNoCasts) {
 
 }  // namespace
 
-int main(int argc, char **argv) {
-  testing::InitGoogleTest(&argc, argv);
-  ig_device *device = nullptr;
-  ig_cuda_options o = {};
-  o.size = sizeof o;
-  if (ig_device_create_cuda(&o, &device) != IG_OK) {
-    printf("skipped: %s\n", ig_error_message());
-    return 77;
-  }
-  ig_device_destroy(device);
-  return RUN_ALL_TESTS();
-}
+int main(int argc, char **argv) { return run_cuda_tests(argc, argv); }

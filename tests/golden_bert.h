@@ -8,9 +8,9 @@
 #include "runtime/train/session.h"
 #include "runtime/train/weights.h"
 #include "tests/golden.h"
-#include "tests/golden_update.h"
 #include "tests/run_graph.h"
 #include "tests/st_reader.h"
+#include "tests/update_segments.h"
 
 namespace golden_bert {
 
@@ -98,7 +98,7 @@ class Net {
     must(ig_graph_differentiate(g.g, (int)l.size(), l.data(), seeds.data(), 0, nullptr, nullptr));
     g.space(IG_SPACE_GRAD).assign((size_t)g.params.count[IG_PARAM_TRAINABLE], 0.0f);
     if (optimizer)
-      add_golden_update(g, optimizer, &io);
+      add_update(g, optimizer, &io);
   }
   void lay_out() {
     must(ig_params_layout(&g.params));

@@ -5,6 +5,7 @@
 #include "tests/golden.h"
 #include "tests/run_graph.h"
 #include "tests/st_reader.h"
+#include "tests/update_segments.h"
 
 namespace {
 
@@ -105,7 +106,7 @@ class Run {
     for (size_t i = 0; i < g.params.n; i++)
       g.params.items[i]->decay = true;  // the reference decays every tensor
     must(ig_optimizer_build_update(g.g, &options, &io));
-    const size_t n = (size_t)g.params.count[IG_PARAM_TRAINABLE], s = (size_t)ig_optimizer_segments(&g.params);
+    const size_t n = (size_t)g.params.count[IG_PARAM_TRAINABLE];
     const int moments = ig_optimizer_moments(&options);
     for (int k = IG_SPACE_TRAINABLE; k < IG_N_SPACES; k++)
       if (k == IG_SPACE_TRAINABLE || k == IG_SPACE_GRAD || (options.ema && k == IG_SPACE_EMA) ||
@@ -114,13 +115,7 @@ class Run {
     fill(IG_SPACE_TRAINABLE, d.start, "");
     if (options.ema)
       g.space(IG_SPACE_EMA) = g.space(IG_SPACE_TRAINABLE);
-    std::vector<int64_t> start(s + 1);
-    std::vector<float> attr(s * IG_N_SEG);
-    must(ig_optimizer_fill_segments(&g.params, &options, start.data(), attr.data()));
-    g.set(io.seg_start, start);
-    g.set(io.seg_attr, attr);
-    g.add(io.norm);
-    g.add(io.gscale);
+    set_update_segments(g, &options, &io);
     g.plan(way);
   }
   void step(int step, double lr, double ema_decay = 0) {

@@ -6,9 +6,9 @@
 #include "kernels/softmax_xent/softmax_xent.h"
 #include "models/model.h"
 #include "tests/golden.h"
-#include "tests/golden_update.h"
 #include "tests/run_graph.h"
 #include "tests/st_reader.h"
+#include "tests/update_segments.h"
 
 namespace golden_vision {
 
@@ -68,7 +68,7 @@ class Run {
     }
     if (optimizer) {
       clear_grad_padding();
-      add_golden_update(g, optimizer, &io);
+      add_update(g, optimizer, &io);
     }
     g.plan(way, 0, winograd);
   }
