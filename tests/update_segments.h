@@ -2,6 +2,7 @@
 #ifndef INGOT_TESTS_UPDATE_SEGMENTS_H
 #define INGOT_TESTS_UPDATE_SEGMENTS_H
 
+#include "kernels/optim_util/optim_util.h"
 #include "runtime/train/optimizer.h"
 #include "tests/run_graph.h"
 
