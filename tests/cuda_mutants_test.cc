@@ -84,6 +84,8 @@ const Words equivalent[] = {
     {"ig_update_kernel", "f64", "likewise"},
     {"value_kernel", "f64", "a correction within double's exp and log, far below what fp32 keeps of it"},
     {"xent_", "f64", "likewise, and within pow"},
+    {"xent_", "1072693248`: constant larger by one",
+     "the argument of the logarithm within double's pow, by 2^-20: a millionth of the focal factor"},
 };
 
 // ---- jobs, and what they launch ----
