@@ -53,35 +53,36 @@ static float row_delta(const attention *a, int64_t at) {
 // from each gradient is their own mean. So gradients of a query's scores add up to 0 but for the last digit, as they
 // must: a key's bias, which moves all scores of a query alike, has no gradient. lse and the row's output are rounded
 // each by itself, and leave more; so would the mean, which is therefore taken off in two parts.
-typedef double v16_f64 __attribute__((vector_size(128)));
 static void whole_row(float *p, float *ds, const float *factor, int64_t n, int64_t padded, float lse, float dlse,
                       float scale) {
-  v16_f64 sums = {0}, dots = {0};
+  vec_f64 sums[2] = {{0}, {0}}, dots[2] = {{0}, {0}};
   double total = 0, dot = 0;
-  for (int64_t i = 0; i < n; i += 16)
-    v16_store(p, IG_F32, i, 16, v16_exp(v16_madd(v16_load(p, IG_F32, i, 16), v16_splat(scale), v16_splat(-lse))));
+  for (int64_t i = 0; i < n; i += VEC)
+    vec_store(p, IG_F32, i, VEC, vec_exp(vec_madd(vec_load(p, IG_F32, i, VEC), vec_splat(scale), vec_splat(-lse))));
   memset(p + n, 0, (size_t)(padded - n) * sizeof *p);
   memset(ds + n, 0, (size_t)(padded - n) * sizeof *ds);
-  for (int64_t i = 0; i < n; i += 16) {
-    const v16 all = v16_load(p, IG_F32, i, 16);
-    v16 dp = v16_load(ds, IG_F32, i, 16);
+  for (int64_t i = 0; i < n; i += VEC) {
+    const vec all = vec_load(p, IG_F32, i, VEC);
+    vec dp = vec_load(ds, IG_F32, i, VEC);
     if (factor) {
-      dp *= v16_load(factor, IG_F32, i, 16);
-      v16_store(ds, IG_F32, i, 16, dp);
+      dp *= vec_load(factor, IG_F32, i, VEC);
+      vec_store(ds, IG_F32, i, VEC, dp);
     }
-    sums += __builtin_convertvector(all, v16_f64);
-    dots += __builtin_convertvector(all, v16_f64) * __builtin_convertvector(dp, v16_f64);
+    sums[0] += vec_low(all);
+    sums[1] += vec_high(all);
+    dots[0] += vec_low(all) * vec_low(dp);
+    dots[1] += vec_high(all) * vec_high(dp);
   }
-  for (int i = 0; i < 16; i++) {
-    total += sums[i];
-    dot += dots[i];
+  for (int i = 0; i < VEC; i++) {
+    total += sums[i / (VEC / 2)][i % (VEC / 2)];
+    dot += dots[i / (VEC / 2)][i % (VEC / 2)];
   }
   const double delta = dot / total - (double)dlse;
   const float part = (float)(1 / total), high = (float)delta, low = (float)(delta - (double)high);
-  for (int64_t i = 0; i < n; i += 16) {
-    const v16 all = v16_load(p, IG_F32, i, 16) * part;
-    v16_store(ds, IG_F32, i, 16, all * (v16_load(ds, IG_F32, i, 16) - high - low) * scale);
-    v16_store(p, IG_F32, i, 16, factor ? all * v16_load(factor, IG_F32, i, 16) : all);
+  for (int64_t i = 0; i < n; i += VEC) {
+    const vec all = vec_load(p, IG_F32, i, VEC) * part;
+    vec_store(ds, IG_F32, i, VEC, all * (vec_load(ds, IG_F32, i, VEC) - high - low) * scale);
+    vec_store(p, IG_F32, i, VEC, factor ? all * vec_load(factor, IG_F32, i, VEC) : all);
   }
 }
 #endif
@@ -103,16 +104,16 @@ static void bwd_row(const attention *a, bwd_memory *m, int64_t row, int64_t head
   }
 #endif
   const float delta = row_delta(a, head_at(a, row, head)) - of_lse;
-  for (int64_t i = 0; i < n; i += 16) {  // lanes behind n are cleared below
-    const v16 all = v16_exp(v16_load(p, IG_F32, i, 16) * scale - lse);
-    v16 dp = v16_load(ds, IG_F32, i, 16), kept = all;
+  for (int64_t i = 0; i < n; i += VEC) {  // lanes behind n are cleared below
+    const vec all = vec_exp(vec_load(p, IG_F32, i, VEC) * scale - lse);
+    vec dp = vec_load(ds, IG_F32, i, VEC), kept = all;
     if (draws) {
-      const v16 factor = v16_load(m->factor, IG_F32, i, 16);
+      const vec factor = vec_load(m->factor, IG_F32, i, VEC);
       dp *= factor;
       kept *= factor;
     }
-    v16_store(p, IG_F32, i, 16, kept);
-    v16_store(ds, IG_F32, i, 16, all * (dp - delta) * scale);
+    vec_store(p, IG_F32, i, VEC, kept);
+    vec_store(ds, IG_F32, i, VEC, all * (dp - delta) * scale);
   }
   if (n < padded) {
     memset(p + n, 0, (size_t)(padded - n) * sizeof *p);
@@ -120,14 +121,14 @@ static void bwd_row(const attention *a, bwd_memory *m, int64_t row, int64_t head
   }
 }
 
-V16_INLINE void write_typed(const float *x, int64_t x_row, int64_t rows, int64_t d, void *out, ig_dtype type,
+VEC_INLINE void write_typed(const float *x, int64_t x_row, int64_t rows, int64_t d, void *out, ig_dtype type,
                             int64_t at, int64_t stride) {
   for (int64_t r = 0; r < rows; r++, at += stride, x += x_row) {
     int64_t i = 0;
-    for (; i + 16 <= d; i += 16)
-      v16_store(out, type, at + i, 16, v16_load(x, IG_F32, i, 16));
+    for (; i + VEC <= d; i += VEC)
+      vec_store(out, type, at + i, VEC, vec_load(x, IG_F32, i, VEC));
     if (i < d)
-      v16_store(out, type, at + i, d - i, v16_load(x, IG_F32, i, d - i));
+      vec_store(out, type, at + i, d - i, vec_load(x, IG_F32, i, d - i));
   }
 }
 
@@ -146,22 +147,22 @@ static void write_dq(const attention *a, const bwd_memory *m, int64_t rows, int6
     return;
   }
   for (int64_t r = 0; r < rows; r++, at += a->stride)
-    for (int64_t i = 0; i < a->s.d; i += 16) {
-      const int64_t n = ig_min_i64(a->s.d - i, 16);
-      v16 sum = v16_load(m->dq, IG_F32, r * a->dp + i, n);
+    for (int64_t i = 0; i < a->s.d; i += VEC) {
+      const int64_t n = ig_min_i64(a->s.d - i, VEC);
+      vec sum = vec_load(m->dq, IG_F32, r * a->dp + i, n);
       if (!first)
-        sum += v16_load(a->dq, IG_F32, at + i, n);
+        sum += vec_load(a->dq, IG_F32, at + i, n);
       if (last)
-        v16_store(a->l->out[0], a->type, at + i, n, sum);
+        vec_store(a->l->out[0], a->type, at + i, n, sum);
       else
-        v16_store(a->dq, IG_F32, at + i, n, sum);
+        vec_store(a->dq, IG_F32, at + i, n, sum);
     }
 }
 
 // Queries from row `from` on against the packed keys k0..k0+n of the sequence.
 static void bwd_tile(const attention *a, const task *t, int64_t head, bwd_memory *m, int64_t from, int64_t rows,
                      int64_t k0, int64_t n) {
-  const int64_t padded = whole16(n), at = head_at(a, from, head), d = a->s.d, du = a->du, dp = a->dp;
+  const int64_t padded = whole_vectors(n), at = head_at(a, from, head), d = a->s.d, du = a->du, dp = a->dp;
   const void *q = a->l->in[B_Q], *dy = a->l->in[B_DO];
   const int64_t keys = t->last - t->first, most = a->causal ? from - t->first + rows : keys;
   pack_along(q, a->type, at, a->stride, rows, d, m->q_along, du);
@@ -189,9 +190,9 @@ static void bwd_task(const attention *a, const task *t, int64_t head) {
   for (int64_t k0 = 0; k0 < keys; k0 += KEYS) {
     const int64_t n = ig_min_i64(KEYS, keys - k0), at = head_at(a, t->first + k0, head);
     pack_along(l->in[B_K], a->type, at, a->stride, n, d, m.along, a->du);
-    turn_units(m.along, a->du, n, a->du, m.k_turned, KEYS, whole16(n));
+    turn_units(m.along, a->du, n, a->du, m.k_turned, KEYS, whole_vectors(n));
     pack_along(l->in[B_V], a->type, at, a->stride, n, d, m.along, a->du);
-    turn_units(m.along, a->du, n, a->du, m.v_turned, KEYS, whole16(n));
+    turn_units(m.along, a->du, n, a->du, m.v_turned, KEYS, whole_vectors(n));
     pack_across(l->in[B_K], a->type, at, a->stride, n, d, m.k_across, a->dp);
     memset(m.dk, 0, (size_t)(n * a->dp) * sizeof *m.dk);
     memset(m.dv, 0, (size_t)(n * a->dp) * sizeof *m.dv);

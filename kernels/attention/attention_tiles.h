@@ -94,7 +94,7 @@ static attention attention_of(const ig_launch *l, int q, int offsets, int state)
   a.scale = (float)a.s.scale;
   a.stride = a.s.H * a.s.d;
   a.du = units(a.s.d);
-  a.dp = whole16(a.s.d);
+  a.dp = whole_vectors(a.s.d);
   a.dropout = attr->dropout;
   if (a.dropout > 0)
     a.draws = ig_draws_of(l->in[state], l->in[state + 1], 0, attr->dropout);
@@ -130,8 +130,8 @@ static const unit *tile_along(const float *tile, int64_t rows, int64_t n, unit *
 static const unit *tile_across(const float *tile, int64_t rows, int64_t n, unit *out) {
   for (int64_t r = 0; r < rows; r += 2)
     for (int64_t i = 0; i < n; i += 16) {
-      const v16 a = v16_load(tile, IG_F32, r * KEYS + i, 16);
-      const v16 b = r + 1 < rows ? v16_load(tile, IG_F32, (r + 1) * KEYS + i, 16) : (v16){0};
+      const vec a = vec_load(tile, IG_F32, r * KEYS + i, 16);
+      const vec b = r + 1 < rows ? vec_load(tile, IG_F32, (r + 1) * KEYS + i, 16) : (vec){0};
       const __m512i pairs = _mm512_permutexvar_epi16(
           _mm512_or_si512(
               _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
@@ -187,7 +187,7 @@ static size_t fwd_memory_of(char *at, const attention *a, fwd_memory *m) {
 // Scores of one query against n keys (the rest of `padded` is 0 then) become unnormalised probabilities; what was
 // summed before shrinks where the largest score grows.
 static void softmax_row(const attention *a, fwd_memory *m, float *x, int64_t n, int64_t padded, int64_t q) {
-  const int64_t whole = whole16(n);
+  const int64_t whole = whole_vectors(n);
   for (int64_t i = n; i < whole; i++)
     x[i] = -INFINITY;
   if (whole < padded)
@@ -198,8 +198,8 @@ static void softmax_row(const attention *a, fwd_memory *m, float *x, int64_t n, 
   if (most != before) {
     const float shrink = ig_exp_f32((before - most) * a->scale);
     float *o = m->o + q * a->dp;
-    for (int64_t i = 0; i < a->dp; i += 16)
-      v16_store(o, IG_F32, i, 16, v16_load(o, IG_F32, i, 16) * shrink);
+    for (int64_t i = 0; i < a->dp; i += VEC)
+      vec_store(o, IG_F32, i, VEC, vec_load(o, IG_F32, i, VEC) * shrink);
     m->sum[q] *= shrink;
     m->most[q] = most;
   }
@@ -209,7 +209,7 @@ static void softmax_row(const attention *a, fwd_memory *m, float *x, int64_t n, 
 // Queries q0..q0+rows of the task against the packed keys k0..k0+n.
 static void fwd_tile(const attention *a, const task *t, int64_t head, fwd_memory *m, int64_t q0, int64_t rows,
                      int64_t k0, int64_t n) {
-  const int64_t padded = whole16(n);
+  const int64_t padded = whole_vectors(n);
   product(m->queries + q0 * a->du, a->du, 1, rows, a->du, m->turned, KEYS, padded, m->tile, KEYS, false);
   for (int64_t r = 0; r < rows; r++) {
     const int64_t row = t->from + q0 + r, visible = seen(a, row - t->first, k0, n);
@@ -217,8 +217,8 @@ static void fwd_tile(const attention *a, const task *t, int64_t head, fwd_memory
     softmax_row(a, m, x, visible, padded, q0 + r);
     if (a->dropout > 0 && visible > 0) {
       draw_factors(a, row, head, k0, visible, m->factor);
-      for (int64_t i = 0; i < visible; i += 16)  // zeros behind the last
-        v16_store(x, IG_F32, i, 16, v16_load(x, IG_F32, i, 16) * v16_load(m->factor, IG_F32, i, 16));
+      for (int64_t i = 0; i < visible; i += VEC)  // zeros behind the last
+        vec_store(x, IG_F32, i, VEC, vec_load(x, IG_F32, i, VEC) * vec_load(m->factor, IG_F32, i, VEC));
     }
   }
   product(tile_along(m->tile, rows, padded, m->p_along), ALONG_ROW, 1, rows, units(n), m->across, a->dp, a->dp,
@@ -239,7 +239,7 @@ static void fwd_task(const attention *a, const task *t, int64_t head) {
   for (int64_t k0 = 0; k0 < n_keys; k0 += KEYS) {
     const int64_t n = ig_min_i64(KEYS, n_keys - k0), at = head_at(a, t->first + k0, head);
     pack_along(l->in[F_K], a->type, at, a->stride, n, a->s.d, m.along, a->du);
-    turn_units(m.along, a->du, n, a->du, m.turned, KEYS, whole16(n));
+    turn_units(m.along, a->du, n, a->du, m.turned, KEYS, whole_vectors(n));
     pack_across(l->in[F_V], a->type, at, a->stride, n, a->s.d, m.across, a->dp);
     for (int64_t q0 = 0; q0 < n_queries; q0 += QUERIES) {
       const int64_t rows = ig_min_i64(QUERIES, n_queries - q0);
@@ -275,7 +275,7 @@ static void run_tasks(const attention *a, task_fn f) {
 static attention attention_sizes(const ig_node *n, int q, int offsets) {
   attention a = {.s = ig_attention_dims_of(n, q, offsets), .type = n->in[q]->dtype};
   a.du = units(a.s.d);
-  a.dp = whole16(a.s.d);
+  a.dp = whole_vectors(a.s.d);
   return a;
 }
 

@@ -26,53 +26,53 @@ typedef struct bwd_lanes {
 } bwd_lanes;
 
 typedef struct bwd_params {
-  v16 mean[4], scale[4], beta[4];
+  vec mean[BN_VECTORS], scale[BN_VECTORS], beta[BN_VECTORS];
 } bwd_params;
 
-V16_INLINE void load_params(const bwd_lanes *l, int64_t c, int V, int64_t n, bwd_params *p) {
+VEC_INLINE void load_params(const bwd_lanes *l, int64_t c, int V, int64_t n, bwd_params *p) {
   for (int j = 0; j < V; j++) {
-    int64_t lane = (c + 16 * j) % l->period;
-    p->mean[j] = v16_load(l->mean, IG_F32, lane, n);
-    p->scale[j] = v16_load(l->scale, IG_F32, lane, n);
-    p->beta[j] = v16_load(l->beta, IG_F32, lane, n);
+    int64_t lane = (c + VEC * j) % l->period;
+    p->mean[j] = vec_load(l->mean, IG_F32, lane, n);
+    p->scale[j] = vec_load(l->scale, IG_F32, lane, n);
+    p->beta[j] = vec_load(l->beta, IG_F32, lane, n);
   }
 }
 
 // The gradient that passes the ReLU.
-V16_INLINE v16 masked(const bwd_args *a, ig_dtype type, bn_mask mask, v16 dy, v16 x, const bwd_params *p, int j,
+VEC_INLINE vec masked(const bwd_args *a, ig_dtype type, bn_mask mask, vec dy, vec x, const bwd_params *p, int j,
                       int64_t at, int64_t n) {
   if (mask == MASK_NONE)
     return dy;
-  return v16_relu_bwd(mask == MASK_Y ? v16_load(a->y, type, at, n) : bn_value(x, p->mean[j], p->scale[j], p->beta[j]),
+  return vec_relu_bwd(mask == MASK_Y ? vec_load(a->y, type, at, n) : bn_value(x, p->mean[j], p->scale[j], p->beta[j]),
                       dy);
 }
 
 // ---- sums of g and g (x - mean), and g itself ----
-V16_INLINE void sums_tile(const bwd_args *a, ig_dtype type, bn_mask mask, const bn_rows *r, bwd_lanes *l, int64_t c,
+VEC_INLINE void sums_tile(const bwd_args *a, ig_dtype type, bn_mask mask, const bn_rows *r, bwd_lanes *l, int64_t c,
                           int64_t row, int64_t rows, int V, int64_t n) {
   bwd_params p;
-  v16 sum[4], product[4];
+  vec sum[BN_VECTORS], product[BN_VECTORS];
   load_params(l, c, V, n, &p);
   for (int j = 0; j < V; j++) {
-    sum[j] = v16_load(l->sum, IG_F32, c + 16 * j, n);
-    product[j] = v16_load(l->product, IG_F32, c + 16 * j, n);
+    sum[j] = vec_load(l->sum, IG_F32, c + VEC * j, n);
+    product[j] = vec_load(l->product, IG_F32, c + VEC * j, n);
   }
   for (int64_t i = row; i < row + rows; i++)
 #pragma GCC unroll 4
     for (int j = 0; j < V; j++) {
-      int64_t at = r->at + i * r->stride + c + 16 * j;
-      v16 x = v16_load(a->x, type, at, n), g = v16_load(a->dy, type, at, n);
+      int64_t at = r->at + i * r->stride + c + VEC * j;
+      vec x = vec_load(a->x, type, at, n), g = vec_load(a->dy, type, at, n);
       if (a->more_dy)
-        g += v16_load(a->more_dy, type, at, n);
+        g += vec_load(a->more_dy, type, at, n);
       g = masked(a, type, mask, g, x, &p, j, at, n);
       if (a->out)
-        v16_store(a->out, type, at, n, g);
+        vec_store(a->out, type, at, n, g);
       sum[j] += g;
-      product[j] = v16_madd(g, x - p.mean[j], product[j]);
+      product[j] = vec_madd(g, x - p.mean[j], product[j]);
     }
   for (int j = 0; j < V; j++) {
-    v16_store(l->sum, IG_F32, c + 16 * j, n, sum[j]);
-    v16_store(l->product, IG_F32, c + 16 * j, n, product[j]);
+    vec_store(l->sum, IG_F32, c + VEC * j, n, sum[j]);
+    vec_store(l->product, IG_F32, c + VEC * j, n, product[j]);
   }
 }
 
@@ -204,23 +204,23 @@ static bool supports_sums(const ig_node *n, const ig_device_caps *caps, char *wh
 }
 
 // ---- dx ----
-V16_INLINE void dx_tile(const bwd_args *a, ig_dtype type, bn_mask mask, const bn_rows *r, const bwd_lanes *l, int64_t c,
+VEC_INLINE void dx_tile(const bwd_args *a, ig_dtype type, bn_mask mask, const bn_rows *r, const bwd_lanes *l, int64_t c,
                         int64_t row, int64_t rows, int V, int64_t n) {
   bwd_params p;
-  v16 shift[4], slope[4];
+  vec shift[BN_VECTORS], slope[BN_VECTORS];
   load_params(l, c, V, n, &p);
   for (int j = 0; j < V; j++) {
-    int64_t lane = (c + 16 * j) % l->period;
-    shift[j] = v16_load(l->shift, IG_F32, lane, n);
-    slope[j] = v16_load(l->slope, IG_F32, lane, n);
+    int64_t lane = (c + VEC * j) % l->period;
+    shift[j] = vec_load(l->shift, IG_F32, lane, n);
+    slope[j] = vec_load(l->slope, IG_F32, lane, n);
   }
   for (int64_t i = row; i < row + rows; i++)
 #pragma GCC unroll 4
     for (int j = 0; j < V; j++) {
-      int64_t at = r->at + i * r->stride + c + 16 * j;
-      v16 x = v16_load(a->x, type, at, n), g = v16_load(a->dy, type, at, n);
+      int64_t at = r->at + i * r->stride + c + VEC * j;
+      vec x = vec_load(a->x, type, at, n), g = vec_load(a->dy, type, at, n);
       g = masked(a, type, mask, g, x, &p, j, at, n);
-      v16_store(a->out, type, at, n, p.scale[j] * (g - shift[j] - (x - p.mean[j]) * slope[j]));
+      vec_store(a->out, type, at, n, p.scale[j] * (g - shift[j] - (x - p.mean[j]) * slope[j]));
     }
 }
 

@@ -8,7 +8,9 @@
 // ---- statistics ----
 // Per task and channel: mean and sum of squared deviations from it. They are found in one pass around a shift, the mean
 // of the task's first 1/16 of rows: as the variance then contains at least about 1/16 of (shift - mean)^2, no more than
-// a factor 16 of accuracy can be lost to cancellation, whatever the data.
+// a factor 16 of accuracy can be lost to cancellation, whatever the data. Of small pictures it is that of 64 numbers:
+// few positions' mean lies far from the others'.
+enum { HEAD_ROWS = (64 + BN_LANES - 1) / BN_LANES };
 
 typedef struct stats_lanes {
   float sum[BN_MAX_WIDTH], squares[BN_MAX_WIDTH], shift[BN_MAX_WIDTH];
@@ -31,24 +33,24 @@ static void fold(const bn_grid *g, const bn_rows *r, float *lanes) {
 }
 
 // Adds x - shift and its square to the sums of a tile's lanes.
-V16_INLINE void stats_tile(const void *x, ig_dtype type, const bn_rows *r, stats_lanes *s, int64_t c, int64_t row,
+VEC_INLINE void stats_tile(const void *x, ig_dtype type, const bn_rows *r, stats_lanes *s, int64_t c, int64_t row,
                            int64_t rows, int V, int64_t n) {
-  v16 sum[4], squares[4], shift[4];
+  vec sum[BN_VECTORS], squares[BN_VECTORS], shift[BN_VECTORS];
   for (int j = 0; j < V; j++) {
-    sum[j] = v16_load(s->sum, IG_F32, c + 16 * j, n);
-    squares[j] = v16_load(s->squares, IG_F32, c + 16 * j, n);
-    shift[j] = v16_load(s->shift, IG_F32, c + 16 * j, n);
+    sum[j] = vec_load(s->sum, IG_F32, c + VEC * j, n);
+    squares[j] = vec_load(s->squares, IG_F32, c + VEC * j, n);
+    shift[j] = vec_load(s->shift, IG_F32, c + VEC * j, n);
   }
   for (int64_t i = row; i < row + rows; i++)
 #pragma GCC unroll 4
     for (int j = 0; j < V; j++) {
-      v16 d = v16_load(x, type, r->at + i * r->stride + c + 16 * j, n) - shift[j];
+      vec d = vec_load(x, type, r->at + i * r->stride + c + VEC * j, n) - shift[j];
       sum[j] += d;
-      squares[j] = v16_madd(d, d, squares[j]);
+      squares[j] = vec_madd(d, d, squares[j]);
     }
   for (int j = 0; j < V; j++) {
-    v16_store(s->sum, IG_F32, c + 16 * j, n, sum[j]);
-    v16_store(s->squares, IG_F32, c + 16 * j, n, squares[j]);
+    vec_store(s->sum, IG_F32, c + VEC * j, n, sum[j]);
+    vec_store(s->squares, IG_F32, c + VEC * j, n, squares[j]);
   }
 }
 
@@ -66,6 +68,8 @@ static void stats_task(const bn_grid *g, const bn_task *t, const void *x, ig_dty
   for (int64_t tile = 0; tile < bn_n_tiles(g); tile++) {
     bn_rows r = bn_rows_of(g, t, tile);
     int64_t first = (r.n_rows + 15) / 16, channels = g->repeat > 1 ? g->v.block : r.width;
+    if (first < HEAD_ROWS)
+      first = r.n_rows < HEAD_ROWS ? r.n_rows : HEAD_ROWS;
     int64_t first_positions = first < r.n_rows ? first * g->repeat : t->positions;
     bn_rows head = r;
     head.n_rows = first;
@@ -168,27 +172,27 @@ typedef struct apply_lanes {
   float spread[3][BN_MAX_WIDTH];
 } apply_lanes;
 
-V16_INLINE void apply_tile(const apply_args *a, ig_dtype type, bool relu, const bn_rows *r, const apply_lanes *l,
+VEC_INLINE void apply_tile(const apply_args *a, ig_dtype type, bool relu, const bn_rows *r, const apply_lanes *l,
                            int64_t c, int64_t row, int64_t rows, int V, int64_t n) {
-  v16 mean[4], scale[4], beta[4];
+  vec mean[BN_VECTORS], scale[BN_VECTORS], beta[BN_VECTORS];
   for (int j = 0; j < V; j++) {
-    int64_t lane = (c + 16 * j) % l->period;
-    mean[j] = v16_load(l->mean, IG_F32, lane, n);
-    scale[j] = v16_load(l->scale, IG_F32, lane, n);
-    beta[j] = v16_load(l->beta, IG_F32, lane, n);
+    int64_t lane = (c + VEC * j) % l->period;
+    mean[j] = vec_load(l->mean, IG_F32, lane, n);
+    scale[j] = vec_load(l->scale, IG_F32, lane, n);
+    beta[j] = vec_load(l->beta, IG_F32, lane, n);
   }
   for (int64_t i = row; i < row + rows; i++)
 #pragma GCC unroll 4
     for (int j = 0; j < V; j++) {
-      int64_t at = r->at + i * r->stride + c + 16 * j;
-      v16 y = bn_value(v16_load(a->x, type, at, n), mean[j], scale[j], beta[j]);
+      int64_t at = r->at + i * r->stride + c + VEC * j;
+      vec y = bn_value(vec_load(a->x, type, at, n), mean[j], scale[j], beta[j]);
       if (a->residual)
-        y += v16_load(a->residual, type, at, n);
-      y = relu ? v16_relu(y) : y;
-      if (n == 16 && a->stream)
-        v16_stream(a->y, type, at, y);
+        y += vec_load(a->residual, type, at, n);
+      y = relu ? vec_relu(y) : y;
+      if (n == VEC && a->stream)
+        vec_stream(a->y, type, at, y);
       else
-        v16_store(a->y, type, at, n, y);
+        vec_store(a->y, type, at, n, y);
     }
 }
 
@@ -209,7 +213,7 @@ static void apply_task(const bn_grid *g, const bn_task *t, const apply_args *a) 
       BN_FOR_TILES(r, apply_tile, a, IG_BF16, false, &r, &l)
   }
   if (a->stream)
-    v16_stream_end();
+    vec_stream_end();
 }
 
 static ig_status prepare_apply(ig_prepare *p) {

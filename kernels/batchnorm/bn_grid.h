@@ -2,9 +2,9 @@
 // Rule: the cut depends on shape and layout alone, never on threads.
 //
 // Per (sample, block of channels) the positions lie one behind the other, so that memory is a plain run of numbers
-// whose channel repeats every `block`. A row is `repeat` positions (64 numbers or more), so that small blocks fill
-// vectors too; parameters are spread over a row's lanes once per task. A task is a chunk of positions of one (sample,
-// block).
+// whose channel repeats every `block`. A row is `repeat` positions (BN_LANES numbers or more), so that small blocks
+// fill vectors too; parameters are spread over a row's lanes once per task. A task is a chunk of positions of one
+// (sample, block).
 #ifndef IG_KERNELS_BN_GRID_H
 #define IG_KERNELS_BN_GRID_H
 
@@ -13,10 +13,17 @@
 
 #include "kernels/batchnorm/batchnorm.h"
 #include "kernels/eltwise/lanes.h"
-#include "kernels/eltwise/vec16.h"
+#include "kernels/eltwise/vec.h"
 
+// Vectors whose sums and parameters are registers at once.
+#ifdef __AVX512F__
+enum { BN_VECTORS = 4 };
+#else
+enum { BN_VECTORS = 2 };
+#endif
+enum { BN_LANES = BN_VECTORS * VEC };
 #define BN_MAX_WIDTH 1024  // lanes handled at once: their parameters stay in the first-level cache
-#define BN_CHUNK     8192  // numbers a task, about
+#define BN_CHUNK     (128 * BN_LANES)  // numbers a task, about: what is added to one fp32 sum is few
 
 typedef struct bn_grid {
   ig_view4 v;
@@ -34,9 +41,9 @@ static inline bn_grid bn_grid_of(const ig_shape *shape, ig_layout layout) {
   int64_t block = g.v.block > 0 ? g.v.block : 1;
   g.channels = block * g.v.n_blocks;
   g.repeat = 1;
-  if (block < 64) {
-    int64_t least = 16 / bn_gcd(block, 16);  // rows that are whole vectors
-    g.repeat = (64 + least * block - 1) / (least * block) * least;
+  if (block < BN_LANES) {
+    int64_t least = VEC / bn_gcd(block, VEC);  // rows that are whole vectors
+    g.repeat = (BN_LANES + least * block - 1) / (least * block) * least;
   }
   int64_t rows = BN_CHUNK / (g.repeat * block);
   g.chunk = (rows > 64 ? rows : 64) * g.repeat;
@@ -83,31 +90,32 @@ static inline bn_rows bn_rows_of(const bn_grid *g, const bn_task *t, int64_t til
 }
 
 // Cuts the rows of a task into tiles of whole vectors: TILE(.., column, row, rows, V, n) for lanes column.. of `rows`
-// rows from `row`, V vectors of n <= 16 numbers. V and the common n are constants: only then are a tile's sums and
+// rows from `row`, V vectors of n <= VEC numbers. V and the common n are constants: only then are a tile's sums and
 // parameters registers.
-#define BN_FOR_TILES(r, TILE, ...)                                                   \
-  for (int64_t c_ = 0, lanes_; c_ < (r).width; c_ += lanes_) {                       \
-    lanes_ = (r).width - c_ >= 64 ? 64 : (r).width - c_ >= 16 ? 16 : (r).width - c_; \
-    const int64_t whole_ = (r).n_rows - ((r).last_width < c_ + lanes_);              \
-    const int64_t end_ = whole_ < (r).n_rows ? (r).last_width : c_;                  \
-    if (lanes_ == 64)                                                                \
-      TILE(__VA_ARGS__, c_, 0, whole_, 4, 16);                                       \
-    else if (lanes_ == 16)                                                           \
-      TILE(__VA_ARGS__, c_, 0, whole_, 1, 16);                                       \
-    else                                                                             \
-      TILE(__VA_ARGS__, c_, 0, whole_, 1, lanes_);                                   \
-    for (int64_t e_ = c_; e_ < end_; e_ += 16)                                       \
-      if (end_ - e_ >= 16)                                                           \
-        TILE(__VA_ARGS__, e_, whole_, 1, 1, 16);                                     \
-      else                                                                           \
-        TILE(__VA_ARGS__, e_, whole_, 1, 1, end_ - e_);                              \
+#define BN_FOR_TILES(r, TILE, ...)                                      \
+  for (int64_t c_ = 0, lanes_; c_ < (r).width; c_ += lanes_) {          \
+    const int64_t left_ = (r).width - c_;                               \
+    lanes_ = left_ >= BN_LANES ? BN_LANES : left_ >= VEC ? VEC : left_; \
+    const int64_t whole_ = (r).n_rows - ((r).last_width < c_ + lanes_); \
+    const int64_t end_ = whole_ < (r).n_rows ? (r).last_width : c_;     \
+    if (lanes_ == BN_LANES)                                             \
+      TILE(__VA_ARGS__, c_, 0, whole_, BN_VECTORS, VEC);                \
+    else if (lanes_ == VEC)                                             \
+      TILE(__VA_ARGS__, c_, 0, whole_, 1, VEC);                         \
+    else                                                                \
+      TILE(__VA_ARGS__, c_, 0, whole_, 1, lanes_);                      \
+    for (int64_t e_ = c_; e_ < end_; e_ += VEC)                         \
+      if (end_ - e_ >= VEC)                                             \
+        TILE(__VA_ARGS__, e_, whole_, 1, 1, VEC);                       \
+      else                                                              \
+        TILE(__VA_ARGS__, e_, whole_, 1, 1, end_ - e_);                 \
   }
 
 // Per-channel values as the lanes of a row find them: lane i at [i % bn_period].
-static inline int64_t bn_period(const bn_grid *g) { return g->v.block % 16 ? BN_MAX_WIDTH : g->v.block; }
+static inline int64_t bn_period(const bn_grid *g) { return g->v.block % VEC ? BN_MAX_WIDTH : g->v.block; }
 static inline const float *bn_spread(const bn_grid *g, const bn_rows *r, const float *values, float *lanes) {
   const float *from = values + r->channel;
-  if (g->repeat == 1 || g->v.block % 16 == 0)
+  if (g->repeat == 1 || g->v.block % VEC == 0)
     return from;
   for (int64_t i = 0; i < g->repeat; i++)
     for (int64_t c = 0; c < g->v.block; c++)
@@ -120,13 +128,13 @@ static inline float bn_scale(float gamma, float var, float eps) {
   return (float)((double)gamma / sqrt((double)var + (double)eps));
 }
 // The value before residual and ReLU.
-V16_INLINE v16 bn_value(v16 x, v16 mean, v16 scale, v16 beta) { return v16_madd(x - mean, scale, beta); }
+VEC_INLINE vec bn_value(vec x, vec mean, vec scale, vec beta) { return vec_madd(x - mean, scale, beta); }
 
-// Whether a result of x's shape is worth writing past the caches (v16_stream): not in place, and larger than what they
+// Whether a result of x's shape is worth writing past the caches (vec_stream): not in place, and larger than what they
 // would keep until it is read again.
 static inline bool bn_streams(const bn_grid *g, ig_dtype type, const void *out, const void *in) {
   size_t bytes = (size_t)(g->v.N * g->v.stride_n) * ig_dtype_bytes(type);
-  return out != in && bytes >= V16_STREAM_BYTES && g->v.block % 16 == 0 && (uintptr_t)out % 64 == 0;
+  return out != in && bytes >= VEC_STREAM_BYTES && g->v.block % VEC == 0 && (uintptr_t)out % 64 == 0;
 }
 
 static inline bool bn_counts(const float *weight, int64_t sample) { return !weight || weight[sample] != 0; }

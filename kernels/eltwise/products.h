@@ -2,14 +2,14 @@
 // alone. Operands lie in units of four bytes: an fp32 number, or with PRODUCTS_BF16 (in <..>_bf16_cpu.c) two bf16
 // numbers that follow each other in the sum, whose products vdpbf16ps adds at once. A matrix is packed
 //   along:  [row][unit], the sum runs along its rows, or
-//   across: [unit][column], the sum runs across its rows; columns padded with zeros to whole vectors of 16.
+//   across: [unit][column], the sum runs across its rows; columns padded with zeros to whole vectors.
 // Sums are fp32, in an order that depends on sizes alone; fp32 operands: PRODUCT_DEPTH terms each, then added, for one
 // long chain errs by the root of its length.
 #ifndef IG_KERNELS_PRODUCTS_H
 #define IG_KERNELS_PRODUCTS_H
 
 #include "kernels/eltwise/lanes.h"
-#include "kernels/eltwise/vec16.h"
+#include "kernels/eltwise/vec.h"
 
 #ifdef PRODUCTS_BF16
 enum { PAIR = 2 };
@@ -22,15 +22,13 @@ typedef float unit;
 // Accumulators in registers: R rows of V vectors.
 #ifdef __AVX512F__
 enum { PRODUCT_R = 6, PRODUCT_V = 4 };
-#elif defined(__AVX2__)
-enum { PRODUCT_R = 6, PRODUCT_V = 1 };
 #else
-enum { PRODUCT_R = 3, PRODUCT_V = 1 };
+enum { PRODUCT_R = 6, PRODUCT_V = 2 };
 #endif
 enum { PRODUCT_DEPTH = PAIR == 2 ? 128 : 64 };  // units summed at once: so much of b stays in the first-level cache
 
 static inline int64_t units(int64_t n) { return (n + PAIR - 1) / PAIR; }
-static inline int64_t whole16(int64_t n) { return (n + 15) / 16 * 16; }
+static inline int64_t whole_vectors(int64_t n) { return (n + VEC - 1) / VEC * VEC; }
 
 #ifndef PRODUCTS_BF16
 // For supports: f32, and bf16 where it cannot be multiplied as it is. (Where it can, nothing is to be chosen between: a
@@ -51,31 +49,31 @@ typedef struct product_fetch {
   int64_t left;  // lines; below 0 where a few too many were asked for
 } product_fetch;
 
-V16_INLINE v16 product_step(const unit *a, v16 b, v16 c) {
+VEC_INLINE vec product_step(const unit *a, vec b, vec c) {
 #ifdef PRODUCTS_BF16
-  return (v16)_mm512_dpbf16_ps((__m512)c, (__m512bh)_mm512_set1_epi32((int)*a), (__m512bh)b);
+  return (vec)_mm512_dpbf16_ps((__m512)c, (__m512bh)_mm512_set1_epi32((int)*a), (__m512bh)b);
 #else
-  return v16_madd(v16_splat(*a), b, c);
+  return vec_madd(vec_splat(*a), b, c);
 #endif
 }
 
-V16_INLINE void product_tile(const unit *a, int64_t a_row, int64_t a_unit, int64_t n, const unit *b, int64_t b_row,
+VEC_INLINE void product_tile(const unit *a, int64_t a_row, int64_t a_unit, int64_t n, const unit *b, int64_t b_row,
                              float *c, int64_t c_row, bool add, product_fetch *f, const int R, const int V) {
   const bool fetches = f && f->left > 0;
   const char *ahead = fetches ? f->at : (const char *)b;
   const int64_t line = fetches ? 64 : 0;
-  v16 acc[PRODUCT_R][PRODUCT_V];
+  vec acc[PRODUCT_R][PRODUCT_V];
 #pragma GCC unroll 6
   for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++)
-      acc[r][v] = PAIR == 2 && add ? v16_load(c, IG_F32, r * c_row + 16 * v, 16) : (v16){0};
+      acc[r][v] = PAIR == 2 && add ? vec_load(c, IG_F32, r * c_row + VEC * v, VEC) : (vec){0};
   for (int64_t i = 0; i < n; i++, a += a_unit, b += b_row, ahead += line) {
-    v16 x[PRODUCT_V];
+    vec x[PRODUCT_V];
     __builtin_prefetch(ahead, 0, 2);
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++)
-      memcpy(&x[v], b + 16 * v, sizeof x[v]);
+      memcpy(&x[v], b + VEC * v, sizeof x[v]);
 #pragma GCC unroll 6
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 4
@@ -87,8 +85,8 @@ V16_INLINE void product_tile(const unit *a, int64_t a_row, int64_t a_unit, int64
 #pragma GCC unroll 4
     for (int v = 0; v < V; v++) {
       if (PAIR == 1 && add)
-        acc[r][v] += v16_load(c, IG_F32, r * c_row + 16 * v, 16);
-      v16_store(c, IG_F32, r * c_row + 16 * v, 16, acc[r][v]);
+        acc[r][v] += vec_load(c, IG_F32, r * c_row + VEC * v, VEC);
+      vec_store(c, IG_F32, r * c_row + VEC * v, VEC, acc[r][v]);
     }
   if (fetches)
     *f = (product_fetch){ahead, f->left - n};
@@ -101,38 +99,33 @@ typedef void (*product_fn)(const unit *a, int64_t a_row, int64_t a_unit, int64_t
                                 float *c, int64_t c_row, bool add, product_fetch *f) {                                 \
     product_tile(a, a_row, a_unit, n, b, b_row, c, c_row, add, f, R, V);                                               \
   }
-#define PRODUCT_FNS(R) PRODUCT_FN(R, 1) PRODUCT_MORE(R)
-#define PRODUCT_LIST(R) \
-  { product_##R##_1 PRODUCT_LIST_MORE(R) }
 #ifdef __AVX512F__
-#define PRODUCT_MORE(R)      PRODUCT_FN(R, 2) PRODUCT_FN(R, 3) PRODUCT_FN(R, 4)
-#define PRODUCT_LIST_MORE(R) , product_##R##_2, product_##R##_3, product_##R##_4
+#define PRODUCT_FNS(R) PRODUCT_FN(R, 1) PRODUCT_FN(R, 2) PRODUCT_FN(R, 3) PRODUCT_FN(R, 4)
+#define PRODUCT_LIST(R) \
+  { product_##R##_1, product_##R##_2, product_##R##_3, product_##R##_4 }
 #else
-#define PRODUCT_MORE(R)
-#define PRODUCT_LIST_MORE(R)
+#define PRODUCT_FNS(R) PRODUCT_FN(R, 1) PRODUCT_FN(R, 2)
+#define PRODUCT_LIST(R) \
+  { product_##R##_1, product_##R##_2 }
 #endif
 PRODUCT_FNS(1)
 PRODUCT_FNS(2)
 PRODUCT_FNS(3)
-#ifdef __AVX2__
 PRODUCT_FNS(4)
 PRODUCT_FNS(5)
 PRODUCT_FNS(6)
 static const product_fn product_fns[PRODUCT_R][PRODUCT_V] = {PRODUCT_LIST(1), PRODUCT_LIST(2), PRODUCT_LIST(3),
                                                              PRODUCT_LIST(4), PRODUCT_LIST(5), PRODUCT_LIST(6)};
-#else
-static const product_fn product_fns[PRODUCT_R][PRODUCT_V] = {PRODUCT_LIST(1), PRODUCT_LIST(2), PRODUCT_LIST(3)};
-#endif
 
-// c[rows][columns] (+)= a b over n units; columns is a multiple of 16. a[r,i] = a[r * a_row + i * a_unit]. f: what is
+// c[rows][columns] (+)= a b over n units; columns is a multiple of VEC. a[r,i] = a[r * a_row + i * a_unit]. f: what is
 // to be fetched meanwhile, NULL for nothing.
 static inline void product_fetching(const unit *a, int64_t a_row, int64_t a_unit, int64_t rows, int64_t n,
                                     const unit *b, int64_t b_row, int64_t columns, float *c, int64_t c_row, bool add,
                                     product_fetch *f) {
   for (int64_t i = 0; i < n || i == 0; i += PRODUCT_DEPTH) {
     const int64_t depth = n - i < PRODUCT_DEPTH ? n - i : PRODUCT_DEPTH;
-    for (int64_t v = 0; v < columns; v += 16 * PRODUCT_V) {
-      const int64_t left = (columns - v) / 16, V = left < PRODUCT_V ? left : PRODUCT_V;
+    for (int64_t v = 0; v < columns; v += VEC * PRODUCT_V) {
+      const int64_t left = (columns - v) / VEC, V = left < PRODUCT_V ? left : PRODUCT_V;
       for (int64_t r = 0; r < rows; r += PRODUCT_R) {
         const int64_t R = rows - r < PRODUCT_R ? rows - r : PRODUCT_R;
         product_fns[R - 1][V - 1](a + r * a_row + i * a_unit, a_row, a_unit, depth, b + i * b_row + v, b_row,
@@ -160,11 +153,11 @@ static inline void pack_along(const void *x, ig_dtype type, int64_t at, int64_t 
       out[i] = 0;
 #else
     int64_t i = 0;
-    for (; i + 16 <= columns; i += 16)
-      v16_store(out, IG_F32, i, 16, v16_load(x, type, at + i, 16));
-    for (; i < out_row; i += 16) {
-      const int64_t n = columns - i < 0 ? 0 : columns - i < 16 ? columns - i : 16;
-      v16_store(out, IG_F32, i, out_row - i < 16 ? out_row - i : 16, v16_load(x, type, at + i, n));
+    for (; i + VEC <= columns; i += VEC)
+      vec_store(out, IG_F32, i, VEC, vec_load(x, type, at + i, VEC));
+    for (; i < out_row; i += VEC) {
+      const int64_t n = columns - i < 0 ? 0 : columns - i < VEC ? columns - i : VEC;
+      vec_store(out, IG_F32, i, out_row - i < VEC ? out_row - i : VEC, vec_load(x, type, at + i, n));
     }
 #endif
   }
@@ -191,14 +184,14 @@ static inline void round_along(const float *x, int64_t stride, int64_t rows, int
 }
 #endif
 
-// out[units(rows)][out_row]: out_row is a multiple of 16.
+// out[units(rows)][out_row]: out_row is a multiple of VEC.
 static inline void pack_across(const void *x, ig_dtype type, int64_t at, int64_t stride, int64_t rows, int64_t columns,
                                unit *out, int64_t out_row) {
 #ifdef PRODUCTS_BF16
   for (int64_t r = 0; r < rows; r += 2, at += 2 * stride, out += out_row)
     for (int64_t i = 0; i < out_row; i += 16) {
       const int64_t n = columns - i < 0 ? 0 : columns - i < 16 ? columns - i : 16;
-      v16_u16 a = {0}, b = {0};
+      vec_u16 a = {0}, b = {0};
       if (n == 16 && r + 1 < rows) {  // whole vectors: a copy of n bytes is many small ones
         const uint16_t *from = (const uint16_t *)x + at + i;
         const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from));
@@ -209,7 +202,7 @@ static inline void pack_across(const void *x, ig_dtype type, int64_t at, int64_t
       memcpy(&a, (const uint16_t *)x + at + i, (size_t)n * sizeof(uint16_t));
       if (r + 1 < rows)
         memcpy(&b, (const uint16_t *)x + at + stride + i, (size_t)n * sizeof(uint16_t));
-      const v16_u32 pairs = __builtin_convertvector(a, v16_u32) | __builtin_convertvector(b, v16_u32) << 16;
+      const vec_u32 pairs = __builtin_convertvector(a, vec_u32) | __builtin_convertvector(b, vec_u32) << 16;
       memcpy(out + i, &pairs, sizeof pairs);
     }
 #else
@@ -220,18 +213,18 @@ static inline void pack_across(const void *x, ig_dtype type, int64_t at, int64_t
 // out[columns][out_row] = x[rows][x_row] turned round, units; zeros for columns rows..padded-1 of the result.
 static inline void turn_units(const unit *x, int64_t x_row, int64_t rows, int64_t columns, unit *out, int64_t out_row,
                               int64_t padded) {
-  for (int64_t r = 0; r < padded; r += 16)
-    for (int64_t i = 0; i < columns; i += 16) {
-      const int64_t n = columns - i < 16 ? columns - i : 16;
-      v16 t[16];
-      for (int k = 0; k < 16; k++) {
-        t[k] = (v16){0};
-        if (r + k < rows && n == 16)
+  for (int64_t r = 0; r < padded; r += VEC)
+    for (int64_t i = 0; i < columns; i += VEC) {
+      const int64_t n = columns - i < VEC ? columns - i : VEC;
+      vec t[VEC];
+      for (int k = 0; k < VEC; k++) {
+        t[k] = (vec){0};
+        if (r + k < rows && n == VEC)
           memcpy(&t[k], x + (r + k) * x_row + i, sizeof t[k]);
         else if (r + k < rows)
           memcpy(&t[k], x + (r + k) * x_row + i, (size_t)n * sizeof *x);
       }
-      v16_transpose(t);
+      vec_transpose(t);
       for (int64_t k = 0; k < n; k++)
         memcpy(out + (i + k) * out_row + r, &t[k], sizeof t[k]);
     }

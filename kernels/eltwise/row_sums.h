@@ -3,21 +3,21 @@
 #ifndef IG_KERNELS_ROW_SUMS_H
 #define IG_KERNELS_ROW_SUMS_H
 
-#include "kernels/eltwise/vec16.h"
+#include "kernels/eltwise/vec.h"
 
 #define ROW_SUMS_GROUP 64
 
-// y[at..at+16*V or n] = sum over i of x[order[i] * stride + at + ..], rounded to out_type once.
-V16_INLINE void row_sums_tile(const void *x, ig_dtype type, int64_t stride, const int32_t *order, int64_t rows,
+// y[at..at+VEC*V or n] = sum over i of x[order[i] * stride + at + ..], rounded to out_type once.
+VEC_INLINE void row_sums_tile(const void *x, ig_dtype type, int64_t stride, const int32_t *order, int64_t rows,
                               int64_t at, int V, int64_t n, void *y, ig_dtype out_type, int64_t out_at) {
-  v16 total[4] = {{0}, {0}, {0}, {0}};
+  vec total[4] = {{0}, {0}, {0}, {0}};
   for (int64_t from = 0; from < rows; from += ROW_SUMS_GROUP) {
     const int64_t to = rows - from < ROW_SUMS_GROUP ? rows : from + ROW_SUMS_GROUP;
-    v16 sum[4] = {{0}, {0}, {0}, {0}};
+    vec sum[4] = {{0}, {0}, {0}, {0}};
     for (int64_t i = from; i < to; i++) {
 #pragma GCC unroll 4
       for (int j = 0; j < V; j++)
-        sum[j] += v16_load(x, type, order[i] * stride + at + 16 * j, n);
+        sum[j] += vec_load(x, type, order[i] * stride + at + VEC * j, n);
     }
 #pragma GCC unroll 4
     for (int j = 0; j < V; j++)
@@ -25,17 +25,17 @@ V16_INLINE void row_sums_tile(const void *x, ig_dtype type, int64_t stride, cons
   }
 #pragma GCC unroll 4
   for (int j = 0; j < V; j++)
-    v16_store(y, out_type, out_at + 16 * j, n, total[j]);
+    vec_store(y, out_type, out_at + VEC * j, n, total[j]);
 }
 
 // Columns from..to of a row of the result, which starts at number out_row of y.
-V16_INLINE void row_sums_typed(const void *x, ig_dtype type, int64_t stride, const int32_t *order, int64_t rows,
+VEC_INLINE void row_sums_typed(const void *x, ig_dtype type, int64_t stride, const int32_t *order, int64_t rows,
                                int64_t from, int64_t to, void *y, ig_dtype out_type, int64_t out_row) {
   int64_t c = from;
-  for (; c + 64 <= to; c += 64)
-    row_sums_tile(x, type, stride, order, rows, c, 4, 16, y, out_type, out_row + c);
-  for (; c + 16 <= to; c += 16)
-    row_sums_tile(x, type, stride, order, rows, c, 1, 16, y, out_type, out_row + c);
+  for (; c + 4 * VEC <= to; c += 4 * VEC)
+    row_sums_tile(x, type, stride, order, rows, c, 4, VEC, y, out_type, out_row + c);
+  for (; c + VEC <= to; c += VEC)
+    row_sums_tile(x, type, stride, order, rows, c, 1, VEC, y, out_type, out_row + c);
   if (c < to)
     row_sums_tile(x, type, stride, order, rows, c, 1, to - c, y, out_type, out_row + c);
 }

@@ -4,7 +4,7 @@
 
 #include "kernels/dropout/draws.h"
 #include "kernels/eltwise/lanes.h"
-#include "kernels/eltwise/vec16.h"
+#include "kernels/eltwise/vec.h"
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/optim_util/fixed.h"
 #include "kernels/plain.h"
@@ -12,14 +12,14 @@
 enum { B_DY, B_X, B_GAMMA, B_MORE_DY, B_STATE, B_KEYS };
 enum { LEAST = 16384 };  // numbers: the least work worth a second thread
 
-// The statements for each vector of a row of D numbers: numbers at..at+n of it, n <= 16, in chain j of four.
-#define FOR_ROW(D, ...)                                                                               \
-  {                                                                                                   \
-    int64_t c_ = 0;                                                                                   \
-    for (; c_ + 64 <= (D); c_ += 64)                                                                  \
-      _Pragma("GCC unroll 4") for (int j_ = 0; j_ < 4; j_++)                                          \
-          FOR_VECTOR(c_ + 16 * j_, j_, 16, __VA_ARGS__) for (; c_ + 16 <= (D); c_ += 16)              \
-              FOR_VECTOR(c_, 0, 16, __VA_ARGS__) if (c_ < (D)) FOR_VECTOR(c_, 0, (D)-c_, __VA_ARGS__) \
+// The statements for each vector of a row of D numbers: numbers at..at+n of it, n <= VEC, in chain j of four.
+#define FOR_ROW(D, ...)                                                                                \
+  {                                                                                                    \
+    int64_t c_ = 0;                                                                                    \
+    for (; c_ + 4 * VEC <= (D); c_ += 4 * VEC)                                                         \
+      _Pragma("GCC unroll 4") for (int j_ = 0; j_ < 4; j_++)                                           \
+          FOR_VECTOR(c_ + VEC * j_, j_, VEC, __VA_ARGS__) for (; c_ + VEC <= (D); c_ += VEC)           \
+              FOR_VECTOR(c_, 0, VEC, __VA_ARGS__) if (c_ < (D)) FOR_VECTOR(c_, 0, (D)-c_, __VA_ARGS__) \
   }
 #define FOR_VECTOR(first, chain, count, ...) \
   {                                          \
@@ -29,40 +29,40 @@ enum { LEAST = 16384 };  // numbers: the least work worth a second thread
     __VA_ARGS__                              \
   }
 
-V16_INLINE float sum4(const v16 s[4]) { return v16_sum((s[0] + s[1]) + (s[2] + s[3])); }
+VEC_INLINE float sum4(const vec s[4]) { return vec_sum((s[0] + s[1]) + (s[2] + s[3])); }
 
 // Lanes 0..n-1 of v, the others 0.
-V16_INLINE v16 first_lanes(v16 v, int64_t n) {
-  if (n == 16)
+VEC_INLINE vec first_lanes(vec v, int64_t n) {
+  if (n == VEC)
     return v;
-  v16 out = {0};
+  vec out = {0};
   memcpy(&out, &v, (size_t)n * sizeof(float));
   return out;
 }
 
 // Mean and 1 / sqrt(var + eps) of numbers row..row+D of x.
-V16_INLINE void statistics(const void *x, ig_dtype type, int64_t row, int64_t D, float eps, float *mean, float *rstd) {
-  v16 sum[4] = {{0}, {0}, {0}, {0}}, squares[4] = {{0}, {0}, {0}, {0}};
-  FOR_ROW(D, sum[j] += v16_load(x, type, row + at, n);)
+VEC_INLINE void statistics(const void *x, ig_dtype type, int64_t row, int64_t D, float eps, float *mean, float *rstd) {
+  vec sum[4] = {{0}, {0}, {0}, {0}}, squares[4] = {{0}, {0}, {0}, {0}};
+  FOR_ROW(D, sum[j] += vec_load(x, type, row + at, n);)
   const float m = (float)((double)sum4(sum) / (double)D);
   FOR_ROW(D, {
-    const v16 d = first_lanes(v16_load(x, type, row + at, n) - m, n);
-    squares[j] = v16_madd(d, d, squares[j]);
+    const vec d = first_lanes(vec_load(x, type, row + at, n) - m, n);
+    squares[j] = vec_madd(d, d, squares[j]);
   })
   *mean = m;
   *rstd = (float)(1 / sqrt((double)sum4(squares) / (double)D + (double)eps));
 }
 
 // ---- forward ----
-V16_INLINE void normalise(const ig_launch *l, ig_dtype type, int64_t t, int64_t D) {
+VEC_INLINE void normalise(const ig_launch *l, ig_dtype type, int64_t t, int64_t D) {
   const ig_layernorm_attr *a = l->node->attr;
   const float *gamma = l->in[1], *beta = l->in[2];
   float mean, rstd;
   statistics(l->in[0], type, t * D, D, a->eps, &mean, &rstd);
   FOR_ROW(D, {
-    const v16 xhat = (v16_load(l->in[0], type, t * D + at, n) - mean) * rstd;
-    v16_store(l->out[0], type, t * D + at, n,
-              v16_madd(xhat, v16_load(gamma, IG_F32, at, n), v16_load(beta, IG_F32, at, n)));
+    const vec xhat = (vec_load(l->in[0], type, t * D + at, n) - mean) * rstd;
+    vec_store(l->out[0], type, t * D + at, n,
+              vec_madd(xhat, vec_load(gamma, IG_F32, at, n), vec_load(beta, IG_F32, at, n)));
   })
 }
 
@@ -112,9 +112,9 @@ typedef struct bwd_args {
   ig_draws draws;
 } bwd_args;
 
-V16_INLINE v16 dy_at(const bwd_args *a, ig_dtype type, bool more, int64_t at, int64_t n) {
-  v16 dy = v16_load(a->dy, type, at, n);
-  return more ? dy + v16_load(a->more_dy, type, at, n) : dy;
+VEC_INLINE vec dy_at(const bwd_args *a, ig_dtype type, bool more, int64_t at, int64_t n) {
+  vec dy = vec_load(a->dy, type, at, n);
+  return more ? dy + vec_load(a->more_dy, type, at, n) : dy;
 }
 
 static void drop_row(const bwd_args *a, const float *ds, int64_t t) {
@@ -131,28 +131,28 @@ static void drop_row(const bwd_args *a, const float *ds, int64_t t) {
 }
 
 // Row t; adds to the part's column sums. row: D numbers of scratch, ds before it is rounded.
-V16_INLINE void bwd_row(const bwd_args *a, ig_dtype type, bool more, int64_t t, float *dgamma, float *dbeta,
+VEC_INLINE void bwd_row(const bwd_args *a, ig_dtype type, bool more, int64_t t, float *dgamma, float *dbeta,
                         float *row) {
   const int64_t D = a->D, start = t * D;
-  v16 sum[4] = {{0}, {0}, {0}, {0}}, product[4] = {{0}, {0}, {0}, {0}};
+  vec sum[4] = {{0}, {0}, {0}, {0}}, product[4] = {{0}, {0}, {0}, {0}};
   float mean, rstd;
   statistics(a->x, type, start, D, a->eps, &mean, &rstd);
   FOR_ROW(D, {
-    const v16 g = dy_at(a, type, more, start + at, n), h = g * v16_load(a->gamma, IG_F32, at, n);
-    const v16 xhat = first_lanes((v16_load(a->x, type, start + at, n) - mean) * rstd, n);
+    const vec g = dy_at(a, type, more, start + at, n), h = g * vec_load(a->gamma, IG_F32, at, n);
+    const vec xhat = first_lanes((vec_load(a->x, type, start + at, n) - mean) * rstd, n);
     sum[j] += h;
-    product[j] = v16_madd(h, xhat, product[j]);
-    v16_store(dgamma, IG_F32, at, n, v16_madd(g, xhat, v16_load(dgamma, IG_F32, at, n)));
-    v16_store(dbeta, IG_F32, at, n, v16_load(dbeta, IG_F32, at, n) + g);
+    product[j] = vec_madd(h, xhat, product[j]);
+    vec_store(dgamma, IG_F32, at, n, vec_madd(g, xhat, vec_load(dgamma, IG_F32, at, n)));
+    vec_store(dbeta, IG_F32, at, n, vec_load(dbeta, IG_F32, at, n) + g);
   })
   const float shift = (float)((double)sum4(sum) / (double)D), slope = (float)((double)sum4(product) / (double)D);
   FOR_ROW(D, {
-    const v16 h = v16_madd(dy_at(a, type, more, start + at, n), v16_load(a->gamma, IG_F32, at, n), v16_splat(-shift));
-    const v16 xhat = (v16_load(a->x, type, start + at, n) - mean) * rstd;
-    const v16 ds = rstd * v16_madd(xhat, v16_splat(-slope), h);
-    v16_store(a->ds, type, start + at, n, ds);
+    const vec h = vec_madd(dy_at(a, type, more, start + at, n), vec_load(a->gamma, IG_F32, at, n), vec_splat(-shift));
+    const vec xhat = (vec_load(a->x, type, start + at, n) - mean) * rstd;
+    const vec ds = rstd * vec_madd(xhat, vec_splat(-slope), h);
+    vec_store(a->ds, type, start + at, n, ds);
     if (a->dx)
-      v16_store(row, IG_F32, at, n, ds);
+      vec_store(row, IG_F32, at, n, ds);
   })
   if (a->dx)
     drop_row(a, row, t);

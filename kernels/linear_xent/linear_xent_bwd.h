@@ -10,7 +10,7 @@ enum { GROUP = 4 * LANES };  // rows of x
 #define PARTS_BYTES ((size_t)16 << 20)  // of dx, about
 
 static int64_t columns_of(const xent *z) { return divided_up(z->D, LANES); }  // panels of D
-static int64_t width_of(const xent *z) { return whole16(z->D); }
+static int64_t width_of(const xent *z) { return whole_vectors(z->D); }
 static int64_t groups_of(const xent *z) { return divided_up(z->P, GROUP); }
 static int64_t blocks_of(const xent *z) { return divided_up(z->V, CLASSES); }
 
@@ -61,7 +61,7 @@ static size_t own_of(char *at, const xent *z, bwd_own *o) {
   o->along = carve(&c, PAIR == 2 ? CLASSES * GROUP / 2 : 0);
   o->pairs = carve(&c, PAIR == 2 ? CLASSES / 2 * GROUP : 0);
   o->tile = carve(&c, CLASSES * GROUP);
-  o->dw = carve(&c, z->D % 16 ? CLASSES * width_of(z) : 0);
+  o->dw = carve(&c, z->D % VEC ? CLASSES * width_of(z) : 0);
   return c.used;
 }
 
@@ -91,17 +91,17 @@ static void pack_group(const xent *z, int64_t group, const bwd_shared *s) {
 // Logits of panel i become gradients of logits, within dz[n][GROUP].
 static void dz_panel(const xent *z, const bwd_shared *s, const float *lse, const unit *w, int64_t v0, int64_t n,
                      int64_t i, float *tile, float *dz, product_fetch *f) {
-  const int64_t rows = panel_rows(z, i), lanes = whole16(rows), at = i * LANES;
+  const int64_t rows = panel_rows(z, i), lanes = whole_vectors(rows), at = i * LANES;
   const float *coefficient = s->coefficient + at;
   float shift[LANES] = {0};
   memcpy(shift, lse + at, (size_t)rows * sizeof *shift);
   logits_tile(z, w, v0, n, s->turned, i, tile, f);
-  for (int64_t p = 0; p < lanes; p += 16) {
-    const v16 c = v16_load(coefficient, IG_F32, p, 16), lse_of = v16_load(shift, IG_F32, p, 16);
-    const v16_i32 counts = (v16_i32)(c != 0);  // what does not count is 0 even where a logit is infinite
+  for (int64_t p = 0; p < lanes; p += VEC) {
+    const vec c = vec_load(coefficient, IG_F32, p, VEC), lse_of = vec_load(shift, IG_F32, p, VEC);
+    const vec_i32 counts = (vec_i32)(c != 0);  // what does not count is 0 even where a logit is infinite
     for (int64_t r = 0; r < n; r++) {
-      const v16 e = v16_exp(v16_load(tile, IG_F32, r * LANES + p, 16) - lse_of) * c;
-      v16_store(dz, IG_F32, r * GROUP + p, 16, (v16)((v16_i32)e & counts));
+      const vec e = vec_exp(vec_load(tile, IG_F32, r * LANES + p, VEC) - lse_of) * c;
+      vec_store(dz, IG_F32, r * GROUP + p, VEC, (vec)((vec_i32)e & counts));
     }
   }
   for (int64_t p = 0; PAIR == 2 && p < rows; p++) {
@@ -123,10 +123,10 @@ static void labels_of_block(const xent *z, const bwd_shared *s, int64_t v0, int6
       continue;
     if (z->bias)
       dbias[label] -= d;
-    for (int64_t i = 0; i < z->D; i += 16) {
-      const int64_t m = ig_min_i64(z->D - i, 16);
+    for (int64_t i = 0; i < z->D; i += VEC) {
+      const int64_t m = ig_min_i64(z->D - i, VEC);
       float *y = dw + (label - v0) * dw_row;
-      v16_store(y, IG_F32, i, m, v16_load(y, IG_F32, i, m) - v16_load(z->x, z->type, p * z->D + i, m) * d);
+      vec_store(y, IG_F32, i, m, vec_load(y, IG_F32, i, m) - vec_load(z->x, z->type, p * z->D + i, m) * d);
     }
   }
 }
@@ -163,7 +163,7 @@ static void products_of_group(const xent *z, const bwd_shared *s, const bwd_own 
   const int64_t along_row = GROUP;
 #endif
   for (int64_t c = 0; c < columns_of(z); c++) {
-    const int64_t columns = whole16(panel_width(z, c));
+    const int64_t columns = whole_vectors(panel_width(z, c));
     product(along, along_row, 1, n, units(rows), s->across + (group * columns_of(z) + c) * units(GROUP) * LANES, LANES,
             columns, dw + c * LANES, dw_row, group > 0);
     product(across, 1, GROUP, rows, units(n), o->w_across + c * units(CLASSES) * LANES, LANES, columns,
@@ -174,7 +174,7 @@ static void products_of_group(const xent *z, const bwd_shared *s, const bwd_own 
 static void bwd_block(const xent *z, const bwd_shared *s, const bwd_own *o, int64_t block, float *tile, float *dx) {
   const int64_t v0 = block * CLASSES, n = ig_min_i64(CLASSES, z->V - v0), D = z->D;
   const float *lse = z->l->in[B_LSE];
-  float *dw = D % 16 ? o->dw : (float *)z->l->out[1] + v0 * D, *dbias = z->l->out[2];
+  float *dw = D % VEC ? o->dw : (float *)z->l->out[1] + v0 * D, *dbias = z->l->out[2];
   const unit *w = w_along(z, v0, n, o->w);
   product_fetch f = fetch_of_block(z, v0 + n);
   for (int64_t c = 0; c < columns_of(z); c++)
@@ -194,10 +194,10 @@ static void bwd_block(const xent *z, const bwd_shared *s, const bwd_own *o, int6
         sum += o->tile[r * GROUP + p];
       dbias[v0 + r] += sum;
     }
-    products_of_group(z, s, o, group, n, dw, D % 16 ? width_of(z) : D, dx);
+    products_of_group(z, s, o, group, n, dw, D % VEC ? width_of(z) : D, dx);
   }
-  labels_of_block(z, s, v0, n, dw, D % 16 ? width_of(z) : D, dbias);
-  for (int64_t r = 0; D % 16 && r < n; r++)
+  labels_of_block(z, s, v0, n, dw, D % VEC ? width_of(z) : D, dbias);
+  for (int64_t r = 0; D % VEC && r < n; r++)
     memcpy((float *)z->l->out[1] + (v0 + r) * D, dw + r * width_of(z), (size_t)D * sizeof *dw);
 }
 
@@ -206,14 +206,14 @@ static void add_parts(const xent *z, const bwd_shared *s, int64_t parts, int64_t
   const int64_t width = width_of(z), stride = z->P * width;
   const float d = PAIR == 1 ? s->of_label[p] : 0;
   const int64_t label = d != 0 && xent_is_label(z->labels[p], z->V) ? z->labels[p] : -1;
-  for (int64_t i = 0; i < z->D; i += 16) {
-    const int64_t n = ig_min_i64(z->D - i, 16);
-    v16 sum = v16_load(s->parts, IG_F32, p * width + i, 16);
+  for (int64_t i = 0; i < z->D; i += VEC) {
+    const int64_t n = ig_min_i64(z->D - i, VEC);
+    vec sum = vec_load(s->parts, IG_F32, p * width + i, VEC);
     for (int64_t part = 1; part < parts; part++)
-      sum += v16_load(s->parts, IG_F32, part * stride + p * width + i, 16);
+      sum += vec_load(s->parts, IG_F32, part * stride + p * width + i, VEC);
     if (label >= 0)
-      sum -= v16_load(z->w, z->type, label * z->D + i, n) * d;
-    v16_store(z->l->out[0], z->type, p * z->D + i, n, sum);
+      sum -= vec_load(z->w, z->type, label * z->D + i, n) * d;
+    vec_store(z->l->out[0], z->type, p * z->D + i, n, sum);
   }
 }
 

@@ -72,7 +72,8 @@ static size_t turned_bytes(const xent *z) { return rounded_up((size_t)(panels_of
 // scratch: LANES * du units of the calling thread.
 static void turn_panel(const xent *z, int64_t i, unit *turned, unit *scratch) {
   pack_along(z->x, z->type, i * LANES * z->D, z->D, panel_rows(z, i), z->D, scratch, z->du);
-  turn_units(scratch, z->du, panel_rows(z, i), z->du, turned + i * z->du * LANES, LANES, whole16(panel_rows(z, i)));
+  turn_units(scratch, z->du, panel_rows(z, i), z->du, turned + i * z->du * LANES, LANES,
+             whole_vectors(panel_rows(z, i)));
 }
 
 // Rows v0..v0+n of w along: where they lie, or packed into memory (CLASSES * du units).
@@ -100,7 +101,7 @@ static product_fetch fetch_of_block(const xent *z, int64_t v0) {
 // Logits of classes v0..v0+n for panel i: tile[n][LANES]. w: from w_along.
 static void logits_tile(const xent *z, const unit *w, int64_t v0, int64_t n, const unit *turned, int64_t i, float *tile,
                         product_fetch *f) {
-  const int64_t lanes = whole16(panel_rows(z, i));
+  const int64_t lanes = whole_vectors(panel_rows(z, i));
   product_fetching(w, z->du, 1, n, z->du, turned + i * z->du * LANES, LANES, lanes, tile, LANES, false, f);
   for (int64_t r = 0; z->bias && r < n; r++) {
     const float b = z->bias[v0 + r];

@@ -26,24 +26,24 @@ static size_t own_bytes(const xent *z) {
 
 // Classes v0..v0+n into the statistics of panel i.
 static void add_tile(const xent *z, const float *tile, int64_t v0, int64_t n, int64_t i, const chunk_state *s) {
-  const int64_t lanes = whole16(panel_rows(z, i)), at = i * LANES;
+  const int64_t lanes = whole_vectors(panel_rows(z, i)), at = i * LANES;
   float before[LANES];
   memcpy(before, s->most + at, sizeof before);
-  for (int64_t p = 0; p < lanes; p += 16) {
-    v16 most = v16_load(s->most, IG_F32, at + p, 16);
-    v16_i32 best;
+  for (int64_t p = 0; p < lanes; p += VEC) {
+    vec most = vec_load(s->most, IG_F32, at + p, VEC);
+    vec_i32 best;
     memcpy(&best, s->best + at + p, sizeof best);
     for (int64_t r = 0; r < n; r++)
-      v16_take_larger(v16_load(tile, IG_F32, r * LANES + p, 16), (int32_t)(v0 + r), &most, &best);
-    v16_store(s->most, IG_F32, at + p, 16, most);
+      vec_take_larger(vec_load(tile, IG_F32, r * LANES + p, VEC), (int32_t)(v0 + r), &most, &best);
+    vec_store(s->most, IG_F32, at + p, VEC, most);
     memcpy(s->best + at + p, &best, sizeof best);
   }
-  for (int64_t p = 0; p < lanes; p += 16) {
-    const v16 most = v16_load(s->most, IG_F32, at + p, 16);
-    v16 sum = v16_load(s->sum, IG_F32, at + p, 16) * v16_exp(v16_load(before, IG_F32, p, 16) - most);
+  for (int64_t p = 0; p < lanes; p += VEC) {
+    const vec most = vec_load(s->most, IG_F32, at + p, VEC);
+    vec sum = vec_load(s->sum, IG_F32, at + p, VEC) * vec_exp(vec_load(before, IG_F32, p, VEC) - most);
     for (int64_t r = 0; r < n; r++)
-      sum += v16_exp(v16_load(tile, IG_F32, r * LANES + p, 16) - most);
-    v16_store(s->sum, IG_F32, at + p, 16, sum);
+      sum += vec_exp(vec_load(tile, IG_F32, r * LANES + p, VEC) - most);
+    vec_store(s->sum, IG_F32, at + p, VEC, sum);
   }
 }
 

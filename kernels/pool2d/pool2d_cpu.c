@@ -1,11 +1,11 @@
-// Pooling on the CPU, PLAIN and BLOCKED_C, f32 and bf16. Rule: sixteen channels at a time, a row of outputs (forward)
-// or inputs (backward) per task; each result is written by one task, in a fixed order of additions.
+// Pooling on the CPU, PLAIN and BLOCKED_C, f32 and bf16. Rule: a vector of channels at a time, a row of outputs
+// (forward) or inputs (backward) per task; each result is written by one task, in a fixed order of additions.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "kernels/eltwise/lanes.h"
-#include "kernels/eltwise/vec16.h"
+#include "kernels/eltwise/vec.h"
 #include "kernels/pool2d/pool2d.h"
 
 // ---- geometry ----
@@ -53,61 +53,60 @@ static span covering(int64_t i, int kernel, int stride, int before, int64_t n_wi
                 (int32_t)low((i + before) / stride + 1, n_windows)};
 }
 
-// Calls GROUP(c, n) for each group of n <= 16 channels of a block, whole groups with a constant n: only then does the
+// Calls GROUP(c, n) for each group of n <= VEC channels of a block, whole groups with a constant n: only then does the
 // compiler keep the lanes in registers. Padding lanes of a block are real (and zero) memory.
-#define FOR_GROUPS(view, GROUP)             \
-  do {                                      \
-    int64_t c = 0;                          \
-    for (; c + 16 <= (view).block; c += 16) \
-      GROUP(c, 16);                         \
-    if (c < (view).block)                   \
-      GROUP(c, (view).block - c);           \
+#define FOR_GROUPS(view, GROUP)               \
+  do {                                        \
+    int64_t c = 0;                            \
+    for (; c + VEC <= (view).block; c += VEC) \
+      GROUP(c, VEC);                          \
+    if (c < (view).block)                     \
+      GROUP(c, (view).block - c);             \
   } while (0)
 
 // ---- maximum ----
 // KH, KW: the kernel, constant for common ones. Windows that lie inside are straight code then.
-V16_INLINE void max_window(const pool *p, int KH, int KW, const void *x, ig_dtype type, int64_t origin, const window *w,
-                           bool inside, int64_t n, v16 *out, v16_i32 *place) {
+VEC_INLINE void max_window(const pool *p, int KH, int KW, const void *x, ig_dtype type, int64_t origin, const window *w,
+                           bool inside, int64_t n, vec *out, vec_i32 *place) {
   if (inside && KH == 3 && KW == 3) {
     const int64_t at = origin + (w->top * p->W + w->left) * p->big.stride_p;
-    v16 v[9];
+    vec v[9];
 #pragma GCC unroll 9
     for (int k = 0; k < 9; k++)
-      v[k] = v16_load(x, type, at + (k / 3 * p->W + k % 3) * p->big.stride_p, n);
-    if (v16_max_of_9(v, out, place))
+      v[k] = vec_load(x, type, at + (k / 3 * p->W + k % 3) * p->big.stride_p, n);
+    if (vec_max_of_9(v, out, place))
       return;
   }
   bool zeros = !inside && p->a->pad_zero;
   int64_t h0 = inside || zeros ? 0 : w->h0, h1 = inside || zeros ? KH : w->h1;
   int64_t w0 = inside || zeros ? 0 : w->w0, w1 = inside || zeros ? KW : w->w1;
-  v16 best = (v16){0} - INFINITY;
-  v16_i32 which = (v16_i32){0} + (int32_t)(h0 * KW + w0);
+  vec best = (vec){0} - INFINITY;
+  vec_i32 which = (vec_i32){0} + (int32_t)(h0 * KW + w0);
   for (int64_t kh = h0; kh < h1; kh++)
     for (int64_t kw = w0; kw < w1; kw++) {
-      v16 v = {0};
+      vec v = {0};
       if (!zeros || is_inside(w, kh, kw))
-        v = v16_load(x, type, origin + ((w->top + kh) * p->W + w->left + kw) * p->big.stride_p, n);
-      v16_take_larger(v, (int32_t)(kh * KW + kw), &best, &which);
+        v = vec_load(x, type, origin + ((w->top + kh) * p->W + w->left + kw) * p->big.stride_p, n);
+      vec_take_larger(v, (int32_t)(kh * KW + kw), &best, &which);
     }
   *out = best;
   *place = which;
 }
 
 // channels: real ones from the group's first on; the places of padding lanes are 0 like everything there.
-V16_INLINE void max_group(const pool *p, int KH, int KW, const void *x, ig_dtype type, int64_t in, int64_t out,
+VEC_INLINE void max_group(const pool *p, int KH, int KW, const void *x, ig_dtype type, int64_t in, int64_t out,
                           const window *w, bool inside, int64_t channels, int64_t n, void *y, uint8_t *places) {
-  const v16_i32 lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  v16 best;
-  v16_i32 which;
+  vec best;
+  vec_i32 which;
   max_window(p, KH, KW, x, type, in, w, inside, n, &best, &which);
-  v16_store(y, type, out, n, best);
-  if (channels < 16)
-    which &= lanes < (int32_t)channels;
-  v16_u8 bytes = __builtin_convertvector(__builtin_convertvector(which, v16_u16), v16_u8);
+  vec_store(y, type, out, n, best);
+  if (channels < VEC)
+    which &= vec_lanes() < (int32_t)channels;
+  vec_u8 bytes = __builtin_convertvector(__builtin_convertvector(which, vec_u16), vec_u8);
   memcpy(places + out, &bytes, (size_t)n);
 }
 
-V16_INLINE void max_row(const pool *p, int KH, int KW, const void *x, ig_dtype type, int64_t in, int64_t out,
+VEC_INLINE void max_row(const pool *p, int KH, int KW, const void *x, ig_dtype type, int64_t in, int64_t out,
                         int64_t oh, void *y, uint8_t *places, int64_t channels) {
   for (int64_t ow = 0; ow < p->OW; ow++) {
     window w = window_of(p, oh, ow);
@@ -125,21 +124,21 @@ V16_INLINE void max_row(const pool *p, int KH, int KW, const void *x, ig_dtype t
 }
 
 // Sum of dy over windows `rows` x `columns` that the element at (ih, iw) won.
-V16_INLINE void max_gather(const pool *p, const void *dy, ig_dtype type, const uint8_t *places, int64_t out, span rows,
+VEC_INLINE void max_gather(const pool *p, const void *dy, ig_dtype type, const uint8_t *places, int64_t out, span rows,
                            span columns, int64_t ih, int64_t iw, int64_t n, void *dx, int64_t at) {
   const ig_pool2d_attr *a = p->a;
-  v16 sum = {0};
+  vec sum = {0};
   for (int64_t oh = rows.first; oh < rows.end; oh++)
     for (int64_t ow = columns.first; ow < columns.end; ow++) {
       int64_t kh = ih + a->pad_top - oh * a->stride_h, kw = iw + a->pad_left - ow * a->stride_w;
       int64_t from = out + (oh * p->OW + ow) * p->small.stride_p;
-      sum = v16_add_where(sum, v16_bytes(places + from, n), (uint8_t)(kh * a->kernel_w + kw),
-                          v16_load(dy, type, from, n));
+      sum = vec_add_where(sum, vec_bytes(places + from, n), (uint8_t)(kh * a->kernel_w + kw),
+                          vec_load(dy, type, from, n));
     }
-  v16_store(dx, type, at, n, sum);
+  vec_store(dx, type, at, n, sum);
 }
 
-V16_INLINE void max_gather_row(const pool *p, const void *dy, ig_dtype type, const uint8_t *places, int64_t in,
+VEC_INLINE void max_gather_row(const pool *p, const void *dy, ig_dtype type, const uint8_t *places, int64_t in,
                                int64_t out, int64_t ih, void *dx) {
   span rows = covering(ih, p->a->kernel_h, p->a->stride_h, p->a->pad_top, p->OH);
   for (int64_t iw = 0; iw < p->W; iw++) {
@@ -156,10 +155,10 @@ V16_INLINE void max_gather_row(const pool *p, const void *dy, ig_dtype type, con
 static bool is_by_pairs(const pool *p) {
   const ig_pool2d_attr *a = p->a;
   return a->kernel_h == 3 && a->kernel_w == 3 && a->stride_h == 2 && a->stride_w == 2 && a->pad_left == 1 &&
-         p->W == 2 * p->OW && p->small.block % 16 == 0;
+         p->W == 2 * p->OW && p->small.block % VEC == 0;
 }
 
-V16_INLINE void max_gather_pairs(const pool *p, const void *dy, ig_dtype type, const uint8_t *places, int64_t in,
+VEC_INLINE void max_gather_pairs(const pool *p, const void *dy, ig_dtype type, const uint8_t *places, int64_t in,
                                  int64_t out, int64_t ih, int n_rows, span rows, bool stream, void *dx) {
   const int64_t step = p->small.stride_p;
   int64_t from[2], left[2];
@@ -167,59 +166,59 @@ V16_INLINE void max_gather_pairs(const pool *p, const void *dy, ig_dtype type, c
     from[r] = out + (rows.first + r) * p->OW * step;
     left[r] = 3 * (ih + p->a->pad_top - (rows.first + r) * 2);
   }
-  v16 dy_here[2] = {{0}}, dy_next[2];
-  v16_u8 here[2] = {{0}}, next[2];
+  vec dy_here[2] = {{0}}, dy_next[2];
+  vec_u8 here[2] = {{0}}, next[2];
   for (int r = 0; r < n_rows; r++) {
-    dy_here[r] = v16_load(dy, type, from[r], 16);
-    here[r] = v16_bytes(places + from[r], 16);
+    dy_here[r] = vec_load(dy, type, from[r], VEC);
+    here[r] = vec_bytes(places + from[r], VEC);
   }
   for (int64_t m = 0; m < p->OW; m++) {
-    v16 even = {0}, odd = {0};
+    vec even = {0}, odd = {0};
     for (int r = 0; r < n_rows; r++) {
-      even = v16_add_where(even, here[r], (uint8_t)(left[r] + 1), dy_here[r]);
-      odd = v16_add_where(odd, here[r], (uint8_t)(left[r] + 2), dy_here[r]);
+      even = vec_add_where(even, here[r], (uint8_t)(left[r] + 1), dy_here[r]);
+      odd = vec_add_where(odd, here[r], (uint8_t)(left[r] + 2), dy_here[r]);
       if (m + 1 < p->OW) {
-        dy_next[r] = v16_load(dy, type, from[r] + (m + 1) * step, 16);
-        next[r] = v16_bytes(places + from[r] + (m + 1) * step, 16);
-        odd = v16_add_where(odd, next[r], (uint8_t)left[r], dy_next[r]);
+        dy_next[r] = vec_load(dy, type, from[r] + (m + 1) * step, VEC);
+        next[r] = vec_bytes(places + from[r] + (m + 1) * step, VEC);
+        odd = vec_add_where(odd, next[r], (uint8_t)left[r], dy_next[r]);
         dy_here[r] = dy_next[r];
         here[r] = next[r];
       }
     }
     int64_t at = in + (ih * p->W + 2 * m) * p->big.stride_p;
     if (stream) {
-      v16_stream(dx, type, at, even);
-      v16_stream(dx, type, at + p->big.stride_p, odd);
+      vec_stream(dx, type, at, even);
+      vec_stream(dx, type, at + p->big.stride_p, odd);
     } else {
-      v16_store(dx, type, at, 16, even);
-      v16_store(dx, type, at + p->big.stride_p, 16, odd);
+      vec_store(dx, type, at, VEC, even);
+      vec_store(dx, type, at + p->big.stride_p, VEC, odd);
     }
   }
 }
 
-V16_INLINE void max_gather_pairs_row(const pool *p, const void *dy, ig_dtype type, const uint8_t *places, int64_t in,
+VEC_INLINE void max_gather_pairs_row(const pool *p, const void *dy, ig_dtype type, const uint8_t *places, int64_t in,
                                      int64_t out, int64_t ih, bool stream, void *dx) {
   span rows = covering(ih, 3, 2, p->a->pad_top, p->OH);
-  for (int64_t c = 0; c < p->small.block; c += 16)
+  for (int64_t c = 0; c < p->small.block; c += VEC)
     if (rows.end - rows.first == 2)
       max_gather_pairs(p, dy, type, places, in + c, out + c, ih, 2, rows, stream, dx);
     else
       max_gather_pairs(p, dy, type, places, in + c, out + c, ih, (int)(rows.end - rows.first), rows, stream, dx);
   if (stream)
-    v16_stream_end();
+    vec_stream_end();
 }
 
 // ---- average ----
-V16_INLINE void avg_window(const pool *p, const void *x, ig_dtype type, int64_t in, const window *w, float scale,
+VEC_INLINE void avg_window(const pool *p, const void *x, ig_dtype type, int64_t in, const window *w, float scale,
                            int64_t n, void *y, int64_t at) {
-  v16 sum = {0};
+  vec sum = {0};
   for (int64_t kh = w->h0; kh < w->h1; kh++)
     for (int64_t kw = w->w0; kw < w->w1; kw++)
-      sum += v16_load(x, type, in + ((w->top + kh) * p->W + w->left + kw) * p->big.stride_p, n);
-  v16_store(y, type, at, n, sum * scale);
+      sum += vec_load(x, type, in + ((w->top + kh) * p->W + w->left + kw) * p->big.stride_p, n);
+  vec_store(y, type, at, n, sum * scale);
 }
 
-V16_INLINE void avg_row(const pool *p, const void *x, ig_dtype type, int64_t in, int64_t out, int64_t oh, void *y) {
+VEC_INLINE void avg_row(const pool *p, const void *x, ig_dtype type, int64_t in, int64_t out, int64_t oh, void *y) {
   for (int64_t ow = 0; ow < p->OW; ow++) {
     window w = window_of(p, oh, ow);
     float scale = inverse_count(p, &w);
@@ -230,18 +229,18 @@ V16_INLINE void avg_row(const pool *p, const void *x, ig_dtype type, int64_t in,
   }
 }
 
-V16_INLINE void avg_gather(const pool *p, const void *dy, ig_dtype type, int64_t out, span rows, span columns,
+VEC_INLINE void avg_gather(const pool *p, const void *dy, ig_dtype type, int64_t out, span rows, span columns,
                            int64_t n, void *dx, int64_t at) {
-  v16 sum = {0};
+  vec sum = {0};
   for (int64_t oh = rows.first; oh < rows.end; oh++)
     for (int64_t ow = columns.first; ow < columns.end; ow++) {
       window w = window_of(p, oh, ow);
-      sum += v16_load(dy, type, out + (oh * p->OW + ow) * p->small.stride_p, n) * inverse_count(p, &w);
+      sum += vec_load(dy, type, out + (oh * p->OW + ow) * p->small.stride_p, n) * inverse_count(p, &w);
     }
-  v16_store(dx, type, at, n, sum);
+  vec_store(dx, type, at, n, sum);
 }
 
-V16_INLINE void avg_gather_row(const pool *p, const void *dy, ig_dtype type, int64_t in, int64_t out, int64_t ih,
+VEC_INLINE void avg_gather_row(const pool *p, const void *dy, ig_dtype type, int64_t in, int64_t out, int64_t ih,
                                void *dx) {
   span rows = covering(ih, p->a->kernel_h, p->a->stride_h, p->a->pad_top, p->OH);
   for (int64_t iw = 0; iw < p->W; iw++) {
@@ -350,7 +349,7 @@ static ig_status avgpool2d_cpu(const ig_launch *l) {
 static ig_status maxpool2d_bwd_cpu(const ig_launch *l) {
   pool p = pool_of_bwd(l);
   const ig_tensor *dx = l->node->out[0];
-  bool stream = ig_layout_bytes(NULL, l->out_layout[0], &dx->shape, dx->dtype) >= V16_STREAM_BYTES &&
+  bool stream = ig_layout_bytes(NULL, l->out_layout[0], &dx->shape, dx->dtype) >= VEC_STREAM_BYTES &&
                 (uintptr_t)l->out[0] % 64 == 0;
   if (is_by_pairs(&p) && p.small_type == IG_F32)
     FOR_ROWS(p, l, p.H, max_gather_pairs_row(&p, l->in[0], IG_F32, l->in[1], in, out, row, stream, l->out[0]));
