@@ -192,7 +192,7 @@ static const ig_op linear = {
     .cost = cost,
     .cases = cases,
     .n_cases = sizeof cases / sizeof *cases,
-    .impls = {[IG_DEVICE_CPU] = {"linear_bf16_cpu", "linear_dnnl", "linear_ref"},
+    .impls = {[IG_DEVICE_CPU] = {"linear_bf16_cpu", "linear_cpu", "linear_dnnl", "linear_ref"},
               [IG_DEVICE_CUDA] = {"linear_cublaslt", "linear_cuda"}},
 };
 
@@ -208,7 +208,8 @@ static const ig_op linear_bwd_data = {
     .cost = cost,
     .cases = cases_bwd_data,
     .n_cases = sizeof cases_bwd_data / sizeof *cases_bwd_data,
-    .impls = {[IG_DEVICE_CPU] = {"linear_bwd_data_bf16_cpu", "linear_bwd_data_dnnl", "linear_bwd_data_ref"},
+    .impls = {[IG_DEVICE_CPU] = {"linear_bwd_data_bf16_cpu", "linear_bwd_data_cpu", "linear_bwd_data_dnnl",
+                                 "linear_bwd_data_ref"},
               [IG_DEVICE_CUDA] = {"linear_bwd_data_cublaslt", "linear_bwd_data_cuda"}},
 };
 
@@ -224,7 +225,8 @@ static const ig_op linear_bwd_weights = {
     .cost = cost,
     .cases = cases_bwd_weights,
     .n_cases = sizeof cases_bwd_weights / sizeof *cases_bwd_weights,
-    .impls = {[IG_DEVICE_CPU] = {"linear_bwd_weights_bf16_cpu", "linear_bwd_weights_dnnl", "linear_bwd_weights_ref"},
+    .impls = {[IG_DEVICE_CPU] = {"linear_bwd_weights_bf16_cpu", "linear_bwd_weights_cpu", "linear_bwd_weights_dnnl",
+                                 "linear_bwd_weights_ref"},
               [IG_DEVICE_CUDA] = {"linear_bwd_weights_cublaslt", "linear_bwd_weights_cuda"}},
 };
 
