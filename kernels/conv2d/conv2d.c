@@ -276,7 +276,8 @@ static const ig_op conv2d = {
     .cases = cases,
     .n_cases = N_CASES,
     .impls = {[IG_DEVICE_CPU] = {"conv2d_wino_cpu", "conv2d_wino_bf16_cpu", "conv2d_dnnl_wino", "conv2d_gemm_cpu",
-                                 "conv2d_few_cpu", "conv2d_few_bf16_cpu", "conv2d_dnnl", "conv2d_ref"},
+                                 "conv2d_pointwise_cpu", "conv2d_few_cpu", "conv2d_few_bf16_cpu", "conv2d_dnnl",
+                                 "conv2d_ref"},
               [IG_DEVICE_CUDA] = {"conv2d_cudnn", "conv2d_cuda"}},
 };
 
@@ -293,8 +294,8 @@ static const ig_op conv2d_bwd_data = {
     .cases = cases_bwd_data,
     .n_cases = N_CASES,
     .impls = {[IG_DEVICE_CPU] = {"conv2d_bwd_data_wino_cpu", "conv2d_bwd_data_wino_bf16_cpu",
-                                 "conv2d_bwd_data_dnnl_wino", "conv2d_bwd_data_gemm_cpu", "conv2d_bwd_data_dnnl",
-                                 "conv2d_bwd_data_ref"},
+                                 "conv2d_bwd_data_dnnl_wino", "conv2d_bwd_data_gemm_cpu",
+                                 "conv2d_bwd_data_pointwise_cpu", "conv2d_bwd_data_dnnl", "conv2d_bwd_data_ref"},
               [IG_DEVICE_CUDA] = {"conv2d_bwd_data_cudnn", "conv2d_bwd_data_cuda"}},
 };
 

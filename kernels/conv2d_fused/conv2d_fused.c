@@ -114,8 +114,8 @@ static const ig_op fused_row = {
     .cases = fused_cases,
     .n_cases = sizeof fused_cases / sizeof *fused_cases,
     .impls = {[IG_DEVICE_CPU] = {"conv2d_fused_wino_cpu", "conv2d_fused_wino_bf16_cpu", "conv2d_fused_dnnl_wino",
-                                 "conv2d_fused_gemm_cpu", "conv2d_fused_few_cpu", "conv2d_fused_few_bf16_cpu",
-                                 "conv2d_fused_dnnl", "conv2d_fused_ref"},
+                                 "conv2d_fused_gemm_cpu", "conv2d_fused_pointwise_cpu", "conv2d_fused_few_cpu",
+                                 "conv2d_fused_few_bf16_cpu", "conv2d_fused_dnnl", "conv2d_fused_ref"},
               [IG_DEVICE_CUDA] = {"conv2d_fused_cudnn", "conv2d_fused_cuda"}},
 };
 
