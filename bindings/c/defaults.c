@@ -12,7 +12,8 @@
 //                  of 64 pixels is too coarse), else the pictures' own shorter side as a multiple of 32, 64 to the
 //                  model's size
 //   batch          16 below 500 pictures, 32 below 10,000, 64 below 40,000, else 128; at most a quarter of N
-//   epochs         fresh weights: as many as show 1.3 G pixels, 20 to 300; given weights: 30,000 pictures, 5 to 30
+//   epochs         fresh weights: as many as show 1.3 G pixels, in fp32, which takes two to four times as long,
+//                  0.55 G, 20 to 300; given weights: 30,000 pictures, 5 to 30
 //   optimizer      SGD with Nesterov momentum 0.9; lr 0.4 a 256 pictures (fresh), 0.02 (given), linear in batch;
 //                  regress: AdamW, lr 1e-3 a 256 pictures (given 2e-4), by its root (squares are too steep for SGD's
 //                  rate)
@@ -154,9 +155,10 @@ ig_status ig_set_defaults(ig_config *c, const ig_facts *f) {
   IG_TRY(set(c, "batch", "%lld", (long long)(batch < quarter ? batch : quarter)));
   batch = ig_config_int(c, "batch");
   int64_t pixels = ig_config_int(c, "image_size") * ig_config_int(c, "image_size");
+  const int64_t shown = f->in_16_bits ? 1300000000 : 550000000;
   if (!ig_config_has_value(c, "steps"))
     IG_TRY(set(c, "epochs", "%lld",
-               (long long)(f->pretrained ? between(5, 30000 / n, 30) : between(20, 1300000000 / pixels / n, 300))));
+               (long long)(f->pretrained ? between(5, 30000 / n, 30) : between(20, shown / pixels / n, 300))));
   int64_t steps = ig_config_has_value(c, "steps") ? ig_config_int(c, "steps")
                                                   : (ig_config_int(c, "epochs") * n + batch - 1) / batch;
   IG_TRY(set_optimizer(c, f->pretrained, regress, batch));

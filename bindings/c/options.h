@@ -84,6 +84,7 @@ typedef struct ig_facts {
   int n_classes;
   int typical_side;  // of the median picture, the shorter one
   bool pretrained;   // weights= is given
+  bool in_16_bits;   // what the step computes in
   int width;         // of a text model, else 0
 } ig_facts;
 ig_status ig_set_defaults(ig_config *config, const ig_facts *facts);

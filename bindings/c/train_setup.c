@@ -362,6 +362,13 @@ static ig_status keep_directions(ig_call_state *c, const ig_train_setup *s) {
   return IG_OK;
 }
 
+// Whether precision= means 16 bits here; what it means in the end is the session's business.
+static bool computes_in_16_bits(const ig_session_options *o) {
+  if (!strcmp(o->precision, "auto"))
+    return !strncmp(o->device, "cuda", 4) || ig_isa_has_bf16(o->isa);
+  return !strcmp(o->precision, "bf16") || !strcmp(o->precision, "fp16");
+}
+
 ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
   const ig_config *k = c->config;
   ig_train_options *o = &s->options;
@@ -396,6 +403,7 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
                                                  .n_classes = s->data->n_classes,
                                                  .typical_side = w < h ? w : h,
                                                  .pretrained = given,
+                                                 .in_16_bits = computes_in_16_bits(&o->session),
                                                  .width = o->session.model->build_text ? s->text.bert.spec.width : 0}));
   if (!o->session.model->build_text)
     IG_GOTO(keep_directions(c, s));

@@ -3,6 +3,7 @@
 #ifndef IG_BASE_CPU_H
 #define IG_BASE_CPU_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,6 +47,7 @@ typedef enum ig_isa {
 // The highest that processor and operating system support.
 ig_isa ig_isa_detect(void);
 const char *ig_isa_name(ig_isa isa);  // "base", "avx2", "avx512", "avx512_bf16", "amx"
+static inline bool ig_isa_has_bf16(ig_isa isa) { return isa >= IG_ISA_AVX512_BF16; }
 // Value of the key isa=: a name caps what was detected, "auto" does not. IG_ERR_USAGE for other words.
 ig_status ig_isa_parse(const char *text, ig_isa *out);
 

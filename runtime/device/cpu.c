@@ -87,7 +87,7 @@ ig_status ig_device_create_cpu(const ig_cpu_options *options, ig_device **out) {
     dev->caps.threads = omp_get_thread_limit();
   omp_set_dynamic(0);
   omp_set_num_threads(dev->caps.threads);  // of parallel loops started by this thread, the one that runs plans
-  dev->caps.bf16 = dev->caps.isa >= IG_ISA_AVX512_BF16;
+  dev->caps.bf16 = ig_isa_has_bf16(dev->caps.isa);
   dev->caps.winograd = options->winograd;
   dev->caps.memory_bytes = ig_memory_limit();
   ig_cpu_model(dev->caps.name, sizeof dev->caps.name);
