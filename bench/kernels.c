@@ -113,7 +113,9 @@ static ig_status gpu_names(const ig_op *op, ig_dtype type, json_t **names) {
 
 // What never occurs on a CPU, or not in this type, has no row there.
 static bool occurs(const ig_op *op, const ig_device_caps *caps, ig_dtype type) {
-  return caps->kind != IG_DEVICE_CPU || op->on_cpu == IG_CPU_ANY || (op->on_cpu == IG_CPU_F32 && type == IG_F32);
+  if (caps->kind != IG_DEVICE_CPU)
+    return true;
+  return type == IG_F32 ? op->on_cpu == IG_CPU_ANY || op->on_cpu == IG_CPU_F32 : op->on_cpu == IG_CPU_ANY && caps->bf16;
 }
 
 // Takes the names.

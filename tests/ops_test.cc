@@ -193,6 +193,10 @@ TEST(Ops, RowsAreComplete) {
         reached.insert(d->net->g->nodes[k]->op->name);
     }
   }
+  std::set<std::string> built;  // for whatever instruction set
+  for (const ig_impl *const *list = ig_cpu_impl_lists; *list; list++)
+    for (const ig_impl *impl = *list; impl->name; impl++)
+      built.insert(impl->name);
   for (const ig_op *op : all_rows()) {
     EXPECT_TRUE(names.insert(op->name).second) << op->name << ": two rows of that name";
     EXPECT_TRUE(op->summary && *op->summary) << op->name;
@@ -209,7 +213,7 @@ TEST(Ops, RowsAreComplete) {
       last = op->impls[IG_DEVICE_CPU][i];
       if (std::string(last).find("_dnnl_wino") != std::string::npos && !IG_DNNL_HAS_WINOGRAD)
         continue;  // of oneDNN up to 3.1
-      EXPECT_NE(ig_device_find_impl(plain(), last), nullptr) << op->name << " names " << last << ", which is nowhere";
+      EXPECT_TRUE(built.count(last)) << op->name << " names " << last << ", which is nowhere";
     }
     ASSERT_NE(last, nullptr) << op->name;
     EXPECT_EQ(std::string(last), std::string(op->name) + "_ref");
