@@ -22,7 +22,7 @@ enum { BN_VECTORS = 4 };
 enum { BN_VECTORS = 2 };
 #endif
 enum { BN_LANES = BN_VECTORS * VEC };
-#define BN_MAX_WIDTH 1024  // lanes handled at once: their parameters stay in the first-level cache
+#define BN_MAX_WIDTH 1024              // lanes handled at once: their parameters stay in the first-level cache
 #define BN_CHUNK     (128 * BN_LANES)  // numbers a task, about: what is added to one fp32 sum is few
 
 typedef struct bn_grid {
