@@ -143,22 +143,25 @@ static void multiply(const state *s, const group *g, const float *a, const float
     }
   }
 #pragma GCC unroll 2
-  for (int j = 0; j < VECTORS; j++)
-    if (j < e->vectors) {
-      if (e->residual)
-#pragma GCC unroll 6
-        for (int i = 0; i < ROWS; i++)
-          acc[i][j] += *(const vec *)(e->residual + g->y[i] + j * s->y_plane);
-      if (e->relu)
-#pragma GCC unroll 6
-        for (int i = 0; i < ROWS; i++)
-          acc[i][j] = (vec)((lanes)acc[i][j] & ~(lanes)(acc[i][j] < 0));  // NaN stays
+  for (int j = 0; j < VECTORS; j++) {
+    if (j >= e->vectors)
+      continue;
+    if (e->residual) {
 #pragma GCC unroll 6
       for (int i = 0; i < ROWS; i++)
-        *(vec *)(y + g->y[i] + j * s->y_plane) = acc[i][j];
-      for (int i = 0; spread && i < ROWS; i++)
-        write_zeros(s, g, i, y + j * s->y_plane);
+        acc[i][j] += *(const vec *)(e->residual + g->y[i] + j * s->y_plane);
     }
+    if (e->relu) {
+#pragma GCC unroll 6
+      for (int i = 0; i < ROWS; i++)
+        acc[i][j] = (vec)((lanes)acc[i][j] & ~(lanes)(acc[i][j] < 0));  // NaN stays
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < ROWS; i++)
+      *(vec *)(y + g->y[i] + j * s->y_plane) = acc[i][j];
+    for (int i = 0; spread && i < ROWS; i++)
+      write_zeros(s, g, i, y + j * s->y_plane);
+  }
 }
 
 // The groups from position `first` on by panels [p0, p1).
