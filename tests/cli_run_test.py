@@ -35,6 +35,17 @@ def small_sets_are_shown_larger():
 
 
 @test
+def epochs_follow_the_precision():  # so many pixels are shown, where that is neither under 20 nor over 300 epochs
+    shown = {"fp32": 550000000}
+    if answer(run("doctor", "--json"))["bf16"]:
+        shown["bf16"] = 1300000000
+    for precision, pixels in shown.items():
+        expect(run("train", "model=resnet8_mlperf", "data=" + DATA, "image_size=272", "batch=4", "precision=" + precision,
+                   "time_limit=0.1s", "out=" + os.path.join(WORK, "shown-" + precision)), 75,
+               f"epoch 1 of {pixels // 272 ** 2 // 60} ")
+
+
+@test
 def train_eval_predict():
     p = run("train", *SMALL, "epochs=6", "out=" + RUN, "--json")
     result = answer(p)

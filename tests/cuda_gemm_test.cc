@@ -7,7 +7,7 @@
 
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/linear/linear.h"
-#include "tests/ops_harness.h"
+#include "tests/case_inputs.h"
 #include "tests/sim/sim.h"
 
 namespace {
@@ -60,24 +60,8 @@ struct Jobs {
   std::vector<Result> want;
 };
 
-const ig_op *row_named(const std::string &name) {
-  for (const ig_op *op : all_rows())
-    if (name == op->name)
-      return op;
-  throw std::runtime_error("no row " + name);
-}
-
 int64_t length(int64_t in, int64_t kernel, int64_t stride, int64_t dilation, int64_t padding) {
   return (in + padding - dilation * (kernel - 1) - 1) / stride + 1;
-}
-
-ig_case_input numbers(ig_shape shape, bool wide = false) {
-  ig_case_input in = {};
-  in.shape = shape;
-  in.dtype = IG_F32;
-  in.fill = IG_FILL_NORMAL;
-  in.fixed_f32 = wide;
-  return in;
 }
 
 std::unique_ptr<Jobs> jobs_of(const Convolution &c, ig_dtype type) {

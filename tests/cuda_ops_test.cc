@@ -245,8 +245,6 @@ struct Words {
   const char *kernel, *test, *why;
 };
 const Words elsewhere[] = {
-    {"copy_kernel<float>", "none",
-     "an instance that nothing launches: fp32 results have their bias in cuBLASLt's epilogue"},
     {"probe_kernel", "cuda_doctor_test", "run when a device is opened: it has no result"},
 };
 

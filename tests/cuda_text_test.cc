@@ -10,7 +10,7 @@
 #include "kernels/embedding/embedding.h"
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/rows/rows.h"
-#include "tests/ops_harness.h"
+#include "tests/case_inputs.h"
 #include "tests/sim/sim.h"
 
 namespace {
@@ -29,45 +29,6 @@ ig_device *open_device(bool tf32) {
 ig_device *host() {
   static Device d(IG_ISA_AMX, 2);
   return d.get();
-}
-
-const ig_op *row_named(const std::string &name) {
-  for (const ig_op *op : all_rows())
-    if (name == op->name)
-      return op;
-  throw std::runtime_error("no row " + name);
-}
-
-ig_case_input numbers(ig_shape shape, ig_fill_kind fill = IG_FILL_NORMAL, bool wide = false) {
-  ig_case_input in = {};
-  in.shape = shape;
-  in.dtype = IG_F32;
-  in.fill = fill;
-  in.lo = -0.3, in.hi = 0.3;
-  in.fixed_f32 = wide;
-  return in;
-}
-ig_case_input integers(ig_dtype type, ig_shape shape, double below, ig_fill_kind fill = IG_FILL_INDEX) {
-  ig_case_input in = {};
-  in.shape = shape;
-  in.dtype = type;
-  in.fill = fill;
-  in.hi = below;
-  in.no_grad = true;
-  return in;
-}
-ig_case_input absent() {
-  ig_case_input in = {};
-  in.fill = IG_FILL_ABSENT;
-  return in;
-}
-ig_op_case case_of(const char *name, std::vector<ig_case_input> in, const void *attr) {
-  ig_op_case c = {};
-  c.name = name;
-  c.n_in = (int)in.size();
-  std::copy(in.begin(), in.end(), c.in);
-  c.attr = attr;
-  return c;
 }
 
 Result run_on(ig_device *device, const Job &job) {
@@ -217,16 +178,13 @@ TEST(LayerNorm, OfEveryWidth) {
   const ig_layernorm_attr plain = {1e-12f, 0, false}, dropped = {1e-5f, 0.2f, true};
   for (int64_t D : {264, 512, 1024, 1032, 2048})
     agrees(row_named("layernorm"),
-           case_of(
-               "wide",
-               {numbers({2, {9, D}}), numbers({1, {D}}, IG_FILL_NORMAL, true), numbers({1, {D}}, IG_FILL_NORMAL, true)},
-               &plain),
+           case_of("wide", {numbers({2, {9, D}}), numbers({1, {D}}, true), numbers({1, {D}}, true)}, &plain),
            {IG_BF16});
   for (int64_t D : {24, 776, 1000})
     agrees(row_named("layernorm_bwd"),
            case_of("tall",
-                   {numbers({2, {70, D}}), numbers({2, {70, D}}), numbers({1, {D}}, IG_FILL_NORMAL, true),
-                    numbers({2, {70, D}}), integers(IG_U64, {1, {4}}, 1000), integers(IG_U64, {1, {70}}, 1e9)},
+                   {numbers({2, {70, D}}), numbers({2, {70, D}}), numbers({1, {D}}, true), numbers({2, {70, D}}),
+                    integers(IG_U64, {1, {4}}, 1000), integers(IG_U64, {1, {70}}, 1e9)},
                    &dropped),
            {IG_F32, IG_F16});
 }
@@ -235,7 +193,7 @@ TEST(LinearXent, OverSeveralChunks) {
   const int64_t P = 5, D = 8, V = 17003;
   agrees(row_named("linear_xent"),
          case_of("chunks",
-                 {numbers({2, {P, D}}), numbers({2, {V, D}}, IG_FILL_UNIFORM), numbers({1, {V}}, IG_FILL_NORMAL, true),
+                 {numbers({2, {P, D}}), numbers({2, {V, D}}, false, IG_FILL_UNIFORM), numbers({1, {V}}, true),
                   integers(IG_I32, {1, {P}}, (double)V), absent()},
                  nullptr),
          {IG_F32, IG_BF16});
@@ -243,7 +201,7 @@ TEST(LinearXent, OverSeveralChunks) {
 
 // A label that is no class makes the loss NaN, unless its row counts nothing.
 TEST(LinearXent, ForeignLabels) {
-  ig_case_input weights = numbers({1, {4}}, IG_FILL_POSITIVE, true);
+  ig_case_input weights = numbers({1, {4}}, true, IG_FILL_POSITIVE);
   Job job = job_of(
       row_named("linear_xent"),
       case_of("foreign", {numbers({2, {4, 8}}), numbers({2, {9, 8}}), absent(), integers(IG_I32, {1, {4}}, 9), weights},
@@ -306,12 +264,10 @@ TEST(Traffic, IsWhatTheHeadersSay) {
   }
   const ig_layernorm_attr plain = {1e-12f, 0, false};
   const double row = 64 * 768 * 2;
-  const Job norm = job_of(row_named("layernorm"),
-                          case_of("rows",
-                                  {numbers({2, {64, 768}}), numbers({1, {768}}, IG_FILL_NORMAL, true),
-                                   numbers({1, {768}}, IG_FILL_NORMAL, true)},
-                                  &plain),
-                          IG_BF16);
+  const Job norm =
+      job_of(row_named("layernorm"),
+             case_of("rows", {numbers({2, {64, 768}}), numbers({1, {768}}, true), numbers({1, {768}}, true)}, &plain),
+             IG_BF16);
   const ig_sim_counts n = counter.of(norm, exact, "rows_kernel");
   EXPECT_LE(n.read_unique, 1.1 * (row + 2 * 768 * 4));
   EXPECT_EQ(n.write_bytes, row);

@@ -17,8 +17,8 @@
 #include "kernels/linear/linear.h"
 #include "kernels/rows/rows.h"
 #include "kernels/shape_ops/shape_ops.h"
+#include "tests/case_inputs.h"
 #include "tests/cuda_kernels.h"
-#include "tests/ops_harness.h"
 #include "tests/sim/sim.h"
 
 namespace {
@@ -48,35 +48,6 @@ double cost_of(const Job &job) {
 }
 
 // ---- cases of this file, where a bench case does not survive a cut ----
-ig_case_input numbers(ig_shape shape, bool wide = false) {
-  ig_case_input in = {};
-  in.shape = shape;
-  in.dtype = IG_F32;
-  in.fill = IG_FILL_NORMAL;
-  in.fixed_f32 = wide;
-  return in;
-}
-ig_case_input integers(ig_shape shape, double below, ig_fill_kind fill = IG_FILL_INDEX) {
-  ig_case_input in = numbers(shape);
-  in.dtype = IG_I32;
-  in.fill = fill;
-  in.hi = below;
-  return in;
-}
-ig_case_input absent() {
-  ig_case_input in = {};
-  in.fill = IG_FILL_ABSENT;
-  return in;
-}
-ig_op_case case_of(std::vector<ig_case_input> in, const void *attr) {
-  ig_op_case c = {};
-  c.name = "traffic";
-  c.n_in = (int)in.size();
-  std::copy(in.begin(), in.end(), c.in);
-  c.attr = attr;
-  return c;
-}
-
 // 3x3, 28x28, 64 to 128 channels.
 const ig_conv2d_attr conv = {1, 1, 1, 1, 1, 1, 1, 1, 1};
 const ig_conv2d_bwd_attr conv_data = {conv, 28, 28, 0}, conv_weights = {conv, 3, 3, 0};
@@ -88,10 +59,10 @@ const ig_linear_attr dense = {0, 1};
 const ig_case_input dense_x = numbers({2, {4096, 64}}), dense_y = numbers({2, {4096, 128}});
 // One sequence of 256, one head of 64.
 const ig_attention_attr one_head = {1, false, 0, 0};
-const ig_case_input rows = numbers({2, {256, 64}}), offsets = integers({1, {2}}, 256, IG_FILL_OFFSETS);
+const ig_case_input rows = numbers({2, {256, 64}}), offsets = integers(IG_I32, {1, {2}}, 256, IG_FILL_OFFSETS);
 // 160 rows of 128, 4096 classes.
 const ig_case_input hidden = numbers({2, {160, 128}}), classes = numbers({2, {4096, 128}}),
-                    bias = numbers({1, {4096}}, true), labels = integers({1, {160}}, 4096);
+                    bias = numbers({1, {4096}}, true), labels = integers(IG_I32, {1, {160}}, 4096);
 const ig_place_attr half = {{4, {16, 16, 16, 64}}, {4, {16, 16, 16, 32}}, {0}, {1, 2, 2, 1, 1, 1},
                             {0, 0, 0, 16},         {1, 1, 1, 1, 1, 1},    0};
 
@@ -111,25 +82,28 @@ const ig_rows_bwd_attr rows_bf16 = {512, IG_BF16}, rows_f16 = {512, IG_F16};
 const ig_conv2d_bwd_attr stem_weights = {conv, 3, 3, 0};
 const ig_case_input odd = numbers({2, {256, 68}}), wide_rows = numbers({2, {128, 1028}}),
                     columns = numbers({1, {64}}, true), means = numbers({2, {24, 64}}, true),
-                    parts = integers({1, {25}}, 512, IG_FILL_OFFSETS), picture = numbers({4, {2, 28, 28, 3}});
+                    parts = integers(IG_I32, {1, {25}}, 512, IG_FILL_OFFSETS), picture = numbers({4, {2, 28, 28, 3}});
 const std::vector<Also> &further() {
   static const std::vector<Also> all = {
-      {"sum", 0, "", case_of({numbers({2, {512, 256}})}, &whole)},
-      {"sum_bwd", 0, "", case_of({columns}, &to_bf16)},
-      {"sum_bwd", 0, "", case_of({columns}, &to_f16)},
-      {"segment_mean_bwd", 0, "", case_of({means, parts}, &rows_bf16)},
-      {"segment_mean_bwd", 0, "", case_of({means, parts}, &rows_f16)},
-      {"layernorm", 0, "", case_of({wide_rows, numbers({1, {1028}}, true), numbers({1, {1028}}, true)}, &wide_norm)},
+      {"sum", 0, "", case_of("traffic", {numbers({2, {512, 256}})}, &whole)},
+      {"sum_bwd", 0, "", case_of("traffic", {columns}, &to_bf16)},
+      {"sum_bwd", 0, "", case_of("traffic", {columns}, &to_f16)},
+      {"segment_mean_bwd", 0, "", case_of("traffic", {means, parts}, &rows_bf16)},
+      {"segment_mean_bwd", 0, "", case_of("traffic", {means, parts}, &rows_f16)},
+      {"layernorm", 0, "",
+       case_of("traffic", {wide_rows, numbers({1, {1028}}, true), numbers({1, {1028}}, true)}, &wide_norm)},
       {"layernorm_bwd", 1, "column sums are a pass of their own, as are statistics",
-       case_of({wide_rows, wide_rows, numbers({1, {1028}}, true), absent(), absent(), absent()}, &wide_norm)},
-      {"attention", 0, "", case_of({odd, odd, odd, offsets, absent(), absent()}, &odd_head)},
+       case_of("traffic", {wide_rows, wide_rows, numbers({1, {1028}}, true), absent(), absent(), absent()},
+               &wide_norm)},
+      {"attention", 0, "", case_of("traffic", {odd, odd, odd, offsets, absent(), absent()}, &odd_head)},
       {"attention_bwd", 0.52, "as above",
-       case_of({odd, odd, odd, odd, odd, numbers({2, {1, 256}}, true), absent(), offsets, absent(), absent()},
+       case_of("traffic",
+               {odd, odd, odd, odd, odd, numbers({2, {1, 256}}, true), absent(), offsets, absent(), absent()},
                &odd_head)},
       {"conv2d", 0.18, "the picture, padded to 4 channels, written and read",
-       case_of({picture, numbers({4, {64, 3, 3, 3}}), absent()}, &conv)},
+       case_of("traffic", {picture, numbers({4, {64, 3, 3, 3}}), absent()}, &conv)},
       {"conv2d_bwd_weights", 0.5, "likewise; parts of the batch, written and read",
-       case_of({picture, numbers({4, {2, 28, 28, 64}})}, &stem_weights)},
+       case_of("traffic", {picture, numbers({4, {2, 28, 28, 64}})}, &stem_weights)},
   };
   return all;
 }
@@ -147,42 +121,48 @@ constexpr double DW = 4.0 * 128 * 64 * 9, DENSE_Y = 4.0 * 4096 * 128, DENSE_DW =
                  LOGITS = 160.0 * 4096, CLASSES = 4.0 * 4096 * 128, HIDDEN = 4.0 * 160 * 128;
 const std::map<std::string, Says> &statements() {
   static const std::map<std::string, Says> all = {
-      {"conv2d", {0, 0, 0, "", {case_of({conv_x, conv_w, conv_bias}, &conv)}}},
-      {"conv2d_bwd_data", {0, 0, 0, "", {case_of({conv_y, conv_w}, &conv_data)}}},
+      {"conv2d", {0, 0, 0, "", {case_of("traffic", {conv_x, conv_w, conv_bias}, &conv)}}},
+      {"conv2d_bwd_data", {0, 0, 0, "", {case_of("traffic", {conv_y, conv_w}, &conv_data)}}},
       {"conv2d_bwd_weights",
-       {0, 8 * DW, 8 * DW, "4 parts of the batch, written and read", {case_of({conv_x, conv_y}, &conv_weights)}}},
-      {"conv2d_fused", {0, 0, 0, "", {case_of({conv_x, conv_w, conv_bias, conv_y}, &conv_fused)}}},
+       {0,
+        8 * DW,
+        8 * DW,
+        "4 parts of the batch, written and read",
+        {case_of("traffic", {conv_x, conv_y}, &conv_weights)}}},
+      {"conv2d_fused", {0, 0, 0, "", {case_of("traffic", {conv_x, conv_w, conv_bias, conv_y}, &conv_fused)}}},
       {"linear_bwd_weights",
        {0,
         DENSE_Y + 32 * DENSE_DW,
         DENSE_Y / 2 + 32 * DENSE_DW,
         "dy again for the bias, 16 parts of the batch, written and read",
-        {case_of({dense_x, dense_y}, &dense)}}},
-      {"attention", {0, 0, 0, "", {case_of({rows, rows, rows, offsets, absent(), absent()}, &one_head)}}},
+        {case_of("traffic", {dense_x, dense_y}, &dense)}}},
+      {"attention", {0, 0, 0, "", {case_of("traffic", {rows, rows, rows, offsets, absent(), absent()}, &one_head)}}},
       {"attention_bwd",
        {0,
         4 * HEAD + 3 * 1024,
         2 * HEAD + 3 * 1024,
         "dy, q, k, v and lse again; delta, written and read",
-        {case_of({rows, rows, rows, rows, rows, numbers({2, {1, 256}}, true), absent(), offsets, absent(), absent()},
+        {case_of("traffic",
+                 {rows, rows, rows, rows, rows, numbers({2, {1, 256}}, true), absent(), offsets, absent(), absent()},
                  &one_head)}}},
       {"linear_xent",
        {0,
         8 * LOGITS,
         8 * LOGITS,
         "logits, written and read",
-        {case_of({hidden, classes, bias, labels, absent()}, nullptr)}}},
+        {case_of("traffic", {hidden, classes, bias, labels, absent()}, nullptr)}}},
       {"linear_xent_bwd",
        {0,
         20 * LOGITS + CLASSES + 3 * HIDDEN,
         14 * LOGITS + CLASSES / 2 + 2.5 * HIDDEN,
         "logits and their gradients; w and x again; dx in fp32, written and read",
         {case_of(
+            "traffic",
             {numbers({1, {1}}, true), absent(), numbers({1, {160}}, true), hidden, classes, bias, labels, absent()},
             nullptr)}}},
       {"lars", {0.4, 0, 0, "the norms read weights and gradients, 8 bytes beside 20 an element"}},
       {"lamb", {0.43, 0, 0, "moments and weights are read again, 12 bytes beside 28 an element"}},
-      {"place", {0, 0, 0, "", {case_of({numbers({4, {16, 32, 32, 32}})}, &half)}}},
+      {"place", {0, 0, 0, "", {case_of("traffic", {numbers({4, {16, 32, 32, 32}})}, &half)}}},
       {"embedding_bwd", {0.25, 0, 0, "partial sums: T D / 16 in fp32, twice"}},
       {"gather_rows_bwd", {0.25, 0, 0, "likewise"}},
       {"picture", {0.25, 0, 0, "3 bytes a pixel again for the mean grey, 3 of the partner where it is mixed"}},

@@ -57,7 +57,10 @@ static int64_t runs_of(int64_t rows) {
 }
 
 extern "C" ig_status ig_cuda_bias_copy(void *y, ig_dtype type, const float *bias, int64_t n, cudaStream_t stream) {
-  IG_BY_TYPE(type, T, (copy_kernel<T><<<ig_blocks(n, THREADS), THREADS, 0, stream>>>((T *)y, bias, n)));
+  if (type == IG_BF16)
+    copy_kernel<<<ig_blocks(n, THREADS), THREADS, 0, stream>>>((ig_bf16 *)y, bias, n);
+  else
+    copy_kernel<<<ig_blocks(n, THREADS), THREADS, 0, stream>>>((ig_f16 *)y, bias, n);
   IG_CUDA_LAUNCHED();
   return IG_OK;
 }

@@ -9,6 +9,7 @@
 #include "kernels/kernels.h"
 #include "kernels/linear/linear.h"
 #include "kernels/linear/linear_products_bf16.h"
+#include "kernels/optim_util/fixed.h"
 #include "kernels/plain.h"
 
 enum {
@@ -39,14 +40,6 @@ static int64_t all_pairs(const state *s) {
   for (int64_t i = 0; i < s->n_shards; i++)
     n += shard_pairs(s, i);
   return n;
-}
-
-// sums[0] = the binary tree over n sums, `size` numbers apart.
-static void add_tree(float *sums, int64_t n, int64_t size) {
-  for (int64_t step = 1; step < n; step *= 2)
-    for (int64_t i = 0; i + step < n; i += 2 * step)
-      for (int64_t j = 0; j < size; j++)
-        sums[i * size + j] += sums[(i + step) * size + j];
 }
 
 // ---- a block of columns ----
@@ -90,7 +83,7 @@ static void run_tile(const run_of *r, int64_t t, int64_t column, const pair *b, 
     o.a += pairs * o.step;
     b += pairs * COLUMNS;
   }
-  add_tree(sums, s->n_shards, ROWS * COLUMNS);
+  ig_sum_tree_f32(sums, s->n_shards, ROWS * COLUMNS);
   target c = r->c;
   c.at += (row * c.row + column) * (c.wide ? 4 : 2);
   c.bias = c.bias ? c.bias + column : NULL;
@@ -196,7 +189,7 @@ static void pack_rows(const run_of *r, int64_t group, pair *out, float *db) {
       _mm512_storeu_ps(sums[i] + t * 16, sum[t]);
     out += shard_pairs(s, i) * PANEL;
   }
-  add_tree(sums[0], s->n_shards, GROUP * 16);
+  ig_sum_tree_f32(sums[0], s->n_shards, GROUP * 16);
   for (int64_t t = 0; db && t < tiles; t++)
     memcpy(db + row + t * s->tile, sums[0] + t * 16, (size_t)least(n - t * s->tile, s->tile) * sizeof *db);
 }

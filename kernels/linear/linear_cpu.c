@@ -13,6 +13,7 @@ IG_IMPLS(linear_cpu) = {{0}};
 
 #include "kernels/eltwise/products.h"
 #include "kernels/linear/linear.h"
+#include "kernels/optim_util/fixed.h"
 #include "kernels/plain.h"
 
 enum {
@@ -64,14 +65,6 @@ static link link_at(const state *s, int64_t at) {
   const int64_t from = shard * s->K / s->n_shards, terms = (shard + 1) * s->K / s->n_shards - from;
   const int64_t n = ceil_div(ceil_div(terms, ceil_div(terms, LINK)), CHAIN) * CHAIN;
   return (link){at, least(n, from + terms - at), shard, at == from};
-}
-
-// sums[0] = the binary tree over n sums, `size` numbers apart.
-static void add_tree(float *sums, int64_t n, int64_t size) {
-  for (int64_t step = 1; step < n; step *= 2)
-    for (int64_t i = 0; i + step < n; i += 2 * step)
-      for (int64_t j = 0; j < size; j++)
-        sums[i * size + j] += sums[(i + step) * size + j];
 }
 
 // ---- tiles ----
@@ -209,7 +202,7 @@ static void start_of(const run_of *r, int64_t column, float out[COLUMNS]) {
 
 // Rows row..row+n of c, columns from `first` on: from sums [shard][rows][COLUMNS].
 static void write_rows(const run_of *r, float *sums, int64_t rows, int64_t row, int64_t n, int64_t first) {
-  add_tree(sums, r->s->n_shards, rows * COLUMNS);
+  ig_sum_tree_f32(sums, r->s->n_shards, rows * COLUMNS);
   for (int64_t i = 0; i < n; i++)
     memcpy(r->c + (row + i) * r->s->N + first, sums + i * COLUMNS,
            (size_t)least(r->s->N - first, COLUMNS) * sizeof(float));
@@ -348,7 +341,7 @@ static void pack_rows(const run_of *r, const float *dy, int64_t first, float *db
     for (int64_t i = 0; i < n; i++)
       *(wide *)(sums + k.shard * size + i * WIDE) += sum[i];
   }
-  add_tree(sums, s->n_shards, size);
+  ig_sum_tree_f32(sums, s->n_shards, size);
   for (int64_t i = 0; db && i < n; i++)
     memcpy(db + (first + i) * s->tile, sums + i * WIDE,
            (size_t)least(s->M - (first + i) * s->tile, s->tile) * sizeof *db);

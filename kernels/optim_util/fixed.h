@@ -70,6 +70,15 @@ static inline void ig_add_parts_f32(const float *parts, int64_t n_parts, int64_t
     out[i] = (float)total[i];
 }
 
+// sums[0..size) = the binary tree ((s0 + s1) + (s2 + s3)) + ... over n sums, `size` numbers apart; the others are
+// written.
+static inline void ig_sum_tree_f32(float *sums, int64_t n, int64_t size) {
+  for (int64_t step = 1; step < n; step *= 2)
+    for (int64_t i = 0; i + step < n; i += 2 * step)
+      for (int64_t j = 0; j < size; j++)
+        sums[i * size + j] += sums[(i + step) * size + j];
+}
+
 // Bytes of all operands and results, each once: the compulsory traffic of a node.
 static inline double ig_cost_bytes(const ig_node *n) {
   double bytes = 0;
