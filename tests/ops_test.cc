@@ -59,6 +59,7 @@ void check_job(const Job &job, const std::string &what) {
             counts.refused++;
             if (job.type == IG_F32)
               counts.refusal[name] = where + ": " + why;
+            done.erase(impl);  // a lower instruction set may take it
             break;
           }
         } catch (const std::exception &e) {

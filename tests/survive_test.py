@@ -197,14 +197,14 @@ def sigterm_writes_a_checkpoint():
 
 def second_ctrl_c_exits_at_once():
     # Steps that take long: the second Ctrl-C comes while the first one's step is at work.
-    keys = ["epochs=6", "save_every=1", "batch=64", "image_size=96"]
+    keys = ["epochs=6", "save_every=1", "batch=32", "image_size=64"]
     for attempt in range(5):
         out = f"twice{attempt}"
         p = start(*train(out, *keys))
         wait_for(has_checkpoint(out), p)
         begin = time.monotonic()
         p.send_signal(signal.SIGINT)
-        time.sleep(0.02)
+        time.sleep(0.005)
         p.send_signal(signal.SIGINT)
         p.communicate(timeout=300)
         seconds = time.monotonic() - begin
