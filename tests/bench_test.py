@@ -109,7 +109,10 @@ def list_names_every_row():
 def kernels_have_rates_and_no_references():
     value = answer("kernels", "op=bn_apply,relu", "model=none", "--json", "--quiet")
     has(value, "rows", "machine", "environment")
-    assert value["machine"]["copy_gbps"] > 0 and value["machine"]["fp32_gflops"] > 0
+    machine = value["machine"]
+    assert machine["copy_gbps"] > 0 and machine["fp32_gflops"] > 0
+    doctor = json.loads(subprocess.run([BIN, "doctor", "--json"], stdout=subprocess.PIPE, check=True).stdout)
+    assert (doctor["auto_precision"] == "bf16") == (machine["bf16_gflops"] > machine["fp32_gflops"]), machine
     assert {r["name"] for r in value["rows"]} == {"bn_apply", "relu"}
     for r in value["rows"]:
         has(r, "name", "shape", "precision", "impl", "ns", "gbps", "gflops", "roofline", "threads", "samples")

@@ -1,4 +1,5 @@
-// Cases of rows that a test makes itself: operands by a word each. Rule: what is not said is as in the op table's cases.
+// Cases of rows that a test makes itself: operands by a word each. Rule: what is not said is as in the op table's
+// cases.
 #ifndef INGOT_TESTS_CASE_INPUTS_H
 #define INGOT_TESTS_CASE_INPUTS_H
 

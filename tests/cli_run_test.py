@@ -36,9 +36,10 @@ def small_sets_are_shown_larger():
 
 @test
 def epochs_follow_the_precision():  # so many pixels are shown, where that is neither under 20 nor over 300 epochs
-    shown = {"fp32": 550000000}
-    if answer(run("doctor", "--json"))["bf16"]:
+    shown, doctor = {"fp32": 550000000}, answer(run("doctor", "--json"))
+    if doctor["bf16"]:
         shown["bf16"] = 1300000000
+    shown["auto"] = shown[doctor["auto_precision"]]
     for precision, pixels in shown.items():
         expect(run("train", "model=resnet8_mlperf", "data=" + DATA, "image_size=272", "batch=4", "precision=" + precision,
                    "time_limit=0.1s", "out=" + os.path.join(WORK, "shown-" + precision)), 75,

@@ -9,6 +9,7 @@
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 #include "runtime/device/device.h"
+#include "runtime/device/peak.h"
 
 // A folder that Ingot writes to: whether it can, and its free room.
 static json_t *folder_json(const char *purpose, const char *path, bool *writable) {
@@ -59,6 +60,7 @@ ig_status ig_verb_doctor(ig_call_state *c) {
   for (int isa = 0; isa <= (int)ig_isa_detect(); isa++)
     json_array_append_new(sets, json_string(ig_isa_name((ig_isa)isa)));
   json_object_set_new(report, "instruction_sets", sets);
+  json_object_set_new(report, "auto_precision", json_string(ig_cpu_bf16_pays(ig_isa_detect()) ? "bf16" : "fp32"));
   json_object_set_new(report, "folders", folders);
   json_object_set_new(report, "missing", missing);
   IG_GOTO(ig_cache_folder(&cache));

@@ -284,9 +284,9 @@ static const ig_key keys[] = {
     // Every verb.
     {"device", IG_KEY_STRING, "", "auto", ALL, "auto (cpu), cpu, cuda, cuda:N", .flags = MAY},
     {"precision", IG_KEY_ENUM, "", "auto", RUN | V(DEMO),
-     "arithmetic; auto: bf16 where the device has it; tf32, fp16: GPUs", "fp32|tf32|bf16|fp16|auto"},
+     "arithmetic; auto: bf16 where it is faster than fp32; tf32, fp16: GPUs", "fp32|tf32|bf16|fp16|auto"},
     {"precision", IG_KEY_ENUM, "", "fp32", ALL & ~(RUN | V(DEMO)),
-     "arithmetic; auto: bf16 where the device has it; tf32, fp16: GPUs", "fp32|tf32|bf16|fp16|auto"},
+     "arithmetic; auto: bf16 where it is faster than fp32; tf32, fp16: GPUs", "fp32|tf32|bf16|fp16|auto"},
     {"threads", IG_KEY_INT, "", "auto", ALL, "threads; auto: what affinity and cgroup allow", "auto", 1, 4096, MAY},
     {"isa", IG_KEY_ENUM, "", "auto", ALL, "cap on the instruction set", "auto|base|avx2|avx512|avx512_bf16|amx",
      .flags = MAY},

@@ -10,6 +10,7 @@
 #include "runtime/base/mem.h"
 #include "runtime/data/direction.h"
 #include "runtime/data/mlm.h"
+#include "runtime/device/peak.h"
 
 static ig_augment augment_keys(const ig_config *k) {
   size_t n = 0;
@@ -365,7 +366,7 @@ static ig_status keep_directions(ig_call_state *c, const ig_train_setup *s) {
 // Whether precision= means 16 bits here; what it means in the end is the session's business.
 static bool computes_in_16_bits(const ig_session_options *o) {
   if (!strcmp(o->precision, "auto"))
-    return !strncmp(o->device, "cuda", 4) || ig_isa_has_bf16(o->isa);
+    return !strncmp(o->device, "cuda", 4) || ig_cpu_bf16_pays(o->isa);
   return !strcmp(o->precision, "bf16") || !strcmp(o->precision, "fp16");
 }
 

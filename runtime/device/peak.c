@@ -2,6 +2,7 @@
 #include "runtime/device/peak.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,10 +17,11 @@
 #include <immintrin.h>
 #endif
 
-enum { CHAINS = 12, TRIES = 6 };  // 12 independent sums hide the latency of two units
-#define ROUNDS     1000000L
-#define FILE_BYTES (1u << 20)
-#define NEWS       1.02  // a value larger by this factor is worth writing
+enum { CHAINS = 12, TRIES = 6, SHORT_TRIES = 16 };  // 12 independent sums hide the latency of two units
+#define ROUNDS       1000000L
+#define SHORT_ROUNDS 10000L
+#define FILE_BYTES   (1u << 20)
+#define NEWS         1.02  // a value larger by this factor is worth writing
 
 // Each: `n` rounds of CHAINS multiply-adds; returns a value so that nothing is optimised away.
 typedef float (*fma_loop)(long n);
@@ -109,37 +111,60 @@ __attribute__((target("amx-tile,amx-bf16"))) static float tiles_bf16(long n) {
 static bool may_use_tiles(void) { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
 #endif
 
-// Operations a second of all threads together; fmas: multiply-adds of a round.
-static double best_rate(fma_loop loop, double fmas, int threads) {
-  double best = 0;
-  volatile float sink = 0;
-  for (int i = 0; i < TRIES; i++) {
-    float sum = 0;
-    uint64_t start = ig_now_ns();
-#pragma omp parallel num_threads(threads) reduction(+ : sum)
-    sum += loop(ROUNDS);
-    double rate = 2 * fmas * (double)ROUNDS * threads / (double)(ig_now_ns() - start) * 1e9;
-    sink += sum;
-    best = rate > best ? rate : best;
-  }
-  (void)sink;
-  return best;
-}
+// What computes at best, and multiply-adds of its round; run: NULL where there is none.
+typedef struct best_loop {
+  fma_loop run;
+  double fmas;
+} best_loop;
 
-double ig_cpu_peak_flops(ig_isa isa, int threads, bool bf16) {
+static best_loop loop_of(ig_isa isa, bool bf16) {
   ig_isa have = ig_isa_detect();
   isa = isa < have ? isa : have;
 #if defined(__x86_64__)
   if (bf16 && isa >= IG_ISA_AMX && may_use_tiles())
-    return best_rate(tiles_bf16, (double)TILE_SUMS * TILE_FMAS / TILE_SHARE, threads);
-  if (bf16)
-    return isa >= IG_ISA_AVX512_BF16 ? best_rate(dot_bf16, 32.0 * CHAINS, threads) : 0;
-  if (isa >= IG_ISA_AVX512)
-    return best_rate(fma_avx512, 16.0 * CHAINS, threads);
-  if (isa >= IG_ISA_AVX2)
-    return best_rate(fma_avx2, 8.0 * CHAINS, threads);
+    return (best_loop){tiles_bf16, (double)TILE_SUMS * TILE_FMAS / TILE_SHARE};
+  if (bf16 && isa >= IG_ISA_AVX512_BF16)
+    return (best_loop){dot_bf16, 32.0 * CHAINS};
+  if (!bf16 && isa >= IG_ISA_AVX512)
+    return (best_loop){fma_avx512, 16.0 * CHAINS};
+  if (!bf16 && isa >= IG_ISA_AVX2)
+    return (best_loop){fma_avx2, 8.0 * CHAINS};
 #endif
-  return bf16 ? 0 : best_rate(fma_base, 1.0 * CHAINS, threads);
+  return bf16 ? (best_loop){0} : (best_loop){fma_base, 1.0 * CHAINS};
+}
+
+// Operations a second of all threads together, in one try.
+static double rate_of(const best_loop *l, long rounds, int threads) {
+  volatile float sink = 0;
+  float sum = 0;
+  uint64_t start = ig_now_ns();
+#pragma omp parallel num_threads(threads) reduction(+ : sum)
+  sum += l->run(rounds);
+  sink += sum;
+  return 2 * l->fmas * (double)rounds * threads / (double)(ig_now_ns() - start) * 1e9;
+}
+
+double ig_cpu_peak_flops(ig_isa isa, int threads, bool bf16) {
+  const best_loop loop = loop_of(isa, bf16);
+  double best = 0;
+  for (int i = 0; loop.run && i < TRIES; i++)
+    best = fmax(best, rate_of(&loop, ROUNDS, threads));
+  return best;
+}
+
+bool ig_cpu_bf16_pays(ig_isa isa) {
+  enum { UNKNOWN, NO, YES };
+  static _Atomic int known[IG_N_ISAS];
+  if (known[isa] == UNKNOWN) {
+    const best_loop narrow = loop_of(isa, true), wide = loop_of(isa, false);
+    double best[2] = {0};
+    for (int i = 0; narrow.run && i < SHORT_TRIES; i++) {
+      best[0] = fmax(best[0], rate_of(&wide, SHORT_ROUNDS, 1));
+      best[1] = fmax(best[1], rate_of(&narrow, SHORT_ROUNDS, 1));
+    }
+    known[isa] = best[1] > best[0] ? YES : NO;
+  }
+  return known[isa] == YES;
 }
 
 enum { COPY_TRIES = 6 };

@@ -10,6 +10,7 @@
 #include "kernels/reorder/reorder.h"
 #include "runtime/base/cpu.h"
 #include "runtime/base/fileop.h"
+#include "runtime/device/peak.h"
 
 bool ig_name_matches(const char *pattern, const char *name) {
   const char *star = NULL, *resume = NULL;
@@ -69,7 +70,7 @@ ig_status ig_session_compute(const ig_device_caps *caps, const char *precision, 
   precision = precision ? precision : "fp32";
   *out = IG_F32;
   if (!strcmp(precision, "auto"))
-    *out = caps->bf16 ? IG_BF16 : IG_F32;
+    *out = caps->bf16 && (gpu || ig_cpu_bf16_pays(caps->isa)) ? IG_BF16 : IG_F32;
   else if (!strcmp(precision, "bf16") && caps->bf16)
     *out = IG_BF16;
   else if (!strcmp(precision, "bf16") && gpu)
