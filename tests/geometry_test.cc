@@ -1,7 +1,5 @@
 // floor: ig_data
 // The exact resize, turns, mirrors and rotations. Rule: what is expected is written out here by its definition.
-#include "runtime/data/image.h"
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -10,6 +8,7 @@
 
 #include "runtime/base/mem.h"
 #include "runtime/data/augment_geom.h"
+#include "runtime/data/image.h"
 #include "runtime/data/resize.h"
 #include "tests/image_bytes.h"
 #include "tests/picture_files.h"

@@ -1,8 +1,6 @@
 // floor: ig_data
 // Pictures that are damaged, cut off or too large, failing allocations, threads, and the real data sets. Rule: an error
 // with its reason or the right pixels, never a crash.
-#include "runtime/data/image.h"
-
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
@@ -11,10 +9,10 @@
 #include <thread>
 
 #include "runtime/base/mem.h"
+#include "runtime/data/image.h"
 #include "runtime/data/resize.h"
 #include "tests/image_bytes.h"
 #include "tests/picture_files.h"
-
 
 using namespace picture_files;
 

@@ -1,6 +1,8 @@
 // floor: ig_data ig_kernels
-// The loader: order, determinism, seeking, evaluation, augmentation, samples that turn bad. Rule: what stands in a batch
-// is compared with what was written, or between runs that must agree.
+// The loader: order, determinism, seeking, evaluation, augmentation, samples that turn bad. Rule: what stands in a
+// batch is compared with what was written, or between runs that must agree.
+#include "runtime/data/loader.h"
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -12,7 +14,6 @@
 
 #include "kernels/picture/picture.h"
 #include "runtime/base/mem.h"
-#include "runtime/data/loader.h"
 #include "runtime/data/loader_aug.h"
 #include "runtime/data/resize.h"
 #include "tests/dataset_tree.h"

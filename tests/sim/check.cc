@@ -523,6 +523,9 @@ static void access_global(Warp &w, const Ins &i, u64 *a, u32 m, int n, Kind kind
   SIM_LANES(bad, l) a[l] = (u64)k.sink;
 }
 
+// Whether n bytes at `at` do not all lie in 0..size; of a negative offset, too.
+static bool outside(u64 at, int n, u64 size) { return at > size || size - at < (u64)n; }
+
 bool access(Warp &w, const Ins &i, Space sp, u64 *a, u32 m, int n, Kind kind) {
   Worker &k = *w.wk;
   if (sp == GENERIC) {
@@ -577,7 +580,7 @@ bool access(Warp &w, const Ins &i, Space sp, u64 *a, u32 m, int n, Kind kind) {
   switch (sp) {
     case SHARED: {
       u32 bad = 0;
-      SIM_LANES(m, l) bad |= (u32)(a[l] + n > w.b->shared_bytes) << l;
+      SIM_LANES(m, l) bad |= (u32)outside(a[l], n, w.b->shared_bytes) << l;
       if (bad) {
         u32 l0 = __builtin_ctz(bad);
         report(k, IG_SIM_BOUNDS, &i, "%s: shared %s of %d bytes at offset %llu of %u; %s", where(*w.b->f, w.pc).c_str(),
@@ -597,7 +600,7 @@ bool access(Warp &w, const Ins &i, Space sp, u64 *a, u32 m, int n, Kind kind) {
     }
     case LOCAL: {
       u32 size = w.b->f->local_bytes;
-      SIM_LANES(m, l) if (a[l] + n > size) {
+      SIM_LANES(m, l) if (outside(a[l], n, size)) {
         report(k, IG_SIM_BOUNDS, &i, "%s: local %s of %d bytes at offset %llu of %u; %s", where(*w.b->f, w.pc).c_str(),
                verb(kind), n, (unsigned long long)a[l], size, thread_name(w, l).c_str());
         set_fault(*w.b->l, FAULT_ADDRESS);
@@ -614,7 +617,7 @@ bool access(Warp &w, const Ins &i, Space sp, u64 *a, u32 m, int n, Kind kind) {
       return contiguous;
     case PARAM: {
       u32 size = w.b->f->param_bytes;
-      SIM_LANES(m, l) if (a[l] + n > size || kind != READ) {
+      SIM_LANES(m, l) if (outside(a[l], n, size) || kind != READ) {
         report(k, IG_SIM_BOUNDS, &i, "%s: %s of %d bytes at offset %llu of %u bytes of parameters; %s",
                where(*w.b->f, w.pc).c_str(), verb(kind), n, (unsigned long long)a[l], size, thread_name(w, l).c_str());
         set_fault(*w.b->l, FAULT_ADDRESS);

@@ -252,7 +252,8 @@ static void op_cp_wait(Warp &w, const Ins &i) {  // disp: groups that may stay, 
     if (i.disp < 0)
       n = c.size();
     for (size_t k = 0; k < n; k++) {
-      memcpy(c[k].to, (void *)c[k].from, c[k].n);
+      if (c[k].n)
+        memcpy(c[k].to, (void *)c[k].from, c[k].n);
       memset(c[k].to + c[k].n, 0, c[k].size - c[k].n);
       cp_done(w, l, c[k].shared, c[k].size);
     }
