@@ -171,11 +171,10 @@ typedef struct job {
   matrix a, b, d;
   const void *A, *B;
   void *D;
-  bool captured;
   struct job *next;
 } job;
 
-// What a captured graph runs: it has no owner that says when it is done with, so all of it stays.
+// What host functions need lives as long as the process: a graph may replay one, and a fault before it drops it.
 static job *kept;
 
 static void run_job(void *data) {
@@ -203,8 +202,6 @@ static void run_job(void *data) {
     memcpy(p->bias, sums, d->columns * 4);
   free(out);
   free(sums);
-  if (!o->captured)
-    free(data);
 }
 
 EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, const void *alpha, const void *A,
@@ -225,7 +222,7 @@ EXPORT cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t de
       (p->epilogue == CUBLASLT_EPILOGUE_BGRADB && l.fill(p->bias, 0, d->columns * 4, stream) != cudaSuccess))
     return CUBLAS_STATUS_EXECUTION_FAILED;
   job *o = malloc(sizeof *o);
-  *o = (job){*p, *a, *b, *d, A, B, D, later_is_captured(&l, stream), kept};
-  kept = o->captured ? o : kept;
+  *o = (job){*p, *a, *b, *d, A, B, D, kept};
+  kept = o;
   return l.host(stream, run_job, o) == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }

@@ -290,11 +290,10 @@ EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor
     return execute_sdpa(operation_of(graph, 0), v, &l);
 #endif
   job *o = calloc(1, sizeof *o);
-  o->captured = later_is_captured(&l, stream);
   if (fill_job(o, graph, v) && l.fill(o->at[o->result], 0, result_bytes(o), stream) == cudaSuccess &&
       l.host(stream, run_job, o) == cudaSuccess) {
     o->next = kept;
-    kept = o->captured ? o : kept;
+    kept = o;
     return CUDNN_STATUS_SUCCESS;
   }
   free(o);

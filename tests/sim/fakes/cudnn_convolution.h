@@ -78,11 +78,10 @@ typedef struct job {
   cudnnDataType_t types[3];
   void *at[3];
   int result, a, b;
-  bool captured;
   struct job *next;
 } job;
 
-// What a captured graph runs: it has no owner that says when it is done with, so all of it stays.
+// What host functions need lives as long as the process: a graph may replay one, and a fault before it drops it.
 static job *kept;
 
 static size_t result_bytes(const job *o) {
@@ -137,8 +136,6 @@ static void run_job(void *data) {
   memcpy(o->at[o->result], out, result_bytes(o));
   free(sums);
   free(out);
-  if (!o->captured)
-    free(data);
 }
 
 // Tensors of the graph as a job; false: something has no memory, or y lies where an operand of the chain does.

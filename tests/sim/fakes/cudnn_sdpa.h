@@ -52,7 +52,6 @@ typedef struct sdpa {
   const int32_t *lengths[2];
   float scale;
   int type;
-  bool captured;
   struct sdpa *next;
 } sdpa;
 
@@ -99,8 +98,6 @@ static void run_sdpa(void *data) {
 #undef AT
   free(p);
   free(sums);
-  if (!s->captured)
-    free(data);
 }
 
 // What no sequence owns is left as no number, and so is what lies between.
@@ -124,13 +121,12 @@ static cudnnStatus_t execute_sdpa(const object *op, const object *pack, const la
   memcpy(s->dims, integers(p.tensors[S_Q], CUDNN_ATTR_TENSOR_DIMENSIONS), sizeof s->dims);
   memcpy(&s->scale, scale, sizeof s->scale);
   s->type = enumeration(p.tensors[S_Q], CUDNN_ATTR_TENSOR_DATA_TYPE);
-  s->captured = later_is_captured(l, stream);
   // The longest sequence is the whole of the rows.
   if (l->fill(s->at[S_O], 0xff, (size_t)(s->dims[2] * s->strides[S_O][2]) * 2, stream) == cudaSuccess &&
       l->fill(s->at[S_STATS], 0xff, (size_t)(s->dims[2] * s->strides[S_STATS][2]) * 4, stream) == cudaSuccess &&
       l->host(stream, run_sdpa, s) == cudaSuccess) {
     s->next = kept_sdpas;
-    kept_sdpas = s->captured ? s : kept_sdpas;
+    kept_sdpas = s;
     return CUDNN_STATUS_SUCCESS;
   }
   free(s);

@@ -15,7 +15,6 @@
 typedef struct later {
   cudaError_t (*fill)(void *, int, size_t, cudaStream_t);
   cudaError_t (*host)(cudaStream_t, cudaHostFn_t, void *);
-  cudaError_t (*capturing)(cudaStream_t, enum cudaStreamCaptureStatus *);
 } later;
 
 // The simulator's runtime is in the back end that loaded the stand-in.
@@ -26,14 +25,7 @@ static bool later_open(later *l) {
     return false;
   *(void **)&l->fill = dlsym(runtime, "cudaMemsetAsync");
   *(void **)&l->host = dlsym(runtime, "cudaLaunchHostFunc");
-  *(void **)&l->capturing = dlsym(runtime, "cudaStreamIsCapturing");
-  return l->fill && l->host && l->capturing;
-}
-
-// What a captured host function needs lives as long as the process: a graph may replay it at any time.
-static bool later_is_captured(const later *l, cudaStream_t stream) {
-  enum cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  return l->capturing(stream, &status) == cudaSuccess && status == cudaStreamCaptureStatusActive;
+  return l->fill && l->host;
 }
 
 // ---- failures on demand, and what was not given back, for tests that open the stand-in by its file ----
