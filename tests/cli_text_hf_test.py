@@ -17,12 +17,12 @@ try:
     import transformers
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
-except ImportError:
+except ImportError as missing:
     source = os.environ.get("INGOT_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
     venv = os.path.join(source, "..", "main", ".venv", "bin", "python")
     if os.path.exists(venv) and "INGOT_VENV_TRIED" not in os.environ:
         os.execve(venv, [venv, os.path.abspath(__file__), *sys.argv[1:]], dict(os.environ, INGOT_VENV_TRIED="1"))
-    print("skipped: Transformers is not installed")
+    print(f"skipped: {missing} (./dev rivals installs it)")
     sys.exit(77)
 
 from ingot_cli import *  # noqa: F403 - the tests' own words

@@ -17,6 +17,7 @@ BIN = os.environ.get("INGOT_BIN", os.path.join(os.path.dirname(__file__), "..", 
 SOURCE = os.environ.get("INGOT_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 WORK = tempfile.mkdtemp(prefix="ingot-cli-")
 SANITIZED = float(os.environ.get("INGOT_SLOWER", "0")) > 4  # a sanitizer's build: memory and speed say nothing
+LIMIT = 3000 if SANITIZED else 300  # seconds; no test waits so long, but one that hangs
 ENV = dict(os.environ, XDG_CACHE_HOME=os.path.join(WORK, "cache"), OMP_WAIT_POLICY="passive")
 tests = []
 
@@ -26,7 +27,7 @@ def test(function):
     return function
 
 
-def run(*words, timeout=300, stdin=None, env=None, cwd=WORK):
+def run(*words, timeout=LIMIT, stdin=None, env=None, cwd=WORK):
     p = subprocess.run([BIN, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, cwd=cwd,
                        input=stdin, env=env or ENV)
     p.out, p.err = p.stdout.decode("utf-8", "replace"), p.stderr.decode("utf-8", "replace")
@@ -117,7 +118,7 @@ def start(*words, verb="train"):
     return subprocess.Popen([BIN, verb, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=WORK, env=ENV)
 
 
-def wait_for(check, process, seconds=300):
+def wait_for(check, process, seconds=LIMIT):
     end = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < end and process.poll() is None, process.communicate()[1].decode()[-1500:]
