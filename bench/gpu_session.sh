@@ -61,7 +61,7 @@ pack() {
   pack_data "$to/data" "${INGOT_DATA:-$source/../../shared/data}"
   mkdir "$to/rivals"
   cp "$source"/rivals/*.py "$to/rivals/"
-  compress "$to" "$2"
+  compress "$to" "$2" || { rm -rf "$to" "$2"; return 1; }
   rm -rf "$to"
   du -h "$2"
 }
@@ -69,8 +69,10 @@ pack() {
 # At most 64 MiB, which is what may be carried: what is too much is told, here and in the sitting's summary.
 compress() {
   local largest limit=${INGOT_PACK_BYTES:-$((64 << 20))}
-  while tar -C "$1" -cf - . | gzip -6 > "$2" && [[ $(stat -c %s "$2") -gt $limit ]]; do
-    largest=$(du -s "$1"/golden/* 2> /dev/null | sort -n | tail -n 1 | cut -f 2)
+  while :; do
+    tar -C "$1" -cf - . | gzip -6 > "$2" || return 1
+    [[ $(stat -c %s "$2") -gt $limit ]] || return 0
+    largest=$({ du -s "$1"/golden/* 2> /dev/null || true; } | sort -n | tail -n 1 | cut -f 2)
     if [[ -z $largest ]]; then
       echo "gpu_session.sh: the pack has $(stat -c %s "$2") bytes without any reference result, $limit may be carried" >&2
       return 1

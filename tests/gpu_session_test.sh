@@ -11,9 +11,13 @@ fail() { echo "FAIL: $*"; cat "$work"/*/summary.txt; exit 1; }
 session=$source/bench/gpu_session.sh
 bash -n "$session"
 
-"$session" pack "$build" "$work/pack.tar.gz"
 # Programs of a sanitizer's build (INGOT_SLOWER) are larger and go nowhere.
-[[ -n ${INGOT_SLOWER-} || $(stat -c %s "$work/pack.tar.gz") -lt $((64 << 20)) ]] || fail "the pack is larger than 64 MiB"
+[[ -z ${INGOT_SLOWER-} ]] || export INGOT_PACK_BYTES=$((1 << 30))
+"$session" pack "$build" "$work/pack.tar.gz"
+[[ $(stat -c %s "$work/pack.tar.gz") -lt ${INGOT_PACK_BYTES:-$((64 << 20))} ]] || fail "the pack is larger than may be carried"
+# One that can't be carried even so is refused in words.
+! INGOT_GOLDEN=/nowhere INGOT_PACK_BYTES=1000 "$session" pack "$build" "$work/refused.tar.gz" > "$work/said" 2>&1 || fail "a pack too large is made"
+grep -q ' bytes without any reference result, 1000 may be carried$' "$work/said" || fail "of a pack too large: $(cat "$work/said")"
 # Each program finds what was packed beside it, also what that needs in turn.
 mkdir "$work/unpacked"
 tar -C "$work/unpacked" -xzf "$work/pack.tar.gz"

@@ -1,6 +1,7 @@
 // floor: ig_kernels
-// The fully connected layer in bf16 on fp32 weights: every implementation against the reference; whose weights are
-// rounded as they are read and whose are copied first; threads, shards and sizes at the borders of tiles and blocks.
+// The fully connected layer in fp32, and in bf16 on fp32 weights: every implementation against the reference; whose
+// weights are rounded as they are read and whose are copied first; threads, shards and sizes at the borders of tiles,
+// blocks and spans.
 #include "kernels/linear/linear.h"
 
 #include <algorithm>
@@ -29,14 +30,17 @@ struct Setting {
   const char *force;
   int threads, shards;
   uint32_t stable;
+  ig_dtype type = IG_BF16;
+  ig_isa isa = IG_ISA_AMX;
+  int64_t first = 0;  // row of a batch of which these are some
 };
 
-Floats normal(size_t n, uint64_t stream) {
-  Floats v(n);
+Floats normal(size_t n, uint64_t stream, size_t skip = 0) {
+  Floats v(skip + n);
   ig_rng r = ig_rng_make(7, stream, 0);
   for (float &x : v)
     x = ig_rng_normal(&r);
-  return v;
+  return Floats(v.begin() + (long)skip, v.end());
 }
 
 struct Outcome {
@@ -47,13 +51,13 @@ struct Outcome {
 
 // y = x w^T + b, loss sum(y c).
 Outcome run(const Sizes &n, const Setting &s) {
-  Graph net(IG_BF16);
+  Graph net(s.type);
   ig_graph *g = net.g;
-  ig_tensor *x = net.input("x", IG_F32, IG_SHAPE2(n.T, n.D), normal((size_t)(n.T * n.D), 1));
-  ig_tensor *c = net.input("c", IG_F32, IG_SHAPE2(n.T, n.V), normal((size_t)(n.T * n.V), 2));
+  ig_tensor *x = net.input("x", IG_F32, IG_SHAPE2(n.T, n.D), normal((size_t)(n.T * n.D), 1, (size_t)(s.first * n.D)));
+  ig_tensor *c = net.input("c", IG_F32, IG_SHAPE2(n.T, n.V), normal((size_t)(n.T * n.V), 2, (size_t)(s.first * n.V)));
   ig_tensor *w = ig_graph_param(g, "w", IG_SHAPE2(n.V, n.D), IG_PARAM_TRAINABLE, {IG_INIT_ZERO, 0});
   ig_tensor *b = ig_graph_param(g, "b", IG_SHAPE1(n.V), IG_PARAM_TRAINABLE, {IG_INIT_ZERO, 0});
-  ig_tensor *y = ig_linear(g, "layer", ig_reorder(g, "x16", x, IG_BF16), w, b), *dx = nullptr;
+  ig_tensor *y = ig_linear(g, "layer", ig_reorder(g, "x16", x, s.type), w, b), *dx = nullptr;
   ig_tensor *wide = ig_reorder(g, "y32", y, IG_F32), *loss = ig_sum(g, "loss", ig_mul(g, "yc", wide, c), 0);
   must(ig_graph_status(g));
   must(ig_graph_differentiate(g, 1, &loss, nullptr, 1, &x, &dx));
@@ -65,7 +69,7 @@ Outcome run(const Sizes &n, const Setting &s) {
   const size_t count = (size_t)net.params.count[IG_PARAM_TRAINABLE];
   net.space(IG_SPACE_TRAINABLE) = normal(count, 3);
   net.space(IG_SPACE_GRAD).assign(count, NAN);
-  net.plan({"", IG_ISA_AMX, s.force}, s.threads, false, s.shards, s.stable);
+  net.plan({"", s.isa, s.force}, s.threads, false, s.shards, s.stable);
   Outcome r;
   for (int i = 0; i < ig_plan_n_rows(net.planned()); i++) {
     const ig_plan_row row = ig_plan_get_row(net.planned(), i);
@@ -154,6 +158,63 @@ TEST(Linear, ShardsOfTheBatchAreSumsOfTheirOwn) {
   if (whole.weights == "linear_bwd_weights_bf16_cpu") {
     EXPECT_NE(cut.gradients, whole.gradients) << "shards are not added apart";
   }
+}
+
+// ---- fp32 by own products ----
+
+const char own32[] = "linear=linear_cpu,linear_bwd_data=linear_bwd_data_cpu,linear_bwd_weights=linear_bwd_weights_cpu";
+const ig_isa levels[] = {IG_ISA_AMX, IG_ISA_AVX2, IG_ISA_BASE};  // the best one first
+
+Setting f32(const char *force, int threads, int shards, ig_isa isa, int64_t first = 0) {
+  return {force, threads, shards, 0, IG_F32, isa, first};
+}
+
+TEST(Linear, F32AgreesWithTheReference) {
+  std::vector<Sizes> all(std::begin(sizes), std::end(sizes));
+  all.push_back({600, 530, 450});  // several links, blocks and groups of tiles
+  for (const Sizes &n : all) {
+    const Outcome ref = run(n, f32("*=ref", 1, 0, IG_ISA_AMX));
+    for (const ig_isa isa : levels)
+      for (int shards : {0, 1, 3, 8, 100}) {
+        SCOPED_TRACE(testing::Message() << n.T << "x" << n.D << " to " << n.V << ", isa " << isa << ", " << shards
+                                        << " shards");
+        const Outcome own = run(n, f32(own32, 2, shards, isa));
+        EXPECT_EQ(own.weights, "linear_bwd_weights_cpu");
+        expect_near(own.y, ref.y, 1e-5, "y");
+        expect_near(own.dx, ref.dx, 1e-5, "dx");
+        expect_near(own.gradients, ref.gradients, 1e-5, "gradient");
+      }
+  }
+}
+
+TEST(Linear, F32ThreadsChangeNoBit) {
+  for (const Sizes &n : {Sizes{57, 130, 290}, Sizes{600, 530, 450}})
+    for (int shards : {0, 1, 3, 8}) {
+      const Outcome one = run(n, f32(own32, 1, shards, IG_ISA_AMX));
+      for (int threads : {2, 5}) {
+        const Outcome many = run(n, f32(own32, threads, shards, IG_ISA_AMX));
+        EXPECT_EQ(one.y, many.y);
+        EXPECT_EQ(one.dx, many.dx);
+        EXPECT_EQ(one.gradients, many.gradients) << threads << " threads, " << shards << " shards";
+      }
+    }
+}
+
+// Ranks that hold half of the shards each, and add their gradients, have the bits of one that holds all.
+TEST(Linear, F32RanksAddUpToTheWhole) {
+  for (const Sizes &n : {Sizes{96, 130, 70}, Sizes{600, 530, 450}})  // of small layers several chains make a shard
+    for (int shards : {2, 4, 8, 16}) {
+      const Outcome whole = run(n, f32(own32, 2, shards, IG_ISA_AMX));
+      const Sizes half = {n.T / 2, n.D, n.V};
+      Outcome sum = run(half, f32(own32, 2, shards / 2, IG_ISA_AMX));
+      const Outcome rest = run(half, f32(own32, 2, shards / 2, IG_ISA_AMX, n.T / 2));
+      for (size_t i = 0; i < sum.gradients.size(); i++)
+        sum.gradients[i] += rest.gradients[i];
+      // shards of equal length alone are the same ones in a half
+      if (n.T % shards == 0) {
+        EXPECT_EQ(whole.gradients, sum.gradients) << shards << " shards of " << n.T;
+      }
+    }
 }
 
 }  // namespace

@@ -175,10 +175,11 @@ VEC_INLINE void vec_transpose(vec r[VEC]) {
     t[i + 1] = _mm512_unpackhi_ps((__m512)r[i], (__m512)r[i + 1]);
   }
 #pragma GCC unroll 8
-  for (int i = 0; i < 16; i += (i & 1) ? 3 : 1) {  // quadruples of rows, within 128-bit lanes
-    __m512d a = _mm512_castps_pd(t[i]), b = _mm512_castps_pd(t[i + 2]);
-    s[(i & 12) + 2 * (i & 1)] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
-    s[(i & 12) + 2 * (i & 1) + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+  for (int i = 0; i < 8; i++) {  // quadruples of rows, within 128-bit lanes
+    const int at = i / 2 * 4 + i % 2, to = i / 2 * 4 + i % 2 * 2;
+    const __m512d a = _mm512_castps_pd(t[at]), b = _mm512_castps_pd(t[at + 2]);
+    s[to] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+    s[to + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
   }
 #pragma GCC unroll 4
   for (int j = 0; j < 4; j++) {  // 128-bit lanes of all

@@ -1,17 +1,14 @@
-// The fully connected layer in fp32 by own products. A task is a block of columns of the result, or some rows of one:
-// the block's part of the second operand is packed into panels, and groups of rows of the first one pass by. Of a
-// group, sums stay in the caches until they are whole, so that the result is written once. Rule: each number of a
-// result is added up in links of the sum, by its length alone, with shards one sum each and their tree, so that neither
-// threads nor blocks nor other rows change a bit. Not for AVX-512, where oneDNN comes near the peak.
-#include "kernels/kernels.h"
-
-#ifdef IG_ISA_avx512
-IG_IMPLS(linear_cpu) = {{0}};
-#else
+// The fully connected layer in fp32 by own products. A task is a block of columns of the result, or some rows of one.
+// Span after span of the sum, the block's part of the second operand is packed into panels that stay in the
+// second-level cache, and tiles of a few rows pass them by, each copied into the first-level cache; what comes next is
+// asked for meanwhile, a few lines at a time. Rule: each number of a result is added up in links of the sum, by its
+// length alone, with shards one sum each and their tree, so that neither threads nor blocks nor other rows change a
+// bit.
 #include <omp.h>
 #include <string.h>
 
 #include "kernels/eltwise/products.h"
+#include "kernels/kernels.h"
 #include "kernels/linear/linear.h"
 #include "kernels/optim_util/fixed.h"
 #include "kernels/plain.h"
@@ -19,35 +16,49 @@ IG_IMPLS(linear_cpu) = {{0}};
 enum {
   LINE = 16,                  // numbers
   COLUMNS = PRODUCT_V * VEC,  // of a panel
-  PANELS = 4,                 // of a block
-  BLOCK_BYTES = 1 << 20,      // of a packed block, at most, but for one panel
-  GROUP = 16,                 // tiles that pass a panel while it stays in the first-level cache
-  LINK = 256,                 // terms that pass while their panel stays there
-  CHAIN = 128,                // terms that are added up in a register
+  ROW_LINES = (COLUMNS + LINE - 1) / LINE,
+  BLOCK = 384,  // columns of a block
+  LINK = 256,   // most terms of a link, which a large layer adds up in a register
+  CHAIN = 128,  // a small layer so many at most, in
+  MOST_CHAINS = 8,
+  LEAST_CHAIN = 32,
+  SMALL_WEIGHTS = 1 << 18,
+  SPAN = VEC == 16 ? 2 * LINK : LINK,  // terms of a span of several shards
+  SPAN_SHARDS = 8,                     // at most
+  SPAN_BLOCK = VEC == 16 ? 256 : 128,  // columns of a block whose sums are kept by shard
+  GROUP = 16,                          // tiles whose columns are turned at once
+  GROUP_ROWS = GROUP * PRODUCT_R,
+  GROUP_LINES = GROUP_ROWS / LINE,
+  A_ROW = SPAN + LINE,  // of a tile's rows; no power of two: rows would share sets of the first-level cache
   TASKS_PER_THREAD = 2,
   LEAST_ROWS = 192,  // of a task that is part of a block: it packs the block anew
-  WIDE = 8,          // width of a panel of packed rows
-  AT_ONCE = 4,       // terms of packed rows: whole lines
   AHEAD = 8          // rows: so far ahead is asked for what is packed across, as parts of rows are no stream
 };
-typedef float wide __attribute__((vector_size(WIDE * sizeof(float)), aligned(4), may_alias));
 
 typedef enum pass { FORWARD, DATA, WEIGHTS } pass;
 
-// c[M,N] = a[M,K] b[K,N]
+// c[M,N] = a[M,K] b[K,N]; a's columns are rows of dy in WEIGHTS.
 typedef struct state {
   pass pass;
   int64_t M, N, K;
+  int64_t chain;          // terms
   int64_t n_shards;       // of the sum; more than one only over the batch
+  int64_t span_shards;    // of a span; 1: a span is a link
+  bool pairs;             // a shard is a chain: the second one of a pair is added as it leaves the registers
+  int64_t n_kept;         // sums of each number that are kept until their tree; 1: there are at most two, and the
+                          // second one is added to the first one
   int64_t tile, n_tiles;  // rows of a tile, the last one may have fewer
   int64_t panels, n_blocks;
-  int64_t task_tiles, n_parts;                // tiles of a task; tasks of a block
-  size_t block_floats, sum_floats, a_floats;  // of a thread; of a thread; of all packed rows
+  int64_t task_tiles, n_parts;                      // tiles of a task; tasks of a block
+  int64_t group;                                    // tiles whose sums are whole before the next ones begin
+  int64_t db_row;                                   // of sums of db by shard
+  size_t block_floats, sum_floats, columns_floats;  // of a thread: packed, sums, columns of a with sums of db
 } state;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t whole(int64_t n) { return ceil_div(n, VEC) * VEC; }  // vectors
 
 // ---- sums ----
 
@@ -57,194 +68,357 @@ typedef struct link {
   bool first;
 } link;
 
+static int64_t begin_of(const state *s, int64_t shard) { return shard * s->K / s->n_shards; }
+
 // The link that begins with term `at`.
 static link link_at(const state *s, int64_t at) {
   int64_t shard = at * s->n_shards / s->K;
-  while ((shard + 1) * s->K / s->n_shards <= at)
+  while (begin_of(s, shard + 1) <= at)
     shard++;
-  const int64_t from = shard * s->K / s->n_shards, terms = (shard + 1) * s->K / s->n_shards - from;
-  const int64_t n = ceil_div(ceil_div(terms, ceil_div(terms, LINK)), CHAIN) * CHAIN;
-  return (link){at, least(n, from + terms - at), shard, at == from};
+  const int64_t from = begin_of(s, shard), terms = begin_of(s, shard + 1) - from;
+  const int64_t n = ceil_div(ceil_div(terms, ceil_div(terms, LINK)), s->chain) * s->chain;
+  return (link){at, least(least(n, LINK), from + terms - at), shard, at == from};
+}
+
+// Terms that are packed at once: a link, or some whole shards of a link each.
+typedef struct span {
+  int64_t at, n, n_links;
+  link links[SPAN_SHARDS];
+} span;
+
+static span span_at(const state *s, int64_t at) {
+  span p = {.at = at};
+  while (p.n_links < s->span_shards && at + p.n < s->K) {
+    p.links[p.n_links] = link_at(s, at + p.n);
+    p.n += p.links[p.n_links++].n;
+  }
+  return p;
 }
 
 // ---- tiles ----
 
-// Of a tile: a, rows `a_row` numbers apart (along) or a panel of them; c, to which `from` is added; what is brought
-// into the second-level cache meanwhile, two lines every LINE terms.
+// Of a tile: rows of a, and c, to which `from` is added; `before`: terms of the span. Asked for meanwhile: a part of
+// what is copied next, n_ahead lines a line of terms, of rows of the next tile, or (across) of terms of the next group;
+// where the next sums go.
 typedef struct tile {
-  const float *a, *b, *from, *ahead;
+  const float *a, *b, *from, *ahead, *next;
   float *c;
-  int64_t a_row, c_row, from_row, n;
+  int64_t c_row, from_row, next_row, before, n, chain, n_ahead, ahead_row;
+  bool across;
 } tile;
 
-// c[R][COLUMNS] = from + a b over n terms.
-VEC_INLINE void add_chain(tile t, int64_t n, const int R, const bool along) {
-  const int64_t unit = along ? 1 : WIDE, row = along ? t.a_row : 1;
+VEC_INLINE void fetch(const tile *t, int64_t at, const int R) {
+  const int64_t done = (t->before + at) / LINE * t->n_ahead;
+  for (int64_t i = 0; i < t->n_ahead; i++)
+    __builtin_prefetch(t->ahead + (t->across ? (done + i) / GROUP_LINES * t->ahead_row + (done + i) % GROUP_LINES * LINE
+                                             : i * t->ahead_row + at),
+                       0, 2);
+  for (int64_t line = at / LINE * 2; line < at / LINE * 2 + 2 && line < R * ROW_LINES; line++)
+    __builtin_prefetch(t->next + line / ROW_LINES * t->next_row + line % ROW_LINES * LINE, 1);
+}
+
+// c[R][COLUMNS] = from + a b over n terms, of which the first is term `at` of the link.
+VEC_INLINE void add_chain(const tile *t, const float *a, const float *b, int64_t at, int64_t n, const float *from,
+                          int64_t from_row, const int R) {
   vec acc[PRODUCT_R][PRODUCT_V];
 #pragma GCC unroll 6
   for (int r = 0; r < R; r++)
-    acc[r][0] = acc[r][1] = (vec){0};
-#pragma GCC unroll 16
-  for (int64_t i = 0; i < n; i++) {
-    const vec b0 = vec_load(t.b, IG_F32, i * COLUMNS, VEC), b1 = vec_load(t.b, IG_F32, i * COLUMNS + VEC, VEC);
-    if (i % LINE == 0) {
-      __builtin_prefetch(t.ahead + (along ? i : 2 * i), 0, 2);
-      __builtin_prefetch(t.ahead + (along ? i + row : 2 * i + LINE), 0, 2);
-    }
+#pragma GCC unroll 4
+    for (int v = 0; v < PRODUCT_V; v++)
+      acc[r][v] = (vec){0};
+  for (int64_t i = 0; i < n; i += LINE) {
+    fetch(t, at + i, R);
+    const float *end = b + least(n - i, LINE) * COLUMNS;
+#pragma GCC unroll 4
+    for (; b < end; b += COLUMNS, a++) {
+      vec x[PRODUCT_V];
+#pragma GCC unroll 4
+      for (int v = 0; v < PRODUCT_V; v++)
+        x[v] = vec_load(b, IG_F32, v * VEC, VEC);
 #pragma GCC unroll 6
-    for (int r = 0; r < R; r++) {
-      const vec x = vec_splat(t.a[i * unit + r * row]);
-      acc[r][0] = vec_madd(x, b0, acc[r][0]);
-      acc[r][1] = vec_madd(x, b1, acc[r][1]);
+      for (int r = 0; r < R; r++) {
+        const vec y = vec_splat(a[r * A_ROW]);
+#pragma GCC unroll 4
+        for (int v = 0; v < PRODUCT_V; v++)
+          acc[r][v] = vec_madd(y, x[v], acc[r][v]);
+      }
     }
   }
 #pragma GCC unroll 6
   for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int v = 0; v < PRODUCT_V; v++)
-      vec_store(t.c, IG_F32, r * t.c_row + v * VEC, VEC,
-                acc[r][v] + vec_load(t.from, IG_F32, r * t.from_row + v * VEC, VEC));
+      vec_store(t->c, IG_F32, r * t->c_row + v * VEC, VEC,
+                acc[r][v] + vec_load(from, IG_F32, r * from_row + v * VEC, VEC));
 }
 
-VEC_INLINE void multiply(const tile *of, const int R, const bool along) {
-  tile t = *of;
-#pragma GCC unroll 6
-  for (int r = 0; r < R; r++)
-    __builtin_prefetch(t.c + r * t.c_row, 1);
-  for (; t.n >= CHAIN; t.n -= CHAIN) {
-    add_chain(t, CHAIN, R, along);
-    t.a += CHAIN * (along ? 1 : WIDE);
-    t.ahead += CHAIN * (along ? 1 : 2);
-    t.b += CHAIN * COLUMNS;
-    t.from = t.c;
-    t.from_row = t.c_row;
+VEC_INLINE void multiply(const tile *t, const int R) {
+  const float *from = t->from;
+  int64_t from_row = t->from_row;
+  for (int64_t at = 0; at < t->n; at += t->chain) {
+    add_chain(t, t->a + at, t->b + at * COLUMNS, at, least(t->n - at, t->chain), from, from_row, R);
+    from = t->c;
+    from_row = t->c_row;
   }
-  if (t.n)
-    add_chain(t, t.n, R, along);
 }
 
 typedef void (*multiply_fn)(const tile *t);
-#define MULTIPLY(R)                                              \
-  static void along_##R(const tile *t) { multiply(t, R, true); } \
-  static void panel_##R(const tile *t) { multiply(t, R, false); }
+#define MULTIPLY(R) \
+  static void multiply_##R(const tile *t) { multiply(t, R); }
 MULTIPLY(1)
 MULTIPLY(2)
 MULTIPLY(3)
 MULTIPLY(4)
 MULTIPLY(5)
 MULTIPLY(6)
-static const multiply_fn multiply_along[] = {along_1, along_2, along_3, along_4, along_5, along_6};
-static const multiply_fn multiply_panel[] = {panel_1, panel_2, panel_3, panel_4, panel_5, panel_6};
+static const multiply_fn multiply_rows[] = {NULL,       multiply_1, multiply_2, multiply_3,
+                                            multiply_4, multiply_5, multiply_6};
+
+// ---- turning ----
+
+// out[VEC][VEC] = x[VEC][VEC] turned. The sum of x's rows.
+static vec turn_square(const float *x, int64_t x_row, float *out, int64_t out_row) {
+  vec t[VEC], sum = {0};
+#pragma GCC unroll 16
+  for (int i = 0; i < VEC; i++)
+    t[i] = vec_load(x, IG_F32, i * x_row, VEC);
+#pragma GCC unroll 16
+  for (int i = 0; i < VEC; i++)
+    sum += t[i];
+  vec_transpose(t);
+#pragma GCC unroll 16
+  for (int i = 0; i < VEC; i++)
+    vec_store(out, IG_F32, i * out_row, VEC, t[i]);
+  return sum;
+}
+
+// The same of x[rows][columns] with zeros around.
+static vec turn_part(const float *x, int64_t x_row, int64_t rows, int64_t columns, float *out, int64_t out_row) {
+  float x0[VEC * VEC] = {0};
+  for (int64_t i = 0; i < rows; i++)
+    memcpy(x0 + i * VEC, x + i * x_row, (size_t)columns * sizeof *x);
+  return turn_square(x0, VEC, out, out_row);
+}
+
+static vec turn(const float *x, int64_t x_row, int64_t rows, int64_t columns, float *out, int64_t out_row) {
+  return rows >= VEC && columns >= VEC ? turn_square(x, x_row, out, out_row)
+                                       : turn_part(x, x_row, least(rows, VEC), least(columns, VEC), out, out_row);
+}
 
 // ---- a block of columns ----
 
 typedef struct run_of {
   const state *s;
   const float *a, *b, *bias;
-  float *c, *own, *sums;  // own, sums: of all threads
+  float *c, *db;            // db: or NULL
+  float *own, *sums, *dbs;  // of all threads
 } run_of;
 
-// out: [link][panel][term][COLUMNS]
-static void pack_block(const run_of *r, int64_t first, int64_t width, float *out) {
+// A task's columns and tiles, and what it has of its own: packed panels [panel][term][COLUMNS]; sums
+// [panel][kept][group's rows][COLUMNS], of db [shard][db_row]; a's columns of a few tiles, turned; what sums begin
+// with; rows of a tile; sums of a tile by shard.
+typedef struct block {
+  int64_t first, width, begin, end;
+  float *packed, *sums, *dbs, *columns;
+  float start[BLOCK], rows[PRODUCT_R * A_ROW];
+  float tile[SPAN_SHARDS * PRODUCT_R * COLUMNS];
+} block;
+
+// Terms at..at+n of the block's columns of b; there is room for whole vectors of terms.
+static void pack_span(const run_of *r, const block *b, int64_t at, int64_t n, float *out) {
   const state *s = r->s;
-  for (link k = link_at(s, 0); k.at < s->K; k = k.at + k.n < s->K ? link_at(s, k.at + k.n) : (link){.at = s->K}) {
-    for (int64_t i = 0; s->pass == FORWARD && i < width; i += COLUMNS)
-      turn_units(r->b + (first + i) * s->K + k.at, s->K, least(width - i, COLUMNS), k.n, out + i * k.n, COLUMNS,
-                 COLUMNS);
-    for (int64_t t = 0; s->pass != FORWARD && t < k.n; t++) {
-      const float *row = r->b + (k.at + t) * s->N + first;
-      for (int64_t i = 0; i < width; i += COLUMNS) {
-        __builtin_prefetch(row + AHEAD * s->N + i);
-        if (width - i >= COLUMNS)
-          memcpy(out + i * k.n + t * COLUMNS, row + i, COLUMNS * sizeof(float));
-        else
-          pack_along(row, IG_F32, i, 0, 1, width - i, out + i * k.n + t * COLUMNS, COLUMNS);
-      }
+  for (int64_t i = 0; s->pass == FORWARD && i < b->width; i += VEC)
+    for (int64_t t = 0; t < n; t += VEC)
+      turn(r->b + (b->first + i) * s->K + at + t, s->K, b->width - i, n - t,
+           out + i / COLUMNS * COLUMNS * n + t * COLUMNS + i % COLUMNS, COLUMNS);
+  for (int64_t t = 0; s->pass != FORWARD && t < n; t++) {
+    const float *row = r->b + (at + t) * s->N + b->first;
+    for (int64_t i = 0; i < b->width; i += COLUMNS) {
+      __builtin_prefetch(row + AHEAD * s->N + i);
+      if (b->width - i >= COLUMNS)
+        memcpy(out + i * n + t * COLUMNS, row + i, COLUMNS * sizeof(float));
+      else
+        pack_along(row, IG_F32, i, 0, 1, b->width - i, out + i * n + t * COLUMNS, COLUMNS);
     }
-    out += k.n * s->panels * COLUMNS;
   }
 }
 
-// Where tile t's rows are for the terms of k.
-static const float *tile_at(const run_of *r, int64_t t, link k) {
+// Tile t's numbers of a for terms from `at` on.
+static const float *tile_at(const run_of *r, int64_t t, int64_t at) {
   const state *s = r->s;
-  return s->pass == WEIGHTS ? r->a + (k.at * s->n_tiles + t * k.n) * WIDE : r->a + t * s->tile * s->K + k.at;
+  return s->pass == WEIGHTS ? r->a + at * s->M + t * s->tile : r->a + t * s->tile * s->K + at;
 }
 
-// Some of what tile t multiplies in `next`, the link after k: the part that panel i of a block fetches.
-static const float *ahead_of(const run_of *r, int64_t t, link k, link next, int64_t i) {
+// Columns of tiles t0..t1 for the terms of p, and their sums for db.
+static void copy_columns(const run_of *r, block *b, int64_t t0, int64_t t1, const span *p) {
   const state *s = r->s;
-  const int64_t later = least(next.at ? t : t + GROUP, s->n_tiles - 1);
-  return tile_at(r, later, next) + (s->pass == WEIGHTS ? i * k.n * 2 : least(2 * i, s->tile - 1) * s->K);
+  const int64_t begin = t0 * s->tile, n = least(t1 * s->tile, s->M) - begin;
+  for (int64_t j = 0; j < p->n_links; j++)
+    for (int64_t i = 0; i < n; i += VEC) {
+      const link k = p->links[j];
+      float *out = b->columns + i * A_ROW + k.at - p->at;
+      float *db = b->dbs + k.shard * s->db_row + begin - b->begin * s->tile + i;
+      vec sum = k.first ? (vec){0} : vec_load(db, IG_F32, 0, VEC);
+      for (int64_t at = 0; at < k.n; at += VEC)
+        sum += turn(r->a + (k.at + at) * s->M + begin + i, s->M, k.n - at, n - i, out + at, A_ROW);
+      vec_store(db, IG_F32, 0, VEC, sum);
+    }
 }
 
-// Tiles t0..t1 of c by link k and one panel, whose sums go where `to` says.
-static void run_panel(const run_of *r, int64_t t0, int64_t t1, link k, link next, int64_t i, tile to) {
+static bool kept(const state *s, const block *b, int64_t panel) {
+  return s->n_kept > 1 || b->width - panel * COLUMNS < COLUMNS;
+}
+
+// Sums that are kept, of panel i.
+static float *kept_sums(const state *s, const block *b, int64_t i) {
+  return b->sums + (s->n_kept > 1 ? i * s->n_kept * s->group * s->tile * COLUMNS : 0);
+}
+
+// Where sums of panel i of tile t go, of a span that begins with link k.
+static tile sums_of(const run_of *r, const block *b, int64_t t0, int64_t t, link k, int64_t i) {
   const state *s = r->s;
-  const multiply_fn *f = s->pass == WEIGHTS ? multiply_panel : multiply_along;
-  to.a_row = s->K;
-  to.n = k.n;
-  for (int64_t t = t0; t < t1; t++) {
-    to.a = tile_at(r, t, k);
-    to.ahead = ahead_of(r, t, k, next, i);
-    f[least(s->M - t * s->tile, s->tile) - 1](&to);
-    to.c += s->tile * to.c_row;
-    to.from += s->tile * to.from_row;
+  tile to = {.c_row = COLUMNS};
+  if (kept(s, b, i)) {
+    const int64_t before = (s->n_kept > 1 ? k.shard / s->span_shards * s->group : 0) + t - t0;
+    to.c = kept_sums(s, b, i) + before * s->tile * COLUMNS;
+  } else {
+    to.c = r->c + t * s->tile * s->N + b->first + i * COLUMNS;
+    to.c_row = s->N;
+  }
+  const bool first = k.first && (s->n_kept > 1 || k.shard == 0);
+  to.from = first ? b->start + i * COLUMNS : to.c;
+  to.from_row = first ? 0 : to.c_row;
+  return to;
+}
+
+// out[rows][width] = or (add) += the sum of n parts [rows][COLUMNS], `size` numbers apart, as their tree.
+static void write_tree(float *parts, int64_t n, int64_t size, int64_t rows, int64_t width, bool add, float *out,
+                       int64_t out_row) {
+  ig_sum_tree_f32(parts, n, size);
+  for (int64_t i = 0; i < rows; i++, parts += COLUMNS, out += out_row)
+    if (add)
+      for (int64_t j = 0; j < width; j++)
+        out[j] += parts[j];
+    else
+      memcpy(out, parts, (size_t)width * sizeof *out);
+}
+
+// One panel of a tile by a span of whole shards: sums by shard, their tree into `to`.
+static void run_shards(const run_of *r, block *b, const span *p, int64_t rows, multiply_fn f, const tile *to) {
+  const int64_t size = rows * COLUMNS;
+  tile of = *to;
+  of.c_row = COLUMNS;
+  for (int64_t j = 0; j < p->n_links; j++) {
+    const bool second = r->s->pairs && j % 2;
+    of.before = p->links[j].at - p->at;
+    of.a = to->a + of.before;
+    of.b = to->b + of.before * COLUMNS;
+    of.n = p->links[j].n;
+    of.c = b->tile + (r->s->pairs ? j / 2 : j) * size;
+    of.from = second ? of.c : b->start;
+    of.from_row = second ? COLUMNS : 0;
+    f(&of);
+  }
+  write_tree(b->tile, r->s->pairs ? ceil_div(p->n_links, 2) : p->n_links, size, rows, COLUMNS, to->from == to->c, to->c,
+             to->c_row);
+}
+
+// Tile t by span p. `next`: what is copied then: the next tile's rows, or columns of the next group.
+static void run_tile(const run_of *r, block *b, int64_t t0, int64_t t, const span *p, const float *packed,
+                     const float *columns, const float *next) {
+  const state *s = r->s;
+  const bool across = s->pass == WEIGHTS;
+  const int64_t rows = least(s->M - t * s->tile, s->tile), panels = ceil_div(b->width, COLUMNS);
+  const multiply_fn f = multiply_rows[rows];
+  // Of `next`, for each panel: rows, or terms.
+  const int64_t share = ceil_div(across ? p->n : s->tile, across ? GROUP * panels : panels);
+  for (int64_t i = 0; !across && i < rows; i++)
+    memcpy(b->rows + i * A_ROW, tile_at(r, t, p->at) + i * s->K, (size_t)p->n * sizeof *b->rows);
+  tile of = sums_of(r, b, t0, t, p->links[0], 0);
+  for (int64_t i = 0; i < panels; i++) {
+    const tile later = i + 1 < panels ? sums_of(r, b, t0, t, p->links[0], i + 1) : of;
+    of.a = across ? columns : b->rows;
+    of.b = packed + i * COLUMNS * p->n;
+    of.n = p->n;
+    of.chain = s->chain;
+    of.next = later.c;
+    of.next_row = later.c_row;
+    of.across = across;
+    if (across) {
+      of.n_ahead = ceil_div(share * GROUP_LINES, ceil_div(p->n, LINE));
+      of.ahead_row = s->M;
+      of.ahead = next + least(((t - t0) % GROUP * panels + i) * share, p->n) * s->M;
+    } else {
+      of.n_ahead = most(0, least(share, s->tile - i * share));
+      of.ahead_row = s->K;
+      of.ahead = next + i * share * s->K;
+    }
+    if (s->span_shards > 1 || (s->n_shards > 1 && s->n_kept == 1))
+      run_shards(r, b, p, rows, f, &of);
+    else
+      f(&of);
+    of = later;
   }
 }
 
-// What is added to the first link's sums of a panel: bias, or zeros.
-static void start_of(const run_of *r, int64_t column, float out[COLUMNS]) {
-  memset(out, 0, COLUMNS * sizeof *out);
-  if (r->bias)
-    memcpy(out, r->bias + column, (size_t)least(r->s->N - column, COLUMNS) * sizeof *out);
+// Rows of tiles t0..t1 whose sums are kept beside the result.
+static void write_sums(const run_of *r, const block *b, int64_t t0, int64_t t1) {
+  const state *s = r->s;
+  const int64_t rows = s->group * s->tile, begin = t0 * s->tile, end = least(t1 * s->tile, s->M);
+  for (int64_t i = 0; i * COLUMNS < b->width; i++)
+    if (kept(s, b, i))
+      write_tree(kept_sums(s, b, i), s->n_kept, rows * COLUMNS, end - begin, least(b->width - i * COLUMNS, COLUMNS),
+                 false, r->c + begin * s->N + b->first + i * COLUMNS, s->N);
 }
 
-// Rows row..row+n of c, columns from `first` on: from sums [shard][rows][COLUMNS].
-static void write_rows(const run_of *r, float *sums, int64_t rows, int64_t row, int64_t n, int64_t first) {
-  ig_sum_tree_f32(sums, r->s->n_shards, rows * COLUMNS);
-  for (int64_t i = 0; i < n; i++)
-    memcpy(r->c + (row + i) * r->s->N + first, sums + i * COLUMNS,
-           (size_t)least(r->s->N - first, COLUMNS) * sizeof(float));
+// Tiles t0..t1 by span p. `after`: what is copied then.
+static void run_span(const run_of *r, block *b, int64_t t0, int64_t t1, const span *p, const float *packed,
+                     const float *after) {
+  const state *s = r->s;
+  const int64_t step = s->pass == WEIGHTS ? GROUP : 1;
+  for (int64_t g0 = t0; g0 < t1; g0 += step) {
+    const int64_t g1 = least(g0 + step, t1);
+    const float *next = g1 < t1 ? tile_at(r, g1, p->at) : after;
+    if (s->pass == WEIGHTS)
+      copy_columns(r, b, g0, g1, p);
+    for (int64_t t = g0; t < g1; t++)
+      run_tile(r, b, t0, t, p, packed, b->columns + (t - g0) * s->tile * A_ROW, next);
+  }
 }
 
 static void run_task(const run_of *r, int64_t task, int thread) {
   const state *s = r->s;
-  const int64_t first = task / s->n_parts * s->panels * COLUMNS, width = least(s->N - first, s->panels * COLUMNS);
-  const int64_t begin = task % s->n_parts * s->task_tiles, end = least(begin + s->task_tiles, s->n_tiles);
-  const int64_t rows = GROUP * s->tile, size = s->n_shards * rows * COLUMNS;
-  float *packed = r->own + (size_t)thread * s->block_floats, *all = r->sums + (size_t)thread * s->sum_floats;
-  float start[PANELS][COLUMNS];
-  pack_block(r, first, width, packed);
-  for (int64_t i = 0; i * COLUMNS < width; i++)
-    start_of(r, first + i * COLUMNS, start[i]);
-  for (int64_t t0 = begin; t0 < end; t0 += GROUP) {
-    const int64_t t1 = least(t0 + GROUP, end);
-    link k;
-    for (int64_t at = 0; at < s->K; at += k.n) {
-      k = link_at(s, at);
-      const link next = link_at(s, at + k.n < s->K ? at + k.n : 0);
-      for (int64_t i = 0; i * COLUMNS < width; i++) {
-        const bool direct = s->n_shards == 1 && width - i * COLUMNS >= COLUMNS;
-        tile to = {.b = packed + (at * s->panels + i * k.n) * COLUMNS};
-        to.c = direct ? r->c + t0 * s->tile * s->N + first + i * COLUMNS : all + i * size + k.shard * rows * COLUMNS;
-        to.c_row = direct ? s->N : COLUMNS;
-        to.from = k.first ? start[i] : to.c;
-        to.from_row = k.first ? 0 : to.c_row;
-        run_panel(r, t0, t1, k, next, i, to);
-      }
+  block b;
+  b.packed = r->own + (size_t)thread * s->block_floats;
+  b.sums = r->sums + (size_t)thread * s->sum_floats;
+  b.dbs = r->dbs + (size_t)thread * s->columns_floats;
+  b.columns = b.dbs + s->n_shards * s->db_row;
+  b.first = task / s->n_parts * s->panels * COLUMNS;
+  b.width = least(s->N - b.first, s->panels * COLUMNS);
+  b.begin = task % s->n_parts * s->task_tiles;
+  b.end = least(b.begin + s->task_tiles, s->n_tiles);
+  memset(b.start, 0, sizeof b.start);
+  if (r->bias)
+    memcpy(b.start, r->bias + b.first, (size_t)b.width * sizeof *b.start);
+  for (int64_t t0 = b.begin; t0 < b.end; t0 += s->group) {
+    const int64_t t1 = least(t0 + s->group, b.end);
+    span p;
+    for (int64_t at = 0; at < s->K; at += p.n) {
+      p = span_at(s, at);
+      float *packed = b.packed + (s->group < s->task_tiles ? at * s->panels * COLUMNS : 0);
+      if (t0 == b.begin)
+        pack_span(r, &b, at, p.n, packed);
+      const bool last = at + p.n == s->K;
+      const float *after = tile_at(r, last ? least(t1, s->n_tiles - 1) : t0, last ? 0 : at + p.n);
+      run_span(r, &b, t0, t1, &p, packed, after);
     }
-    for (int64_t i = 0; i * COLUMNS < width; i++)
-      if (s->n_shards > 1 || width - i * COLUMNS < COLUMNS)
-        write_rows(r, all + i * size, rows, t0 * s->tile, least(t1 * s->tile, s->M) - t0 * s->tile,
-                   first + i * COLUMNS);
+    write_sums(r, &b, t0, t1);
   }
-}
-
-static void run_tasks(const run_of *r) {
-#pragma omp for schedule(dynamic, 1)
-  for (int64_t task = 0; task < r->s->n_blocks * r->s->n_parts; task++)
-    run_task(r, task, omp_get_thread_num());
+  if (r->db && b.first == 0) {
+    const int64_t begin = b.begin * s->tile, end = least(b.end * s->tile, s->M);
+    ig_sum_tree_f32(b.dbs, s->n_shards, s->db_row);
+    memcpy(r->db + begin, b.dbs, (size_t)(end - begin) * sizeof *r->db);
+  }
 }
 
 // ---- rows ----
@@ -262,18 +436,31 @@ static ig_status prepare(ig_prepare *p, pass pass) {
                .K = pass == FORWARD ? d.D
                     : pass == DATA  ? d.V
                                     : d.T,
-               .n_shards = pass == WEIGHTS && p->deterministic ? least(p->shards, d.T) : 1};
-  const int64_t panel_bytes = s->K * COLUMNS * (int64_t)sizeof(float), n_panels = ceil_div(s->N, COLUMNS);
+               .n_shards = pass == WEIGHTS && p->deterministic ? least(p->shards, d.T) : 1,
+               .span_shards = 1};
+  const int64_t shard = ceil_div(s->K, s->n_shards);  // terms
+  while (s->span_shards * 2 <= least(s->n_shards, SPAN_SHARDS) && s->span_shards * 2 * shard <= SPAN)
+    s->span_shards *= 2;
+  s->n_kept = ceil_div(s->n_shards, s->span_shards);
+  s->n_kept = s->n_kept == 2 && shard <= LINK ? 1 : s->n_kept;
+  s->chain =
+      d.V * d.D > SMALL_WEIGHTS ? LINK : most(LEAST_CHAIN, least(CHAIN, ceil_div(shard, MOST_CHAINS * LINE) * LINE));
+  s->pairs = shard <= s->chain;
   s->tile = ceil_div(s->M, ceil_div(s->M, PRODUCT_R));
   s->n_tiles = ceil_div(s->M, s->tile);
-  s->panels = most(1, least(least(PANELS, n_panels), BLOCK_BYTES / panel_bytes));
-  s->n_blocks = ceil_div(n_panels, s->panels);
+  s->panels = least((s->n_shards > 1 ? SPAN_BLOCK : BLOCK) / COLUMNS, ceil_div(s->N, COLUMNS));
+  s->n_blocks = ceil_div(s->N, s->panels * COLUMNS);
   s->n_parts = most(1, least(ceil_div(wanted, s->n_blocks), s->M / LEAST_ROWS));
   s->task_tiles = ceil_div(s->n_tiles, s->n_parts);
-  s->block_floats = (size_t)(s->panels * s->K * COLUMNS);
-  s->sum_floats = (size_t)(s->n_shards * s->panels * GROUP * s->tile * COLUMNS);
-  s->a_floats = pass == WEIGHTS ? (size_t)(s->n_tiles * s->K * WIDE) : 0;
-  p->workspace_bytes = sizeof(float) * ((size_t)threads * (s->block_floats + s->sum_floats) + s->a_floats);
+  s->group = s->n_kept > 1 ? least(GROUP, s->task_tiles) : s->task_tiles;
+  s->db_row = whole(s->task_tiles * s->tile) + VEC;
+  const int64_t span = s->span_shards > 1 ? s->span_shards * shard : least(LINK, shard);  // most terms of one
+  s->block_floats = (size_t)(s->panels * COLUMNS * (s->group < s->task_tiles ? s->K : whole(span)));
+  s->sum_floats = (size_t)(s->n_kept > 1        ? s->n_kept * s->panels * s->group * s->tile * COLUMNS
+                           : s->N % COLUMNS > 0 ? s->group * s->tile * COLUMNS
+                                                : 0);
+  s->columns_floats = pass == WEIGHTS ? (size_t)(s->n_shards * s->db_row + A_ROW * least(s->db_row, GROUP_ROWS)) : 0;
+  p->workspace_bytes = sizeof(float) * (size_t)threads * (s->block_floats + s->sum_floats + s->columns_floats);
   p->state = s;
   return IG_OK;
 }
@@ -282,91 +469,28 @@ static ig_status prepare_forward(ig_prepare *p) { return prepare(p, FORWARD); }
 static ig_status prepare_data(ig_prepare *p) { return prepare(p, DATA); }
 static ig_status prepare_weights(ig_prepare *p) { return prepare(p, WEIGHTS); }
 
-static run_of run_of_launch(const ig_launch *l) {
-  const state *s = l->state;
-  run_of r = {.s = s,
-              .a = l->in[0],
-              .b = l->in[1],
-              .bias = s->pass == FORWARD && l->node->n_in > 2 ? l->in[2] : NULL,
-              .c = l->out[0],
-              .own = l->workspace};
-  r.sums = r.own + (size_t)l->device->caps.threads * s->block_floats;
-  if (s->pass == WEIGHTS) {
-    r.b = l->in[0];
-    r.a = r.sums + (size_t)l->device->caps.threads * s->sum_floats;
-  }
-  return r;
-}
-
 static ig_status run(const ig_launch *l) {
-  const run_of r = run_of_launch(l);
-#pragma omp parallel num_threads(l->device->caps.threads)
-  run_tasks(&r);
-  return IG_OK;
-}
-
-// Four terms (or n) of tile t, [term][WIDE]. Their sum.
-static wide pack_terms(const state *s, const float *dy, int64_t t, int64_t at, int64_t n, float *out) {
-  const int64_t column = t * s->tile, left = s->M - column;
-  wide sum = {0};
-  for (int64_t i = 0; i < n; i++) {
-    const float *from = dy + (at + i) * s->M + column;
-    wide v = {0};
-    if (left >= WIDE)
-      v = *(const wide *)from;
-    else
-      memcpy(&v, from, (size_t)left * sizeof *from);
-    *(wide *)(out + i * WIDE) = v;
-    sum += v;
-  }
-  return sum;
-}
-
-// Rows of a group of tiles: columns of dy, [link][tile][term][WIDE]. db, where not NULL: their sums.
-static void pack_rows(const run_of *r, const float *dy, int64_t first, float *db) {
-  const state *s = r->s;
-  const int64_t n = least(s->n_tiles - first, GROUP), size = GROUP * WIDE;
-  float sums[s->n_shards * size];
-  memset(sums, 0, sizeof sums);
-  link k;
-  for (int64_t at = 0; at < s->K; at += k.n) {
-    wide sum[GROUP] = {{0}};
-    k = link_at(s, at);
-    float *out = (float *)tile_at(r, first, k);
-    for (int64_t t = 0; t < k.n; t += AT_ONCE)
-      for (int64_t i = 0; i < n; i++) {
-        __builtin_prefetch(dy + (at + t + AHEAD + i % AT_ONCE) * s->M + first * s->tile + i / AT_ONCE * LINE * 2);
-        sum[i] += pack_terms(s, dy, first + i, at + t, least(k.n - t, AT_ONCE), out + (i * k.n + t) * WIDE);
-      }
-    for (int64_t i = 0; i < n; i++)
-      *(wide *)(sums + k.shard * size + i * WIDE) += sum[i];
-  }
-  ig_sum_tree_f32(sums, s->n_shards, size);
-  for (int64_t i = 0; db && i < n; i++)
-    memcpy(db + (first + i) * s->tile, sums + i * WIDE,
-           (size_t)least(s->M - (first + i) * s->tile, s->tile) * sizeof *db);
-}
-
-static ig_status run_weights(const ig_launch *l) {
-  const run_of r = run_of_launch(l);
-  const state *s = r.s;
-  float *db = l->out[1];
-  const bool has_bias = ((const ig_linear_attr *)l->node->attr)->has_bias;
-  db[0] = 0;
-#pragma omp parallel num_threads(l->device->caps.threads)
-  {
-#pragma omp for schedule(static)
-    for (int64_t t = 0; t < s->n_tiles; t += GROUP)
-      pack_rows(&r, l->in[1], t, has_bias ? db : NULL);
-    run_tasks(&r);
-  }
+  const state *s = l->state;
+  const int threads = l->device->caps.threads;
+  const bool weights = s->pass == WEIGHTS;
+  run_of r = {.s = s, .a = l->in[weights], .b = l->in[!weights], .c = l->out[0], .own = l->workspace};
+  r.sums = r.own + (size_t)threads * s->block_floats;
+  r.dbs = r.sums + (size_t)threads * s->sum_floats;
+  if (s->pass == FORWARD && l->node->n_in > 2)
+    r.bias = l->in[2];
+  if (weights && ((const ig_linear_attr *)l->node->attr)->has_bias)
+    r.db = l->out[1];
+  else if (weights)
+    *(float *)l->out[1] = 0;
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+  for (int64_t task = 0; task < s->n_blocks * s->n_parts; task++)
+    run_task(&r, task, omp_get_thread_num());
   return IG_OK;
 }
 
 static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
   const ig_linear_dims d = ig_linear_dims_of(n);
-  const char *reason = caps->isa >= IG_ISA_AVX512      ? "oneDNN is faster with AVX-512"
-                       : n->in[0]->dtype != IG_F32     ? "takes f32"
+  const char *reason = n->in[0]->dtype != IG_F32       ? "takes f32"
                        : d.T < 1 || d.D < 1 || d.V < 1 ? "takes no empty operands"
                                                        : NULL;
   return ig_no_reason(reason, why, why_bytes);
@@ -376,6 +500,5 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
   .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, .isa = IG_ISA_LEVEL, .supports = supports, .destroy = ig_free
 IG_IMPLS(linear_cpu) = {{.name = "linear_cpu", COMMON, .prepare = prepare_forward, .run = run},
                         {.name = "linear_bwd_data_cpu", COMMON, .prepare = prepare_data, .run = run},
-                        {.name = "linear_bwd_weights_cpu", COMMON, .prepare = prepare_weights, .run = run_weights},
+                        {.name = "linear_bwd_weights_cpu", COMMON, .prepare = prepare_weights, .run = run},
                         {0}};
-#endif
