@@ -17,16 +17,17 @@ enum {
   LINE = 16,                  // numbers
   COLUMNS = PRODUCT_V * VEC,  // of a panel
   ROW_LINES = (COLUMNS + LINE - 1) / LINE,
-  BLOCK = 384,  // columns of a block
-  LINK = 256,   // most terms of a link, which a large layer adds up in a register
-  CHAIN = 128,  // a small layer so many at most, in
+  BLOCK = VEC == 16 ? 384 : 256,  // columns of a block
+  LINK = 256,                     // most terms of a link, which a large layer adds up in a register
+  CHAIN = 128,                    // a small layer so many at most, in
   MOST_CHAINS = 8,
   LEAST_CHAIN = 32,
   SMALL_WEIGHTS = 1 << 18,
   SPAN = VEC == 16 ? 2 * LINK : LINK,  // terms of a span of several shards
   SPAN_SHARDS = 8,                     // at most
-  SPAN_BLOCK = VEC == 16 ? 256 : 128,  // columns of a block whose sums are kept by shard
-  GROUP = 16,                          // tiles whose columns are turned at once
+  SPAN_BLOCK = 256,                    // columns of a block whose sums are kept by shard
+  GROUP = 16,                          // tiles that are copied at once,
+  ROW_GROUP = VEC == 16 ? 1 : GROUP,   // of rows of a: wide panels pass a tile, narrow ones are passed by a group
   GROUP_ROWS = GROUP * PRODUCT_R,
   GROUP_LINES = GROUP_ROWS / LINE,
   A_ROW = SPAN + LINE,  // of a tile's rows; no power of two: rows would share sets of the first-level cache
@@ -49,10 +50,10 @@ typedef struct state {
                           // second one is added to the first one
   int64_t tile, n_tiles;  // rows of a tile, the last one may have fewer
   int64_t panels, n_blocks;
-  int64_t task_tiles, n_parts;                      // tiles of a task; tasks of a block
-  int64_t group;                                    // tiles whose sums are whole before the next ones begin
-  int64_t db_row;                                   // of sums of db by shard
-  size_t block_floats, sum_floats, columns_floats;  // of a thread: packed, sums, columns of a with sums of db
+  int64_t task_tiles, n_parts;                // tiles of a task; tasks of a block
+  int64_t group;                              // tiles whose sums are whole before the next ones begin
+  int64_t db_row;                             // of sums of db by shard
+  size_t block_floats, sum_floats, a_floats;  // of a thread: packed, sums, rows of a with sums of db
 } state;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -98,8 +99,7 @@ static span span_at(const state *s, int64_t at) {
 // ---- tiles ----
 
 // Of a tile: rows of a, and c, to which `from` is added; `before`: terms of the span. Asked for meanwhile: a part of
-// what is copied next, n_ahead lines a line of terms, of rows of the next tile, or (across) of terms of the next group;
-// where the next sums go.
+// what is copied next, n_ahead lines a line of terms, of rows, or (across) of terms of columns; where the next sums go.
 typedef struct tile {
   const float *a, *b, *from, *ahead, *next;
   float *c;
@@ -215,13 +215,12 @@ typedef struct run_of {
 } run_of;
 
 // A task's columns and tiles, and what it has of its own: packed panels [panel][term][COLUMNS]; sums
-// [panel][kept][group's rows][COLUMNS], of db [shard][db_row]; a's columns of a few tiles, turned; what sums begin
-// with; rows of a tile; sums of a tile by shard.
+// [panel][kept][group's rows][COLUMNS], of db [shard][db_row]; rows of a for a few tiles, A_ROW apart; what sums begin
+// with; sums of a tile by shard.
 typedef struct block {
-  int64_t first, width, begin, end;
-  float *packed, *sums, *dbs, *columns;
-  float start[BLOCK], rows[PRODUCT_R * A_ROW];
-  float tile[SPAN_SHARDS * PRODUCT_R * COLUMNS];
+  int64_t first, width, panels, begin, end;
+  float *packed, *sums, *dbs, *a;
+  float start[BLOCK], tile[SPAN_SHARDS * PRODUCT_R * COLUMNS];
 } block;
 
 // Terms at..at+n of the block's columns of b; there is room for whole vectors of terms.
@@ -249,14 +248,16 @@ static const float *tile_at(const run_of *r, int64_t t, int64_t at) {
   return s->pass == WEIGHTS ? r->a + at * s->M + t * s->tile : r->a + t * s->tile * s->K + at;
 }
 
-// Columns of tiles t0..t1 for the terms of p, and their sums for db.
-static void copy_columns(const run_of *r, block *b, int64_t t0, int64_t t1, const span *p) {
+// Rows of tiles t0..t1 for the terms of p; of dy's columns also their sums for db.
+static void copy_tiles(const run_of *r, block *b, int64_t t0, int64_t t1, const span *p) {
   const state *s = r->s;
   const int64_t begin = t0 * s->tile, n = least(t1 * s->tile, s->M) - begin;
-  for (int64_t j = 0; j < p->n_links; j++)
+  for (int64_t i = 0; s->pass != WEIGHTS && i < n; i++)
+    memcpy(b->a + i * A_ROW, r->a + (begin + i) * s->K + p->at, (size_t)p->n * sizeof *b->a);
+  for (int64_t j = 0; s->pass == WEIGHTS && j < p->n_links; j++)
     for (int64_t i = 0; i < n; i += VEC) {
       const link k = p->links[j];
-      float *out = b->columns + i * A_ROW + k.at - p->at;
+      float *out = b->a + i * A_ROW + k.at - p->at;
       float *db = b->dbs + k.shard * s->db_row + begin - b->begin * s->tile + i;
       vec sum = k.first ? (vec){0} : vec_load(db, IG_F32, 0, VEC);
       for (int64_t at = 0; at < k.n; at += VEC)
@@ -292,8 +293,8 @@ static tile sums_of(const run_of *r, const block *b, int64_t t0, int64_t t, link
 }
 
 // out[rows][width] = or (add) += the sum of n parts [rows][COLUMNS], `size` numbers apart, as their tree.
-static void write_tree(float *parts, int64_t n, int64_t size, int64_t rows, int64_t width, bool add, float *out,
-                       int64_t out_row) {
+VEC_INLINE void write_tree(float *parts, int64_t n, int64_t size, int64_t rows, int64_t width, bool add, float *out,
+                           int64_t out_row) {
   ig_sum_tree_f32(parts, n, size);
   for (int64_t i = 0; i < rows; i++, parts += COLUMNS, out += out_row)
     if (add)
@@ -323,66 +324,58 @@ static void run_shards(const run_of *r, block *b, const span *p, int64_t rows, m
              to->c_row);
 }
 
-// Tile t by span p. `next`: what is copied then: the next tile's rows, or columns of the next group.
-static void run_tile(const run_of *r, block *b, int64_t t0, int64_t t, const span *p, const float *packed,
-                     const float *columns, const float *next) {
-  const state *s = r->s;
-  const bool across = s->pass == WEIGHTS;
-  const int64_t rows = least(s->M - t * s->tile, s->tile), panels = ceil_div(b->width, COLUMNS);
-  const multiply_fn f = multiply_rows[rows];
-  // Of `next`, for each panel: rows, or terms.
-  const int64_t share = ceil_div(across ? p->n : s->tile, across ? GROUP * panels : panels);
-  for (int64_t i = 0; !across && i < rows; i++)
-    memcpy(b->rows + i * A_ROW, tile_at(r, t, p->at) + i * s->K, (size_t)p->n * sizeof *b->rows);
-  tile of = sums_of(r, b, t0, t, p->links[0], 0);
-  for (int64_t i = 0; i < panels; i++) {
-    const tile later = i + 1 < panels ? sums_of(r, b, t0, t, p->links[0], i + 1) : of;
-    of.a = across ? columns : b->rows;
-    of.b = packed + i * COLUMNS * p->n;
-    of.n = p->n;
-    of.chain = s->chain;
-    of.next = later.c;
-    of.next_row = later.c_row;
-    of.across = across;
-    if (across) {
-      of.n_ahead = ceil_div(share * GROUP_LINES, ceil_div(p->n, LINE));
-      of.ahead_row = s->M;
-      of.ahead = next + least(((t - t0) % GROUP * panels + i) * share, p->n) * s->M;
-    } else {
-      of.n_ahead = most(0, least(share, s->tile - i * share));
-      of.ahead_row = s->K;
-      of.ahead = next + i * share * s->K;
-    }
-    if (s->span_shards > 1 || (s->n_shards > 1 && s->n_kept == 1))
-      run_shards(r, b, p, rows, f, &of);
-    else
-      f(&of);
-    of = later;
-  }
-}
-
 // Rows of tiles t0..t1 whose sums are kept beside the result.
 static void write_sums(const run_of *r, const block *b, int64_t t0, int64_t t1) {
   const state *s = r->s;
   const int64_t rows = s->group * s->tile, begin = t0 * s->tile, end = least(t1 * s->tile, s->M);
-  for (int64_t i = 0; i * COLUMNS < b->width; i++)
+  for (int64_t i = 0; i < b->panels; i++)
     if (kept(s, b, i))
       write_tree(kept_sums(s, b, i), s->n_kept, rows * COLUMNS, end - begin, least(b->width - i * COLUMNS, COLUMNS),
                  false, r->c + begin * s->N + b->first + i * COLUMNS, s->N);
 }
 
+// Tiles g0..g1 of those from t0 on, copied, by span p and each panel. `next`: what is copied then.
+static void run_group(const run_of *r, block *b, int64_t t0, int64_t g0, int64_t g1, const span *p, const float *packed,
+                      const float *next) {
+  const state *s = r->s;
+  const bool across = s->pass == WEIGHTS, by_shard = s->span_shards > 1 || (s->n_shards > 1 && s->n_kept == 1);
+  const int64_t calls = (g1 - g0) * b->panels, row = across ? s->M : s->K;
+  // Of `next`, terms or rows in all and for each call.
+  const int64_t all = across ? p->n : ROW_GROUP * s->tile, share = ceil_div(all, calls);
+  const int64_t lines = across ? ceil_div(share * GROUP_LINES, ceil_div(p->n, LINE)) : share;
+  tile of = sums_of(r, b, t0, g0, p->links[0], 0);
+  for (int64_t call = 0, t = g0, i = 0; call < calls; call++) {
+    const int64_t this_t = t, this_i = i;
+    if (VEC == 16 ? ++i == b->panels : ++t == g1)
+      VEC == 16 ? (i = 0, t++) : (t = g0, i++);
+    const tile later = call + 1 < calls ? sums_of(r, b, t0, t, p->links[0], i) : of;
+    of.a = b->a + (this_t - g0) * s->tile * A_ROW;
+    of.b = packed + this_i * COLUMNS * p->n;
+    of.n = p->n;
+    of.chain = s->chain;
+    of.next = later.c;
+    of.next_row = later.c_row;
+    of.across = across;
+    of.ahead = next + least(call * share, all) * row;
+    of.ahead_row = row;
+    of.n_ahead = call * share < all ? lines : 0;
+    const int64_t rows = least(s->M - this_t * s->tile, s->tile);
+    if (by_shard)
+      run_shards(r, b, p, rows, multiply_rows[rows], &of);
+    else
+      multiply_rows[rows](&of);
+    of = later;
+  }
+}
+
 // Tiles t0..t1 by span p. `after`: what is copied then.
 static void run_span(const run_of *r, block *b, int64_t t0, int64_t t1, const span *p, const float *packed,
                      const float *after) {
-  const state *s = r->s;
-  const int64_t step = s->pass == WEIGHTS ? GROUP : 1;
+  const int64_t step = r->s->pass == WEIGHTS ? GROUP : ROW_GROUP;
   for (int64_t g0 = t0; g0 < t1; g0 += step) {
     const int64_t g1 = least(g0 + step, t1);
-    const float *next = g1 < t1 ? tile_at(r, g1, p->at) : after;
-    if (s->pass == WEIGHTS)
-      copy_columns(r, b, g0, g1, p);
-    for (int64_t t = g0; t < g1; t++)
-      run_tile(r, b, t0, t, p, packed, b->columns + (t - g0) * s->tile * A_ROW, next);
+    copy_tiles(r, b, g0, g1, p);
+    run_group(r, b, t0, g0, g1, p, packed, g1 < t1 ? tile_at(r, g1, p->at) : after);
   }
 }
 
@@ -391,10 +384,11 @@ static void run_task(const run_of *r, int64_t task, int thread) {
   block b;
   b.packed = r->own + (size_t)thread * s->block_floats;
   b.sums = r->sums + (size_t)thread * s->sum_floats;
-  b.dbs = r->dbs + (size_t)thread * s->columns_floats;
-  b.columns = b.dbs + s->n_shards * s->db_row;
+  b.dbs = r->dbs + (size_t)thread * s->a_floats;
+  b.a = b.dbs + s->n_shards * s->db_row;
   b.first = task / s->n_parts * s->panels * COLUMNS;
   b.width = least(s->N - b.first, s->panels * COLUMNS);
+  b.panels = ceil_div(b.width, COLUMNS);
   b.begin = task % s->n_parts * s->task_tiles;
   b.end = least(b.begin + s->task_tiles, s->n_tiles);
   memset(b.start, 0, sizeof b.start);
@@ -459,8 +453,8 @@ static ig_status prepare(ig_prepare *p, pass pass) {
   s->sum_floats = (size_t)(s->n_kept > 1        ? s->n_kept * s->panels * s->group * s->tile * COLUMNS
                            : s->N % COLUMNS > 0 ? s->group * s->tile * COLUMNS
                                                 : 0);
-  s->columns_floats = pass == WEIGHTS ? (size_t)(s->n_shards * s->db_row + A_ROW * least(s->db_row, GROUP_ROWS)) : 0;
-  p->workspace_bytes = sizeof(float) * (size_t)threads * (s->block_floats + s->sum_floats + s->columns_floats);
+  s->a_floats = (size_t)(s->n_shards * s->db_row + A_ROW * least(s->db_row, GROUP_ROWS));
+  p->workspace_bytes = sizeof(float) * (size_t)threads * (s->block_floats + s->sum_floats + s->a_floats);
   p->state = s;
   return IG_OK;
 }
