@@ -200,6 +200,14 @@ TEST(Linear, F32ThreadsChangeNoBit) {
     }
 }
 
+// So many threads that the last tasks have no rows.
+TEST(Linear, F32TasksWithoutRows) {
+  const Sizes n = {8, 16, 40 * 192 + 6};
+  const Outcome few = run(n, f32(own32, 1, 0, IG_ISA_AMX)), many = run(n, f32(own32, 20, 0, IG_ISA_AMX));
+  EXPECT_EQ(few.gradients, many.gradients);
+  EXPECT_EQ(few.y, many.y);
+}
+
 // Ranks that hold half of the shards each, and add their gradients, have the bits of one that holds all.
 TEST(Linear, F32RanksAddUpToTheWhole) {
   for (const Sizes &n : {Sizes{96, 130, 70}, Sizes{600, 530, 450}})  // of small layers several chains make a shard

@@ -266,8 +266,9 @@ static void copy_tiles(const run_of *r, block *b, int64_t t0, int64_t t1, const 
     }
 }
 
-static bool kept(const state *s, const block *b, int64_t panel) {
-  return s->n_kept > 1 || b->width - panel * COLUMNS < COLUMNS;
+// Whether panel i's sums are kept beside the result.
+static bool kept(const state *s, const block *b, int64_t i) {
+  return s->n_kept > 1 || b->width - i * COLUMNS < COLUMNS;
 }
 
 // Sums that are kept, of panel i.
@@ -346,8 +347,13 @@ static void run_group(const run_of *r, block *b, int64_t t0, int64_t g0, int64_t
   tile of = sums_of(r, b, t0, g0, p->links[0], 0);
   for (int64_t call = 0, t = g0, i = 0; call < calls; call++) {
     const int64_t this_t = t, this_i = i;
-    if (VEC == 16 ? ++i == b->panels : ++t == g1)
-      VEC == 16 ? (i = 0, t++) : (t = g0, i++);
+    if (VEC == 16 && ++i == b->panels) {
+      i = 0;
+      t++;
+    } else if (VEC < 16 && ++t == g1) {
+      t = g0;
+      i++;
+    }
     const tile later = call + 1 < calls ? sums_of(r, b, t0, t, p->links[0], i) : of;
     of.a = b->a + (this_t - g0) * s->tile * A_ROW;
     of.b = packed + this_i * COLUMNS * p->n;
@@ -408,7 +414,7 @@ static void run_task(const run_of *r, int64_t task, int thread) {
     }
     write_sums(r, &b, t0, t1);
   }
-  if (r->db && b.first == 0) {
+  if (r->db && b.first == 0 && b.begin < b.end) {  // of many tasks the last ones may have no tile
     const int64_t begin = b.begin * s->tile, end = least(b.end * s->tile, s->M);
     ig_sum_tree_f32(b.dbs, s->n_shards, s->db_row);
     memcpy(r->db + begin, b.dbs, (size_t)(end - begin) * sizeof *r->db);
