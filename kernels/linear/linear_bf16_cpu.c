@@ -1,8 +1,8 @@
 // The fully connected layer in bf16 by own products (linear_products_bf16.h). A task is a block of columns of the
-// result: its part of the second operand is packed into the thread's own cache, and all rows of the first one pass by,
-// while the next block is fetched. Weights are read in fp32 where the plan has no 16-bit copy of them, and rounded as
-// they are packed. Rule: each number of a result is one sum in a fixed order, with shards one sum each and their tree,
-// so that neither threads nor blocks change a bit.
+// result: its part of the second operand lies packed in the thread's own cache, and all rows of the first one pass by,
+// while the next block is fetched and packed, a part after each product. Weights are read in fp32 where the plan has no
+// 16-bit copy of them, and rounded as they are packed. Rule: each number of a result is one sum in a fixed order, with
+// shards one sum each and their tree, so that neither threads nor blocks change a bit.
 #include <omp.h>
 #include <stdio.h>
 
@@ -13,8 +13,8 @@
 #include "kernels/plain.h"
 
 enum {
-  BLOCK_PANELS = 8,         // of a task, where there are enough tasks
-  BLOCK_BYTES = 600 << 10,  // of its packed operand: it stays in the second-level cache
+  BLOCK_PANELS = 4,         // of a task, where there are enough tasks
+  BLOCK_BYTES = 300 << 10,  // of its packed operand: two blocks stay in the second-level cache
   TASKS_PER_THREAD = 3,
   GROUP = 16  // tiles whose rows are packed together, so that lines of dy are read whole
 };
@@ -26,6 +26,7 @@ typedef struct state {
   int64_t M, N, K;
   int64_t panels;                   // of a block
   int64_t n_blocks;                 // tasks
+  int64_t part;                     // terms of a block that are packed at once: by 16 columns in FORWARD, else by all
   int64_t tile, n_tiles;            // rows of a tile, the last one may have fewer
   int64_t n_shards;                 // of the sum; more than one only over the batch
   bool wide;                        // weights are fp32
@@ -49,27 +50,65 @@ typedef struct run_of {
   matrix a, b;       // a: not where its rows are packed
   const pair *rows;  // packed rows, [tile][pair][PANEL], or NULL
   target c;          // of the whole result; bias from column 0 on
-  char *own;         // blocks of all threads
+  char *own;         // blocks of all threads, two each
   float *tiles;      // of all threads, n_shards each
 } run_of;
 
-static void pack_block(const run_of *r, int64_t first, int64_t width, pair *out) {
+// A block on its way into panels, part by part.
+typedef struct packing {
+  pair *out;                // of the block
+  int64_t first, width;     // the block's columns
+  int64_t column;           // FORWARD: so many are packed
+  int64_t shard, term, at;  // what comes next: terms of the sum, where their pairs go
+} packing;
+
+static packing packing_of(const run_of *r, int64_t block, pair *out) {
   const state *s = r->s;
-  for (int64_t at = 0; s->pass == FORWARD && at < width; at += COLUMNS)
-    pack_turned(&r->b, first + at, least(width - at, COLUMNS), out + at * (s->K / 2));
-  for (int64_t i = 0; s->pass != FORWARD && i < s->n_shards; i++) {
-    pack_across(&r->b, shard_row(s, i), shard_row(s, i + 1), first, width, COLUMNS, COLUMNS, all_pairs(s) * COLUMNS,
-                out, NULL);
-    out += shard_pairs(s, i) * COLUMNS;
-  }
+  const int64_t first = block * s->panels * COLUMNS;
+  return (packing){.out = out, .first = first, .width = least(s->N - first, s->panels * COLUMNS)};
 }
 
-static fetch fetch_of_block(const run_of *r, int64_t block) {
-  const state *s = r->s;
-  const int64_t first = block * s->panels * COLUMNS, width = least(s->N - first, s->panels * COLUMNS);
-  if (width <= 0)
+static bool is_packed(const run_of *r, const packing *p) {
+  return p->column >= ceil_div(p->width, COLUMNS) * COLUMNS || p->shard == r->s->n_shards;
+}
+
+static int64_t part_end(const state *s, const packing *p) {
+  return least(p->term + s->part, shard_row(s, p->shard + 1));
+}
+
+// What pack_part reads next.
+static fetch fetch_part(const run_of *r, const packing *p) {
+  const int64_t left = least(p->width - p->column, 16);
+  if (is_packed(r, p))
     return (fetch){0};
-  return s->pass == FORWARD ? fetch_block(&r->b, first, width, 0, s->K) : fetch_block(&r->b, 0, s->K, first, width);
+  const int64_t n = part_end(r->s, p) - p->term;
+  return r->s->pass == FORWARD ? fetch_block(&r->b, p->first + p->column, left, p->term, n)
+                               : fetch_block(&r->b, p->term, n, p->first, p->width);
+}
+
+static void pack_part(const run_of *r, packing *p) {
+  const state *s = r->s;
+  if (is_packed(r, p))
+    return;
+  const int64_t end = part_end(s, p), all = all_pairs(s);
+  if (s->pass == FORWARD) {
+    pair *out = p->out + p->column / COLUMNS * COLUMNS * all + p->column % COLUMNS;
+    for (; p->term < end; p->term += 32, p->at += 16)
+      turn16(&r->b, p->first + p->column, p->width - p->column, p->term, out + p->at * COLUMNS);
+  } else {
+    pack_across(&r->b, p->term, end, p->first, p->width, COLUMNS, COLUMNS, all * COLUMNS, p->out + p->at * COLUMNS,
+                NULL);
+    p->at += ceil_div(end - p->term, 2);
+    p->term = end;
+  }
+  if (p->term < shard_row(s, p->shard + 1))
+    return;
+  if (s->pass == FORWARD) {
+    p->column += 16;
+    p->term = p->at = 0;
+  } else {
+    p->shard++;
+  }
 }
 
 static void run_tile(const run_of *r, int64_t t, int64_t column, const pair *b, int64_t n, fetch *f, float *sums) {
@@ -90,24 +129,41 @@ static void run_tile(const run_of *r, int64_t t, int64_t column, const pair *b, 
   write_tile(&c, sums, rows, n);
 }
 
-static void run_block(const run_of *r, int64_t block, int thread, int threads) {
+// Blocks that nobody has taken. While one is multiplied the next one is packed.
+static void run_blocks(const run_of *r, int64_t *taken, int thread) {
   const state *s = r->s;
-  const int64_t first = block * s->panels * COLUMNS, width = least(s->N - first, s->panels * COLUMNS);
   const int64_t pairs = all_pairs(s);
-  pair *packed = (pair *)r->own + (size_t)thread * s->block_pairs;
+  pair *own = (pair *)r->own + (size_t)thread * 2 * s->block_pairs;
   float *sums = r->tiles + (size_t)thread * (size_t)(s->n_shards * ROWS * COLUMNS);
-  fetch f = fetch_of_block(r, block + threads);  // the block that this thread is likely to take next
-  pack_block(r, first, width, packed);
-  for (int64_t t = 0; t < s->n_tiles; t++)
-    for (int64_t at = 0; at < width; at += COLUMNS)
-      run_tile(r, t, first + at, packed + at * pairs, least(width - at, COLUMNS), &f, sums);
+  int64_t block;
+#pragma omp atomic capture
+  block = (*taken)++;
+  packing now = packing_of(r, block, own);
+  while (block < s->n_blocks && !is_packed(r, &now))
+    pack_part(r, &now);
+  while (block < s->n_blocks) {
+    int64_t next;
+#pragma omp atomic capture
+    next = (*taken)++;
+    packing later = packing_of(r, next, now.out == own ? own + s->block_pairs : own);
+    for (int64_t t = 0; t < s->n_tiles; t++)
+      for (int64_t at = 0; at < now.width; at += COLUMNS) {
+        fetch f = fetch_part(r, &later);
+        run_tile(r, t, now.first + at, now.out + at * pairs, least(now.width - at, COLUMNS), &f, sums);
+        pack_part(r, &later);
+      }
+    while (!is_packed(r, &later))
+      pack_part(r, &later);
+    block = next;
+    now = later;
+  }
   _mm_sfence();
 }
 
 // ---- rows ----
 
 static size_t workspace_bytes(const state *s, int threads) {
-  return sizeof(pair) * ((size_t)threads * s->block_pairs + (size_t)s->n_tiles * s->panel_pairs) +
+  return sizeof(pair) * (2 * (size_t)threads * s->block_pairs + (size_t)s->n_tiles * s->panel_pairs) +
          sizeof(float) * (size_t)(threads * s->n_shards * ROWS * COLUMNS);
 }
 
@@ -139,6 +195,7 @@ static ig_status prepare(ig_prepare *p, pass pass) {
   s->n_blocks = ceil_div(n_panels, s->panels);
   s->tile = ceil_div(s->M, ceil_div(s->M, ROWS));
   s->n_tiles = ceil_div(s->M, s->tile);
+  s->part = pass == FORWARD ? 32 * ceil_div(s->K, 16 * s->n_tiles) : 2 * ceil_div(all_pairs(s), s->n_tiles * s->panels);
   s->block_pairs = (size_t)(s->panels * all_pairs(s) * COLUMNS);
   s->panel_pairs = pass == WEIGHTS ? (size_t)(all_pairs(s) * PANEL) : 0;
   p->workspace_bytes = workspace_bytes(s, threads);
@@ -153,7 +210,7 @@ static ig_status prepare_weights(ig_prepare *p) { return prepare(p, WEIGHTS); }
 static run_of run_of_launch(const ig_launch *l) {
   const state *s = l->state;
   const bool by_weights = s->pass != WEIGHTS;
-  const size_t blocks = (size_t)l->device->caps.threads * s->block_pairs * sizeof(pair);
+  const size_t blocks = 2 * (size_t)l->device->caps.threads * s->block_pairs * sizeof(pair);
   run_of r = {.s = s, .own = l->workspace};
   r.a = (matrix){l->in[by_weights ? 0 : 1], by_weights ? s->M : s->K, by_weights ? s->K : s->M, false};
   r.b =
@@ -168,9 +225,9 @@ static run_of run_of_launch(const ig_launch *l) {
 static ig_status run(const ig_launch *l) {
   const run_of r = run_of_launch(l);
   const int threads = l->device->caps.threads;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (int64_t block = 0; block < r.s->n_blocks; block++)
-    run_block(&r, block, omp_get_thread_num(), threads);
+  int64_t taken = 0;
+#pragma omp parallel num_threads(threads)
+  run_blocks(&r, &taken, omp_get_thread_num());
   return IG_OK;
 }
 
@@ -199,15 +256,14 @@ static ig_status run_weights(const ig_launch *l) {
   const int threads = l->device->caps.threads;
   float *db = l->out[1];
   const bool has_bias = ((const ig_linear_attr *)l->node->attr)->has_bias;
+  int64_t taken = 0;
   db[0] = 0;
 #pragma omp parallel num_threads(threads)
   {
 #pragma omp for schedule(static)
     for (int64_t group = 0; group < ceil_div(r.s->n_tiles, GROUP); group++)
       pack_rows(&r, group, (pair *)r.rows + (size_t)(group * GROUP) * r.s->panel_pairs, has_bias ? db : NULL);
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t block = 0; block < r.s->n_blocks; block++)
-      run_block(&r, block, omp_get_thread_num(), threads);
+    run_blocks(&r, &taken, omp_get_thread_num());
   }
   return IG_OK;
 }

@@ -109,13 +109,6 @@ static inline void turn16(const matrix *m, int64_t row, int64_t n, int64_t colum
     _mm512_storeu_si512(out + i * COLUMNS, t[i]);
 }
 
-// A panel of b whose columns are rows row..row+n (n <= 32) of m, and whose sum runs along them.
-static inline void pack_turned(const matrix *m, int64_t row, int64_t n, pair *out) {
-  for (int64_t column = 0; column < m->columns; column += 32, out += 16 * COLUMNS)
-    for (int half = 0; half < 2; half++)
-      turn16(m, row + 16 * half, n - 16 * half, column, out + 16 * half);
-}
-
 // Lane i becomes (low[i], high[i]): the first or the last 16 of 32 numbers.
 INLINE __m512i interleave(__m512i low, __m512i high, int first) {
   const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
@@ -172,13 +165,13 @@ INLINE void add_pair(const char *const group[5], int64_t row_bytes, const pair *
   }
 }
 
-// c[rows][COLUMNS] = sum over n pairs. along: pairs of a row follow each other; else rows of a pair do.
+// c[rows][COLUMNS] = sum over n pairs. along: pairs of a row follow each other; else rows of a pair do. f stays in
+// memory: as a local copy it took one of the 31 vector registers that 14 rows need.
 INLINE void multiply(const operand *o, const pair *b, int64_t n, fetch *f, float *c, const int rows, const bool along) {
   __m512 acc[ROWS][2];
   const int64_t row_bytes = along ? o->row * (int64_t)sizeof(pair) : (int64_t)sizeof(pair);
   const int64_t step = along ? (int64_t)sizeof(pair) : PANEL * (int64_t)sizeof(pair);
   const char *group[5];
-  fetch ahead = *f;
 #pragma GCC unroll 5
   for (int g = 0; g < 5; g++)
     group[g] = (const char *)o->a + 3 * g * row_bytes;
@@ -187,7 +180,7 @@ INLINE void multiply(const operand *o, const pair *b, int64_t n, fetch *f, float
     acc[r][0] = acc[r][1] = _mm512_setzero_ps();
   for (int64_t i = 0; i < n;) {
     const int64_t end = least(i + STRIDE, n);
-    fetch_line(&ahead);
+    fetch_line(f);
     for (; i < end; i++, b += COLUMNS) {
       add_pair(group, row_bytes, b, acc, rows);
 #pragma GCC unroll 5
@@ -200,7 +193,6 @@ INLINE void multiply(const operand *o, const pair *b, int64_t n, fetch *f, float
     _mm512_storeu_ps(c + r * COLUMNS, acc[r][0]);
     _mm512_storeu_ps(c + r * COLUMNS + 16, acc[r][1]);
   }
-  *f = ahead;
 }
 
 typedef void (*multiply_fn)(const operand *o, const pair *b, int64_t n, fetch *f, float *c);
