@@ -409,25 +409,46 @@ inline const std::map<std::string, double> &tf32_units() {
   return units;
 }
 
-// Empty when every element agrees, else what differs most. units: of tf32's roundoff, where fp32 operands are rounded
-// to it.
+// By how much element i of item k may differ. units: of tf32's roundoff, where fp32 operands are rounded to it.
+class Allowed {
+ public:
+  Allowed(const Job &job, const ig_impl *impl, const Result &want, double units)
+      : want_(want),
+        amplify_(amplification(job) * (impl->flags & IG_IMPL_INEXACT ? 64 : 1)),
+        rounded_((impl->flags & (IG_IMPL_INEXACT | IG_IMPL_ROUNDED)) && ig_dtype_bytes(job.type) == 2
+                     ? 2 * unit_roundoff(job.type)
+                     : units * std::ldexp(1, -11)),
+        unrounded_(!units && !strcmp(job.op->name, "attention") ? 1 : SIZE_MAX) {
+    for (const Result::Item &b : want.items) {
+      largest_.push_back(0);
+      for (double v : b.values)
+        largest_.back() = std::max(largest_.back(), std::fabs(v));
+    }
+  }
+  double operator()(size_t k, size_t i, ig_dtype dtype) const {
+    const Result::Item &b = want_.items[k];
+    return tolerance(dtype, b.length, b.values[i], largest_[k], amplify_, k == unrounded_ ? 0 : rounded_);
+  }
+
+ private:
+  const Result &want_;
+  const double amplify_, rounded_;
+  const size_t unrounded_;  // attention's log-sums of scores: sums of exact products, where weights are rounded after
+  std::vector<double> largest_;
+};
+
+// Empty when every element agrees, else what differs most.
 inline std::string compare(const Job &job, const ig_impl *impl, const Result &got, const Result &want,
                            size_t *n_compared = nullptr, double units = 0) {
-  const double amplify = amplification(job) * (impl->flags & IG_IMPL_INEXACT ? 64 : 1);
-  const double rounded = (impl->flags & (IG_IMPL_INEXACT | IG_IMPL_ROUNDED)) && ig_dtype_bytes(job.type) == 2
-                             ? 2 * unit_roundoff(job.type)
-                             : units * std::ldexp(1, -11);
   if (got.items.size() != want.items.size())
     return "number of results differs";
+  const Allowed allowed(job, impl, want, units);
   std::string text;
   double worst = 1;
   for (size_t k = 0; k < got.items.size(); k++) {
     const Result::Item &a = got.items[k], &b = want.items[k];
-    double largest = 0;
-    for (double v : b.values)
-      largest = std::max(largest, std::fabs(v));
     for (size_t i = 0; i < a.values.size(); i++) {
-      double t = tolerance(a.dtype, b.length, b.values[i], largest, amplify, rounded);
+      double t = allowed(k, i, a.dtype);
       double d = std::fabs(a.values[i] - b.values[i]), ratio = d <= t ? 0 : t > 0 ? d / t : 1e300;
       if (d <= t || (std::isinf(b.values[i]) && a.values[i] == b.values[i]))
         continue;
@@ -443,6 +464,20 @@ inline std::string compare(const Job &job, const ig_impl *impl, const Result &go
       *n_compared += a.values.size();
   }
   return text;
+}
+
+// The largest difference of two results as a share of what is allowed around `want`.
+inline double share_of_allowed(const Job &job, const ig_impl *impl, const Result &a, const Result &b,
+                               const Result &want, double units = 0) {
+  const Allowed allowed(job, impl, want, units);
+  double share = 0;
+  for (size_t k = 0; k < a.items.size(); k++)
+    for (size_t i = 0; i < a.items[k].values.size(); i++) {
+      const double x = a.items[k].values[i], y = b.items[k].values[i];
+      if (x != y)
+        share = std::max(share, std::fabs(x - y) / allowed(k, i, a.items[k].dtype));
+    }
+  return share;
 }
 
 inline bool same_bits(const Result &a, const Result &b) {
