@@ -129,6 +129,20 @@ static void run_tile(const run_of *r, int64_t t, int64_t column, const pair *b, 
   write_tile(&c, sums, rows, n);
 }
 
+// A share of the rows of tile t, where `panels` products fetch them all.
+static fetch fetch_rows(const run_of *r, int64_t t, int64_t panel, int64_t panels) {
+  const state *s = r->s;
+  const int64_t row = t * s->tile, rows = least(s->M - row, s->tile), pairs = all_pairs(s);
+  const int64_t from = pairs * panel / panels, n = pairs * (panel + 1) / panels - from;
+  fetch f = {0};
+  if (r->rows)
+    f = (fetch){.at = (const char *)(r->rows + (size_t)t * s->panel_pairs + from * PANEL), .left = n, .in_row = n};
+  else
+    f = fetch_block(&r->a, row, rows, 2 * from, 2 * n);
+  f.each = ceil_div(f.left * STRIDE, pairs);
+  return f;
+}
+
 // Blocks that nobody has taken. While one is multiplied the next one is packed.
 static void run_blocks(const run_of *r, int64_t *taken, int thread) {
   const state *s = r->s;
@@ -146,10 +160,11 @@ static void run_blocks(const run_of *r, int64_t *taken, int thread) {
 #pragma omp atomic capture
     next = (*taken)++;
     packing later = packing_of(r, next, now.out == own ? own + s->block_pairs : own);
+    const int64_t panels = ceil_div(now.width, COLUMNS);
     for (int64_t t = 0; t < s->n_tiles; t++)
       for (int64_t at = 0; at < now.width; at += COLUMNS) {
-        fetch f = fetch_part(r, &later);
-        run_tile(r, t, now.first + at, now.out + at * pairs, least(now.width - at, COLUMNS), &f, sums);
+        fetch f[] = {fetch_part(r, &later), fetch_rows(r, (t + 1) % s->n_tiles, at / COLUMNS, panels)};
+        run_tile(r, t, now.first + at, now.out + at * pairs, least(now.width - at, COLUMNS), f, sums);
         pack_part(r, &later);
       }
     while (!is_packed(r, &later))
@@ -246,6 +261,7 @@ static void pack_rows(const run_of *r, int64_t group, pair *out, float *db) {
       _mm512_storeu_ps(sums[i] + t * 16, sum[t]);
     out += shard_pairs(s, i) * PANEL;
   }
+  _mm_sfence();
   ig_sum_tree_f32(sums[0], s->n_shards, GROUP * 16);
   for (int64_t t = 0; db && t < tiles; t++)
     memcpy(db + row + t * s->tile, sums[0] + t * 16, (size_t)least(n - t * s->tile, s->tile) * sizeof *db);

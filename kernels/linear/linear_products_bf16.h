@@ -40,22 +40,22 @@ static inline const char *element(const matrix *m, int64_t row, int64_t column) 
 typedef struct fetch {
   const char *at;
   int64_t left, in_row, row_lines, gap;  // lines in all and in this row; bytes from a row's end to the next row
+  int64_t each;                          // lines at once
 } fetch;
 
 static inline fetch fetch_block(const matrix *m, int64_t row, int64_t rows, int64_t column, int64_t columns) {
   const int64_t size = m->wide ? 4 : 2, lines = ceil_div(columns * size, LINE);
-  return (fetch){element(m, row, column), rows * lines, lines, lines, m->columns * size - lines * LINE};
+  return (fetch){element(m, row, column), rows * lines, lines, lines, m->columns * size - lines * LINE, 1};
 }
 
-INLINE void fetch_line(fetch *f) {
-  if (f->left <= 0)
-    return;
-  _mm_prefetch(f->at, _MM_HINT_T1);
-  f->at += LINE;
-  f->left--;
-  if (--f->in_row == 0) {
-    f->in_row = f->row_lines;
-    f->at += f->gap;
+INLINE void fetch_lines(fetch *f) {
+  for (int64_t i = 0; i < f->each && f->left > 0; i++, f->left--) {
+    _mm_prefetch(f->at, _MM_HINT_T1);
+    f->at += LINE;
+    if (--f->in_row == 0) {
+      f->in_row = f->row_lines;
+      f->at += f->gap;
+    }
   }
 }
 
@@ -119,7 +119,9 @@ INLINE __m512i interleave(__m512i low, __m512i high, int first) {
 
 // Rows first..last of m by pairs, zero behind an odd last one: columns column..column+n in panels of `width`, up to
 // `each` of them in one, `apart` pairs from each other. Rows are read whole. sums, where not NULL: of the columns, a
-// vector a panel, added to; only with one vector a panel.
+// vector a panel, added to; only with one vector a panel. Such panels, which all threads read, are written past the
+// caches (fence before they do): lines that another core still holds cost five times as much where caches are far
+// apart.
 INLINE void pack_across(const matrix *m, int64_t first, int64_t last, int64_t column, int64_t n, int64_t each,
                         const int width, int64_t apart, pair *out, __m512 *sums) {
   const __m512bh ones = (__m512bh)_mm512_set1_epi16(0x3f80);
@@ -135,9 +137,12 @@ INLINE void pack_across(const matrix *m, int64_t first, int64_t last, int64_t co
       const __m512i low = load32(m, r, column + at, left);
       const __m512i high = r + 1 < last ? load32(m, r + 1, column + at, left) : _mm512_setzero_si512();
       const __m512i pairs = interleave(low, high, 0);
-      _mm512_storeu_si512(to, pairs);
-      if (width == COLUMNS)
+      if (width == PANEL) {
+        _mm512_stream_si512((__m512i *)to, pairs);
+      } else {
+        _mm512_storeu_si512(to, pairs);
         _mm512_storeu_si512(to + 16, interleave(low, high, 16));
+      }
       if (sums)
         sums[i] = _mm512_dpbf16_ps(sums[i], (__m512bh)pairs, ones);
     }
@@ -180,7 +185,8 @@ INLINE void multiply(const operand *o, const pair *b, int64_t n, fetch *f, float
     acc[r][0] = acc[r][1] = _mm512_setzero_ps();
   for (int64_t i = 0; i < n;) {
     const int64_t end = least(i + STRIDE, n);
-    fetch_line(f);
+    fetch_lines(f);
+    fetch_lines(f + 1);
     for (; i < end; i++, b += COLUMNS) {
       add_pair(group, row_bytes, b, acc, rows);
 #pragma GCC unroll 5
