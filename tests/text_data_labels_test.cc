@@ -1,0 +1,167 @@
+// floor: ig_data
+// Labelled texts: which column is what, and labels: names, numbers, several a text, a tag a word. Rule: files are
+// written by the test itself; texts and labels are compared with what was written.
+#include "tests/text_data_fixture.h"
+
+namespace {
+
+TEST_F(TextData, Columns) {
+  struct {
+    const char *header, *row, *text, *second, *label;
+  } good[] = {{"sentence1,sentence2,label", "a,b,x", "a", "b", "x"},
+              {"text,text2,class", "a,b,x", "a", "b", "x"},
+              {"index,sentence,category", "7,a,x", "a", nullptr, "x"},
+              {"note,label", "a,x", "a", nullptr, "x"},   // the only one left is the text
+              {"Text,intent", "a,x", "a", nullptr, "x"},  // ... or the label
+              {"id,message,target,group", "1,a,x,", "a", nullptr, "x"}};
+  for (auto &c : good) {
+    SCOPED_TRACE(c.header);
+    o.allow_one_class = true;
+    ASSERT_EQ(open("m.csv", std::string(c.header) + "\n" + c.row + "\n"), IG_OK) << ig_error_message();
+    EXPECT_EQ(first(0), c.text);
+    EXPECT_EQ(label(0), c.label);
+    ASSERT_EQ(d->texts[0].second != nullptr, c.second != nullptr);
+    if (c.second) {
+      EXPECT_EQ(second(0), c.second);
+    }
+  }
+  const std::string qqp = "id,question1,question2,is_duplicate\n1,a,b,0\n2,c,d,1\n";
+  refuse(IG_ERR_DATA,
+         {"m.csv:1:1", "column holds the text", "\"question1\", \"question2\", \"is_duplicate\"", "text_column="},
+         open("m.csv", qqp));
+  o.text_column = "question1";
+  o.text2_column = "question2";
+  ASSERT_EQ(open("m.csv", qqp), IG_OK) << ig_error_message();  // one is left
+  EXPECT_EQ(second(1), "d");
+  EXPECT_EQ(label(1), "1");
+  o.text2_column = nullptr;
+  refuse(IG_ERR_DATA, {"column holds the label is not clear", "label_column="}, open("m.csv", qqp));
+  const char *columns[] = {"is_duplicate", "question1", "is_duplicat"};
+  o.columns = columns;
+  o.n_columns = 1;
+  ASSERT_EQ(open("m.csv", qqp), IG_OK) << ig_error_message();
+  EXPECT_EQ(d->texts[1].second, nullptr);
+  o.columns = columns + 1;
+  refuse(IG_ERR_USAGE, {"\"question1\"", "both"}, open("m.csv", qqp));
+  o.columns = columns + 2;
+  refuse(IG_ERR_DATA, {"no column \"is_duplicat\"", "label_column=", "did you mean is_duplicate"}, open("m.csv", qqp));
+  o.columns = nullptr;
+  o.n_columns = 0;
+  o.text_column = "question3";
+  refuse(IG_ERR_DATA, {"no column \"question3\"", "text_column=", "did you mean question1"}, open("m.csv", qqp));
+  o.text_column = o.text2_column = "question1";
+  refuse(IG_ERR_USAGE, {"the same column"}, open("m.csv", qqp));
+  o.text_column = o.text2_column = nullptr;
+  refuse(IG_ERR_DATA, {"column holds the text is not clear", "first row must hold the names"},
+         open("m.csv", "good film,1,x\nbad film,0,y\n"));
+}
+
+TEST_F(TextData, LabelsByNameAndNumber) {
+  auto csv = rows("text,label", 12, [](int i) { return "t," + std::to_string(i); });
+  ASSERT_EQ(open("m.csv", csv), IG_OK);
+  EXPECT_EQ(d->n_classes, 12);
+  EXPECT_STREQ(d->classes[2], "2");  // by value, not 0 1 10 11 2
+  EXPECT_EQ(d->samples[10].label, 10);
+  const char *names[] = {"neg", "pos", "so"};
+  o.classes = names;
+  o.n_classes = 3;
+  o.allow_one_class = true;
+  ASSERT_EQ(open("m.csv", "text,label\na,1\nb,0\nc,so\n"), IG_OK) << ig_error_message();
+  EXPECT_EQ(d->samples[0].label, 1);
+  EXPECT_EQ(d->samples[1].label, 0);
+  EXPECT_EQ(d->samples[2].label, 2);
+  EXPECT_STREQ(d->classes[1], "pos");
+  refuse(IG_ERR_MISMATCH, {"label 3", "m.csv:3", "out of range", "3 classes, 0 to 2"},
+         open("m.csv", "text,label\na,1\nb,3\n"));
+  refuse(IG_ERR_MISMATCH, {"class \"poss\"", "m.csv:3", "did you mean pos"},
+         open("m.csv", "text,label\na,1\nb,poss\n"));
+}
+
+TEST_F(TextData, NumbersAndSeveralLabels) {
+  o.task = IG_TASK_REGRESS;
+  ASSERT_EQ(open("m.csv", rows("text,score", 40, [](int i) { return "t," + std::to_string(i * 0.25); })), IG_OK)
+      << ig_error_message();
+  EXPECT_EQ(d->task, IG_TASK_REGRESS);
+  EXPECT_EQ(classes(), (Strings{"score"}));
+  EXPECT_FLOAT_EQ(d->targets[7], 1.75f);
+  EXPECT_EQ(d->samples[7].label, -1);
+  for (auto &bad : {"x", "nan", "1e400", ""})
+    refuse(IG_ERR_FORMAT, {"m.csv:3:2", "\"score\"", "a finite number"},
+           open("m.csv", std::string("text,score\nt,1\nt,") + bad + "\n"));
+  refuse(IG_ERR_DATA, {"nothing to learn"}, open("m.csv", "text,score\nt,1\nt,1\n"));
+  refuse(IG_ERR_DATA, {"task=regress", "column of labels"}, open("m.csv", "text\nt\n"));
+  o.task = IG_TASK_AUTO;
+  ASSERT_EQ(open("m.jsonl", rows("{\"text\": \"t\", \"label\": 0.5}", 20,
+                                 [](int i) { return "{\"text\": \"t\", \"label\": " + std::to_string(i) + "}"; })),
+            IG_OK);
+  EXPECT_EQ(d->task, IG_TASK_REGRESS);
+  const char *columns[] = {"rude", "late"};
+  o.columns = columns;
+  o.n_columns = 2;
+  ASSERT_EQ(open("m.csv", rows("text,late,rude", 40,
+                               [](int i) { return "t," + std::to_string(i % 2) + "," + std::to_string(i % 3 == 0); })),
+            IG_OK)
+      << ig_error_message();
+  EXPECT_EQ(d->task, IG_TASK_MULTILABEL);
+  EXPECT_EQ(classes(), (Strings{"rude", "late"}));
+  EXPECT_EQ(d->targets[2 * 3 + 0], 1);
+  EXPECT_EQ(d->targets[2 * 3 + 1], 1);
+  o.task = IG_TASK_MULTILABEL;
+  refuse(IG_ERR_FORMAT, {"m.csv:3:2", "\"late\"", "0 or 1"}, open("m.csv", "text,late,rude\nt,1,0\nt,2,0\n"));
+}
+
+TEST_F(TextData, WordsWithTags) {
+  const std::string conll =
+      "\xef\xbb\xbf-DOCSTART- -X- O O\r\n\r\nEU NNP B-NP B-ORG\r\nrejects VBZ B-VP O\r\n\r\n\r\n"
+      "Peter NNP I-NP B-PER\nBlackburn NNP I-NP I-PER\n";
+  ASSERT_EQ(open("m.conll", conll), IG_OK) << ig_error_message();
+  EXPECT_EQ(d->task, IG_TASK_TAG);
+  ASSERT_EQ(d->n, 2u);
+  EXPECT_EQ(classes(), (Strings{"B-ORG", "B-PER", "I-PER", "O"}));
+  EXPECT_EQ(words(0), "EU/B-ORG rejects/O");
+  EXPECT_EQ(words(1), "Peter/B-PER Blackburn/I-PER");
+  EXPECT_STREQ(d->samples[1].name, "m.conll:7");
+  EXPECT_EQ(d->samples[1].label, -1);
+  o.task = IG_TASK_TAG;
+  ASSERT_EQ(open("m.tsv", "New York\tB\nis\tO\n\nbig\tO\n"), IG_OK) << ig_error_message();  // cut at tabs
+  EXPECT_EQ(words(0), "New York/B is/O");
+  ASSERT_EQ(open("m.txt", "a B\nb O\n"), IG_OK) << ig_error_message();
+  refuse(IG_ERR_DATA, {"task=tag", "m.csv"}, open("m.csv", "text,label\na,b\n"));
+  refuse(IG_ERR_FORMAT, {"m.conll:3:1", "found 1 column;", "first line has 2"}, open("m.conll", "a B\nb O\nc\n"));
+  refuse(IG_ERR_FORMAT, {"m.conll:1:1", "one column"}, open("m.conll", "a\nb\n"));
+  refuse(IG_ERR_FORMAT, {"m.conll:2:2", "NUL"}, open("m.conll", std::string("a B\nb O\0\n", 9)));
+  ASSERT_EQ(open("m.conll", std::string("a\0b B\n\xff O\n\n\0 B\nc O\n", 19)), IG_OK) << ig_error_message();
+  EXPECT_EQ(words(0), "a\ufffdb/B \ufffd/O");
+  EXPECT_EQ(words(1), "\ufffd/B c/O");
+  EXPECT_EQ(d->texts[0].n_invalid, 2u);
+  EXPECT_EQ(d->texts[1].n_invalid, 1u);
+  refuse(IG_ERR_FORMAT, {"m.conll:2:1", "word is empty"}, open("m.conll", "a\tB\n\tO\n"));
+  refuse(IG_ERR_DATA, {"m.conll", "empty"}, open("m.conll", "\n\n-DOCSTART- O\n"));
+  refuse(IG_ERR_DATA, {"one tag only", "\"O\""}, open("m.conll", "a O\nb O\n"));
+  const char *names[] = {"O", "B"};
+  o.classes = names;
+  o.n_classes = 2;
+  ASSERT_EQ(open("m.conll", "a B\nb O\n"), IG_OK);
+  EXPECT_EQ(d->texts[0].word_labels[0], 1);
+  refuse(IG_ERR_MISMATCH, {"class \"I\"", "m.conll:1"}, open("m.conll", "a B\nb I\n"));
+  o.classes = nullptr;
+  // Parts, and a rare tag that both get.
+  put("t/train.conll", rows("", 20, [](int i) { return "w" + std::to_string(i) + (i < 2 ? " B-X\n" : " O\n"); }));
+  put("t/test.conll", "w B-Y\nv O\n");
+  refuse(IG_ERR_MISMATCH, {"found 3 tags", "2 classes without names"}, open((root / "t").string()));
+  o.n_classes = 0;
+  ASSERT_EQ(open((root / "t").string()), IG_OK) << ig_error_message();
+  EXPECT_TRUE(warned("tag \"B-Y\""));
+  EXPECT_EQ(d->count[IG_PART_TEST], 1u);
+  int rare = 0;
+  for (size_t i = 0; i < d->count[IG_PART_VAL]; i++)
+    rare += std::string(words(d->index[IG_PART_VAL][i])).find("B-X") != std::string::npos;
+  EXPECT_EQ(rare, 1);
+  o.needs_labels = false;
+  o.task = IG_TASK_AUTO;
+  ASSERT_EQ(open("m.conll", "a\nb\n\nc\n"), IG_OK) << ig_error_message();
+  EXPECT_EQ(d->n, 2u);
+  EXPECT_EQ(d->texts[0].word_labels, nullptr);
+}
+
+}  // namespace
