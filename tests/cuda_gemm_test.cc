@@ -8,6 +8,7 @@
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/linear/linear.h"
 #include "tests/case_inputs.h"
+#include "tests/ops_compare.h"
 #include "tests/sim/sim.h"
 
 namespace {

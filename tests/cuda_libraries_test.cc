@@ -6,6 +6,7 @@
 #include <cstring>
 #include <gtest/gtest.h>
 
+#include "tests/ops_compare.h"
 #include "tests/ops_harness.h"
 
 namespace {

@@ -15,6 +15,8 @@
 
 #include "kernels/rmsprop/rmsprop.h"
 #include "tests/cuda_kernels.h"
+#include "tests/ops_compare.h"
+#include "tests/ops_gradients.h"
 #include "tests/ops_harness.h"
 #include "tests/sim/sim.h"
 

@@ -10,6 +10,8 @@
 
 #include "kernels/reorder/reorder.h"
 #include "tests/cuda_kernels.h"
+#include "tests/ops_compare.h"
+#include "tests/ops_gradients.h"
 #include "tests/ops_harness.h"
 #include "tests/sim/sim.h"
 

@@ -11,6 +11,8 @@
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/rows/rows.h"
 #include "tests/case_inputs.h"
+#include "tests/ops_compare.h"
+#include "tests/ops_gradients.h"
 #include "tests/sim/sim.h"
 
 namespace {

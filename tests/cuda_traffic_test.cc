@@ -15,10 +15,13 @@
 #include "kernels/conv2d_fused/conv2d_fused.h"
 #include "kernels/layernorm/layernorm.h"
 #include "kernels/linear/linear.h"
+#include "kernels/reduce/reduce.h"
+#include "kernels/reduce/reduce_attr.h"
 #include "kernels/rows/rows.h"
 #include "kernels/shape_ops/shape_ops.h"
 #include "tests/case_inputs.h"
 #include "tests/cuda_kernels.h"
+#include "tests/ops_compare.h"
 #include "tests/sim/sim.h"
 
 namespace {

@@ -7,6 +7,8 @@
 #include <gtest/gtest.h>
 #include <set>
 
+#include "tests/ops_compare.h"
+#include "tests/ops_gradients.h"
 #include "tests/ops_harness.h"
 
 namespace {

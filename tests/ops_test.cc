@@ -8,6 +8,8 @@
 #include <set>
 
 #include "kernels/dnnl_common/dnnl_common.h"
+#include "tests/ops_compare.h"
+#include "tests/ops_gradients.h"
 #include "tests/ops_harness.h"
 
 namespace {
