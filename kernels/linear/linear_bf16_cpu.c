@@ -239,9 +239,8 @@ static run_of run_of_launch(const ig_launch *l) {
 
 static ig_status run(const ig_launch *l) {
   const run_of r = run_of_launch(l);
-  const int threads = l->device->caps.threads;
   int64_t taken = 0;
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(l->device->caps.threads)
   run_blocks(&r, &taken, omp_get_thread_num());
   return IG_OK;
 }
@@ -269,12 +268,11 @@ static void pack_rows(const run_of *r, int64_t group, pair *out, float *db) {
 
 static ig_status run_weights(const ig_launch *l) {
   const run_of r = run_of_launch(l);
-  const int threads = l->device->caps.threads;
   float *db = l->out[1];
   const bool has_bias = ((const ig_linear_attr *)l->node->attr)->has_bias;
   int64_t taken = 0;
   db[0] = 0;
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(l->device->caps.threads)
   {
 #pragma omp for schedule(static)
     for (int64_t group = 0; group < ceil_div(r.s->n_tiles, GROUP); group++)
