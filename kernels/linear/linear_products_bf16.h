@@ -120,8 +120,7 @@ INLINE __m512i interleave(__m512i low, __m512i high, int first) {
 // Rows first..last of m by pairs, zero behind an odd last one: columns column..column+n in panels of `width`, up to
 // `each` of them in one, `apart` pairs from each other. Rows are read whole. sums, where not NULL: of the columns, a
 // vector a panel, added to; only with one vector a panel. Such panels, which all threads read, are written past the
-// caches (fence before they do): lines that another core still holds cost five times as much where caches are far
-// apart.
+// caches (fence before they do): where cores seem to share no cache, other stores took five times as long.
 INLINE void pack_across(const matrix *m, int64_t first, int64_t last, int64_t column, int64_t n, int64_t each,
                         const int width, int64_t apart, pair *out, __m512 *sums) {
   const __m512bh ones = (__m512bh)_mm512_set1_epi16(0x3f80);

@@ -26,7 +26,7 @@ static bool uses_onednn(const ig_plan *p) {
 }
 
 // What a run takes beyond what is counted: code of libraries that it touches, threads, log and report: 11 MB. oneDNN's
-// code, touched and made, where a step calls it at all, takes 3 to 21 MB more, most in fp32, where more is its work.
+// code, touched and made, where a step calls it at all, took 3 to 10 MB more, most in fp32, where more is its work.
 static uint64_t library_bytes(const ig_trainer *t) {
   bool onednn = false;
   for (int i = 0; i < t->n_rungs; i++)
