@@ -13,12 +13,14 @@
 #include "kernels/linear/linear.h"
 #include "kernels/reorder/reorder.h"
 #include "kernels/rows/rows.h"
+#include "kernels/shape_ops/shape_ops.h"
 
 typedef struct builder {
   ig_graph *g;
   const ig_bert_spec *spec;
   const ig_model_config *config;
   const ig_text_inputs *in;
+  ig_tensor *rows, *keys;  // i32 [R]: rows that the head reads, NULL: all; their keys for dropout, NULL without it
 } builder;
 
 static ig_tensor *param(const builder *b, const char *name, const char *part, ig_shape shape, ig_init init) {
@@ -55,10 +57,10 @@ static ig_tensor *layernorm(const builder *b, const char *name, ig_tensor *x) {
 static float dropout_of(const builder *b, double p) { return b->config->step_state ? (float)p : 0; }
 
 // LayerNorm(residual + dropout(x)).
-static ig_tensor *add_norm(const builder *b, const char *name, ig_tensor *x, ig_tensor *residual) {
+static ig_tensor *add_norm(const builder *b, const char *name, ig_tensor *x, ig_tensor *residual, ig_tensor *keys) {
   ig_tensor *gamma = gamma_of(b, name);
   return ig_dropout_add_layernorm(b->g, name, x, residual, gamma, bias(b, name, b->spec->width), (float)b->spec->eps,
-                                  dropout_of(b, b->spec->dropout), b->config->step_state, b->in->row_keys);
+                                  dropout_of(b, b->spec->dropout), b->config->step_state, keys);
 }
 
 // gelu(x W^T + b).
@@ -84,8 +86,10 @@ static ig_tensor *embed(const builder *b, ig_tensor **words) {
              : x;
 }
 
+// Behind the last layer's attention no row depends on another: only those that the head reads go on.
 static ig_tensor *layer(const builder *b, int i, ig_tensor *x) {
   const ig_bert_spec *s = b->spec;
+  ig_tensor *rows = i == s->layers - 1 ? b->rows : NULL, *keys = rows ? b->keys : b->in->row_keys;
   ig_graph_scope(b->g, "bert.encoder.layer.%d.", i);
   ig_tensor *q = dense(b, "attention.self.query", x, s->width);
   ig_tensor *k = dense(b, "attention.self.key", x, s->width);
@@ -93,15 +97,43 @@ static ig_tensor *layer(const builder *b, int i, ig_tensor *x) {
   const ig_attention_attr attr = {.heads = s->heads, .dropout = dropout_of(b, s->attention_dropout)};
   ig_tensor *a =
       ig_attention(b->g, "attention.self", q, k, v, b->in->cu_seqlens, &attr, b->config->step_state, b->in->row_keys);
-  x = add_norm(b, "attention.output.LayerNorm", dense(b, "attention.output.dense", a, s->width), x);
+  if (rows) {
+    a = ig_gather_rows(b->g, "attention.rows", a, rows);
+    x = ig_gather_rows(b->g, "rows", x, rows);
+  }
+  x = add_norm(b, "attention.output.LayerNorm", dense(b, "attention.output.dense", a, s->width), x, keys);
   ig_tensor *h = dense_gelu(b, "intermediate.dense", x, s->inner);
-  return add_norm(b, "output.LayerNorm", dense(b, "output.dense", h, s->width), x);
+  return add_norm(b, "output.LayerNorm", dense(b, "output.dense", h, s->width), x, keys);
+}
+
+static bool reads_first(const ig_model_config *c) {
+  return c->text_head == IG_TEXT_SEQUENCE || c->text_head == IG_TEXT_POOLED || c->text_head == IG_TEXT_FIRST ||
+         (c->text_head == IG_TEXT_PRETRAIN && c->nsp);
+}
+
+// Sets rows and keys: each sequence's first token, masked tokens, or the former before the latter.
+static void choose_rows(builder *b) {
+  ig_graph *g = b->g;
+  ig_tensor *first = reads_first(b->config) ? b->in->first : NULL,
+            *masked = b->config->text_head == IG_TEXT_PRETRAIN ? b->in->masked : NULL;
+  b->rows = first ? first : masked;
+  if (first && masked)
+    b->rows = ig_concat_c(g, "rows", 2, (ig_tensor *[]){first, masked});
+  if (b->rows && b->in->row_keys) {
+    ig_tensor *keys = ig_reshape(g, "row_keys", b->in->row_keys, IG_SHAPE2(-1, 1));
+    b->keys = ig_reshape(g, "keys", ig_gather_rows(g, "keys_of_rows", keys, b->rows), IG_SHAPE1(-1));
+  }
+}
+
+// Rows first..first+n of those that the head reads.
+static ig_tensor *part(const builder *b, const char *name, ig_tensor *x, int64_t first, int64_t n) {
+  return !x || n == x->shape.d[0] ? x : ig_slice(b->g, name, x, IG_SHAPE2(first, 0), IG_SHAPE2(n, -1));
 }
 
 // tanh of a linear layer on each sequence's first token.
-static ig_tensor *pool(const builder *b, ig_tensor *hidden) {
+static ig_tensor *pool(const builder *b, ig_tensor *x) {
   ig_graph_scope(b->g, "bert.pooler.");
-  ig_tensor *x = dense(b, "dense", ig_gather_rows(b->g, "first", hidden, b->in->first), b->spec->width);
+  x = dense(b, "dense", part(b, "first", x, 0, b->in->first->shape.d[0]), b->spec->width);
   return ig_tanh(b->g, "tanh", x);
 }
 
@@ -118,9 +150,10 @@ static ig_tensor *classify(const builder *b, ig_tensor *x) {
   return ig_linear_f32(b->g, "classifier", x, w, bias(b, "classifier", b->config->classes));
 }
 
-static void predict_masked(const builder *b, ig_tensor *words, ig_text_outputs *out) {
+static void predict_masked(const builder *b, ig_tensor *words, ig_tensor *x, ig_text_outputs *out) {
+  const int64_t n = b->in->masked->shape.d[0];
   ig_graph_scope(b->g, "cls.predictions.");
-  ig_tensor *x = ig_gather_rows(b->g, "masked", out->hidden, b->in->masked);
+  x = part(b, "masked", x, b->rows->shape.d[0] - n, n);
   out->masked_hidden = layernorm(b, "transform.LayerNorm", dense_gelu(b, "transform.dense", x, b->spec->width));
   out->decoder = b->spec->untied ? weight(b, "decoder", b->spec->vocabulary, b->spec->width) : words;
   out->decoder_bias = param(b, "bias", "", IG_SHAPE1(b->spec->vocabulary), (ig_init){IG_INIT_ZERO, 0});
@@ -132,14 +165,14 @@ static void predict_masked(const builder *b, ig_tensor *words, ig_text_outputs *
 }
 
 static ig_text_outputs build(const ig_model *m, ig_graph *g, const ig_model_config *c, const ig_text_inputs *in) {
-  const builder b = {g, m->spec, c, in};
+  builder b = {g, m->spec, c, in, NULL, NULL};
   ig_text_outputs out = {0};
   ig_tensor *words, *x = embed(&b, &words);
+  choose_rows(&b);
   for (int i = 0; i < b.spec->layers; i++)
     x = layer(&b, i, x);
-  out.hidden = x;
-  if (c->text_head == IG_TEXT_SEQUENCE || c->text_head == IG_TEXT_POOLED ||
-      (c->text_head == IG_TEXT_PRETRAIN && c->nsp))
+  out.hidden = b.rows ? NULL : x;
+  if (reads_first(c) && c->text_head != IG_TEXT_FIRST)
     out.pooled = pool(&b, x);
   if (c->text_head == IG_TEXT_SEQUENCE)
     out.logits = classify(&b, out.pooled);
@@ -150,9 +183,9 @@ static ig_text_outputs build(const ig_model *m, ig_graph *g, const ig_model_conf
   else if (c->text_head == IG_TEXT_POOLED)
     out.logits = ig_reorder(g, "vector", out.pooled, IG_F32);
   else if (c->text_head == IG_TEXT_FIRST)
-    out.logits = ig_reorder(g, "vector", ig_gather_rows(g, "first", x, in->first), IG_F32);
+    out.logits = ig_reorder(g, "vector", x, IG_F32);
   else if (c->text_head == IG_TEXT_PRETRAIN)
-    predict_masked(&b, words, &out);
+    predict_masked(&b, words, x, &out);
   ig_graph_scope(g, "%s", "");
   return out;
 }

@@ -30,7 +30,7 @@ typedef struct ig_text_inputs {
 
 // Results; what a head does not have is NULL.
 typedef struct ig_text_outputs {
-  ig_tensor *hidden;  // [T, D] last hidden state, compute dtype
+  ig_tensor *hidden;  // [T, D] last hidden state, compute dtype; of heads that read every row (TOKEN, MEAN)
   ig_tensor *pooled;  // [B, D] tanh of a linear layer on [CLS]
   ig_tensor *logits;  // fp32 [B, classes], or [T, classes] of IG_TEXT_TOKEN
   ig_tensor *nsp;     // fp32 [B, 2]

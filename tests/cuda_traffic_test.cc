@@ -85,10 +85,13 @@ const ig_rows_bwd_attr rows_bf16 = {512, IG_BF16}, rows_f16 = {512, IG_F16};
 const ig_conv2d_bwd_attr stem_weights = {conv, 3, 3, 0};
 const ig_case_input odd = numbers({2, {256, 68}}), wide_rows = numbers({2, {128, 1028}}),
                     columns = numbers({1, {64}}, true), means = numbers({2, {24, 64}}, true),
-                    parts = integers(IG_I32, {1, {25}}, 512, IG_FILL_OFFSETS), picture = numbers({4, {2, 28, 28, 3}});
+                    parts = integers(IG_I32, {1, {25}}, 512, IG_FILL_OFFSETS),
+                    keys = integers(IG_U64, {2, {512, 8}}, 1 << 20), chosen = integers(IG_I32, {1, {512}}, 512),
+                    picture = numbers({4, {2, 28, 28, 3}});
 const std::vector<Also> &further() {
   static const std::vector<Also> all = {
       {"sum", 0, "", case_of("traffic", {numbers({2, {512, 256}})}, &whole)},
+      {"gather_rows", 0, "", case_of("traffic", {keys, chosen}, nullptr)},
       {"sum_bwd", 0, "", case_of("traffic", {columns}, &to_bf16)},
       {"sum_bwd", 0, "", case_of("traffic", {columns}, &to_f16)},
       {"segment_mean_bwd", 0, "", case_of("traffic", {means, parts}, &rows_bf16)},

@@ -6,9 +6,9 @@
 #include "kernels/reorder/reorder.h"
 
 // ---- shapes ----
-static ig_status check(const ig_node *n) {
+static ig_status check(const ig_node *n, bool keys) {
   IG_TRY(ig_check_rank(n, 0, 2));
-  if (!ig_dtype_is_float(n->in[0]->dtype))
+  if (!ig_dtype_is_float(n->in[0]->dtype) && !(keys && n->in[0]->dtype == IG_U64))
     return ig_fail(IG_ERR_MISMATCH, "operand 0 (%s) is %s, expected a floating-point type", n->in[0]->name,
                    ig_dtype_name(n->in[0]->dtype));
   IG_TRY(ig_check_rank(n, 1, 1));
@@ -16,20 +16,20 @@ static ig_status check(const ig_node *n) {
 }
 
 static ig_status check_offsets(const ig_node *n) {
-  IG_TRY(check(n));
+  IG_TRY(check(n, false));
   if (n->in[1]->shape.d[0] < 1)
     return ig_fail(IG_ERR_MISMATCH, "operand 1 (%s) is empty, expected offsets [B+1]", n->in[1]->name);
   return IG_OK;
 }
 
 static ig_status infer_gather(ig_graph *g, ig_node *n) {
-  IG_TRY(check(n));
+  IG_TRY(check(n, true));
   return ig_node_set_out(g, n, 0, n->in[0]->dtype, IG_SHAPE2(n->in[1]->shape.d[0], n->in[0]->shape.d[1]));
 }
 
 static ig_status infer_gather_bwd(ig_graph *g, ig_node *n) {
   const ig_rows_bwd_attr *a = n->attr;
-  IG_TRY(check(n));
+  IG_TRY(check(n, false));
   IG_TRY(ig_check_shape(n, 1, IG_SHAPE1(n->in[0]->shape.d[0])));
   return ig_node_set_out(g, n, 0, n->in[0]->dtype, IG_SHAPE2(a->T, n->in[0]->shape.d[1]));
 }
@@ -85,12 +85,15 @@ static void cost_sums(const ig_node *n, ig_cost *cost) {
   { .shape = {1, {P}}, .dtype = IG_I32, .fill = IG_FILL_INDEX, .hi = T, .no_grad = true }
 #define OFFSETS(B, T) \
   { .shape = {1, {(B) + 1}}, .dtype = IG_I32, .fill = IG_FILL_OFFSETS, .hi = T, .no_grad = true }
+#define KEYS(T, D) \
+  { .shape = {2, {T, D}}, .dtype = IG_U64, .fill = IG_FILL_INDEX, .hi = 1 << 20, .no_grad = true }
 
 static const ig_op_case gather_cases[] = {
     {"one", 2, {X(1, 1), INDEX(1, 1)}, .attr = NULL},
     {"ragged", 2, {X(13, 37), INDEX(7, 13)}, .attr = NULL},
     {"often", 2, {X(5, 67), INDEX(31, 5)}, .attr = NULL},
     {"eights", 2, {X(5, 264), INDEX(11, 5)}, .attr = NULL},
+    {"keys", 2, {KEYS(301, 1), INDEX(277, 301)}, .attr = NULL},
     {"bench", 2, {X(1024, 768), INDEX(160, 1024)}, .bench = true},
 };
 static const ig_rows_bwd_attr t5 = {5, IG_F32}, t13 = {13, IG_F32}, t1024 = {1024, IG_F32}, t11 = {11, IG_F32};

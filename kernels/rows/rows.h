@@ -9,7 +9,8 @@ extern "C" {
 #endif
 
 // y[p] = x[index[p]]; index -1: zeros; any other index outside of [0,T): NaN, and no gradient. x [T,D]; index i32 [P];
-// y [P,D] in x's type. The gradient of a row that is chosen several times is added in the order of p.
+// y [P,D] in x's type. The gradient of a row that is chosen several times is added in the order of p. x may be u64
+// (keys of rows), which has no gradient, and zeros for every index outside.
 ig_tensor *ig_gather_rows(ig_graph *g, const char *name, ig_tensor *x, ig_tensor *index);
 
 // y[b] = mean of rows cu_seqlens[b] .. cu_seqlens[b+1]-1 of x, zeros for an empty sequence. x [T,D]; cu_seqlens i32

@@ -21,7 +21,7 @@ static ig_status gather_rows_cpu(const ig_launch *l) {
     char *y = (char *)l->out[0] + (size_t)p * bytes;
     if (index[p] >= 0 && index[p] < T)
       memcpy(y, (const char *)l->in[0] + (size_t)index[p] * bytes, bytes);
-    else if (index[p] == -1)
+    else if (index[p] == -1 || type == IG_U64)
       memset(y, 0, bytes);
     else
       for (int64_t i = 0; i < D; i++)

@@ -1,8 +1,8 @@
-// Chosen rows and means over sequences on a GPU. gather_rows: a warp owns a row of the result; segment_mean: a block of
-// 8 warps owns a sequence and a lane 8 (or 1) of its columns, warps take every 8th row and meet in 8 KiB of shared
-// memory; segment_mean_bwd: a block owns every SPLITS-th row of a sequence. Each number read once and written once, by
-// 128 bits where D is a multiple of 8; at most 48 registers. gather_rows_bwd is cuda_common/cuda_scatter.cu: rows
-// sorted by index. Sums have a fixed order, no atomics: deterministic.
+// Chosen rows and means over sequences on a GPU. gather_rows: a warp owns a row of the result, of keys (u64) a thread
+// an element; segment_mean: a block of 8 warps owns a sequence and a lane 8 (or 1) of its columns, warps take every 8th
+// row and meet in 8 KiB of shared memory; segment_mean_bwd: a block owns every SPLITS-th row of a sequence. Each number
+// read once and written once, by 128 bits where D is a multiple of 8; at most 48 registers. gather_rows_bwd is
+// cuda_common/cuda_scatter.cu: rows sorted by index. Sums have a fixed order, no atomics: deterministic.
 #include <math.h>
 
 #include "kernels/cuda_common/cuda_scatter.h"
@@ -30,6 +30,15 @@ static __global__ void __launch_bounds__(THREADS)
       v[e] = from == -1 ? 0 : NAN;
     ig_store<E>(y + p * D + c, v);
   }
+}
+
+static __global__ void __launch_bounds__(THREADS)
+    keys_kernel(uint64_t *y, const uint64_t *x, const int32_t *index, int64_t n, int64_t rows, int64_t D) {
+  const int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+  if (i >= n)
+    return;
+  const int64_t from = index[i / D];
+  y[i] = from >= 0 && from < rows ? x[from * D + i % D] : 0;
 }
 
 template <class T, int E>
@@ -104,6 +113,12 @@ static ig_status run_gather(const ig_launch *l) {
   const int64_t rows = l->node->in[0]->shape.d[0], *y = l->node->out[0]->shape.d;
   if (y[0] == 0)
     return IG_OK;
+  if (l->node->in[0]->dtype == IG_U64) {
+    keys_kernel<<<ig_blocks(y[0] * y[1], THREADS), THREADS, 0, ig_stream_of(l)>>>(
+        (uint64_t *)l->out[0], (const uint64_t *)l->in[0], (const int32_t *)l->in[1], y[0] * y[1], rows, y[1]);
+    IG_CUDA_LAUNCHED();
+    return IG_OK;
+  }
   BY_ROW(l->node->in[0]->dtype, y[1],
          (gather_kernel<T, E><<<ig_blocks(y[0], WARPS), THREADS, 0, ig_stream_of(l)>>>(
              (T *)l->out[0], (const T *)l->in[0], (const int32_t *)l->in[1], y[0], rows, y[1])));

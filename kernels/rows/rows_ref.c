@@ -13,10 +13,11 @@ static void put(const ig_launch *l, int64_t at, double v) {
 static ig_status gather_rows_ref(const ig_launch *l) {
   const ig_shape *x = &l->node->in[0]->shape, *y = &l->node->out[0]->shape;
   const int32_t *index = l->in[1];
+  const double strange = l->node->in[0]->dtype == IG_U64 ? 0 : NAN;
   for (int64_t p = 0; p < y->d[0]; p++)
     for (int64_t i = 0; i < y->d[1]; i++) {
       const bool inside = index[p] >= 0 && index[p] < x->d[0];
-      put(l, p * y->d[1] + i, inside ? get(l, index[p] * y->d[1] + i) : index[p] == -1 ? 0 : NAN);
+      put(l, p * y->d[1] + i, inside ? get(l, index[p] * y->d[1] + i) : index[p] == -1 ? 0 : strange);
     }
   return IG_OK;
 }
