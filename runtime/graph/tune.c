@@ -126,8 +126,9 @@ ig_status ig_tuner_save(ig_tuner *t) {
   return status;
 }
 
-// What a choice belongs to. Attributes enter as bytes: rows keep them free of pointers and padding noise. The number of
-// threads is left out though a timing depends on it: another number must find the same kernels, or bits would change.
+// What a choice belongs to. Attributes enter as bytes: rows keep them free of pointers and padding noise. The names of
+// the row's implementations enter, too: one that a build has new is timed. The number of threads is left out though a
+// timing depends on it: another number must find the same kernels, or bits would change.
 static void make_key(const ig_plan *p, const ig_node *n, char key[512]) {
   const ig_device_caps *caps = &p->device->caps;
   char shape[96];
@@ -139,6 +140,8 @@ static void make_key(const ig_plan *p, const ig_node *n, char key[512]) {
   uint64_t h = 0xCBF29CE484222325ull;
   for (size_t i = 0; i < n->op->attr_bytes; i++)
     h = (h ^ ((const uint8_t *)n->attr)[i]) * 0x100000001B3ull;
+  for (int i = 0; i < IG_MAX_IMPLS && n->op->impls[caps->kind][i]; i++)
+    h = (h ^ ig_hash_str(n->op->impls[caps->kind][i])) * 0x100000001B3ull;
   char machine[256];
   snprintf(machine, sizeof machine, "%s|%s|%d|%d|cold%s", caps->name, caps->libraries, (int)caps->isa, caps->winograd,
            caps->tf32 ? "|tf32" : "");
