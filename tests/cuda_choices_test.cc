@@ -6,6 +6,7 @@
 
 #include "kernels/attention/attention.h"
 #include "kernels/conv2d/conv2d.h"
+#include "kernels/layernorm/layernorm.h"
 #include "runtime/graph/plan_internal.h"
 #include "tests/fault_common.h"
 #include "tests/ops_harness.h"
@@ -42,7 +43,7 @@ void write(const std::string &path, const std::string &text) { std::ofstream(pat
 struct Start {
   long convolutions, products;  // launches of cuDNN and of cuBLASLt that planning made
   size_t convolution, product;  // workspaces of the chosen ones
-  std::string convolution_impl;
+  std::string convolution_impl, layernorm_impl;
 };
 
 class CudaChoices : public testing::Test {
@@ -52,8 +53,8 @@ class CudaChoices : public testing::Test {
     cudnn.version(0);
     cublaslt.version(0);
   }
-  // What a start does: device, choices, a plan of a folded convolution, a linear layer and attention in fp16, choices
-  // saved. (Attention by cuDNN is also compared with ours where it was timed.)
+  // What a start does: device, choices, a plan of a folded convolution, layer normalisation, a linear layer and
+  // attention in fp16, choices saved. (Attention by cuDNN is also compared with ours where it was timed.)
   Start start(const char *force) {
     ig_cuda_options o = {};
     o.size = sizeof o;
@@ -80,6 +81,9 @@ class CudaChoices : public testing::Test {
     ig_node *convolution = ig_graph_node(g, "conv2d_fused", "convolution", 4, in, &fused);
     const ig_op *linear = row("linear");
     ig_node *product = ig_graph_node(g, "linear", "product", 3, linear_in, linear->cases[0].attr);
+    ig_tensor *scale = ig_graph_input(g, "scale", IG_F32, IG_SHAPE1(24)),
+              *shift = ig_graph_input(g, "shift", IG_F32, IG_SHAPE1(24)),
+              *normalised = ig_layernorm(g, "layernorm", rows, scale, shift, 1e-5f);
     ig_attention_attr heads;
     memset(&heads, 0, sizeof heads);  // padding is part of the key
     heads.heads = 2;
@@ -89,6 +93,7 @@ class CudaChoices : public testing::Test {
     attention_in[3] = ig_graph_input(g, "offsets", IG_I32, IG_SHAPE1(3));
     ig_node *attention = ig_graph_node(g, "attention", "attention", 6, attention_in, &heads);
     must(ig_graph_status(g));
+    ig_graph_output(g, normalised, "normalised");
     ig_graph_output(g, attention->out[0], "o");
     ig_graph_output(g, attention->out[1], "lse");
     ig_graph_output(g, convolution->out[0], "y");
@@ -99,10 +104,12 @@ class CudaChoices : public testing::Test {
     cudnn.fail(cudnn.function, 0);  // counts from here
     cublaslt.fail(cublaslt.function, 0);
     must(ig_plan_create(g, &po, &plan));
-    Start s = {cudnn.calls(), cublaslt.calls(), 0, 0, ""};
+    Start s = {cudnn.calls(), cublaslt.calls(), 0, 0, "", ""};
     for (size_t i = 0; i < plan->n_steps; i++) {
       if (plan->steps[i].node == convolution)
         s.convolution = plan->steps[i].workspace_bytes, s.convolution_impl = plan->steps[i].impl->name;
+      if (plan->steps[i].node == normalised->producer)
+        s.layernorm_impl = plan->steps[i].impl->name;
       if (plan->steps[i].node == product)
         s.product = plan->steps[i].workspace_bytes;
     }
@@ -142,6 +149,8 @@ TEST_F(CudaChoices, ASecondStartTimesNothing) {
     EXPECT_EQ(second.convolutions, 0) << force;
     EXPECT_EQ(second.products, 0) << force;
     EXPECT_EQ(second.convolution_impl, first.convolution_impl) << force;
+    EXPECT_EQ(second.layernorm_impl, first.layernorm_impl) << force;
+    EXPECT_TRUE(strcmp(force, "library") || first.layernorm_impl == "layernorm_cudnn") << first.layernorm_impl;
     EXPECT_EQ(second.convolution, first.convolution) << force;
     EXPECT_EQ(second.product, first.product) << force;
   }

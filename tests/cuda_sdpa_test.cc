@@ -1,37 +1,18 @@
 // Attention by cuDNN beyond what the op table compares: what it declines and why, that a library which refuses, fails
 // or answers wrongly leaves the node to the hand-written kernel, and that each failed call ends in a clear message with
 // nothing left. Rule: on the stand-ins of tests/sim/fakes alone; elsewhere "skipped" (77) and why.
-#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include "kernels/attention/attention.h"
 #include "runtime/graph/plan_internal.h"
+#include "tests/fake_cudnn.h"
 #include "tests/ops_harness.h"
-#include "tests/sim/sim.h"
 
 namespace {
 
 using namespace ops;
 
-struct Fake {
-  bool open() {
-    const char *folder = getenv("INGOT_CUDA_LIBRARIES"), *sim = getenv("INGOT_CUDA_LIBRARY");
-    void *library = folder ? dlopen((std::string(folder) + "/libcudnn.so.9").c_str(), RTLD_NOW) : nullptr;
-    void *runtime = sim ? dlopen(sim, RTLD_NOW) : nullptr;
-    auto find = [&](const char *name) { return library ? dlsym(library, name) : nullptr; };
-    fail = (decltype(fail))find("ig_fake_fail");
-    calls = (decltype(calls))find("ig_fake_calls");
-    failed = (decltype(failed))find("ig_fake_failed");
-    live = (decltype(live))find("ig_fake_live");
-    wrong = (decltype(wrong))find("ig_fake_wrong");
-    leaks = (decltype(leaks))(runtime ? dlsym(runtime, "ig_sim_leaks") : nullptr);
-    return fail && calls && failed && live && wrong && leaks;
-  }
-  void (*fail)(const char *, int);
-  long (*calls)(), (*failed)(), (*live)();
-  void (*wrong)(double);
-  decltype(&ig_sim_leaks) leaks;
-} fake;
+FakeCudnn fake;
 
 ig_device *cuda = nullptr;
 

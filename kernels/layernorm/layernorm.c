@@ -214,7 +214,8 @@ static const ig_op layernorm_row = {.name = "layernorm",
                                     .cheap = true,
                                     .cost = cost,
                                     CASES(cases),
-                                    IMPLS("layernorm")};
+                                    .impls = {[IG_DEVICE_CPU] = {"layernorm_cpu", "layernorm_ref"},
+                                              [IG_DEVICE_CUDA] = {"layernorm_cuda", "layernorm_cudnn"}}};
 static const ig_op add_row = {.name = "dropout_add",
                               .summary = "s = residual + dropout(x), draws of row_keys[row]",
                               .min_in = A_N,

@@ -1,7 +1,7 @@
 // A stand-in for libcudnn on the simulator: descriptors as bags of attributes; what they compute is in
-// cudnn_convolution.h and cudnn_sdpa.h. Rule: it takes what kernels/conv2d/conv2d_cudnn.c and
-// kernels/attention/attention_cudnn.c may ask for and refuses the rest, also descriptors that are set after they are
-// final or used before. It proves descriptors, not what the real library supports.
+// cudnn_convolution.h, cudnn_norm.h and cudnn_sdpa.h. Rule: it takes what kernels/*/*_cudnn.c may ask for and refuses
+// the rest, also descriptors that are set after they are final or used before. It proves descriptors, not what the real
+// library supports.
 #include <cudnn_graph.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -34,6 +34,8 @@ static size_t bytes_of(cudnnBackendAttributeType_t t) {
     case CUDNN_TYPE_HEUR_MODE:
     case CUDNN_TYPE_POINTWISE_MODE:
     case CUDNN_TYPE_NAN_PROPOGATION:
+    case CUDNN_TYPE_NORM_MODE:
+    case CUDNN_TYPE_NORM_FWD_PHASE:
       return 4;
     case CUDNN_TYPE_BOOLEAN:
       return 1;
@@ -109,6 +111,7 @@ static int enumeration(const object *o, cudnnBackendAttributeName_t name) {
   return a ? *(const int *)(const void *)a->value : -1;
 }
 static bool is_virtual(const object *tensor) { return find(tensor, CUDNN_ATTR_TENSOR_IS_VIRTUAL); }
+static bool is_by_value(const object *tensor) { return find(tensor, CUDNN_ATTR_TENSOR_IS_BY_VALUE); }
 
 static int type_of(const object *t) { return enumeration(t, CUDNN_ATTR_TENSOR_DATA_TYPE); }
 static double load(const void *p, int t, int64_t i) {
@@ -152,6 +155,7 @@ static void *address_of(const object *pack, const object *tensor) {
 }
 
 #include "tests/sim/fakes/cudnn_convolution.h"
+#include "tests/sim/fakes/cudnn_norm.h"
 #if CUDNN_VERSION >= 91500
 #define HAS_SDPA 1
 #include "tests/sim/fakes/cudnn_sdpa.h"
@@ -166,6 +170,8 @@ static bool whole_graph(const object *graph) {
   if (op && op->type == CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR)
     return find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS)->n == 1;
 #endif
+  if (op && op->type == CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR)
+    return find(graph, CUDNN_ATTR_OPERATIONGRAPH_OPS)->n == 1;
   if (!op || op->type == CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR || !parts_of(op, &pass, parts))
     return false;
   for (last = parts[2]; (op = operation_of(graph, ++n)); last = to)
@@ -182,6 +188,8 @@ static int count_places(const object *graph) {
   if (operation_of(graph, 0)->type == CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR)
     return SDPA_PLACES;
 #endif
+  if (operation_of(graph, 0)->type == CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR)
+    return NORM_PLACES;
   for (int i = 1; operation_of(graph, i); i++)
     n += pointwise_of(operation_of(graph, i), &from, &other, &to) && other;
   return n;
@@ -190,7 +198,7 @@ static int count_places(const object *graph) {
 EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d) {
   if (fails("cudnnBackendFinalize"))
     return CUDNN_STATUS_INTERNAL_ERROR;
-  object *o = d, *parts[4];
+  object *o = d, *parts[4], *norm[NORM_PLACES];
   int pass;
   bool fine = true, twice = o->final;
   switch (o->type) {
@@ -215,6 +223,9 @@ EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d) {
       break;
     case CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR:
       fine = pointwise_of(o, &parts[0], &parts[1], &parts[2]);
+      break;
+    case CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR:
+      fine = norm_parts_of(o, norm);
       break;
 #ifdef HAS_SDPA
     case CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR:
@@ -289,6 +300,8 @@ EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor
   if (operation_of(graph, 0)->type == CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR)
     return execute_sdpa(operation_of(graph, 0), v, &l);
 #endif
+  if (operation_of(graph, 0)->type == CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR)
+    return execute_norm(operation_of(graph, 0), v, &l);
   job *o = calloc(1, sizeof *o);
   if (fill_job(o, graph, v) && l.fill(o->at[o->result], 0, result_bytes(o), stream) == cudaSuccess &&
       l.host(stream, run_job, o) == cudaSuccess) {
