@@ -1,6 +1,7 @@
 // Engines and algorithms of NVIDIA's libraries across starts: what one start has timed the next one takes from the
-// file of choices, and times nothing; another version of a library, or a choice that does not fit, is timed anew. Rule:
-// timings are counted by the stand-ins of tests/sim/fakes; without them "skipped" (77) and why.
+// file of choices, and times nothing; another version of a library, or a choice that does not fit, is timed anew. And
+// no start makes a plan of cuDNN's to learn whether it takes a node. Rule: timings are counted by the stand-ins of
+// tests/sim/fakes; without them "skipped" (77) and why.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
@@ -8,6 +9,7 @@
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/layernorm/layernorm.h"
 #include "runtime/graph/plan_internal.h"
+#include "tests/fake_cudnn.h"
 #include "tests/fault_common.h"
 #include "tests/ops_harness.h"
 
@@ -24,15 +26,18 @@ struct Fake {
       return;
     fail = (decltype(fail))dlsym(library, "ig_fake_fail");
     calls = (decltype(calls))dlsym(library, "ig_fake_calls");
+    live = (decltype(live))dlsym(library, "ig_fake_live");
     version = (decltype(version))dlsym(library, "ig_fake_version");
   }
-  explicit operator bool() const { return fail && calls && version; }
+  explicit operator bool() const { return fail && calls && live && version; }
   void (*fail)(const char *, int) = nullptr;
-  long (*calls)() = nullptr;
+  long (*calls)() = nullptr, (*live)() = nullptr;
   void (*version)(long) = nullptr;
-  const char *function;  // that runs an engine or an algorithm
+  const char *function;  // whose calls are counted: the one that runs an engine or an algorithm
+  int failing = 0;       // -1: each of them fails
 };
 Fake cudnn("libcudnn.so.9", "cudnnBackendExecute"), cublaslt("libcublasLt.so.13", "cublasLtMatmul");
+FakeCudnn simulator;  // says what is left on the device
 
 std::string read(const std::string &path) {
   std::ifstream in(path);
@@ -43,19 +48,22 @@ void write(const std::string &path, const std::string &text) { std::ofstream(pat
 struct Start {
   long convolutions, products;  // launches of cuDNN and of cuBLASLt that planning made
   size_t convolution, product;  // workspaces of the chosen ones
-  std::string convolution_impl, layernorm_impl;
+  std::string convolution_impl, layernorm_impl, attention_impl, message;
 };
 
 class CudaChoices : public testing::Test {
  protected:
   CudaChoices() : home_("ig_choices"), path_(home_ / "tuned.json") {}
   ~CudaChoices() override {
+    cudnn.function = "cudnnBackendExecute", cudnn.failing = 0;
     cudnn.version(0);
     cublaslt.version(0);
   }
   // What a start does: device, choices, a plan of a folded convolution, layer normalisation, a linear layer and
   // attention in fp16, choices saved. (Attention by cuDNN is also compared with ours where it was timed.)
   Start start(const char *force) {
+    char leaks[2000];
+    const size_t had = (size_t)simulator.leaks(leaks, sizeof leaks);
     ig_cuda_options o = {};
     o.size = sizeof o;
     ig_device *device = nullptr;
@@ -101,15 +109,17 @@ class CudaChoices : public testing::Test {
     ig_plan_options po = {};
     po.size = sizeof po, po.device = device, po.tuner = tuner, po.force = force;
     ig_plan *plan = nullptr;
-    cudnn.fail(cudnn.function, 0);  // counts from here
+    cudnn.fail(cudnn.function, cudnn.failing);  // counts from here
     cublaslt.fail(cublaslt.function, 0);
-    must(ig_plan_create(g, &po, &plan));
-    Start s = {cudnn.calls(), cublaslt.calls(), 0, 0, "", ""};
-    for (size_t i = 0; i < plan->n_steps; i++) {
+    const ig_status status = ig_plan_create(g, &po, &plan);
+    Start s = {cudnn.calls(), cublaslt.calls(), 0, 0, "", "", "", status == IG_OK ? "" : ig_error_message()};
+    for (size_t i = 0; plan && i < plan->n_steps; i++) {
       if (plan->steps[i].node == convolution)
         s.convolution = plan->steps[i].workspace_bytes, s.convolution_impl = plan->steps[i].impl->name;
       if (plan->steps[i].node == normalised->producer)
         s.layernorm_impl = plan->steps[i].impl->name;
+      if (plan->steps[i].node == attention)
+        s.attention_impl = plan->steps[i].impl->name;
       if (plan->steps[i].node == product)
         s.product = plan->steps[i].workspace_bytes;
     }
@@ -119,6 +129,10 @@ class CudaChoices : public testing::Test {
     ig_params_fini(&params);
     ig_tuner_destroy(tuner);
     ig_device_destroy(device);
+    EXPECT_EQ(cudnn.live(), 0) << "descriptors that nobody gave back";
+    EXPECT_EQ((size_t)simulator.leaks(leaks, sizeof leaks), had) << leaks;
+    EXPECT_EQ(s.message.empty(), status == IG_OK);
+    EXPECT_TRUE(status == IG_OK || status == IG_ERR_UNSUPPORTED) << s.message;
     return s;
   }
   static const ig_op *row(const std::string &name) {
@@ -126,6 +140,22 @@ class CudaChoices : public testing::Test {
       if (name == op->name)
         return op;
     throw std::runtime_error("no row " + name);
+  }
+  // What cuDNN serves is stored as choices of `library` ("cuda", "cudnn"), whatever the first start chose.
+  void store(const std::string &library) {
+    for (const std::string impl : {"\"conv2d_fused_", "\"layernorm_", "\"attention_"}) {
+      for (const std::string other : {"cuda\"", "cudnn\""})
+        if (read(path_).find(impl + other) != std::string::npos)
+          edit(impl + other, impl + library + '"');
+      EXPECT_NE(read(path_).find(impl + library + '"'), std::string::npos) << read(path_);
+    }
+  }
+  // Whether all three are of `library`.
+  static void expect_impls(const Start &s, const std::string &library, const std::string &where) {
+    EXPECT_EQ(s.message, "") << where;
+    EXPECT_EQ(s.convolution_impl, "conv2d_fused_" + library) << where;
+    EXPECT_EQ(s.layernorm_impl, "layernorm_" + library) << where;
+    EXPECT_EQ(s.attention_impl, "attention_" + library) << where;
   }
   // All of the file's `from` become `to`.
   void edit(const std::string &from, const std::string &to) {
@@ -212,11 +242,53 @@ TEST_F(CudaChoices, WhatDoesNotFitIsTimedAnew) {
   }
 }
 
+const char *const plans = "cudnnBackendFinalize of a plan";
+
+// Whether an implementation takes a node is asked of every one at every start; a plan may compile a kernel.
+TEST_F(CudaChoices, OnlyWhatRunsHasAPlan) {
+  cudnn.function = plans;
+  EXPECT_GT(start("auto").convolutions, 3);
+  store("cuda");
+  const Start own = start("auto");
+  expect_impls(own, "cuda", "own");
+  EXPECT_EQ(own.convolutions, 0);
+  store("cudnn");
+  expect_impls(start("auto"), "cudnn", "library, timed");
+  const Start library = start("auto");
+  expect_impls(library, "cudnn", "library");
+  EXPECT_EQ(library.convolutions, 3) << "one a node";
+}
+
+// The heuristics name engines, of which none has a plan.
+TEST_F(CudaChoices, WhatHasNoPlanLeaves) {
+  start("auto");
+  const std::string stored = read(path_);
+  cudnn.function = plans, cudnn.failing = -1;
+  for (const char *force : {"auto", "library"}) {
+    fault::fs::remove(path_);
+    Start s = start(force);
+    EXPECT_GT(s.convolutions, 8) << force;
+    expect_impls(s, "cuda", std::string(force) + ", nothing stored");
+    for (const char *library : {"cuda", "cudnn"}) {
+      write(path_, stored);
+      store(library);
+      s = start(force);
+      expect_impls(s, "cuda", std::string(force) + ", stored " + library);
+      EXPECT_EQ(s.convolutions > 0, strcmp(force, "auto") || !strcmp(library, "cudnn"));
+    }
+  }
+  const Start forced = start("cudnn,linear=cuda");
+  for (const char *part : {"convolution (conv2d_fused): no implementation",
+                           "cuDNN named 3 engines for it, none of which has a plan: CUDNN_STATUS_INTERNAL_ERROR",
+                           "conv2d_fused_cuda: cudnn is forced"})
+    EXPECT_NE(forced.message.find(part), std::string::npos) << forced.message;
+}
+
 }  // namespace
 
 int main(int argc, char **argv) {
   testing::InitGoogleTest(&argc, argv);
-  if (!cudnn || !cublaslt) {
+  if (!cudnn || !cublaslt || !simulator.open()) {
     printf("skipped: timings are counted by the stand-ins of NVIDIA's libraries (INGOT_CUDA_LIBRARIES)\n");
     return 77;
   }

@@ -122,14 +122,18 @@ TEST_F(CudaSdpa, AWrongAnswerLeaves) {
   EXPECT_NE(forced.message.find("cuDNN's attention differs from attention_cuda: element"), std::string::npos)
       << forced.message;
   EXPECT_NE(forced.message.find("of lse"), std::string::npos) << forced.message;
-  const Outcome free = attend(plain, IG_F16, 32, nullptr, true);
-  EXPECT_EQ(free.status, IG_OK) << free.message;
-  EXPECT_EQ(free.impl, "attention_cuda");
+  for (const char *force : {"auto", "library"})
+    for (bool tuned : {true, false}) {
+      const Outcome free = attend(plain, IG_F16, 32, force, tuned);
+      EXPECT_EQ(free.status, IG_OK) << free.message;
+      EXPECT_EQ(free.impl, "attention_cuda");
+    }
   EXPECT_EQ(fake.live(), 0);
 }
 
 TEST_F(CudaSdpa, ALibraryThatRefusesLeaves) {
-  for (const char *function : {"cudnnBackendFinalize", "cudnnBackendSetAttribute", "cudnnBackendExecute"}) {
+  for (const char *function :
+       {"cudnnBackendFinalize", "cudnnBackendFinalize of a plan", "cudnnBackendSetAttribute", "cudnnBackendExecute"}) {
     fake.fail(function, -1);
     const Outcome o = attend(plain, IG_F16, 32, nullptr, true);
     EXPECT_GT(fake.failed(), 0) << function;

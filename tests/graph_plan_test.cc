@@ -280,6 +280,137 @@ TEST(Layouts, WordsThatForceEveryRow) {
   }
 }
 
+// ---- candidates that leave when they are prepared ----
+
+// Three implementations of conv2d, best first, that say what a test asks of them.
+const char *const three[] = {"conv2d_gemm_cpu", "conv2d_dnnl", "conv2d_ref"};
+ig_status says[3];
+int asked[3], states;
+
+template <int which>
+ig_status prepare_one(ig_prepare *p) {
+  asked[which]++;
+  EXPECT_EQ(p->in_layout[1].kind, IG_LAYOUT_PLAIN) << three[which] << " sees what another one asked for";
+  p->in_layout[1] = IG_KRSC;
+  if (says[which] != IG_OK)
+    return ig_fail(says[which], "reason %d", which);
+  p->in_layout[1] = IG_PLAIN;
+  states++;
+  p->state = &states;
+  return IG_OK;
+}
+
+ig_impl one_of_three(int which, uint32_t flags, ig_status (*prepare)(ig_prepare *)) {
+  ig_impl impl = {};
+  impl.name = three[which], impl.flags = flags, impl.prepare = prepare;
+  impl.run = [](const ig_launch *) { return IG_OK; };
+  impl.destroy = [](void *) { states--; };
+  return impl;
+}
+
+class Leaving : public testing::Test {
+ protected:
+  Leaving() {
+    ig_cpu_options o = {};
+    o.size = sizeof o, o.isa = IG_ISA_AMX, o.threads = 1, o.impl_lists = lists_;
+    must(ig_device_create_cpu(&o, &device_));
+    must(ig_tuner_create(nullptr, &tuner_));
+    x_ = net_.input("x", IG_F32, IG_SHAPE4(1, 4, 4, 2), numbers(32));
+    w_ = net_.input("w", IG_F32, IG_SHAPE4(3, 2, 1, 1), numbers(6));
+    const ig_conv2d_attr a = {1, 1, 0, 0, 0, 0, 1, 1, 1};
+    net_.output(ig_conv2d(net_.g, "conv", x_, w_, NULL, &a), "y");
+    must(ig_graph_status(net_.g));
+  }
+  ~Leaving() override {
+    ig_tuner_destroy(tuner_);
+    ig_device_destroy(device_);
+  }
+  // The implementation of a plan, or the message of why there is none.
+  std::string plan(std::vector<ig_status> what, const char *force, bool tuned, ig_status status = IG_OK) {
+    std::copy(what.begin(), what.end(), says);
+    std::fill(asked, asked + 3, 0);
+    states = 0;
+    ig_plan_options o = {};
+    o.size = sizeof o, o.device = device_, o.force = force, o.tuner = tuned ? tuner_ : nullptr;
+    ig_plan *p = nullptr;
+    EXPECT_EQ(ig_plan_create(net_.g, &o, &p), status);
+    EXPECT_EQ(states, p ? 1 : 0);
+    const std::string answer = p ? ig_plan_get_row(p, 0).impl : ig_error_message();
+    ig_plan_destroy(p);
+    EXPECT_EQ(states, 0);
+    return answer;
+  }
+  std::string stored() const {
+    char *json = nullptr;
+    must(ig_tuner_export(tuner_, &json));
+    std::string text = json;
+    ig_free(json);
+    return text;
+  }
+  void store(const std::string &impl) {
+    std::string text = stored();
+    for (const char *name : three)
+      if (const size_t at = text.find(name); at != std::string::npos)
+        text.replace(at, strlen(name), impl);
+    must(ig_tuner_import(tuner_, text.c_str()));
+  }
+  const ig_impl impls_[4] = {one_of_three(0, 0, prepare_one<0>),
+                             one_of_three(1, 0, prepare_one<1>),
+                             one_of_three(2, IG_IMPL_REF, prepare_one<2>),
+                             {}};
+  const ig_impl *const lists_[2] = {impls_, nullptr};
+  Graph net_;
+  ig_tensor *x_, *w_;
+  ig_device *device_ = nullptr;
+  ig_tuner *tuner_ = nullptr;
+};
+const ig_status fine = IG_OK, no = IG_ERR_UNSUPPORTED, broken = IG_ERR_DEVICE;
+
+TEST_F(Leaving, TheNextOneIsTried) {
+  EXPECT_EQ(plan({fine, fine, fine}, nullptr, false), three[0]);
+  EXPECT_EQ(plan({no, fine, fine}, nullptr, false), three[1]);
+  EXPECT_EQ(asked[0], 1);
+  for (bool tuned : {false, true})
+    EXPECT_EQ(plan({no, no, fine}, nullptr, tuned), three[2]) << tuned;
+  EXPECT_EQ(stored(), "{}") << "there was nothing to choose";
+  EXPECT_EQ(plan({fine, no, fine}, "library", false), three[0]);
+  EXPECT_EQ(asked[1], 1) << "it had left";
+  EXPECT_EQ(plan({no, no, fine}, "library", false), three[2]);
+  EXPECT_EQ(asked[1], 1) << "it had left";
+}
+
+TEST_F(Leaving, AStoredChoiceIsMadeAnew) {
+  EXPECT_EQ(plan({no, fine, fine}, nullptr, true), three[1]);
+  EXPECT_NE(stored().find(three[1]), std::string::npos) << stored();
+  for (int which : {0, 1}) {
+    store(three[which]);
+    EXPECT_EQ(plan({which ? fine : no, which ? no : fine, fine}, nullptr, true), three[!which]);
+    EXPECT_EQ(asked[which], 1);
+    EXPECT_EQ(asked[2], 0) << "the reference is no rival";
+    EXPECT_EQ(plan({fine, no, fine}, "library", true), three[0]);
+  }
+}
+
+TEST_F(Leaving, WhereNoneIsLeftAllReasonsAreSaid) {
+  for (bool tuned : {false, true}) {
+    std::string text = plan({no, no, no}, nullptr, tuned, no);
+    for (const char *part : {"conv (conv2d): no implementation", "reason 0", "reason 1", "reason 2", three[2]})
+      EXPECT_NE(text.find(part), std::string::npos) << text;
+    text = plan({fine, no, fine}, "conv2d_dnnl", tuned, no);
+    for (const char *part : {"conv (conv2d_dnnl): reason 1", "conv2d_ref: conv2d_dnnl is forced"})
+      EXPECT_NE(text.find(part), std::string::npos) << text;
+    EXPECT_EQ(asked[0] + asked[2], 0);
+  }
+}
+
+TEST_F(Leaving, AnotherErrorEndsThePlan) {
+  for (const char *force : {"auto", "gemm_cpu"}) {
+    EXPECT_EQ(plan({broken, fine, fine}, force, false, broken), "conv (conv2d_gemm_cpu): reason 0");
+    EXPECT_EQ(asked[1] + asked[2], 0);
+  }
+  EXPECT_EQ(plan({fine, broken, fine}, "library", false, broken), "conv (conv2d_dnnl): reason 1");
+}
+
 // ---- stable spaces ----
 
 // y = relu(w) + x: what depends on weights alone runs at refresh, and only then.

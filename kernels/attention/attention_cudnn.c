@@ -137,7 +137,7 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
   if (!reason) {
     ig_status status = make(n, &p);
     if (status == IG_OK) {
-      status = ig_cudnn_any(&p->graph);
+      status = ig_cudnn_ask(&p->graph);
       destroy(p);
     }
     reason = status == IG_OK ? NULL : ig_error_message();

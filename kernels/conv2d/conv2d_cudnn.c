@@ -180,7 +180,7 @@ static bool supports(const ig_node *n, const ig_device_caps *caps, char *why, si
   if (status == IG_OK) {
     status = make(n, p);
     if (status == IG_OK)
-      status = ig_cudnn_any(&p->graph);
+      status = ig_cudnn_ask(&p->graph);
     destroy(p);
   }
   if (status != IG_OK)

@@ -116,8 +116,7 @@ ig_status ig_cudnn_add(ig_cudnn_graph *g, descriptor operation) {
 }
 
 // ---- engines ----
-// The whole graph, and what the heuristics would run it by.
-static ig_status ask(ig_cudnn_graph *g) {
+ig_status ig_cudnn_ask(ig_cudnn_graph *g) {
   const cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
   int64_t n = 0;
   IG_TRY(create(g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, &g->graph));
@@ -135,7 +134,7 @@ static ig_status ask(ig_cudnn_graph *g) {
   DNN(cudnnBackendGetAttribute(g->heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
                                IG_CUDNN_ENGINES, &n, g->configs));
   g->n_configs = (int)(n < IG_CUDNN_ENGINES ? n : IG_CUDNN_ENGINES);
-  return IG_OK;
+  return n > 0 ? IG_OK : ig_fail(IG_ERR_UNSUPPORTED, "cuDNN has no engine for it");
 }
 
 // The execution plan of engine i, if there is one: what the chip or the types rule out does not finalize.
@@ -146,7 +145,9 @@ static ig_status plan_engine(ig_cudnn_graph *g, int i) {
   IG_TRY(ig_cudnn_set(g, *d, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &g->handle));
   IG_TRY(
       ig_cudnn_set(g, *d, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->configs[i]));
-  if (g->dnn->cudnnBackendFinalize(*d) != CUDNN_STATUS_SUCCESS) {
+  const cudnnStatus_t status = g->dnn->cudnnBackendFinalize(*d);
+  if (status != CUDNN_STATUS_SUCCESS) {
+    g->refusal = status;
     drop(g, d);
     return IG_OK;
   }
@@ -156,16 +157,12 @@ static ig_status plan_engine(ig_cudnn_graph *g, int i) {
   return IG_OK;
 }
 
-// Plans of the engines, at most `most`.
-static ig_status plan_engines(ig_cudnn_graph *g, int most) {
-  for (int i = 0; i < g->n_configs && g->n_plans < most; i++)
+static ig_status plan_engines(ig_cudnn_graph *g) {
+  for (int i = 0; i < g->n_configs; i++)
     IG_TRY(plan_engine(g, i));
-  return g->n_plans ? IG_OK : ig_fail(IG_ERR_UNSUPPORTED, "cuDNN has no engine for it");
-}
-
-ig_status ig_cudnn_any(ig_cudnn_graph *g) {
-  IG_TRY(ask(g));
-  return plan_engines(g, 1);
+  return g->n_plans ? IG_OK
+                    : ig_fail(IG_ERR_UNSUPPORTED, "cuDNN named %d engines for it, none of which has a plan: %s",
+                              g->n_configs, g->dnn->cudnnGetErrorString(g->refusal));
 }
 
 static ig_status launch_one(void *user, int which, void *const *places) {
@@ -181,7 +178,7 @@ static ig_status launch_one(void *user, int which, void *const *places) {
 static ig_status time_engines(ig_cudnn_graph *g, ig_prepare *prepare) {
   int64_t workspace = 0;
   int chosen;
-  IG_TRY(plan_engines(g, IG_CUDNN_ENGINES));
+  IG_TRY(plan_engines(g));
   for (int i = 0; i < g->n_plans; i++)
     workspace = g->workspace[i] > workspace ? g->workspace[i] : workspace;
   g->stream = (cudaStream_t)prepare->device->stream;
@@ -193,7 +190,7 @@ static ig_status time_engines(ig_cudnn_graph *g, ig_prepare *prepare) {
 ig_status ig_cudnn_choose(ig_cudnn_graph *g, ig_prepare *prepare, bool *timed) {
   int stored;
   size_t workspace;
-  IG_TRY(ask(g));
+  IG_TRY(ig_cudnn_ask(g));
   if (ig_cuda_recall(prepare, "cudnn", g->n_configs, &stored, &workspace)) {
     IG_TRY(plan_engine(g, stored));
     if (g->n_plans == 0 || (size_t)g->workspace[0] != workspace)

@@ -170,7 +170,10 @@ struct ig_impl {
   ig_isa isa;  // least instruction set (IG_ISA_BASE for portable code)
   // NULL = every node of the row with dtypes f32 (REF: and f64, bf16, f16). A refusal writes its reason to why.
   bool (*supports)(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes);
-  ig_status (*prepare)(ig_prepare *p);        // NULL = nothing to prepare
+  // NULL = nothing to prepare. IG_ERR_UNSUPPORTED: it leaves a node that supports took, with nothing kept, and the plan
+  // chooses among the others as if supports had refused; every other error ends the plan. So supports need not ask what
+  // is dear to know.
+  ig_status (*prepare)(ig_prepare *p);
   ig_status (*run)(const ig_launch *launch);  // never allocates, never synchronises with the host on a GPU
   void (*destroy)(void *state);
 };

@@ -38,16 +38,31 @@ static bool matches_force(const char *name, const char *forced) {
   return !strcmp(name, forced) || (a > b && name[a - b - 1] == '_' && !strcmp(name + a - b, forced));
 }
 
+// Implementations of a node that said that they take it and left when they were prepared (op.h).
+typedef struct leavers {
+  uint32_t bits;  // by place in the row
+  char why[512];
+} leavers;
+
+static void add_leaver(const ig_plan *p, const ig_node *n, const ig_impl *impl, leavers *left) {
+  const size_t at = strlen(left->why);
+  for (int i = 0; i < IG_MAX_IMPLS && n->op->impls[p->device->caps.kind][i]; i++)
+    if (!strcmp(n->op->impls[p->device->caps.kind][i], impl->name))
+      left->bits |= 1u << i;
+  snprintf(left->why + at, sizeof left->why - at, "%s%s", at ? "; " : "", ig_error_message());
+}
+
 // All implementations that take the node, best first; the refusals' reasons go to why.
-static int find_candidates(const ig_plan *p, const ig_node *n, const char *forced, const ig_impl *found[IG_MAX_IMPLS],
-                           char *why, size_t why_bytes) {
+static int find_candidates(const ig_plan *p, const ig_node *n, const char *forced, const leavers *left,
+                           const ig_impl *found[IG_MAX_IMPLS], char *why, size_t why_bytes) {
   const ig_device_caps *caps = &p->device->caps;
   char reason[256];
-  size_t at = 0;
+  size_t at = (size_t)snprintf(why, why_bytes, "%s", left->why);
   int count = 0;
-  why[0] = 0;
   for (int i = 0; i < IG_MAX_IMPLS && n->op->impls[caps->kind][i]; i++) {
     const char *name = n->op->impls[caps->kind][i];
+    if (left->bits >> i & 1)
+      continue;
     const ig_impl *impl = ig_device_find_impl(p->device, name);
     snprintf(reason, sizeof reason, "refused");
     if (!impl)
@@ -82,13 +97,14 @@ static uint32_t copies_of_weights(const ig_plan *p, const ig_node *n) {
   return bits;
 }
 
-static ig_status choose(ig_plan *p, const ig_node *n, const ig_layout *offered, const ig_impl **impl, uint64_t *ns) {
+static ig_status choose(ig_plan *p, const ig_node *n, const ig_layout *offered, const leavers *left,
+                        const ig_impl **impl, uint64_t *ns) {
   const ig_impl *found[IG_MAX_IMPLS];
   char why[1024], forced[64];
   forced_name(p->options.force, n->op->name, forced);
-  int count = find_candidates(p, n, forced, found, why, sizeof why);
+  int count = find_candidates(p, n, forced, left, found, why, sizeof why);
   if (count == 0 && !strcmp(forced, LIBRARY))
-    count = find_candidates(p, n, "", found, why, sizeof why);
+    count = find_candidates(p, n, "", left, found, why, sizeof why);
   if (count == 0)
     return ig_fail(IG_ERR_UNSUPPORTED, "%s (%s): no implementation on %s takes it (%s)", n->name, n->op->name,
                    p->device->caps.name, *why ? why : "the row names none");
@@ -154,6 +170,25 @@ ig_status ig_plan_prepare_node(ig_plan *p, const ig_node *n, const ig_impl *impl
   *workspace_bytes = prepare.workspace_bytes;
   *state = prepare.state;
   return IG_OK;
+}
+
+// Chooses and prepares. What leaves now is no candidate any more: there is another choice among the others.
+static ig_status take(ig_plan *p, const ig_node *n, ig_layout *in, ig_layout *out, const ig_impl **impl, uint64_t *ns,
+                      size_t *workspace_bytes, void **state) {
+  ig_layout offered[n->n_in + 1], wanted[IG_MAX_OUT];
+  leavers left = {0, ""};
+  ig_status status;
+  memcpy(offered, in, (size_t)n->n_in * sizeof *in);
+  memcpy(wanted, out, (size_t)n->n_out * sizeof *out);
+  for (;;) {
+    IG_TRY(choose(p, n, offered, &left, impl, ns));
+    status = ig_plan_prepare_node(p, n, *impl, in, out, workspace_bytes, state);
+    if (status != IG_ERR_UNSUPPORTED)
+      return status;
+    add_leaver(p, n, *impl, &left);
+    memcpy(in, offered, (size_t)n->n_in * sizeof *in);
+    memcpy(out, wanted, (size_t)n->n_out * sizeof *out);
+  }
 }
 
 // ---- values and steps ----
@@ -235,7 +270,7 @@ static ig_status prepare_reorder(ig_plan *p, step *s, ig_layout from, ig_layout 
   s->in_layout[0] = from;
   s->out_layout[0] = to;
   if (!s->impl)
-    IG_TRY(choose(p, s->node, s->in_layout, &s->impl, &s->tuned_ns));
+    return take(p, s->node, s->in_layout, s->out_layout, &s->impl, &s->tuned_ns, &s->workspace_bytes, &s->state);
   if (s->state && s->impl->destroy)
     s->impl->destroy(s->state);
   s->state = NULL;
@@ -298,7 +333,7 @@ static ig_status in_wanted_layout(ig_plan *p, int v, ig_layout want, ig_phase ph
 }
 
 static ig_status plan_node(ig_plan *p, const ig_node *n) {
-  ig_layout in[n->n_in + 1], offered[n->n_in + 1], out[IG_MAX_OUT] = {{0}};
+  ig_layout in[n->n_in + 1], out[IG_MAX_OUT] = {{0}};
   int values[n->n_in + 1];
   const ig_impl *impl;
   void *state;
@@ -312,10 +347,8 @@ static ig_status plan_node(ig_plan *p, const ig_node *n) {
       IG_TRY(value_of(p, n->in[i], &values[i]));
       in[i] = p->values[values[i]].layout;
     }
-    offered[i] = in[i];
   }
-  IG_TRY(choose(p, n, offered, &impl, &tuned_ns));
-  IG_TRY(ig_plan_prepare_node(p, n, impl, in, out, &workspace, &state));
+  IG_TRY(take(p, n, in, out, &impl, &tuned_ns, &workspace, &state));
   // Until the step owns it, the state is freed here when something fails.
   ig_status status = IG_OK;
   for (int i = 0; i < n->n_in; i++) {

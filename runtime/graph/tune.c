@@ -312,7 +312,8 @@ static ig_status run_turns(ig_plan *p, const ig_node *n, trial *trials, int coun
 }
 
 // Where memory is too short for timing all stay as they are: the plan's size will be refused, or the first one holds.
-// One that fails here is out, as one that refuses the node is; the last one's failure is the answer.
+// One that fails here is out, as one that refuses the node is; the last one's failure is the answer, but where all
+// leave as they are prepared, nothing is timed: the plan hears it from them (op.h).
 static ig_status time_all(ig_tuner *tuner, ig_plan *p, const ig_node *n, const ig_layout *offered, trial *trials,
                           int count) {
   const ig_device_ops *ops = p->device->ops;
@@ -327,11 +328,18 @@ static ig_status time_all(ig_tuner *tuner, ig_plan *p, const ig_node *n, const i
     t->in = layouts[i];
     t->out = layouts[i] + n->n_in + 1;
     memcpy(t->in, offered, (size_t)n->n_in * sizeof *offered);
-    IG_GOTO(leaves(t, ig_plan_prepare_node(p, n, t->impl, t->in, t->out, &t->workspace, &t->state), &left));
+    status = ig_plan_prepare_node(p, n, t->impl, t->in, t->out, &t->workspace, &t->state);
+    if (status == IG_ERR_UNSUPPORTED && left == 1)
+      left = 0, t->out_of_it = true;
+    else
+      IG_GOTO(leaves(t, status, &left));
     t->bytes = t->out_of_it ? 0 : place(p, n, t, NULL, NULL, NULL) + round_up(t->workspace);
     t->offset = bytes;
     bytes += t->bytes;
   }
+  status = IG_OK;
+  if (left == 0)
+    goto done;
   size_t slots = bytes < COLD_BYTES ? (COLD_BYTES + bytes - 1) / (bytes + 1) : 1;
   slots = slots > MOST_SLOTS ? MOST_SLOTS : slots;  // small operands stay in the last cache, as they may in a step
   while (slots > 1 && !has_room(p->device, slots * bytes))
@@ -373,8 +381,10 @@ ig_status ig_tuner_choose(ig_tuner *t, ig_plan *p, const ig_node *n, const ig_la
     trials[i] = (trial){.impl = candidates[i], .best_ns = UINT64_MAX};
   IG_TRY(time_all(t, p, n, offered, trials, count));
   int best = 0;
-  while (trials[best].out_of_it)
+  while (best < count && trials[best].out_of_it)
     best++;
+  if (best == count)
+    return IG_OK;
   for (int i = best + 1; i < count; i++)
     if (trials[i].best_ns < trials[best].best_ns)
       best = i;

@@ -196,9 +196,10 @@ static int count_places(const object *graph) {
 }
 
 EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d) {
-  if (fails("cudnnBackendFinalize"))
-    return CUDNN_STATUS_INTERNAL_ERROR;
   object *o = d, *parts[4], *norm[NORM_PLACES];
+  if (fails("cudnnBackendFinalize") ||
+      (o->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR && fails("cudnnBackendFinalize of a plan")))
+    return CUDNN_STATUS_INTERNAL_ERROR;
   int pass;
   bool fine = true, twice = o->final;
   switch (o->type) {
