@@ -48,7 +48,7 @@ inline double amplification(const Job &job) {
 // Allowed difference of one element: the rounding of the stored result, and the error of `length` additions of terms
 // of the size of the tensor's largest value in fp32 (growing with the root of the length, as rounding errors have
 // either sign), `amplify` times that (64 for Winograd's transforms), and `rounded` times the largest value (twice the
-// unit of a 16-bit type in which Winograd's transformed operands, or what lies between two products, are rounded).
+// unit of a 16-bit type to which Winograd's transformed operands, or what others keep in fp32, are rounded).
 // Integers are exact.
 inline double tolerance(ig_dtype stored, double length, double want, double largest, double amplify,
                         double rounded = 0) {

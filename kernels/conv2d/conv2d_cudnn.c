@@ -6,12 +6,18 @@
 // conv2d_fused is one graph: convolution, + bias, + residual, ReLU; what passes between them is fp32 and virtual, so
 // that y is written once, rounded once. y never lies where the residual lay (IG_IMPL_APART): cuDNN does not say that it
 // may.
+//
+// conv2d_bwd_weights: for an fp32 dW of 16-bit operands the heuristics name no engine (docs/decisions.md, 46). So cuDNN
+// writes dW in the operands' type into the workspace (of few engines the sums are less than fp32, too), and the cast to
+// fp32 follows: 2 bytes a weight more written and read, IG_IMPL_ROUNDED. What has left fp16's range stays infinite, as
+// the loss scale must see it.
 #include <stdio.h>
 #include <string.h>
 
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/cuda_common/cudnn_graph.h"
 #include "kernels/kernels.h"
+#include "kernels/reorder/reorder_cuda.h"
 #include "runtime/device/cuda/cuda_check.h"
 
 #ifdef IG_HAS_CUDNN
@@ -25,7 +31,10 @@ enum { OUT = 4, MAX_PLACES = 5 };
 typedef struct plan {
   ig_cudnn_graph graph;
   int place[MAX_PLACES];  // of the graph: an operand, or OUT
+  size_t narrow_bytes;    // of the workspace, in front of the library's: dW in 16 bits; 0: OUT is the node's result
 } plan;
+
+static size_t round_up(size_t n) { return (n + 255) / 256 * 256; }
 
 static void destroy(void *state) {
   plan *p = state;
@@ -160,8 +169,9 @@ static ig_status make(const ig_node *n, plan *p) {
     return make_fused(n, &d, p);
   memcpy(p->place, places[which], sizeof places[which]);
   IG_TRY(ig_cudnn_image(g, type, d.N, d.C, d.H, d.W, false, &tensors[X]));
-  IG_TRY(
-      ig_cudnn_image(g, which == WEIGHTS ? n->out[0]->dtype : type, d.K, d.C / d.groups, d.R, d.S, false, &tensors[W]));
+  IG_TRY(ig_cudnn_image(g, type, d.K, d.C / d.groups, d.R, d.S, false, &tensors[W]));
+  if (which == WEIGHTS && type != n->out[0]->dtype)
+    p->narrow_bytes = round_up((size_t)ig_shape_count(&n->out[0]->shape) * ig_dtype_bytes(type));
   IG_TRY(ig_cudnn_image(g, type, d.N, d.K, d.P, d.Q, false, &tensors[Y]));
   IG_TRY(convolution(g, &d, &conv));
   return add_convolution(g, which, conv, tensors);
@@ -203,6 +213,7 @@ static ig_status prepare(ig_prepare *prepare) {
   ig_status status = make(n, p);
   if (status == IG_OK)
     status = ig_cudnn_choose(&p->graph, prepare, &timed);
+  prepare->workspace_bytes += p->narrow_bytes;
   if (status == IG_OK && timed)
     status = ig_cudnn_keep(&p->graph, prepare);
   if (status != IG_OK) {
@@ -216,12 +227,16 @@ static ig_status prepare(ig_prepare *prepare) {
 static ig_status run(const ig_launch *l) {
   plan *p = l->state;
   const cudaStream_t stream = (cudaStream_t)(l->stream ? l->stream : l->device->stream);
-  void *places[MAX_PLACES] = {NULL};
+  void *places[MAX_PLACES] = {NULL}, *rest = (char *)l->workspace + p->narrow_bytes;
   for (int i = 0; i < p->graph.n_places; i++)
-    places[i] = p->place[i] == OUT ? l->out[0] : l->in[p->place[i]];
+    places[i] = p->place[i] != OUT ? l->in[p->place[i]] : p->narrow_bytes ? l->workspace : l->out[0];
   if (l->node->n_out > 1)
     IG_CUDA(cudaMemsetAsync(l->out[1], 0, sizeof(float), stream));
-  return ig_cudnn_launch(&p->graph, places, l->workspace, stream);
+  IG_TRY(ig_cudnn_launch(&p->graph, places, rest, stream));
+  if (!p->narrow_bytes)
+    return IG_OK;
+  const ig_tensor *dw = l->node->out[0];
+  return ig_cuda_widen(l, l->out[0], l->workspace, l->node->in[0]->dtype, ig_shape_count(&dw->shape));
 }
 
 #define IMPL(name_, extra)                                                                                     \
@@ -232,7 +247,7 @@ static ig_status run(const ig_launch *l) {
 IG_IMPLS(conv2d_cudnn) = {IMPL("conv2d_cudnn", 0),
                           IMPL("conv2d_fused_cudnn", IG_IMPL_APART),
                           IMPL("conv2d_bwd_data_cudnn", 0),
-                          IMPL("conv2d_bwd_weights_cudnn", 0),
+                          IMPL("conv2d_bwd_weights_cudnn", IG_IMPL_ROUNDED),
                           {0}};
 #else
 IG_IMPLS(conv2d_cudnn) = {{0}};  // no cudnn_graph.h where this was built

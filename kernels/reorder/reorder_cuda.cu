@@ -6,6 +6,7 @@
 // memory (as fp32, one float of padding a row); reads and writes are coalesced; each number read once and written once.
 // integers_kernel: one number a thread, any other pair of types, for labels and the like: small.
 #include "kernels/cuda_common/cuda_kernel.cuh"
+#include "kernels/reorder/reorder_cuda.h"
 
 #define EACH    8
 #define THREADS 256
@@ -105,19 +106,27 @@ static unsigned grid_of(const ig_launch *l, int64_t count, int each) {
 }
 
 template <class Y, class X>
+static ig_status cast(const ig_launch *l, Y *y, const X *x, int64_t count) {
+  cast_kernel<Y, X><<<grid_of(l, count, THREADS * EACH), THREADS, 0, ig_stream_of(l)>>>(y, x, count);
+  IG_CUDA_LAUNCHED();
+  return IG_OK;
+}
+
+extern "C" ig_status ig_cuda_widen(const ig_launch *l, float *y, const void *x, ig_dtype type, int64_t count) {
+  return type == IG_BF16 ? cast(l, y, (const ig_bf16 *)x, count) : cast(l, y, (const ig_f16 *)x, count);
+}
+
+template <class Y, class X>
 static ig_status typed(const ig_launch *l, int64_t count) {
   const ig_shape *s = &l->node->in[0]->shape;
-  if (ig_layout_equal(l->in_layout[0], l->out_layout[0])) {
-    cast_kernel<Y, X><<<grid_of(l, count, THREADS * EACH), THREADS, 0, ig_stream_of(l)>>>((Y *)l->out[0],
-                                                                                          (const X *)l->in[0], count);
-  } else {
-    const int taps = (int)(s->d[2] * s->d[3]), pitch = taps | 1;
-    int each = TILE / pitch;
-    each = each < 1 ? 1 : each > s->d[1] ? (int)s->d[1] : each;
-    const dim3 grid(ig_blocks(s->d[1], each), (unsigned)s->d[0]);
-    turn_kernel<Y, X><<<grid, THREADS, (size_t)each * pitch * sizeof(float), ig_stream_of(l)>>>(
-        (Y *)l->out[0], (const X *)l->in[0], (int)s->d[1], taps, each, l->in_layout[0].kind == IG_LAYOUT_PLAIN);
-  }
+  if (ig_layout_equal(l->in_layout[0], l->out_layout[0]))
+    return cast(l, (Y *)l->out[0], (const X *)l->in[0], count);
+  const int taps = (int)(s->d[2] * s->d[3]), pitch = taps | 1;
+  int each = TILE / pitch;
+  each = each < 1 ? 1 : each > s->d[1] ? (int)s->d[1] : each;
+  const dim3 grid(ig_blocks(s->d[1], each), (unsigned)s->d[0]);
+  turn_kernel<Y, X><<<grid, THREADS, (size_t)each * pitch * sizeof(float), ig_stream_of(l)>>>(
+      (Y *)l->out[0], (const X *)l->in[0], (int)s->d[1], taps, each, l->in_layout[0].kind == IG_LAYOUT_PLAIN);
   IG_CUDA_LAUNCHED();
   return IG_OK;
 }

@@ -129,7 +129,8 @@ enum {
   IG_IMPL_ANY_LAYOUT = 8,   // elementwise over memory (padding included: f(0,..,0) = 0, one dtype): any common layout
   IG_IMPL_BLOCKED_C = 16,   // takes rank-4 operands PLAIN or BLOCKED_C (ig_view4_of(shape, launch->in_layout[i]))
   IG_IMPL_INEXACT = 32,     // rounding error clearly above the direct algorithm's (Winograd): needs caps.winograd
-  IG_IMPL_ROUNDED = 64,     // in a 16-bit type, what lies between two products is rounded to it, too (attention)
+  IG_IMPL_ROUNDED = 64,     // in a 16-bit type, what others keep in fp32 is rounded to it, too: what lies between two
+                            // products (attention), an fp32 bias, an fp32 result before its cast
   IG_IMPL_READS_WIDE = 128,  // takes weights as IG_WIDE; first of its row: chosen untimed where it spares their copy
 };
 

@@ -255,7 +255,9 @@ EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d) {
   return fine ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
 }
 
-// Three engines of the heuristics; workspaces of plans.
+static size_t workspace_of(const object *config) { return 512 * (size_t)config->engine; }
+
+// Three engines of the heuristics, none for an fp32 weight gradient of 16-bit operands; workspaces of plans.
 EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const d, cudnnBackendAttributeName_t name,
                                               cudnnBackendAttributeType_t type, int64_t wanted, int64_t *n,
                                               void *values) {
@@ -266,9 +268,9 @@ EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const d, 
   if (!o->final)
     return CUDNN_STATUS_BAD_PARAM;
   if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS) {
-    object **configs = values;
-    for (*n = 0; *n < 3 && *n < wanted; ++*n) {
-      object *graph = child(o, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+    object **configs = values, *graph = child(o, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+    const int named = is_wide_gradient(operation_of(graph, 0)) ? 0 : 3;
+    for (*n = 0; *n < named && *n < wanted; ++*n) {
       configs[*n]->engine = (int)*n;
       configs[*n]->n = 1;
       configs[*n]->at[0].name = CUDNN_ATTR_ENGINECFG_ENGINE;
@@ -280,10 +282,29 @@ EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const d, 
   if (name != CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)
     return CUDNN_STATUS_BAD_PARAM;
   *n = 1;
-  *(int64_t *)values = 512 * child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine;
+  *(int64_t *)values = (int64_t)workspace_of(child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG));
   return CUDNN_STATUS_SUCCESS;
 }
 
+static cudnnStatus_t execute(const object *graph, const object *pack, const later *l) {
+#ifdef HAS_SDPA
+  if (operation_of(graph, 0)->type == CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR)
+    return execute_sdpa(operation_of(graph, 0), pack, l);
+#endif
+  if (operation_of(graph, 0)->type == CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR)
+    return execute_norm(operation_of(graph, 0), pack, l);
+  job *o = calloc(1, sizeof *o);
+  if (fill_job(o, graph, pack) && l->fill(o->at[o->result], 0, result_bytes(o), stream) == cudaSuccess &&
+      l->host(stream, run_job, o) == cudaSuccess) {
+    o->next = kept;
+    kept = o;
+    return CUDNN_STATUS_SUCCESS;
+  }
+  free(o);
+  return CUDNN_STATUS_EXECUTION_FAILED;
+}
+
+// What it leaves in its workspace is no number: whose result lies there sees it.
 EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor_t plan,
                                          cudnnBackendDescriptor_t pack) {
   if (fails("cudnnBackendExecute"))
@@ -297,19 +318,9 @@ EXPORT cudnnStatus_t cudnnBackendExecute(cudnnHandle_t h, cudnnBackendDescriptor
   memcpy(&workspace, find(v, CUDNN_ATTR_VARIANT_PACK_WORKSPACE)->value, sizeof workspace);
   if (find(v, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS)->n != count_places(graph) || (config->engine && !workspace))
     return CUDNN_STATUS_BAD_PARAM;
-#ifdef HAS_SDPA
-  if (operation_of(graph, 0)->type == CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR)
-    return execute_sdpa(operation_of(graph, 0), v, &l);
-#endif
-  if (operation_of(graph, 0)->type == CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR)
-    return execute_norm(operation_of(graph, 0), v, &l);
-  job *o = calloc(1, sizeof *o);
-  if (fill_job(o, graph, v) && l.fill(o->at[o->result], 0, result_bytes(o), stream) == cudaSuccess &&
-      l.host(stream, run_job, o) == cudaSuccess) {
-    o->next = kept;
-    kept = o;
-    return CUDNN_STATUS_SUCCESS;
-  }
-  free(o);
-  return CUDNN_STATUS_EXECUTION_FAILED;
+  const cudnnStatus_t status = execute(graph, v, &l);
+  if (status == CUDNN_STATUS_SUCCESS && config->engine &&
+      l.fill(workspace, 0xff, workspace_of(config), stream) != cudaSuccess)
+    return CUDNN_STATUS_EXECUTION_FAILED;
+  return status;
 }

@@ -37,6 +37,14 @@ static bool consistent(object *const parts[4]) {
   return true;
 }
 
+// Whether it is the weight gradient for which the library names no engine: fp32 of 16-bit operands.
+static bool is_wide_gradient(const object *op) {
+  int pass;
+  object *parts[4];
+  return op->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR && parts_of(op, &pass, parts) &&
+         type_of(parts[1]) == CUDNN_DATA_FLOAT && type_of(parts[0]) != CUDNN_DATA_FLOAT;
+}
+
 // ---- the chain behind a convolution: operation i reads what operation i - 1 has made ----
 #define MAX_CHAIN 8
 static const object *operation_of(const object *graph, int i) {
