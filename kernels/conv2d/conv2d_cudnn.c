@@ -8,9 +8,8 @@
 // may.
 //
 // conv2d_bwd_weights: for an fp32 dW of 16-bit operands the heuristics name no engine (docs/decisions.md, 46). So cuDNN
-// writes dW in the operands' type into the workspace (of few engines the sums are less than fp32, too), and the cast to
-// fp32 follows: 2 bytes a weight more written and read, IG_IMPL_ROUNDED. What has left fp16's range stays infinite, as
-// the loss scale must see it.
+// writes dW in the operands' type into the workspace, and the cast to fp32 follows: 2 bytes a weight more written and
+// read, IG_IMPL_ROUNDED. What has left fp16's range stays infinite, as the loss scale must see it.
 #include <stdio.h>
 #include <string.h>
 

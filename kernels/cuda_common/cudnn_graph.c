@@ -39,6 +39,7 @@ void ig_cudnn_graph_close(ig_cudnn_graph *g) {
   drop_plans(g);
   for (int i = 0; i < IG_CUDNN_ENGINES; i++)
     drop(g, &g->configs[i]);
+  drop(g, &g->engine);
   drop(g, &g->heuristic);
   drop(g, &g->graph);
   while (g->n_parts > 0)
@@ -116,6 +117,37 @@ ig_status ig_cudnn_add(ig_cudnn_graph *g, descriptor operation) {
 }
 
 // ---- engines ----
+// Whether a config's engine may add up in less than fp32, which it then says in a note.
+static ig_status sums_in_less(ig_cudnn_graph *g, descriptor config, bool *less) {
+  cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+  int64_t n = 0;
+  *less = false;
+  drop(g, &g->engine);
+  IG_TRY(create(g, CUDNN_BACKEND_ENGINE_DESCRIPTOR, &g->engine));
+  DNN(cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &n, &g->engine));
+  DNN(cudnnBackendGetAttribute(g->engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+                               CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &n, notes));
+  for (int64_t i = 0; i < n && i < CUDNN_NUMERICAL_NOTE_TYPE_COUNT; i++)
+    *less |= notes[i] == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION;
+  return IG_OK;
+}
+
+// Leaves those out.
+static ig_status keep_whole_sums(ig_cudnn_graph *g) {
+  const int n = g->n_configs;
+  g->n_configs = 0;
+  for (int i = 0; i < n; i++) {
+    const descriptor config = g->configs[i];
+    bool less;
+    IG_TRY(sums_in_less(g, config, &less));
+    if (less)
+      continue;
+    g->configs[i] = g->configs[g->n_configs];
+    g->configs[g->n_configs++] = config;
+  }
+  return IG_OK;
+}
+
 ig_status ig_cudnn_ask(ig_cudnn_graph *g) {
   const cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
   int64_t n = 0;
@@ -134,7 +166,8 @@ ig_status ig_cudnn_ask(ig_cudnn_graph *g) {
   DNN(cudnnBackendGetAttribute(g->heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
                                IG_CUDNN_ENGINES, &n, g->configs));
   g->n_configs = (int)(n < IG_CUDNN_ENGINES ? n : IG_CUDNN_ENGINES);
-  return n > 0 ? IG_OK : ig_fail(IG_ERR_UNSUPPORTED, "cuDNN has no engine for it");
+  IG_TRY(keep_whole_sums(g));
+  return g->n_configs ? IG_OK : ig_fail(IG_ERR_UNSUPPORTED, "cuDNN has no engine for it that adds up in fp32");
 }
 
 // The execution plan of engine i, if there is one: what the chip or the types rule out does not finalize.

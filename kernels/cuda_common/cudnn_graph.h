@@ -22,7 +22,7 @@ typedef struct ig_cudnn_graph {
   const ig_cudnn *dnn;
   cudnnHandle_t handle;
   ig_cudnn_descriptor parts[IG_CUDNN_PARTS], operations[IG_CUDNN_OPERATIONS];  // all but what follows; some of them
-  ig_cudnn_descriptor graph, heuristic, configs[IG_CUDNN_ENGINES], plans[IG_CUDNN_ENGINES], pack;
+  ig_cudnn_descriptor graph, heuristic, engine, configs[IG_CUDNN_ENGINES], plans[IG_CUDNN_ENGINES], pack;
   int n_parts, n_operations, n_configs, n_plans, chosen;
   cudnnStatus_t refusal;            // why an engine had no plan
   int config_of[IG_CUDNN_ENGINES];  // of a plan
@@ -63,7 +63,8 @@ ig_status ig_cudnn_image(ig_cudnn_graph *g, ig_dtype type, int64_t n, int64_t c,
 // Finalizes the operation and puts it behind the others.
 ig_status ig_cudnn_add(ig_cudnn_graph *g, ig_cudnn_descriptor operation);
 
-// For supports: the graph is whole; IG_ERR_UNSUPPORTED where the heuristics name no engine. No plan is made: that may
+// For supports: the graph is whole; IG_ERR_UNSUPPORTED where the heuristics name no engine that adds up in
+// fp32. No plan is made: that may
 // compile a kernel, for half a second (docs/decisions.md, 46).
 ig_status ig_cudnn_ask(ig_cudnn_graph *g);
 // For prepare: the graph is whole; the engine of an earlier start (*timed = false), else the fastest by timing. Sets

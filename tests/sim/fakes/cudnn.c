@@ -4,6 +4,7 @@
 // library supports.
 #include <cudnn_graph.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -240,6 +241,11 @@ EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d) {
       fine = child(o, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH) && find(o, CUDNN_ATTR_ENGINEHEUR_MODE);
       break;
     case CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR:  // the second engine is one that the chip does not have
+      if (child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG) &&
+          child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine == 3) {
+        fprintf(stderr, "a plan of an engine that adds up in 16 bits\n");
+        abort();
+      }
       fine = child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG) &&
              child(o, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG)->engine != 1;
       break;
@@ -257,7 +263,8 @@ EXPORT cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t d) {
 
 static size_t workspace_of(const object *config) { return 512 * (size_t)config->engine; }
 
-// Three engines of the heuristics, none for an fp32 weight gradient of 16-bit operands; workspaces of plans.
+// Four engines of the heuristics, of which the last adds up in 16 bits, as its note says; none for an fp32 weight
+// gradient of 16-bit operands; workspaces of plans.
 EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const d, cudnnBackendAttributeName_t name,
                                               cudnnBackendAttributeType_t type, int64_t wanted, int64_t *n,
                                               void *values) {
@@ -269,7 +276,7 @@ EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const d, 
     return CUDNN_STATUS_BAD_PARAM;
   if (name == CUDNN_ATTR_ENGINEHEUR_RESULTS) {
     object **configs = values, *graph = child(o, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
-    const int named = is_wide_gradient(operation_of(graph, 0)) ? 0 : 3;
+    const int named = is_wide_gradient(operation_of(graph, 0)) ? 0 : 4;
     for (*n = 0; *n < named && *n < wanted; ++*n) {
       configs[*n]->engine = (int)*n;
       configs[*n]->n = 1;
@@ -277,6 +284,20 @@ EXPORT cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const d, 
       memcpy(configs[*n]->at[0].value, &graph, sizeof graph);
       configs[*n]->final = true;
     }
+    return CUDNN_STATUS_SUCCESS;
+  }
+  if (name == CUDNN_ATTR_ENGINECFG_ENGINE && o->type == CUDNN_BACKEND_ENGINECFG_DESCRIPTOR) {
+    object *engine = *(object **)values;
+    engine->engine = o->engine;
+    engine->final = true;
+    *n = 1;
+    return engine->type == CUDNN_BACKEND_ENGINE_DESCRIPTOR ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
+  }
+  if (name == CUDNN_ATTR_ENGINE_NUMERICAL_NOTE && o->type == CUDNN_BACKEND_ENGINE_DESCRIPTOR && wanted > 1) {
+    cudnnBackendNumericalNote_t *notes = values;
+    notes[0] = CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
+    notes[1] = CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION;
+    *n = o->engine == 3 ? 2 : 1;
     return CUDNN_STATUS_SUCCESS;
   }
   if (name != CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)
