@@ -125,15 +125,18 @@ static void choose_rows(builder *b) {
   }
 }
 
-// Rows first..first+n of those that the head reads.
-static ig_tensor *part(const builder *b, const char *name, ig_tensor *x, int64_t first, int64_t n) {
-  return !x || n == x->shape.d[0] ? x : ig_slice(b->g, name, x, IG_SHAPE2(first, 0), IG_SHAPE2(n, -1));
+// Rows of x that `index` chose: the first ones of those that the head reads, or the last.
+static ig_tensor *part(const builder *b, const char *name, ig_tensor *x, const ig_tensor *index, bool last) {
+  if (!x || !b->rows || !index)  // the graph has failed, and says so
+    return NULL;
+  const int64_t all = b->rows->shape.d[0], n = index->shape.d[0];
+  return n == all ? x : ig_slice(b->g, name, x, IG_SHAPE2(last ? all - n : 0, 0), IG_SHAPE2(n, -1));
 }
 
 // tanh of a linear layer on each sequence's first token.
 static ig_tensor *pool(const builder *b, ig_tensor *x) {
   ig_graph_scope(b->g, "bert.pooler.");
-  x = dense(b, "dense", part(b, "first", x, 0, b->in->first->shape.d[0]), b->spec->width);
+  x = dense(b, "dense", part(b, "first", x, b->in->first, false), b->spec->width);
   return ig_tanh(b->g, "tanh", x);
 }
 
@@ -151,9 +154,8 @@ static ig_tensor *classify(const builder *b, ig_tensor *x) {
 }
 
 static void predict_masked(const builder *b, ig_tensor *words, ig_tensor *x, ig_text_outputs *out) {
-  const int64_t n = b->in->masked->shape.d[0];
   ig_graph_scope(b->g, "cls.predictions.");
-  x = part(b, "masked", x, b->rows->shape.d[0] - n, n);
+  x = part(b, "masked", x, b->in->masked, true);
   out->masked_hidden = layernorm(b, "transform.LayerNorm", dense_gelu(b, "transform.dense", x, b->spec->width));
   out->decoder = b->spec->untied ? weight(b, "decoder", b->spec->vocabulary, b->spec->width) : words;
   out->decoder_bias = param(b, "bias", "", IG_SHAPE1(b->spec->vocabulary), (ig_init){IG_INIT_ZERO, 0});

@@ -88,9 +88,9 @@ void expect_near(const std::vector<float> &a, const std::vector<float> &b, const
     ASSERT_NEAR(a[i], b[i], 2e-5) << what << ", element " << i;
 }
 
-class Rows : public testing::TestWithParam<double> {};
+class RowsOf : public testing::TestWithParam<double> {};
 
-TEST_P(Rows, AreThoseOfAll) {
+TEST_P(RowsOf, AreThoseOfAll) {
   Encoder every(IG_TEXT_MEAN, false, all_first, {}, GetParam());
   const std::vector<float> hidden = every.run(every.out.hidden);
   EXPECT_EQ(hidden.size(), 12u * 32);
@@ -102,7 +102,7 @@ TEST_P(Rows, AreThoseOfAll) {
 }
 
 // Masked tokens alone, and behind the first ones.
-TEST_P(Rows, OfBothKindsAreThoseOfOne) {
+TEST_P(RowsOf, OfBothKindsAreThoseOfOne) {
   Encoder alone(IG_TEXT_PRETRAIN, false, all_first, some, GetParam()),
       both(IG_TEXT_PRETRAIN, true, all_first, some, GetParam()),
       pair(IG_TEXT_PRETRAIN, true, all_first, some, GetParam()),
@@ -117,6 +117,23 @@ TEST_P(Rows, OfBothKindsAreThoseOfOne) {
   EXPECT_NE(rows_of(masked, {0}), rows_of(masked, {1}));
 }
 
-INSTANTIATE_TEST_SUITE_P(Dropout, Rows, testing::Values(0.0, 0.4));
+// A graph that failed has no rows: that is told, not read.
+TEST(Rows, ThatCannotBeChosenAreRefused) {
+  for (bool of_masked : {true, false}) {
+    run_graph::Graph g;
+    const ig_model *m;
+    run_graph::must(ig_model_find("bert_tiny", &m));
+    ig_text_inputs in = ig_session_text_inputs(g.g, 12, 3, 4);
+    (of_masked ? in.masked : in.first) = ig_graph_input(g.g, "strange", IG_F32, IG_SHAPE1(4));
+    ig_model_config c = {};
+    c.size = sizeof c;
+    c.text_head = IG_TEXT_PRETRAIN;
+    c.nsp = true;
+    (void)m->build_text(m, g.g, &c, &in);
+    EXPECT_NE(ig_graph_status(g.g), IG_OK);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Dropout, RowsOf, testing::Values(0.0, 0.4));
 
 }  // namespace

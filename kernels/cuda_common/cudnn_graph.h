@@ -63,9 +63,8 @@ ig_status ig_cudnn_image(ig_cudnn_graph *g, ig_dtype type, int64_t n, int64_t c,
 // Finalizes the operation and puts it behind the others.
 ig_status ig_cudnn_add(ig_cudnn_graph *g, ig_cudnn_descriptor operation);
 
-// For supports: the graph is whole; IG_ERR_UNSUPPORTED where the heuristics name no engine that adds up in
-// fp32. No plan is made: that may
-// compile a kernel, for half a second (docs/decisions.md, 46).
+// For supports: the graph is whole; IG_ERR_UNSUPPORTED where the heuristics name no engine that adds up in fp32. No
+// plan is made: that may compile a kernel, for half a second (docs/decisions.md, 46).
 ig_status ig_cudnn_ask(ig_cudnn_graph *g);
 // For prepare: the graph is whole; the engine of an earlier start (*timed = false), else the fastest by timing. Sets
 // the workspace. What was timed is kept by ig_cudnn_keep. IG_ERR_UNSUPPORTED where no named engine has a plan: the
