@@ -16,16 +16,16 @@ typedef struct bwd_memory {
 static size_t bwd_memory_of(char *at, const attention *a, bwd_memory *m) {
   carver c = {at, 0};
   m->along = carve(&c, KEYS * a->du);
-  m->k_turned = carve(&c, a->du * KEYS);
-  m->v_turned = carve(&c, a->du * KEYS);
+  m->k_turned = carve(&c, a->du * KEY_ROW);
+  m->v_turned = carve(&c, a->du * KEY_ROW);
   m->k_across = carve(&c, units(KEYS) * a->dp);
   m->q_along = carve(&c, QUERIES * a->du);
   m->do_along = carve(&c, QUERIES * a->du);
   m->q_across = carve(&c, units(QUERIES) * a->dp);
   m->do_across = carve(&c, units(QUERIES) * a->dp);
   m->packed = carve(&c, TILE_UNITS);
-  m->p = carve(&c, QUERIES * KEYS);
-  m->ds = carve(&c, QUERIES * KEYS);
+  m->p = carve(&c, QUERIES * KEY_ROW);
+  m->ds = carve(&c, QUERIES * KEY_ROW);
   m->dk = carve(&c, KEYS * a->dp);
   m->dv = carve(&c, KEYS * a->dp);
   m->dq = carve(&c, QUERIES * a->dp);
@@ -93,7 +93,7 @@ static void bwd_row(const attention *a, bwd_memory *m, int64_t row, int64_t head
                     int64_t padded, bool whole) {
   const float *dlse = a->l->in[B_DLSE], lse = ((const float *)a->l->in[B_LSE])[head * a->s.T + row];
   const float of_lse = dlse ? dlse[head * a->s.T + row] : 0, scale = a->scale;
-  float *p = m->p + r * KEYS, *ds = m->ds + r * KEYS;
+  float *p = m->p + r * KEY_ROW, *ds = m->ds + r * KEY_ROW;
   const bool draws = a->dropout > 0 && n > 0;
   if (draws)
     draw_factors(a, row, head, k0, n, m->factor);
@@ -169,14 +169,16 @@ static void bwd_tile(const attention *a, const task *t, int64_t head, bwd_memory
   pack_along(dy, a->type, at, a->stride, rows, d, m->do_along, du);
   pack_across(q, a->type, at, a->stride, rows, d, m->q_across, dp);
   pack_across(dy, a->type, at, a->stride, rows, d, m->do_across, dp);
-  product(m->q_along, du, 1, rows, du, m->k_turned, KEYS, padded, m->p, KEYS, false);
-  product(m->do_along, du, 1, rows, du, m->v_turned, KEYS, padded, m->ds, KEYS, false);
+  product(m->q_along, du, 1, rows, du, m->k_turned, KEY_ROW, padded, m->p, KEY_ROW, false);
+  product(m->do_along, du, 1, rows, du, m->v_turned, KEY_ROW, padded, m->ds, KEY_ROW, false);
   for (int64_t r = 0; r < rows; r++) {
     const int64_t query = from + r - t->first, visible = seen(a, query, k0, n);
     bwd_row(a, m, from + r, head, r, k0, visible, padded, visible == seen(a, query, 0, keys));
   }
-  product(tile_across(m->p, rows, padded, m->packed), 1, KEYS, n, units(rows), m->do_across, dp, dp, m->dv, dp, true);
-  product(tile_across(m->ds, rows, padded, m->packed), 1, KEYS, n, units(rows), m->q_across, dp, dp, m->dk, dp, true);
+  product(tile_across(m->p, rows, padded, m->packed), 1, KEY_ROW, n, units(rows), m->do_across, dp, dp, m->dv, dp,
+          true);
+  product(tile_across(m->ds, rows, padded, m->packed), 1, KEY_ROW, n, units(rows), m->q_across, dp, dp, m->dk, dp,
+          true);
   product(tile_along(m->ds, rows, padded, m->packed), ALONG_ROW, 1, rows, units(n), m->k_across, dp, dp, m->dq, dp,
           false);
   write_dq(a, m, rows, at, k0 == 0, k0 + KEYS >= most);
@@ -190,9 +192,9 @@ static void bwd_task(const attention *a, const task *t, int64_t head) {
   for (int64_t k0 = 0; k0 < keys; k0 += KEYS) {
     const int64_t n = ig_min_i64(KEYS, keys - k0), at = head_at(a, t->first + k0, head);
     pack_along(l->in[B_K], a->type, at, a->stride, n, d, m.along, a->du);
-    turn_units(m.along, a->du, n, a->du, m.k_turned, KEYS, whole_vectors(n));
+    turn_units(m.along, a->du, n, a->du, m.k_turned, KEY_ROW, whole_vectors(n));
     pack_along(l->in[B_V], a->type, at, a->stride, n, d, m.along, a->du);
-    turn_units(m.along, a->du, n, a->du, m.v_turned, KEYS, whole_vectors(n));
+    turn_units(m.along, a->du, n, a->du, m.v_turned, KEY_ROW, whole_vectors(n));
     pack_across(l->in[B_K], a->type, at, a->stride, n, d, m.k_across, a->dp);
     memset(m.dk, 0, (size_t)(n * a->dp) * sizeof *m.dk);
     memset(m.dv, 0, (size_t)(n * a->dp) * sizeof *m.dv);

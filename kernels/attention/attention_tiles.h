@@ -19,10 +19,11 @@
 #include "kernels/plain.h"
 
 enum {
-  QUERIES = 48,  // of a tile
-  KEYS = 256,    // of a block
-  RANGE = 240,   // queries of a forward task
-  BUCKETS = 64   // lengths by which tasks are sorted, in steps of 16
+  QUERIES = 48,         // of a tile
+  KEYS = 256,           // of a block
+  KEY_ROW = KEYS + 16,  // of what has a block of keys as columns; no power of two: rows would share sets of the cache
+  RANGE = 240,          // queries of a forward task
+  BUCKETS = 64          // lengths by which tasks are sorted, in steps of 16
 };
 
 typedef struct task {
@@ -118,35 +119,35 @@ static void draw_factors(const attention *a, int64_t row, int64_t head, int64_t 
 
 // ---- a tile of probabilities as operand of products ----
 #ifdef PRODUCTS_BF16
-// out[rows][KEYS / 2]: rounded, along keys; n is a multiple of 16.
+enum { ALONG_ROW = KEY_ROW / 2, TILE_UNITS = QUERIES * ALONG_ROW };
+// out[rows][ALONG_ROW]: rounded, along keys; n is a multiple of 16.
 static const unit *tile_along(const float *tile, int64_t rows, int64_t n, unit *out) {
-  for (int64_t r = 0; r < rows; r++, tile += KEYS)
+  for (int64_t r = 0; r < rows; r++, tile += KEY_ROW)
     for (int64_t i = 0; i < n; i += 16)
-      _mm256_storeu_si256((__m256i *)(out + r * (KEYS / 2) + i / 2),
+      _mm256_storeu_si256((__m256i *)(out + r * ALONG_ROW + i / 2),
                           (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(tile + i)));
   return out;
 }
-// out[units(rows)][KEYS]: rounded, across queries.
+// out[units(rows)][KEY_ROW]: rounded, across queries.
 static const unit *tile_across(const float *tile, int64_t rows, int64_t n, unit *out) {
   for (int64_t r = 0; r < rows; r += 2)
     for (int64_t i = 0; i < n; i += 16) {
-      const vec a = vec_load(tile, IG_F32, r * KEYS + i, 16);
-      const vec b = r + 1 < rows ? vec_load(tile, IG_F32, (r + 1) * KEYS + i, 16) : (vec){0};
+      const vec a = vec_load(tile, IG_F32, r * KEY_ROW + i, 16);
+      const vec b = r + 1 < rows ? vec_load(tile, IG_F32, (r + 1) * KEY_ROW + i, 16) : (vec){0};
       const __m512i pairs = _mm512_permutexvar_epi16(
           _mm512_or_si512(
               _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
               _mm512_set_epi32(31 << 16, 30 << 16, 29 << 16, 28 << 16, 27 << 16, 26 << 16, 25 << 16, 24 << 16, 23 << 16,
                                22 << 16, 21 << 16, 20 << 16, 19 << 16, 18 << 16, 17 << 16, 16 << 16)),
           (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a));
-      memcpy(out + r / 2 * KEYS + i, &pairs, sizeof pairs);
+      memcpy(out + r / 2 * KEY_ROW + i, &pairs, sizeof pairs);
     }
   return out;
 }
-enum { ALONG_ROW = KEYS / 2, TILE_UNITS = QUERIES * KEYS / 2 };
 #else
 static const unit *tile_along(const float *tile, int64_t rows, int64_t n, unit *out) { return tile; }
 static const unit *tile_across(const float *tile, int64_t rows, int64_t n, unit *out) { return tile; }
-enum { ALONG_ROW = KEYS, TILE_UNITS = 0 };
+enum { ALONG_ROW = KEY_ROW, TILE_UNITS = 0 };
 #endif
 
 // ---- memory of a thread ----
@@ -172,11 +173,11 @@ typedef struct fwd_memory {
 static size_t fwd_memory_of(char *at, const attention *a, fwd_memory *m) {
   carver c = {at, 0};
   m->along = carve(&c, KEYS * a->du);
-  m->turned = carve(&c, a->du * KEYS);
+  m->turned = carve(&c, a->du * KEY_ROW);
   m->across = carve(&c, units(KEYS) * a->dp);
   m->queries = carve(&c, RANGE * a->du);
   m->p_along = carve(&c, TILE_UNITS);
-  m->tile = carve(&c, QUERIES * KEYS);
+  m->tile = carve(&c, QUERIES * KEY_ROW);
   m->o = carve(&c, RANGE * a->dp);
   m->most = carve(&c, RANGE);
   m->sum = carve(&c, RANGE);
@@ -210,10 +211,10 @@ static void softmax_row(const attention *a, fwd_memory *m, float *x, int64_t n, 
 static void fwd_tile(const attention *a, const task *t, int64_t head, fwd_memory *m, int64_t q0, int64_t rows,
                      int64_t k0, int64_t n) {
   const int64_t padded = whole_vectors(n);
-  product(m->queries + q0 * a->du, a->du, 1, rows, a->du, m->turned, KEYS, padded, m->tile, KEYS, false);
+  product(m->queries + q0 * a->du, a->du, 1, rows, a->du, m->turned, KEY_ROW, padded, m->tile, KEY_ROW, false);
   for (int64_t r = 0; r < rows; r++) {
     const int64_t row = t->from + q0 + r, visible = seen(a, row - t->first, k0, n);
-    float *x = m->tile + r * KEYS;
+    float *x = m->tile + r * KEY_ROW;
     softmax_row(a, m, x, visible, padded, q0 + r);
     if (a->dropout > 0 && visible > 0) {
       draw_factors(a, row, head, k0, visible, m->factor);
@@ -239,7 +240,7 @@ static void fwd_task(const attention *a, const task *t, int64_t head) {
   for (int64_t k0 = 0; k0 < n_keys; k0 += KEYS) {
     const int64_t n = ig_min_i64(KEYS, n_keys - k0), at = head_at(a, t->first + k0, head);
     pack_along(l->in[F_K], a->type, at, a->stride, n, a->s.d, m.along, a->du);
-    turn_units(m.along, a->du, n, a->du, m.turned, KEYS, whole_vectors(n));
+    turn_units(m.along, a->du, n, a->du, m.turned, KEY_ROW, whole_vectors(n));
     pack_across(l->in[F_V], a->type, at, a->stride, n, a->s.d, m.across, a->dp);
     for (int64_t q0 = 0; q0 < n_queries; q0 += QUERIES) {
       const int64_t rows = ig_min_i64(QUERIES, n_queries - q0);

@@ -42,29 +42,27 @@ static inline float tanh_lane(float x) {
   float near = a + a * s * p;
   return copysignf(a < 0.4f ? near : far, x);
 }
-// log(erfc(x) exp(x^2) / t) for x >= 0, t = 1 / (1 + x/2), to 1.2e-7 (Chebyshev fit of Numerical Recipes, 6.2).
+// erfc(z) exp(z^2) / 2 for z >= 0, t = 1 / (1 + z/2): t times a polynomial of degree 8, fitted to z <= 10 (4.3e-8; in
+// fp32 3.7e-7 at most, 7e-8 in the mean).
 static inline float erfc_fit(float t) {
-  float p = 0.17087277f;
-  p = p * t - 0.82215223f;
-  p = p * t + 1.48851587f;
-  p = p * t - 1.13520398f;
-  p = p * t + 0.27886807f;
-  p = p * t - 0.18628806f;
-  p = p * t + 0.09678418f;
-  p = p * t + 0.37409196f;
-  p = p * t + 1.00002368f;
-  return p * t - 1.26551223f;
+  float p = -0.0295344833f;
+  p = p * t + 0.142287493f;
+  p = p * t - 0.243599981f;
+  p = p * t + 0.139033601f;
+  p = p * t - 0.0133128483f;
+  p = p * t + 0.101343438f;
+  p = p * t + 0.121551879f;
+  p = p * t + 0.141187653f;
+  return (p * t + 0.141043216f) * t;
 }
-// The normal distribution, erfc(-x / sqrt 2) / 2: relative error 1.2e-7 and that of rounding x^2 / 2.
+// The normal distribution, erfc(-x / sqrt 2) / 2: the relative errors of the fit and of rounding x^2 / 2.
 static inline float normal_cdf(float x) {
-  float t = 1.0f / (1.0f + 0.353553391f * fabsf(x));
-  float tail = 0.5f * t * exp_lane(erfc_fit(t) - 0.5f * x * x);
+  float tail = erfc_fit(1.0f / (1.0f + 0.353553391f * fabsf(x))) * exp_lane(-0.5f * x * x);
   return x > 0 ? 1.0f - tail : tail;
 }
 // d/dx of x normal_cdf(x): the density and the tail share an exponential.
 static inline float gelu_erf_slope(float x) {
-  float t = 1.0f / (1.0f + 0.353553391f * fabsf(x)), density = exp_lane(-0.5f * x * x);
-  float tail = 0.5f * t * density * exp_lane(erfc_fit(t));
+  float density = exp_lane(-0.5f * x * x), tail = erfc_fit(1.0f / (1.0f + 0.353553391f * fabsf(x))) * density;
   return (x > 0 ? 1.0f - tail : tail) + x * 0.398942280f * density;
 }
 static inline float gelu_inner(float x) { return 0.797884561f * (x + 0.044715f * x * x * x); }
