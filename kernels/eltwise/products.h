@@ -141,6 +141,9 @@ static inline void product(const unit *a, int64_t a_row, int64_t a_unit, int64_t
 
 // ---- packing; x: numbers from `at` on, rows `stride` numbers apart ----
 
+// Rows that are asked for ahead: parts of rows are no stream to the processor.
+enum { PACK_AHEAD = 8 };
+
 // out[rows][out_row units]: rows as they lie, zeros behind their end.
 static inline void pack_along(const void *x, ig_dtype type, int64_t at, int64_t stride, int64_t rows, int64_t columns,
                               unit *out, int64_t out_row) {
@@ -153,8 +156,10 @@ static inline void pack_along(const void *x, ig_dtype type, int64_t at, int64_t 
       out[i] = 0;
 #else
     int64_t i = 0;
-    for (; i + VEC <= columns; i += VEC)
+    for (; i + VEC <= columns; i += VEC) {
+      __builtin_prefetch((const char *)x + (at + PACK_AHEAD * stride + i) * (type == IG_F32 ? 4 : 2));
       vec_store(out, IG_F32, i, VEC, vec_load(x, type, at + i, VEC));
+    }
     for (; i < out_row; i += VEC) {
       const int64_t n = columns - i < 0 ? 0 : columns - i < VEC ? columns - i : VEC;
       vec_store(out, IG_F32, i, out_row - i < VEC ? out_row - i : VEC, vec_load(x, type, at + i, n));
