@@ -137,6 +137,7 @@ ig_status ig_stepper_create(ig_call_state *c, const char *model, bool plan_only,
   s->batch = (int)ig_config_int(k, "batch");
   IG_GOTO(find_model(s, k, model));
   IG_GOTO(set_optimizer(s));
+  IG_GOTO(ig_check_impl_key(c->config));
   IG_GOTO(ig_session_keys(c, &session, &s->cache_dir));
   session.model = s->model;
   session.classes = s->classes;

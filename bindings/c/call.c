@@ -1,10 +1,12 @@
 // Answers of a verb: notes, progress, results. Rule: JSON and table say the same.
 #include "bindings/c/call.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
@@ -218,9 +220,56 @@ ig_status ig_want_key(const ig_call_state *c, const char *name) {
   return ig_fail(IG_ERR_USAGE, "%s: %s= is missing; usage: %s", c->verb, name, ig_verb_usage[v]);
 }
 
+static bool is_same_file(const struct stat *a, const char *path) {
+  struct stat b;
+  return path && ig_fileops_get()->stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
+}
+
+// Whether this call reads the file.
+static bool is_input(const ig_call_state *c, const struct stat *st) {
+  static const char *const keys[] = {"data", "val", "split", "weights", "tokenizer"};
+  for (size_t i = 0; i < ig_config_n_paths(c->config); i++)
+    if (is_same_file(st, ig_config_path(c->config, i)))
+      return true;
+  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+    if (ig_config_known(c->config, keys[i]) && is_same_file(st, ig_config_str(c->config, keys[i])))
+      return true;
+  return false;
+}
+
+// Results are text or .npy: bytes that neither has are somebody's picture, weights or archive.
+static bool may_be_result(const char *path) {
+  const ig_fileops *ops = ig_fileops_get();
+  unsigned char head[512];
+  const int fd = ops->open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
+  const ssize_t n = fd < 0 ? 0 : ops->read(fd, head, sizeof head);
+  if (fd >= 0)
+    ops->close(fd);
+  if (n >= 6 && !memcmp(head, "\x93NUMPY", 6))
+    return true;
+  for (ssize_t i = 0; i < n; i++)
+    if (head[i] < 32 && !strchr("\t\n\r\f\x1b", head[i] ? head[i] : 1))
+      return false;
+  return true;
+}
+
 ig_status ig_want_writable(const ig_call_state *c, const char *name) {
   const char *path = ig_config_str(c->config, name);
-  if (!path || !*path || ig_file_check_writable(path) == IG_OK)
+  struct stat st;
+  char q[IG_QUOTE_BYTES];
+  if (!path || !*path)
     return IG_OK;
-  return ig_fail_prefix(IG_ERR_USAGE, "%s=%s cannot be written", name, path);
+  if (ig_fileops_get()->stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
+    if (is_input(c, &st))
+      return ig_fail(IG_ERR_USAGE, "%s=%s is a file that this command reads; name another one", name,
+                     ig_quote(q, path));
+    if (!may_be_result(path))
+      return ig_fail(IG_ERR_USAGE,
+                     "%s=%s is there already and is no result of ingot's (it is neither text nor .npy); name another "
+                     "file, or remove it",
+                     name, ig_quote(q, path));
+  }
+  return ig_file_check_writable(path) == IG_OK
+             ? IG_OK
+             : ig_fail_prefix(IG_ERR_USAGE, "%s=%s cannot be written", name, ig_quote(q, path));
 }

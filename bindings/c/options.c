@@ -6,9 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/kernels.h"
 #include "runtime/base/cpu.h"
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "runtime/base/text.h"
+#include "runtime/graph/plan.h"
 
 enum { MAX_PATH = 4096, EVAL_BATCH = 32 };
 
@@ -36,6 +39,48 @@ ig_recompute ig_recompute_key(const ig_config *c) {
   return ig_config_is(c, "recompute", "auto") ? IG_RECOMPUTE_AUTO
          : ig_config_is(c, "recompute", "1")  ? IG_RECOMPUTE_ON
                                               : IG_RECOMPUTE_OFF;
+}
+
+// Whether some row that `op` names (NULL or "*": any) has an implementation that `asked` means.
+static bool has_impl(const char *op, const char *asked, bool *op_exists) {
+  for (const ig_op *const *const *list = ig_op_lists; *list; list++)
+    for (const ig_op *const *row = *list; *row; row++) {
+      if (op && strcmp(op, "*") && strcmp(op, (*row)->name))
+        continue;
+      *op_exists = true;
+      for (int kind = 0; kind < IG_N_DEVICE_KINDS; kind++)
+        for (int i = 0; i < IG_MAX_IMPLS && (*row)->impls[kind][i]; i++)
+          if (ig_impl_is_meant((*row)->impls[kind][i], asked))
+            return true;
+    }
+  return false;
+}
+
+// impl= of one name that nobody has would change nothing, and nobody would see it.
+ig_status ig_check_impl_key(const ig_config *k) {
+  char *copy, *rest = NULL;
+  const char *text = ig_config_str(k, "impl");
+  ig_status status = IG_OK;
+  IG_TRY(ig_strdup(text ? text : "", &copy));
+  for (char *item = strtok_r(copy, ",", &rest); item; item = strtok_r(NULL, ",", &rest)) {
+    char *equals = strchr(item, '='), q[IG_QUOTE_BYTES];
+    const char *op = equals ? item : NULL, *asked = equals ? equals + 1 : item;
+    bool op_exists = false;
+    if (equals)
+      *equals = 0;
+    if (has_impl(op, asked, &op_exists) || (op_exists && !strcmp(asked, "auto")))
+      continue;
+    status =
+        op_exists
+            ? ig_fail(IG_ERR_USAGE,
+                      "impl=%s: %s such an implementation; ingot bench kernels list=1 names what there is",
+                      ig_quote(q, asked), op && strcmp(op, "*") ? "that operation does not have" : "no operation has")
+            : ig_fail(IG_ERR_USAGE, "impl: no operation is called %s; ingot bench kernels list=1 names what there is",
+                      ig_quote(q, op));
+    break;
+  }
+  ig_free(copy);
+  return status;
 }
 
 ig_status ig_session_keys(ig_call_state *c, ig_session_options *out, char **cache_dir) {
@@ -171,6 +216,7 @@ ig_status ig_use_session(ig_call_state *c, ig_use *use) {
   ig_session_options options;
   ig_free(use->cache_dir);
   use->cache_dir = NULL;
+  IG_TRY(ig_check_impl_key(c->config));
   IG_TRY(ig_session_keys(c, &options, &use->cache_dir));
   options.model = use->model;
   options.classes = use->info.n_classes;

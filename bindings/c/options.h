@@ -19,6 +19,7 @@ ig_status ig_absolute_data_keys(ig_call_state *c);
 // device, precision, threads, isa, impl, winograd, deterministic, seed; model and classes are the caller's. cache_dir:
 // ig_free by the caller.
 ig_status ig_session_keys(ig_call_state *c, ig_session_options *out, char **cache_dir);
+ig_status ig_check_impl_key(const ig_config *k);  // IG_ERR_USAGE where impl= names what no operation has
 // Key recompute.
 ig_recompute ig_recompute_key(const ig_config *c);
 // model (where it is a folder), weights and tokenizer made absolute; a model folder's own weights, and none, resolved.

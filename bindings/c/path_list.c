@@ -11,8 +11,17 @@
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 #include "runtime/base/text.h"
+#include "runtime/data/dataset.h"
 
-enum { MAX_DEPTH = 32 };
+enum { MAX_DEPTH = 64 };
+
+// A folder on the way down, to see a link that leads back up: what lies there is listed already.
+typedef struct frame {
+  const struct frame *up;
+  dev_t dev;
+  ino_t ino;
+  int depth;
+} frame;
 
 static ig_status add(ig_path_list *l, const char *path) {
   IG_TRY(ig_grow(&l->paths, &l->capacity, l->n, l->n + 1, sizeof *l->paths, "paths"));
@@ -21,33 +30,38 @@ static ig_status add(ig_path_list *l, const char *path) {
   return IG_OK;
 }
 
-// Endings of the files that are taken from folders; NULL ends the list.
-static const char *const pictures[] = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", NULL};
-static const char *const texts[] = {".txt", NULL};
-
-static bool has_ending(const char *name, const char *const *endings) {
+static bool is_text_name(const char *name) {
   const char *dot = strrchr(name, '.');
-  for (size_t i = 0; dot && dot != name && endings[i]; i++)
-    if (!strcasecmp(dot, endings[i]))
-      return true;
-  return false;
+  return dot && dot != name && !strcasecmp(dot, ".txt");
 }
 
-static ig_status add_folder(ig_path_list *l, const char *folder, const char *const *endings, int depth) {
+typedef bool (*is_taken_fn)(const char *name);
+
+static ig_status add_folder(ig_path_list *l, const char *folder, is_taken_fn is_taken, const frame *up) {
+  struct stat st;
+  char q[IG_QUOTE_BYTES];
+  if (ig_fileops_get()->stat(folder, &st) != 0)
+    return ig_fail(IG_ERR_IO, "cannot list %s: %s", ig_quote(q, folder), strerror(errno));
+  for (const frame *f = up; f; f = f->up)
+    if (f->dev == st.st_dev && f->ino == st.st_ino)
+      return IG_OK;
+  const frame self = {up, st.st_dev, st.st_ino, up ? up->depth + 1 : 0};
+  if (self.depth > MAX_DEPTH)
+    return ig_fail(IG_ERR_DATA, "%s lies more than %d folders deep; name a folder further down", ig_quote(q, folder),
+                   MAX_DEPTH);
   DIR *dir = opendir(folder);
   if (!dir)
-    return ig_fail(IG_ERR_IO, "cannot list %s: %s", folder, strerror(errno));
+    return ig_fail(IG_ERR_IO, "cannot list %s: %s", ig_quote(q, folder), strerror(errno));
   ig_status status = IG_OK;
   char *path = NULL;
   for (struct dirent *e; (e = readdir(dir));) {
     if (e->d_name[0] == '.')
       continue;
     IG_GOTO(ig_path_join(&path, folder, e->d_name));
-    struct stat st;
     bool known = ig_fileops_get()->stat(path, &st) == 0;
-    if (known && S_ISDIR(st.st_mode) && depth < MAX_DEPTH)
-      IG_GOTO(add_folder(l, path, endings, depth + 1));
-    else if (has_ending(e->d_name, endings))
+    if (known && S_ISDIR(st.st_mode))
+      IG_GOTO(add_folder(l, path, is_taken, &self));
+    else if (is_taken(e->d_name))
       IG_GOTO(add(l, path));
     ig_free(path);
     path = NULL;
@@ -88,16 +102,18 @@ done:
 static int compare(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 ig_status ig_path_list_read(const ig_config *config, ig_path_list *out) {
+  char q[IG_QUOTE_BYTES];
   for (size_t i = 0; i < ig_config_n_paths(config); i++) {
     const char *path = ig_config_path(config, i);
     size_t before = out->n;
     if (!strcmp(path, "-")) {
       IG_TRY(add_standard_input(out));
     } else if (ig_path_is_dir(path)) {
-      IG_TRY(add_folder(out, path, pictures, 0));
+      IG_TRY(add_folder(out, path, ig_is_picture_name, NULL));
       if (out->n == before)
         return ig_fail(IG_ERR_NOT_FOUND,
-                       "%s holds no picture (.jpg, .jpeg, .png, .bmp, .tif, .tiff, .webp at any depth)", path);
+                       "%s holds no picture by its name (.jpg, .jpeg, .png, .bmp, .tif, .tiff, .webp at any depth)",
+                       ig_quote(q, path));
       qsort(out->paths + before, out->n - before, sizeof *out->paths, compare);
     } else {
       IG_TRY(add(out, path));
@@ -108,11 +124,12 @@ ig_status ig_path_list_read(const ig_config *config, ig_path_list *out) {
 
 ig_status ig_path_list_texts(const char *path, ig_path_list *out) {
   const size_t before = out->n;
+  char q[IG_QUOTE_BYTES];
   if (!ig_path_is_dir(path))
     return add(out, path);
-  IG_TRY(add_folder(out, path, texts, 0));
+  IG_TRY(add_folder(out, path, is_text_name, NULL));
   if (out->n == before)
-    return ig_fail(IG_ERR_NOT_FOUND, "%s holds no .txt file at any depth", path);
+    return ig_fail(IG_ERR_NOT_FOUND, "%s holds no .txt file at any depth", ig_quote(q, path));
   qsort(out->paths + before, out->n - before, sizeof *out->paths, compare);
   return IG_OK;
 }

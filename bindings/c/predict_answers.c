@@ -201,7 +201,8 @@ ig_status ig_answers_begin(ig_answers *a) {
 
 ig_status ig_answer_error(ig_answers *a, const char *path, const char *reason) {
   IG_TRY(give(a, json_pack("{s:o, s:o}", "path", ig_json_text(path), "error", ig_json_text(reason))));
-  IG_TRY(ig_text_addf(&a->table, "%-*s  ------  error: %s\n", a->width, ig_shown(a->shown, path), reason));
+  char q[IG_QUOTE_BYTES];
+  IG_TRY(ig_text_addf(&a->table, "%-*s  ------  error: %s\n", a->width, ig_shown(a->shown, path), ig_shown(q, reason)));
   if (!a->wants_csv)
     return IG_OK;
   IG_TRY(add_cell(&a->csv, path, ','));

@@ -380,6 +380,7 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
   IG_TRY(ig_want_paths(c, 0, 0));
   IG_TRY(ig_want_key(c, "model"));
   *o = (ig_train_options){.size = sizeof *o};
+  IG_TRY(ig_check_impl_key(c->config));
   IG_TRY(ig_session_keys(c, &o->session, &s->cache_dir));
   IG_GOTO(find_weights(c, s, &given));
   // Of pictures the file may be another model's by name only; loading tells by tensors.

@@ -188,6 +188,10 @@ static ig_status read_stream(reader *r) {
 ig_status ig_config_load_text(ig_config *c, const char *text, size_t n, const char *where) {
   ig_status status = IG_OK;
   reader r = {.config = c, .file = where};
+  if (n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) {  // a byte order mark, which the parser takes for content
+    text += 3;
+    n -= 3;
+  }
   if (n > MAX_FILE_BYTES)
     return ig_fail(IG_ERR_FORMAT, "%s: %zu bytes; at most %d are accepted", where, n, MAX_FILE_BYTES);
   if (!yaml_parser_initialize(&r.parser))

@@ -21,6 +21,18 @@ const char *ig_error_message(void) { return message_of(); }
 
 void ig_error_clear(void) { message_of()[0] = 0; }
 
+// Names in a message may be anybody's: what a terminal would obey is not handed on.
+static void keep(const char *text) {
+  char *to = message_of();
+  for (size_t i = 0; i < MESSAGE_BYTES - 1; i++) {
+    const unsigned char c = (unsigned char)text[i];
+    to[i] = (c < 32 && c && c != '\n' && c != '\t') || c == 127 ? '?' : text[i];
+    if (!c)
+      return;
+  }
+  to[MESSAGE_BYTES - 1] = 0;
+}
+
 ig_status ig_fail(ig_status status, const char *format, ...) {
   // The arguments may point into the message, so it is composed aside first.
   char text[MESSAGE_BYTES];
@@ -28,7 +40,7 @@ ig_status ig_fail(ig_status status, const char *format, ...) {
   va_start(args, format);
   vsnprintf(text, sizeof text, format, args);
   va_end(args);
-  memcpy(message_of(), text, sizeof text);
+  keep(text);
   return status;
 }
 
@@ -43,8 +55,7 @@ ig_status ig_fail_prefix(ig_status status, const char *format, ...) {
   if (n >= MESSAGE_BYTES)
     n = MESSAGE_BYTES - 1;
   snprintf(text + n, sizeof text - (size_t)n, ": %s", message_of());
-  memcpy(message_of(), text, MESSAGE_BYTES - 1);
-  message_of()[MESSAGE_BYTES - 1] = 0;
+  keep(text);
   return status;
 }
 

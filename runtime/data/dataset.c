@@ -386,6 +386,10 @@ ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out) {
   if (!options->data || !*options->data)
     return ig_fail(IG_ERR_USAGE, "data= is missing: name %s",
                    options->text ? "a table of texts or a folder" : "a folder of pictures or a CIFAR file");
+  if (!options->text && (options->task == IG_TASK_TAG || options->task == IG_TASK_MLM))
+    return ig_fail(IG_ERR_USAGE,
+                   "task=%s is for texts, and these are pictures; expected classify, regress or multilabel",
+                   ig_task_name(options->task));
   if (options->text && options->task == IG_TASK_MLM)
     return ig_open_corpus(options, out);
   IG_TRY(split_fraction(options, &fraction));

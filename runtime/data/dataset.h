@@ -149,6 +149,8 @@ typedef struct ig_dataset {
 // file's row and column). The message names path, field, found, expected and what to do.
 ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out);
 void ig_dataset_close(ig_dataset *d);
+// Whether a file is taken for a picture by its ending; formats that are not read belong to it, to be named.
+bool ig_is_picture_name(const char *name);
 // "pictures", "texts": what its samples are called in lines for people.
 const char *ig_dataset_noun(const ig_dataset *d);
 const char *ig_dataset_noun_of(const ig_dataset *d, size_t n);  // the same for n of them: "picture" for 1

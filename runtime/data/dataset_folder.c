@@ -66,16 +66,19 @@ done:
 
 // Names that pictures have; content decides later. The second row is of formats that we do not read, so that such a
 // file is named with the reason instead of being passed over.
-bool ig_is_sample_name(const ig_builder *b, const char *name) {
+bool ig_is_picture_name(const char *name) {
   static const char *const known[] = {"jpg", "jpeg", "jpe",  "jfif", "png", "bmp", "dib", "tif", "tiff", "webp",
                                       "gif", "heic", "avif", "jp2",  "jxl", "ppm", "pgm", "ico", "tga"};
   const char *dot = strrchr(name, '.');
-  if (b->options->text)
-    return dot && !strcasecmp(dot + 1, "txt");
   for (size_t i = 0; dot && i < sizeof known / sizeof *known; i++)
     if (!strcasecmp(dot + 1, known[i]))
       return true;
   return false;
+}
+
+bool ig_is_sample_name(const ig_builder *b, const char *name) {
+  const char *dot = strrchr(name, '.');
+  return b->options->text ? dot && !strcasecmp(dot + 1, "txt") : ig_is_picture_name(name);
 }
 
 static ig_status ignore(ig_builder *b, const char *rel) {

@@ -196,6 +196,7 @@ static void free_batch(ig_batch *b) {
 
 // The files of a CIFAR set stay open.
 static ig_status open_files(ig_loader *l) {
+  char q[IG_QUOTE_BYTES];
   const ig_dataset *d = l->o.data;
   for (size_t i = 0; i < d->n; i++) {
     const ig_sample *s = &d->samples[i];
@@ -206,7 +207,8 @@ static ig_status open_files(ig_loader *l) {
       return ig_fail(IG_ERR_DATA, "%s: more than %d files of records", d->path, MAX_FILES);
     int fd = ig_fileops_get()->open(s->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
     if (fd < 0)
-      return ig_fail(errno == ENOENT ? IG_ERR_NOT_FOUND : IG_ERR_IO, "cannot open %s: %s", s->path, strerror(errno));
+      return ig_fail(errno == ENOENT ? IG_ERR_NOT_FOUND : IG_ERR_IO, "cannot open %s: %s", ig_quote(q, s->path),
+                     strerror(errno));
     l->fds[k] = fd;
     l->paths[k] = s->path;
     l->source.n_paths++;

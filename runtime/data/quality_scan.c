@@ -45,10 +45,11 @@ static ig_status digest(const void *head, size_t n_head, const void *data, size_
 // The three planes of record `s->record` behind its label bytes.
 static ig_status read_record(const ig_dataset *d, const ig_sample *s, uint8_t planes[CIFAR_BYTES]) {
   const ig_fileops *ops = ig_fileops_get();
+  char q[IG_QUOTE_BYTES];
   uint64_t labels = d->kind == IG_DATASET_CIFAR100 ? 2 : 1;
   int fd = ops->open(s->path, O_RDONLY | O_CLOEXEC, 0);
   if (fd < 0)
-    return ig_fail(IG_ERR_IO, "cannot open %s: %s", s->path, strerror(errno));
+    return ig_fail(IG_ERR_IO, "cannot open %s: %s", ig_quote(q, s->path), strerror(errno));
   size_t got = 0;
   ig_status status = IG_OK;
   while (got < CIFAR_BYTES) {

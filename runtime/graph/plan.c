@@ -31,10 +31,10 @@ static void forced_name(const char *force, const char *op, char name[64]) {
 
 #define LIBRARY "library"  // whichever library takes the node, else what there is
 
-static bool matches_force(const char *name, const char *forced) {
+bool ig_impl_is_meant(const char *name, const char *forced) {
   size_t a = strlen(name), b = strlen(forced);
   if (!strcmp(forced, LIBRARY))
-    return matches_force(name, "cublaslt") || matches_force(name, "cudnn") || matches_force(name, "dnnl");
+    return ig_impl_is_meant(name, "cublaslt") || ig_impl_is_meant(name, "cudnn") || ig_impl_is_meant(name, "dnnl");
   return !strcmp(name, forced) || (a > b && name[a - b - 1] == '_' && !strcmp(name + a - b, forced));
 }
 
@@ -67,7 +67,7 @@ static int find_candidates(const ig_plan *p, const ig_node *n, const char *force
     snprintf(reason, sizeof reason, "refused");
     if (!impl)
       snprintf(reason, sizeof reason, "not in this build");
-    else if (*forced && !matches_force(name, forced))
+    else if (*forced && !ig_impl_is_meant(name, forced))
       snprintf(reason, sizeof reason, "%s is forced", forced);
     else if ((impl->flags & IG_IMPL_INEXACT) && !caps->winograd)
       snprintf(reason, sizeof reason, "winograd=0");

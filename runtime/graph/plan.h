@@ -32,6 +32,9 @@ typedef struct ig_plan_options {
                            // and their results are kept outside of the arena
 } ig_plan_options;
 
+// Whether `asked` in force means this implementation: its name or the name's end ("ref", "dnnl"), or "library".
+bool ig_impl_is_meant(const char *impl, const char *asked);
+
 typedef struct ig_plan ig_plan;
 
 typedef struct ig_plan_bytes {

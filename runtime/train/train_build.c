@@ -213,14 +213,16 @@ static ig_status apply_patterns(ig_trainer *t) {
   const ig_train_options *o = t->o;
   ig_params *p = &t->session->params;
   decay_layers(t);
-  for (size_t i = 0; i < p->n; i++) {
-    ig_param *param = p->items[i];
-    for (size_t k = 0; k < o->n_no_decay; k++) {
-      if (k == 0)
-        param->decay = true;
-      if (ig_name_matches(o->no_decay[k], param->name))
-        param->decay = false;
+  for (size_t k = 0; k < o->n_no_decay; k++) {
+    bool any = false;
+    for (size_t i = 0; i < p->n; i++) {
+      const bool matches = ig_name_matches(o->no_decay[k], p->items[i]->name);
+      p->items[i]->decay = !matches && (k == 0 || p->items[i]->decay);
+      any = any || matches;
     }
+    if (!any)
+      return ig_fail(IG_ERR_USAGE, "no_decay=%s matches no tensor of %s; the first is %s", o->no_decay[k],
+                     o->session.model->name, p->items[0]->name);
   }
   for (size_t k = 0; k < o->n_lr_scale; k++) {
     const char *colon = strrchr(o->lr_scale[k], ':');

@@ -253,7 +253,8 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
       "{s:s, s:I, s:I, s:I, s:f, s:o, s:o, s:I, s:I}", "run", t->o->out, "steps", (json_int_t)t->step, "total_steps",
       (json_int_t)t->total_steps, "epochs", (json_int_t)ig_trainer_epoch(t), "seconds", ig_trainer_seconds(t),
       "train_loss", number(t->last_loss), "best_epoch", t->best.exists ? json_integer(t->best.epoch) : json_null(),
-      "unreadable", (json_int_t)ig_loader_unreadable(t->loader), "peak_memory", (json_int_t)ig_memory_peak());
+      "unreadable", (json_int_t)(t->o->data->n_skipped + ig_loader_unreadable(t->loader)), "peak_memory",
+      (json_int_t)ig_memory_peak());
   json_t *tokens = token_json(t->o->data);
   if (run)
     json_object_set_new(run, "samples", json_string(ig_dataset_noun(t->o->data)));

@@ -264,12 +264,15 @@ static ig_status loop(ig_trainer *t) {
                       (long long)o->patience);
       return IG_OK;
     }
-    if (!last && (stop || out_of_time))
+    if (!last && (stop || out_of_time)) {
+      char reached[64];
+      snprintf(reached, sizeof reached, "time_limit=%gs reached", o->time_limit);
       return ig_fail(IG_STOPPED,
                      "%s at step %lld of %lld; the checkpoint is %s/step-%lld; run the same command with "
                      "resume=auto to go on",
-                     stop ? "stopped" : "time_limit reached", (long long)t->step, (long long)t->total_steps,
-                     t->checkpoints, (long long)t->step);
+                     stop ? "stopped" : reached, (long long)t->step, (long long)t->total_steps, t->checkpoints,
+                     (long long)t->step);
+    }
   }
   return IG_OK;
 }

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Slips that must not pass in silence or cost the user a file: tasks of texts on pictures, names that nothing has,
+results written over inputs, links that lead in a circle, names that a terminal would obey.
+
+Rule and helpers: ingot_cli.py. Prints `N passed, N failed`; exit code 1 where one failed.
+"""
+import codecs
+
+from ingot_cli import *  # noqa: F403 - the tests' own words
+
+TINY = ["model=resnet8_mlperf", "image_size=16", "threads=1", "seed=1", "augment=none", "steps=1", "batch=4"]
+FIRST = os.path.join(WORK, "first")
+
+
+def place(*names):
+    return os.path.join(WORK, *names)
+
+
+@test
+def trains_once():
+    expect(run("train", *TINY, "data=" + DATA, "out=" + FIRST), 0)
+
+
+@test
+def tasks_of_texts_are_refused_on_pictures():
+    for task in ("tag", "mlm"):
+        for verb in ("train", "plan"):
+            refused(2, [f"task={task}", "for texts", "classify, regress or multilabel"], verb, *TINY, "data=" + DATA,
+                    "task=" + task, *(["out=" + place("never")] if verb == "train" else []))
+    assert not os.path.exists(place("never"))
+
+
+@test
+def names_that_nothing_has_are_refused():
+    train = ["train", *TINY, "data=" + DATA, "out=" + place("never")]
+    refused(2, ["no_decay=zzz*", "matches no tensor of resnet8_mlperf", "the first is "], *train, "no_decay=zzz*")
+    refused(2, ["no_decay=zzz*"], *train, "no_decay=*.bias,zzz*")
+    refused(2, ["impl", '"xyz"', "list=1"], *train, "impl=xyz=ref")
+    refused(2, ["impl", '"xyz"', "list=1"], *train, "impl=conv2d=xyz")
+    refused(2, ["impl", '"xyz"', "list=1"], *train, "impl=xyz")
+    refused(2, ["impl", '"xyz"'], "predict", "weights=" + FIRST, DATA, "impl=conv2d=auto,xyz")
+    assert os.listdir(place("never")) == [".lock"], os.listdir(place("never"))
+    expect(run(*train[:-1], "out=" + place("named"), "no_decay=*.bias", "impl=conv2d=ref,add=auto"), 0)
+
+
+@test
+def inputs_are_no_place_for_results():
+    picture, other = place("mine.png"), place("other.png")
+    shutil.copy(os.path.join(DATA, "test", "rows", "001.png"), picture)
+    shutil.copy(os.path.join(DATA, "test", "rows", "002.png"), other)
+    weights = os.path.join(FIRST, "model.safetensors")
+    before = [content(p) for p in (picture, other, weights)]
+    refused(2, ["out=", "this command reads"], "predict", "weights=" + FIRST, picture, "out=" + picture)
+    refused(2, ["out=", "no result of ingot's"], "predict", "weights=" + FIRST, picture, "out=" + other)
+    refused(2, ["logits=", "this command reads"], "eval", "weights=" + weights, "data=" + DATA, "logits=" + weights)
+    refused(2, ["logits=", "no result of ingot's"], "eval", "weights=" + FIRST, "data=" + DATA, "logits=" + weights)
+    assert before == [content(p) for p in (picture, other, weights)]
+    for _ in range(2):  # what a call wrote, the next one may replace
+        expect(run("predict", "weights=" + FIRST, picture, "out=" + place("answers.csv")), 0)
+        expect(run("eval", "weights=" + FIRST, "data=" + DATA, "logits=" + place("logits.npy")), 0)
+
+
+@test
+def a_folder_is_predicted_as_train_would_read_it():
+    folder = place("walk")
+    for name in "ab":
+        os.makedirs(os.path.join(folder, name))
+        shutil.copy(os.path.join(DATA, "test", "rows", "001.png"), os.path.join(folder, name, "0.png"))
+        os.symlink("..", os.path.join(folder, name, "up"))  # two of them: 2 to the power of the depth paths
+    shutil.copy(os.path.join(folder, "a", "0.png"), os.path.join(folder, "a", "1.jfif"))
+    with open(os.path.join(folder, "a", "2.gif"), "wb") as f:
+        f.write(b"GIF89a" + b"\0" * 32)
+    p = run("predict", "weights=" + FIRST, folder, "--json", timeout=60)
+    rows = answers(p, 1)
+    assert [os.path.relpath(r["path"], folder) for r in rows] == ["a/0.png", "a/1.jfif", "a/2.gif", "b/0.png"], rows
+    assert ["error" in r for r in rows] == [False, False, True, False], rows
+
+
+@test
+def a_yaml_file_may_begin_with_a_byte_order_mark():
+    with open(place("mark.yaml"), "wb") as f:
+        f.write(codecs.BOM_UTF8 + b"steps: 1\nlr: 0.125\n")
+    found = answer(run("plan", *TINY[:-2], "batch=4", "data=" + DATA, "config=" + place("mark.yaml"), "--json"))
+    assert found, found
+
+
+@test
+def what_was_skipped_is_counted():
+    data = shutil.copytree(DATA, place("skips"))
+    for name in ("x.png", "y.png"):
+        with open(os.path.join(data, "train", "rows", name), "w") as f:
+            f.write("junk")
+    assert answer(run("train", *TINY, "data=" + data, "out=" + place("skipped"), "--json"))["unreadable"] == 2
+
+
+@test
+def a_terminal_obeys_no_name():
+    p = run("predict", "weights=" + FIRST, "no\033[31m\nx.png")
+    assert p.returncode == 1 and "\033" not in p.out + p.err, (p.out, p.err)
+    assert len(p.out.splitlines()) == 1, p.out
+    p = refused(2, ["cannot"], "predict", "weights=" + place("no\033[31mweights.safetensors"), DATA)
+    assert "\033" not in p.err, p.err
+
+
+main(needed=["trains_once"])
