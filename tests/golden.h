@@ -88,6 +88,13 @@ class Report {
       fail(name + ": " + ig_status_name(status) + ": " + ig_error_message());
     return status == IG_OK;
   }
+  // What another report has compared, as this one's own.
+  void take(const Report &other) {
+    tensors += other.tensors, values += other.values;
+    if (other.worst > worst)
+      worst = other.worst, worst_name = other.worst_name;
+    messages.insert(messages.end(), other.messages.begin(), other.messages.end());
+  }
   void fail(const std::string &text) {
     failures++;
     if (failures <= 20)

@@ -50,17 +50,17 @@ void run_one(const st::File &io, const Setup &s, const run_graph::Way &way, int 
   g.plan(way, threads);
   g.run();
   // Of the largest value. A score is a sum of rounded products, and what it is off moves every probability of its row:
-  // about two roundings of the largest value that are alike in bf16 (8 bits) as in fp16 and tf32 (11). log-sums average
-  // over the row.
+  // about two roundings of the largest value that are alike in bf16 (8 bits) as in fp16 and tf32 (11). A log-sum is a
+  // score where a sequence has one token, whose gradients are exactly 0: rounding leaves a trace of dO there.
   run_graph::Way rounded = way;
   rounded.compute = compute;
   const bool exact = rounded.exact();
   const double u = rounded.rounding();
   r.compare("out" + label, g.get<float>(shown), io.f32("out" + suffix), {0, exact ? 1e-5 : 5 * u});
-  r.compare("lse" + label, g.get<float>(lse_shown), io.f32("lse" + suffix), {0, exact ? 1e-5 : 0.75 * u});
+  r.compare("lse" + label, g.get<float>(lse_shown), io.f32("lse" + suffix), {0, exact ? 1e-5 : 2 * u});
   for (int i = 0; i < 3; i++)
     r.compare("d" + std::string(names[i]) + label, g.get<float>(din[i]), io.f32("d" + std::string(names[i]) + suffix),
-              {0, exact ? 2e-5 : 5 * u});
+              {exact ? 1e-7 : 1e-3 * u, exact ? 2e-5 : 5 * u});
 }
 
 void run(const std::string &path, golden::Report &r) {

@@ -45,7 +45,8 @@ Built build(Graph &g, const Data &d, const std::string &name, ig_tensor *logits)
   auto labels = [&](const char *t) { return g.input(t, IG_I32, IG_SHAPE1(d.n), d.in.i32(t)); };
   std::vector<float> share((size_t)d.n, 1.0f);
   for (size_t i : {2, 3, 4})
-    share[i] = 0;
+    if (i < share.size())
+      share[i] = 0;
   auto rows = [&] { return g.input("sample_weight", IG_F32, IG_SHAPE1(d.n), share); };
   auto kd = [&](float t) { return ig_kd_loss(g.g, "kd", logits, matrix("teacher_logits"), nullptr, t).mean; };
   auto one = [](ig_tensor *t) { return Built{{t}, {1}}; };

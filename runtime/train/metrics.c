@@ -42,6 +42,27 @@ static void count(ig_metrics *m, const sample *s) {
   m->brier += s->brier;
 }
 
+// sum of exp(z - max), added up as NumPy adds a row: logits that are others in another order then have the same sums
+// nearly always, and where they do not, it is where scikit-learn's users see it. Ranks by p depend on its last digit.
+static double sum_of_exp(const float *z, int32_t n, double max) {
+  double part[8], sum = 0;
+  int32_t i = 0;
+  if (n > 128) {
+    const int32_t half = n / 2 - n / 2 % 8;
+    return sum_of_exp(z, half, max) + sum_of_exp(z + half, n - half, max);
+  }
+  if (n >= 8) {
+    for (; i < 8; i++)
+      part[i] = exp(z[i] - max);
+    for (; i < n - n % 8; i++)
+      part[i % 8] += exp(z[i] - max);
+    sum = ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
+  }
+  for (; i < n; i++)
+    sum += exp(z[i] - max);
+  return sum;
+}
+
 static sample read_row(const float *z, int32_t k, int32_t truth, row_scale *scale) {
   sample s = {.truth = truth};
   int32_t before = 0;  // classes that rank before the true one
@@ -50,9 +71,7 @@ static sample read_row(const float *z, int32_t k, int32_t truth, row_scale *scal
       s.predicted = c;
   for (int32_t c = 0; c < k; c++)
     before += z[c] > z[truth] || (z[c] == z[truth] && c < truth);
-  *scale = (row_scale){z[s.predicted], 0};
-  for (int32_t c = 0; c < k; c++)
-    scale->sum += exp(z[c] - scale->max);
+  *scale = (row_scale){z[s.predicted], sum_of_exp(z, k, z[s.predicted])};
   for (int32_t c = 0; c < k; c++)
     s.brier += square(exp(z[c] - scale->max) / scale->sum - (c == truth));
   s.brier /= k == 2 ? 2 : 1;  // both classes of two miss by the same

@@ -94,7 +94,7 @@ static double one_cycle(const ig_schedule *s, int64_t step) {
   if (k <= up)
     return up > 0 ? anneal(s, low, s->lr, k / up) : s->lr;
   if (k <= down)
-    return anneal(s, s->lr, s->three_phase ? low : end, (k - fmax(up, 0)) / (down - fmax(up, 0)));
+    return anneal(s, s->lr, s->three_phase ? low : end, (k - up) / (down - up));
   return anneal(s, low, end, (k - down) / (last - down));
 }
 
