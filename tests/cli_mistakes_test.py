@@ -102,4 +102,28 @@ def a_terminal_obeys_no_name():
     assert "\033" not in p.err, p.err
 
 
+def with_classes(names, out):
+    """The first run's weights, their rows said to be of these classes (as long a text as the own names)."""
+    path = os.path.join(FIRST, "model.safetensors")
+    old, new = (json.dumps(json.dumps(n, separators=(",", ":")))[1:-1].encode() for n in (CLASSES, names))
+    data = content(path)
+    assert len(old) == len(new) and data.count(old) == 1, (old, new)
+    with open(place(out), "wb") as f:
+        f.write(data.replace(old, new))
+    return place(out)
+
+
+@test
+def a_loaded_classifier_keeps_its_classes():
+    order = ["rows", "stripes", "checks"]
+    turned = with_classes(order, "turned.safetensors")
+    p = expect(run("train", *TINY, "data=" + DATA, "weights=" + turned, "lr=1e-9", "out=" + place("kept")), 0)
+    assert "does not start from theirs" not in p.err, p.err
+    header = content("kept", "model.safetensors")
+    assert json.dumps(json.dumps(order, separators=(",", ":")))[1:-1].encode() in header[:8192]
+    others = with_classes(["chicks", "rows", "stripes"], "others.safetensors")
+    p = expect(run("train", *TINY, "data=" + DATA, "weights=" + others, "lr=1e-9", "out=" + place("afresh")), 0,
+               'class 0: "chicks" there, "checks" here', "does not start from theirs", "with a new head")
+
+
 main(needed=["trains_once"])

@@ -33,6 +33,8 @@ ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, cons
 // Of NVIDIA's shards *rows is closed after the data set, whatever is returned; text->max_length becomes their longest.
 ig_status ig_open_data(ig_call_state *c, ig_text_model *text, bool pairs, const ig_dataset_options *options,
                        ig_bert_rows **rows, ig_dataset **out);
+// IG_ERR_MISMATCH for two texts a sample and a model without types for them.
+ig_status ig_check_token_types(const ig_text_model *text, const ig_dataset *d);
 // Notes of what texts lose on their way to ids, where that is worth a word: cut, unknown, no UTF-8.
 void ig_describe_texts(ig_call_state *c, const ig_dataset *d);
 // max_length2, phase2: windows of the second phase, ig_mlm_destroy; NULL without. text->max_length: the longer one's.

@@ -61,6 +61,7 @@ static ig_status open_texts(run *r, const char *path, const ig_text *input, ig_d
   IG_TRY(ig_dataset_open(&o, out));
   IG_TRY(r->status);
   IG_TRY(ig_dataset_tokenize(*out, r->use->text.tokenizer, r->use->text.max_length, ig_thread_count(c)));
+  IG_TRY(ig_check_token_types(&r->use->text, *out));
   ig_describe_texts(c, *out);
   return IG_OK;
 }

@@ -69,13 +69,31 @@ static ig_mlm_options mlm_keys(const ig_config *k, int max_length, bool pairs) {
   return o;
 }
 
+ig_status ig_check_token_types(const ig_text_model *text, const ig_dataset *d) {
+  const ig_token_table *t = d->tokens;
+  char q[IG_QUOTE_BYTES];
+  for (size_t i = 0; t && text->bert.spec.types < 2 && i < d->n; i++)
+    if (t->second[i] < t->start[i + 1] - t->start[i])
+      return ig_fail(
+          IG_ERR_MISMATCH,
+          "%s has two texts (the first such sample is %zu); model=%s tells one text from another by no token "
+          "types (type_vocab_size is 1): put both into one column, or take a model with 2 types",
+          ig_shown(q, d->path), i, text->bert.model.name);
+  return IG_OK;
+}
+
 // Token ids of texts, or the samples of pre-training.
 static ig_status use_dataset(ig_call_state *c, const ig_text_model *text, bool pairs, ig_dataset *d) {
-  if (d->kind == IG_DATASET_TEXT)
-    return ig_dataset_tokenize(d, text->tokenizer, text->max_length, ig_thread_count(c));
+  if (d->kind == IG_DATASET_TEXT) {
+    IG_TRY(ig_dataset_tokenize(d, text->tokenizer, text->max_length, ig_thread_count(c)));
+    return ig_check_token_types(text, d);
+  }
   if (d->kind != IG_DATASET_CORPUS || !d->corpus)
     return IG_OK;
   const ig_mlm_options o = mlm_keys(c->config, text->max_length, pairs);
+  if (o.pair != IG_PAIR_NONE && text->bert.spec.types < 2)
+    return ig_fail(IG_ERR_USAGE, "model=%s has one token type (type_vocab_size), and pairs need two: pairs=none",
+                   text->bert.model.name);
   return ig_dataset_mlm(d, &o);
 }
 
@@ -101,6 +119,9 @@ static ig_status open_shards(ig_call_state *c, ig_text_model *text, const ig_dat
   const char *split = o->split;
   IG_TRY(ig_shards_dataset(o->data, (int32_t)text->bert.spec.vocabulary, split && *split ? strtod(split, NULL) : 0.05,
                            o->seed, rows, out));
+  if (text->bert.spec.types < 2)
+    return ig_fail(IG_ERR_MISMATCH, "data=%s: shards have two token types, model=%s has one (type_vocab_size)", o->data,
+                   text->bert.model.name);
   text->max_length = ig_bert_rows_longest(*rows);
   if (text->max_length > text->bert.spec.positions)
     return ig_fail(IG_ERR_MISMATCH, "data=%s has rows of %d tokens; model=%s has %d positions", o->data,

@@ -363,6 +363,40 @@ static ig_status keep_directions(ig_call_state *c, const ig_train_setup *s) {
   return IG_OK;
 }
 
+// A classifier that is loaded answers for its own classes, in their own order: the data are numbered by them where they
+// have just these (options.order), and one of others starts afresh.
+static void compare_classes(ig_call_state *c, ig_train_setup *s) {
+  const ig_weights_info *w = &s->info;
+  const ig_dataset *d = s->data;
+  char a[IG_QUOTE_BYTES], b[IG_QUOTE_BYTES];
+  if (d->task == IG_TASK_REGRESS) {
+    s->options.head_mean = w->target_mean;
+    s->options.head_std = w->target_std;
+  }
+  if (d->task == IG_TASK_REGRESS || d->task == IG_TASK_MLM || w->n_classes != d->n_classes ||
+      (w->vocabulary > 0 && !w->has_classifier))
+    return;
+  if (!w->classes) {
+    ig_note(c, "the weights do not name their classes: the data's are taken in this order (%s = 0)",
+            ig_quote(a, d->classes[0]));
+    return;
+  }
+  int i = 0, numbers = 0;
+  while (i < d->n_classes && !strcmp(w->classes[i], d->classes[i]))
+    i++;
+  for (char number[16]; numbers < d->n_classes; numbers++) {  // labels that are numbers of the weights' classes
+    snprintf(number, sizeof number, "%d", numbers);
+    if (strcmp(number, d->classes[numbers]))
+      break;
+  }
+  s->options.other_head = i < d->n_classes && numbers < d->n_classes;
+  if (s->options.other_head)
+    ig_note(c,
+            "the weights' classes are not the data's (class %d: %s there, %s here): the classifier does not start from "
+            "theirs",
+            i, ig_quote(a, w->classes[i]), ig_quote(b, d->classes[i]));
+}
+
 // Whether precision= means 16 bits here; what it means in the end is the session's business.
 static bool computes_in_16_bits(const ig_session_options *o) {
   if (!strcmp(o->precision, "auto"))
@@ -393,8 +427,12 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
       IG_GOTO(ig_path_join(&s->corpora, s->cache_dir, "corpora"));
     IG_GOTO(ig_text_dataset_keys(c, &s->text, s->corpora, s->out, &data));
   }
+  data.order = (const char *const *)s->info.classes;
+  data.n_order = s->info.classes ? s->info.n_classes : 0;
   IG_GOTO(ig_open_data(c, &s->text, true, &data, &s->rows, &s->data));
   IG_GOTO(ig_refuse_misfits(c, o->session.model, s->data->task));
+  if (given)
+    compare_classes(c, s);
   if (s->data->task == IG_TASK_MLM && s->data->corpus)
     IG_GOTO(ig_second_phase(c, &s->text, s->data, &s->second));
   o->session.classes = s->data->n_classes;

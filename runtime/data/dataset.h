@@ -85,8 +85,10 @@ typedef struct ig_dataset_options {
   uint64_t seed;               // of a stratified split
   const char *const *classes;  // names that labels must be numbered by (the weights' own), or NULL = from the data
   int n_classes;               // without names: the outputs of weights that name none, which the data must fit; or 0
-  bool text;                   // the model reads text: forms of dataset_text.c in place of pictures
-  const char *text_column;     // text_column=, text2_column=; NULL = by name (formats.md, cli.md)
+  const char *const *order;    // without names: the order of these where the data have just them, or NULL
+  int n_order;
+  bool text;                // the model reads text: forms of dataset_text.c in place of pictures
+  const char *text_column;  // text_column=, text2_column=; NULL = by name (formats.md, cli.md)
   const char *text2_column;
   const char *lines;  // prediction: texts, one a line, in place of the file `data`, which then is only their name
   size_t lines_bytes;

@@ -170,6 +170,7 @@ static ig_status gather_tags(ig_builder *b, const char ***names, size_t *n) {
       (*names)[(*n)++] = tag;
     }
   IG_TRY(ig_distinct_texts(*names, n, false));
+  ig_order_names(b, *names, *n);
   return ig_fit_nameless(b, true, names, n);
 }
 

@@ -123,6 +123,8 @@ ig_status ig_check_groups(const ig_builder *b, const char *csv, int column);
 // dataset_labels.c
 // Sorts by code point (or, with `numbers`, by value where all are numbers) and drops doubles.
 ig_status ig_distinct_texts(const char **names, size_t *n, bool numbers);
+// The order that options.order gives to names, if they are just these.
+void ig_order_names(const ig_builder *b, const char **names, size_t n);
 // Names found in data for weights that name none (options.n_classes without classes): they fit, become numbers, or are
 // refused. *names may be replaced.
 ig_status ig_fit_nameless(ig_builder *b, bool tags, const char ***names, size_t *n);

@@ -49,6 +49,27 @@ ig_status ig_distinct_texts(const char **names, size_t *n, bool numbers) {
   return kept <= INT32_MAX ? IG_OK : ig_fail(IG_ERR_DATA, "%zu classes; at most %d are possible", kept, INT32_MAX);
 }
 
+void ig_order_names(const ig_builder *b, const char **names, size_t n) {
+  const ig_dataset_options *o = b->options;
+  if (!o->order || (size_t)o->n_order != n)
+    return;
+  for (size_t i = 0; i < n; i++) {
+    size_t k = 0;
+    while (k < n && strcmp(o->order[k], names[i]))
+      k++;
+    if (k == n)
+      return;
+  }
+  for (size_t i = 0; i < n; i++)  // the name that belongs here stands here or behind
+    for (size_t k = i; k < n; k++)
+      if (!strcmp(o->order[i], names[k])) {
+        const char *here = names[i];
+        names[i] = names[k];
+        names[k] = here;
+        break;
+      }
+}
+
 // Weights that name no classes: names that are numbers say which class each is; others must be as many as there are
 // classes, in the order of their names. *names is replaced where the numbers tell.
 ig_status ig_fit_nameless(ig_builder *b, bool tags, const char ***names, size_t *n) {
@@ -106,6 +127,7 @@ static ig_status name_classes(ig_builder *b, const char ***names, size_t *n) {
     (*names)[(*n)++] = c;
   }
   IG_TRY(ig_distinct_texts(*names, n, o->text));
+  ig_order_names(b, *names, *n);
   return ig_fit_nameless(b, false, names, n);
 }
 

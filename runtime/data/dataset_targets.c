@@ -143,6 +143,7 @@ static ig_status name_targets(ig_builder *b, bool lists) {
       if (kept == 0 || strcmp(names[kept - 1], names[i]))
         names[kept++] = names[i];
     n = kept;
+    ig_order_names(b, names, n);
   }
   if (!o->classes && o->n_classes && n != (size_t)o->n_classes)
     IG_GOTO(ig_fail(IG_ERR_MISMATCH, "%s: found %zu %s; the weights have %d and name none of them", table_of(b), n,

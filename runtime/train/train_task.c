@@ -35,6 +35,29 @@ static ig_status set_scales(ig_trainer *t) {
   return IG_OK;
 }
 
+// Output x of the weights' head stands for its own mean + std x; here targets are measured by the data's.
+ig_status ig_trainer_rescale_head(ig_trainer *t) {
+  const ig_train_options *o = t->o;
+  ig_session *s = t->session;
+  const size_t head = strlen(o->session.model->head);
+  for (size_t i = 0; i < s->params.n; i++) {
+    const ig_param *p = s->params.items[i];
+    if (strncmp(p->name, o->session.model->head, head) || p->shape.d[0] != t->head.n)
+      continue;
+    const bool is_bias = p->shape.n == 1;
+    const int64_t width = ig_shape_count(&p->shape) / p->shape.d[0];
+    float *x = s->buffers[p->kind] + p->offset;
+    for (int c = 0; c < t->head.n; c++) {
+      const double mean = o->head_mean ? (double)o->head_mean[c] : 0, std = o->head_std ? (double)o->head_std[c] : 1;
+      const double scale = std / (double)t->target_std[c],
+                   shift = (mean - (double)t->target_mean[c]) / t->target_std[c];
+      for (int64_t k = c * width; k < (c + 1) * width; k++)
+        x[k] = (float)(scale * (double)x[k] + (is_bias ? shift : 0));
+    }
+  }
+  return ig_session_push(s);
+}
+
 ig_status ig_trainer_set_task(ig_trainer *t) {
   const ig_train_options *o = t->o;
   t->head = (ig_head){.task = o->data->task,

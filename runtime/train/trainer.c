@@ -343,6 +343,7 @@ static ig_status start(ig_trainer *t, bool resume) {
     IG_TRY(ig_session_load(s, o->weights, o->session.model,
                            &(ig_weights_options){.size = sizeof(ig_weights_options),
                                                  .fresh_head = o->fresh_head,
+                                                 .other_head = o->other_head,
                                                  .fresh_parts = o->tokenizer != NULL,
                                                  .ema = true,
                                                  .warn = t->cb->line,
@@ -351,6 +352,8 @@ static ig_status start(ig_trainer *t, bool resume) {
     ig_trainer_line(t, "%s: %d %s loaded%s", o->weights, report.loaded,
                     ig_plural((unsigned)report.loaded, "tensor", "tensors"),
                     report.head_replaced ? ", with a new head" : "");
+    if (t->head.task == IG_TASK_REGRESS && !report.head_replaced)
+      IG_TRY(ig_trainer_rescale_head(t));
   }
   if (o->ema > 0)
     IG_TRY(ig_session_add_ema(s));

@@ -31,10 +31,12 @@ typedef struct ig_train_options {
   ig_dataset *data;            // opened by the caller, borrowed
   const char *weights;         // start from, or NULL
   bool fresh_head;  // of weights: the classifier is left at its initial values where the number of classes differs
-  const char *out;  // run folder
-  const char *args_yaml;         // resolved configuration as text, written to args.yaml
-  const char *config_hash;       // of what may not change on resume
-  const char *environment_json;  // written to environment.json
+  bool other_head;  // of weights: the classifier is of other classes and is left at its initial values
+  const float *head_mean, *head_std;  // regress: output x of the weights stands for mean + std x; NULL: x itself
+  const char *out;                    // run folder
+  const char *args_yaml;              // resolved configuration as text, written to args.yaml
+  const char *config_hash;            // of what may not change on resume
+  const char *environment_json;       // written to environment.json
   enum { IG_RESUME_NO, IG_RESUME_AUTO, IG_RESUME_PATH } resume;
   const char *resume_path;  // IG_RESUME_PATH: a step-N folder of out; later steps are set aside (train_aside.c)
   int64_t epochs, steps;    // one of them > 0

@@ -141,6 +141,7 @@ ig_status ig_trainer_find_best(ig_trainer *t, const char *from);
 // train_task.c
 // Head, its loss and the scales of targets; before anything is built.
 ig_status ig_trainer_set_task(ig_trainer *t);
+ig_status ig_trainer_rescale_head(ig_trainer *t);  // regress: of loaded weights
 // The loss of logits, with its inputs in r->io.
 ig_loss ig_trainer_add_loss(ig_trainer *t, ig_rung *r, ig_tensor *logits);
 // A batch's targets as the loss takes them; valid until the next call.

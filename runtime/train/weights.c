@@ -197,6 +197,11 @@ static ig_status find_all(loading *l) {
                    ig_quote(q, missing), more, l->model->name,
                    ig_nearest(nearest, missing, l->source.names, l->source.n));
   }
+  for (size_t i = 0; i < l->params->n && l->options->other_head; i++)
+    if (in_head(l, l->params->items[i])) {
+      l->matches[i].entry = NULL;
+      l->head_replaced = true;
+    }
   for (size_t i = 0; i < l->params->n; i++)
     if (l->matches[i].entry)
       IG_TRY(check_shape(l, l->params->items[i], &l->matches[i]));

@@ -44,6 +44,7 @@ ig_status ig_weights_info_json(const ig_weights_info *info, char **out);
 typedef struct ig_weights_options {
   size_t size;      // sizeof(ig_weights_options)
   bool fresh_head;  // a classifier of another number of classes is left at its initial values instead of refused (12)
+  bool other_head;  // the classifier is of other classes and is left at its initial values
   bool
       fresh_parts;  // texts: classifier, pooler and word prediction keep their initial values where the file lacks them
   bool ema;         // checkpoints: take the EMA weights where they exist
