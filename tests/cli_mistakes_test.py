@@ -126,4 +126,42 @@ def a_loaded_classifier_keeps_its_classes():
                'class 0: "chicks" there, "checks" here', "does not start from theirs", "with a new head")
 
 
+@test
+def a_loaded_head_of_numbers_keeps_its_units():
+    def table(name, scale, shift):
+        with open(place(name), "w") as f:
+            f.write("file,split,size\n")
+            for part, n in (("train", 20), ("val", 5)):
+                for c, label in enumerate(CLASSES):
+                    for i in range(n):
+                        f.write(f"{part}/{label}/{i:03d}{('.bmp', '.png', '.png')[i % 3]},{part},{scale * (c + 0.5) + shift}\n")
+        return ["data=" + DATA, "split=" + place(name), "label_column=size", "task=regress"]
+    one, other = table("one.csv", 1, 0), table("other.csv", 10, 300)
+    expect(run("train", *TINY, *one, "out=" + place("one")), 0)
+    far = answer(run("eval", "weights=" + place("one"), *other[:3], "part=val", "--json"))["rmse"]
+    assert far > 250, far  # answers near 1.5 where 315 is meant
+    expect(run("train", *TINY, *other, "weights=" + place("one"), "lr=1e-12", "ema=0", "out=" + place("two")), 0)
+    still = answer(run("eval", "weights=" + place("two"), *other[:3], "part=val", "--json"))["rmse"]
+    assert abs(still - far) < 0.1 * far, (far, still)
+
+
+@test
+def two_texts_need_two_token_types():
+    model, words = place("types"), ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "green", "blue"]
+    os.makedirs(model)
+    with open(os.path.join(model, "vocab.txt"), "w") as f:
+        f.write("\n".join(words) + "\n")
+    with open(os.path.join(model, "config.json"), "w") as f:
+        json.dump({"model_type": "bert", "vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 1,
+                   "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32,
+                   "type_vocab_size": 1}, f)
+    with open(place("pairs.csv"), "w") as f:
+        f.write("text,text2,label\n" + "red,green,a\nblue,red,b\n" * 8)
+    with open(place("lines.txt"), "w") as f:
+        f.write("red green. blue red.\n\ngreen blue. red red.\n\n" * 20)
+    words = ["train", "model=" + model, "weights=none", "threads=1", "steps=1", "batch=4", "out=" + place("types-run")]
+    refused(2, ["two texts", "type_vocab_size"], *words, "data=" + place("pairs.csv"))
+    refused(2, ["type_vocab_size", "pairs=none"], *words, "task=mlm", "data=" + place("lines.txt"))
+
+
 main(needed=["trains_once"])
