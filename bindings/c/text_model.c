@@ -50,10 +50,14 @@ static ig_status find_preset(const char *name, const ig_weights_info *info, ig_t
 }
 
 ig_status ig_find_model(const char *name, const ig_weights_info *info, ig_text_model *text, const ig_model **model) {
+  char q[IG_QUOTE_BYTES];
   if (name && ig_path_is_dir(name))
     return read_folder(name, text, model);
   if (info && info->model && name && strcmp(name, info->model) != 0)
     return ig_fail(IG_ERR_MISMATCH, "%s holds weights of model=%s, not of model=%s", info->path, info->model, name);
+  if (!name && info && !info->model && info->model_type)
+    return ig_fail(IG_ERR_UNSUPPORTED, "%s: config.json beside it says model_type %s; of texts only bert is built",
+                   info->path, ig_quote(q, info->model_type));
   if (!name && !(info && info->model))
     return info ? ig_fail(IG_ERR_USAGE, "%s does not say which model it is of: add model=NAME (names: ingot help)",
                           info->path)

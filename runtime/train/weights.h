@@ -32,6 +32,7 @@ typedef struct ig_weights_info {
   bool pair;                                              // two texts a sample
   bool has_classifier, has_pooler, has_words, has_pairs;  // parts of the file: cls.predictions, cls.seq_relationship
   bool tags;                                              // the configuration says token classification
+  char *model_type;  // of a config.json beside a file that is no text model of ours, or NULL
 } ig_weights_info;
 
 // path: a run folder (its model.safetensors), a step-N checkpoint folder, a .safetensors file or one that Keras wrote.

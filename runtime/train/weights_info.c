@@ -289,6 +289,40 @@ static ig_status task_of_config(const char *text, ig_weights_info *info) {
   return status != IG_OK || !task ? status : ig_strdup(task, &info->task);
 }
 
+// Which head the file's classifier is, by the class that Transformers would load it into.
+static ig_status head_of_config(const char *text, ig_weights_info *info) {
+  static const char *const heads[] = {"BertForSequenceClassification",
+                                      "BertForTokenClassification",
+                                      "BertModel",
+                                      "BertForPreTraining",
+                                      "BertForMaskedLM",
+                                      "BertLMHeadModel",
+                                      "BertForNextSentencePrediction"};
+  json_t *config = json_loads(text, 0, NULL);
+  const char *name = json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
+  char q[IG_QUOTE_BYTES];
+  bool known = !name || !info->has_classifier;
+  for (size_t i = 0; i < sizeof heads / sizeof *heads && !known; i++)
+    known = !strcmp(name, heads[i]);
+  info->tags = name && !strcmp(name, heads[1]);
+  ig_status status = IG_OK;
+  if (!known)
+    status = ig_fail(IG_ERR_UNSUPPORTED,
+                     "%s/config.json: architectures is %s, whose classifier is none of ours; %s and %s are built",
+                     info->folder, ig_quote(q, name), heads[0], heads[1]);
+  json_decref(config);
+  return status;
+}
+
+// What is no text model of ours may say what it is.
+static ig_status read_model_type(const char *text, ig_weights_info *info) {
+  json_t *config = json_loads(text, 0, NULL);
+  const char *type = json_string_value(json_object_get(config, "model_type"));
+  const ig_status status = type ? ig_strdup(type, &info->model_type) : IG_OK;
+  json_decref(config);
+  return status;
+}
+
 // Hugging Face's folder: config.json beside the weights says model and classes.
 static ig_status read_config_beside(const ig_weight_source *s, ig_weights_info *info) {
   enum { MAX_CONFIG = 1 << 24 };
@@ -299,15 +333,22 @@ static ig_status read_config_beside(const ig_weight_source *s, ig_weights_info *
   ig_bert_model model;
   ig_status status = IG_OK;
   IG_GOTO(folder_of(s, &info->folder));
-  if (info->model || info->config || info->vocabulary == 0)
+  if (info->model || info->config)
     goto done;
   IG_GOTO(ig_path_join(&path, info->folder, "config.json"));
   if (!ig_path_exists(path))
     goto done;
   IG_GOTO(ig_file_read(path, MAX_CONFIG, &text, &n));
+  if (info->vocabulary == 0) {
+    char *copy;
+    IG_GOTO(ig_asprintf(&copy, "%.*s", (int)n, (const char *)text));
+    status = read_model_type(copy, info);
+    ig_free(copy);
+    goto done;
+  }
   IG_GOTO(ig_bert_config_parse((const char *)text, n, path, &model, &labels));
   IG_GOTO(ig_asprintf(&info->config, "%.*s", (int)n, (const char *)text));
-  info->tags = strstr(info->config, "ForTokenClassification") != NULL;
+  IG_GOTO(head_of_config(info->config, info));
   IG_GOTO(ig_strdup(model.model.name, &info->model));
   IG_GOTO(task_of_config(info->config, info));
   if (info->n_classes > 0 && json_array_size(labels) == (size_t)info->n_classes && !info->classes) {
@@ -384,6 +425,7 @@ void ig_weights_info_fini(ig_weights_info *info) {
   ig_free(info->loss);
   ig_free(info->config);
   ig_free(info->folder);
+  ig_free(info->model_type);
   ig_free(info->target_mean);
   ig_free(info->target_std);
   memset(info, 0, sizeof *info);
