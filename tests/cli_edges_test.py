@@ -84,6 +84,22 @@ def pictures_that_a_split_file_leaves_out_are_counted():
 
 
 @test
+def a_class_whose_name_is_not_utf8_is_refused_before_any_work():
+    data = pictures("latin", [6, 6])
+    words = ["train", *TINY, "data=" + data, "steps=1", "batch=4", "label_smoothing=0", "out=" + place("latin-run")]
+    with open(place("latin.csv"), "wb") as f:
+        f.write("file,class\n".encode() + b"".join(b"c%d/%02d.png,%s\n" % (c, i, [b"caf\xe9", b"tea"][c])
+                                                  for c in range(2) for i in range(6)))
+    refused(2, ["latin.csv:2:2: class \"caf\\xe9\" is not UTF-8", "save the file as UTF-8"], *words,
+            "split=" + place("latin.csv"))
+    os.rename(os.path.join(data, "c0"), os.path.join(data.encode(), b"caf\xe9"))
+    refused(2, ["class folder \"caf\\xe9\"", "not UTF-8", "rename the folder"], *words)
+    refused(2, ["class folder \"caf\\xe9\"", "not UTF-8"], "plan", *TINY, "data=" + data)
+    assert not os.path.exists(place("latin-run"))
+    expect(run("data", data), 0, "class folder \"caf\\xe9\"")
+
+
+@test
 def rows_that_leave_the_data_are_named():
     data = pictures("inside", [6, 6])
     pictures("elsewhere", [2])

@@ -137,6 +137,32 @@ TEST_F(Data, SplitFile) {
   expect_fail(IG_ERR_NOT_FOUND, {"s.csv"}, open(root / "p", csv.c_str()));
 }
 
+TEST_F(Data, NamesOfClassesAreUtf8) {
+  tree(root / "p", {"a", "b", "caf\xe9"}, 4);
+  expect_fail(IG_ERR_DATA, {"class folder \"caf\\xe9\"", "not UTF-8", "caf\\xe9/0.png", "rename"}, open(root / "p"));
+  o.inspect = true;  // a report tells it and goes on
+  ASSERT_EQ(open(root / "p"), IG_OK) << ig_error_message();
+  EXPECT_TRUE(warnings.has("class folder \"caf\\xe9\""));
+  EXPECT_EQ(d->n_classes, 3);
+  o.inspect = false;
+  std::string csv = (root / "s.csv").string();
+  auto bad = [&](const std::string &text, const std::vector<std::string> &parts, ig_status s = IG_ERR_FORMAT) {
+    write(csv, text);
+    SCOPED_TRACE(text);
+    expect_fail(s, parts, open(root / "p", csv.c_str()));
+  };
+  bad("file,split,class\na/0.png,train,x\na/1.png,train,caf\xe9\n",
+      {"s.csv:3:3", "class \"caf\\xe9\"", "not UTF-8", "save the file as UTF-8"});
+  bad("file,split\na/0.png,train\ncaf\xe9/1.png,train\n", {"s.csv:3:", "caf\\xe9/1.png", "rename the folder"},
+      IG_ERR_DATA);
+  bad("file,label\na/0.png,x\na/1.png,x;caf\xe9\n", {"s.csv:3:2", "label \"caf\\xe9\"", "save the file as UTF-8"});
+  o.task = IG_TASK_REGRESS;
+  bad("file,gr\xf6\xdf\x65\na/0.png,1\na/1.png,2\n", {"s.csv", "column 2", "gr\\xf6\\xdfe", "save the file as UTF-8"});
+  o.task = IG_TASK_AUTO;
+  write(csv, "file,split,class\na/0.png,train,caf\u00e9\na/1.png,train,x\n");
+  ASSERT_EQ(open(root / "p", csv.c_str()), IG_OK) << ig_error_message();
+}
+
 TEST_F(Data, GroupsStayWholeWhenAPartIsHeldOut) {
   tree(root, {"a", "b"}, 40);
   std::string csv = (root / "s.csv").string(), text = "file,split,group\n";

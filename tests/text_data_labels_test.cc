@@ -56,6 +56,13 @@ TEST_F(TextData, Columns) {
          open("m.csv", "good film,1,x\nbad film,0,y\n"));
 }
 
+TEST_F(TextData, NamesOfLabelsAreUtf8) {
+  refuse(IG_ERR_FORMAT, {"m.csv:3:2", "class \"caf\\xe9\"", "not UTF-8", "save the file as UTF-8"},
+         open("m.csv", "text,label\na,x\nb,caf\xe9\n"));
+  refuse(IG_ERR_FORMAT, {"m.csv:2:2", "label \"\\xe9\"", "not UTF-8"}, open("m.csv", "text,label\na,x;\xe9\nb,x\n"));
+  refuse(IG_ERR_FORMAT, {"m.conll:3: tag \"\\xe9\"", "not UTF-8"}, open("m.conll", "a B\nb O\nc \xe9\n"));
+}
+
 TEST_F(TextData, LabelsByNameAndNumber) {
   auto csv = rows("text,label", 12, [](int i) { return "t," + std::to_string(i); });
   ASSERT_EQ(open("m.csv", csv), IG_OK);

@@ -142,6 +142,11 @@ static ig_status set_classes(ig_builder *b, const char *folder, bool is_100) {
     if (n && n != wanted)
       return ig_fail(IG_ERR_FORMAT, "%s/%s: found %zu %s; expected %zu", folder,
                      is_100 ? "fine_label_names.txt" : "batches.meta.txt", n, ig_plural(n, "name", "names"), wanted);
+    char q[IG_QUOTE_BYTES];
+    for (size_t c = 0; c < n; c++)
+      if (!ig_is_utf8(names[c]))
+        return ig_fail(IG_ERR_FORMAT, "%s/%s: the name of class %zu, %s, is not UTF-8; save the file as UTF-8", folder,
+                       is_100 ? "fine_label_names.txt" : "batches.meta.txt", c, ig_quote(q, names[c]));
   }
   IG_TRY(ig_alloc_array(wanted, sizeof *b->d->classes, "class names", &b->d->classes));
   for (size_t c = 0; c < wanted; c++) {

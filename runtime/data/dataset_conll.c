@@ -149,6 +149,15 @@ ig_status ig_read_conll(ig_builder *b, const char *path, const char *name, int p
   return IG_OK;
 }
 
+// The k-th word's.
+static ig_status check_tag(const ig_builder *b, const ig_candidate *item, size_t k) {
+  char q[IG_QUOTE_BYTES];
+  if (ig_is_utf8(item->tags[k]))
+    return IG_OK;
+  return ig_tell_not_utf8(b, ig_fail(IG_ERR_FORMAT, "%s:%zu: tag %s is not UTF-8; save the file as UTF-8",
+                                     item->sample.path, item->row + k, ig_quote(q, item->tags[k])));
+}
+
 static ig_status gather_tags(ig_builder *b, const char ***names, size_t *n) {
   const ig_dataset_options *o = b->options;
   size_t capacity = 0;
@@ -166,6 +175,7 @@ static ig_status gather_tags(ig_builder *b, const char ***names, size_t *n) {
         known = !strcmp((*names)[c], tag);
       if (known)
         continue;
+      IG_TRY(check_tag(b, &b->items[i], k));
       IG_TRY(ig_grow(names, &capacity, *n, *n + 1, sizeof **names, "names of tags"));
       (*names)[(*n)++] = tag;
     }

@@ -139,6 +139,9 @@ ig_status ig_class_finder_init(ig_class_finder *f, const ig_builder *b, const ch
 void ig_class_finder_fini(ig_class_finder *f);
 ig_status ig_class_find(const ig_class_finder *f, const char *name, const char *where, int32_t *label);
 ig_status ig_set_class_names(ig_builder *b, const char *const *names, size_t n);
+bool ig_is_utf8(const char *text);
+// What becomes of the refusal of a name that is not UTF-8: a quality report only warns of it.
+ig_status ig_tell_not_utf8(const ig_builder *b, ig_status refusal);
 // Numbers the classes and sets every label.
 ig_status ig_set_labels(ig_builder *b);
 // 44, 45, 46 and the agreement of the parts' classes.

@@ -186,11 +186,52 @@ ig_status ig_set_class_names(ig_builder *b, const char *const *names, size_t n) 
   return IG_OK;
 }
 
+bool ig_is_utf8(const char *text) {
+  for (size_t n; *text; text += n)
+    if ((n = ig_utf8_length(text)) == 0)
+      return false;
+  return true;
+}
+
+ig_status ig_tell_not_utf8(const ig_builder *b, ig_status refusal) {
+  if (!b->options->inspect)
+    return refusal;
+  ig_builder_warn(b, "%s", ig_error_message());
+  ig_error_clear();
+  return IG_OK;
+}
+
+// Weights, reports and answers hold names of classes as UTF-8: what is none is told before any work.
+static ig_status check_class_name(const ig_builder *b, const ig_candidate *item) {
+  char q[IG_QUOTE_BYTES], q2[IG_QUOTE_BYTES];
+  if (ig_is_utf8(item->class_name))
+    return IG_OK;
+  ig_quote(q, item->class_name);
+  if (item->columns)
+    return ig_tell_not_utf8(b, ig_fail(IG_ERR_FORMAT, "%s:%zu:%zu: class %s is not UTF-8; save the file as UTF-8",
+                                       b->csv ? b->csv : item->sample.path, item->row, item->columns[0] + 1, q));
+  if (b->csv)
+    return ig_tell_not_utf8(
+        b, ig_fail(IG_ERR_DATA,
+                   "%s:%zu: the folder of file %s is its class, and the name of the folder is not UTF-8; rename the "
+                   "folder, or name the classes in a column class",
+                   b->csv, item->row, ig_quote(q2, item->sample.name)));
+  return ig_tell_not_utf8(b, ig_fail(IG_ERR_DATA,
+                                     "class folder %s has a name that is not UTF-8 (its first file is %s); rename the "
+                                     "folder",
+                                     q, ig_quote(q2, item->sample.path)));
+}
+
 ig_status ig_set_labels(ig_builder *b) {
   ig_status status = IG_OK;
   const char **names = NULL;
   size_t n = 0;
   ig_class_finder finder = {0};
+  for (size_t i = 0; i < b->n; i++) {
+    const char *last = i ? b->items[i - 1].class_name : NULL, *name = b->items[i].class_name;
+    if (name && !(last && !strcmp(last, name)))
+      IG_TRY(check_class_name(b, &b->items[i]));
+  }
   IG_GOTO(name_classes(b, &names, &n));
   IG_GOTO(ig_class_finder_init(&finder, b, names, n));
   for (size_t i = 0; i < b->n; i++) {

@@ -114,6 +114,26 @@ static bool next_name(const char **at, const char **from, size_t *n) {
   return false;
 }
 
+// The name of a label becomes part of the weights, so that it must be UTF-8.
+static ig_status check_column_name(const ig_builder *b, size_t column) {
+  char q[IG_QUOTE_BYTES];
+  if (ig_is_utf8(b->columns[column]))
+    return IG_OK;
+  return ig_tell_not_utf8(
+      b, ig_fail(IG_ERR_FORMAT, "%s: the name of column %zu, %s, is not UTF-8; save the file as UTF-8",
+                 b->csv || b->n == 0 ? table_of(b) : b->items[0].sample.path,
+                 b->n ? b->items[0].columns[column] + 1 : column + 1, ig_quote(q, b->columns[column])));
+}
+
+static ig_status check_label(const ig_builder *b, const ig_candidate *item, const char *name) {
+  char q[IG_QUOTE_BYTES];
+  if (ig_is_utf8(name))
+    return IG_OK;
+  return ig_tell_not_utf8(
+      b, ig_fail(IG_ERR_FORMAT, "%s:%zu:%zu: label %s is not UTF-8; save the file as UTF-8",
+                 b->csv ? b->csv : item->sample.path, item->row, item->columns[0] + 1, ig_quote(q, name)));
+}
+
 // Names of all labels: those of the weights, the columns, or what stands in the lists.
 static ig_status name_targets(ig_builder *b, bool lists) {
   ig_dataset *d = b->d;
@@ -126,6 +146,8 @@ static ig_status name_targets(ig_builder *b, bool lists) {
     IG_GOTO(ig_grow(&names, &capacity, 0, n, sizeof *names, "names of targets"));
     for (size_t i = 0; i < n; i++) {
       text = o->classes ? o->classes[i] : b->columns[i];
+      if (!o->classes)
+        IG_GOTO(check_column_name(b, i));
       IG_GOTO(ig_dataset_text(d, text, strlen(text), &names[i]));
     }
     if (!lists && n != b->n_columns)
@@ -136,6 +158,7 @@ static ig_status name_targets(ig_builder *b, bool lists) {
       for (const char *at = b->items[i].cells; next_name(&at, &text, &length);) {
         IG_GOTO(ig_grow(&names, &capacity, n, n + 1, sizeof *names, "names of labels"));
         IG_GOTO(ig_dataset_text(d, text, length, &names[n++]));
+        IG_GOTO(check_label(b, &b->items[i], names[n - 1]));
       }
     if (n)
       qsort((void *)names, n, sizeof *names, by_text);
