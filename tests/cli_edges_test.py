@@ -61,6 +61,17 @@ def one_text_a_class_holds_nothing_out():
                           "epochs=1", "batch=3", "threads=1", "max_length=32"], place("texts-run"), "text")
 
 
+@test
+def a_run_inside_of_its_data_is_resumed():
+    data = pictures("home", [6, 6])
+    words = ["train", *TINY, "data=.", "batch=4", "label_smoothing=0"]
+    for out in (["out=run"], []):  # by default in a folder of runs/
+        expect(run(*words, *out, "steps=2", cwd=data), 0)
+        expect(run(*words, *out, "steps=3", "resume=auto", cwd=data), 0, "resumed at step 2", "ignored ")
+    assert len(os.listdir(place("home", "runs"))) == 1
+    expect(run("eval", "weights=run", "data=.", cwd=data), 0, "ignored 2 folders of runs (first: \"run\")")
+
+
 def split_of(name, rows):
     with open(place(name), "w") as f:
         f.write("file,split\n" + "".join(f"{path},{part}\n" for path, part in rows))

@@ -167,6 +167,9 @@ TEST_F(CorpusTest, RefusesWhatIsNoCorpus) {
       "a\0b\0");
   EXPECT_NE(refusal(home / "empty").find("UTF-16"), std::string::npos);
   put(home / "empty/a.txt", "\xef\xbb\xbfKa lo. Mi ter.");
+  fs::create_directories(home / "empty/run");  // a run's files are no text to learn from
+  put(home / "empty/run/args.yaml", "model: x\n");
+  put(home / "empty/run/vocab.txt", "Ka\nlo\n");
   o.warnings.clear();
   ASSERT_EQ(refusal(home / "empty").substr(0, 3), "ok:") << "a byte order mark is fine";
   EXPECT_EQ(info_of(c).n_sentences, 2u);

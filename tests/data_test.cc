@@ -80,6 +80,45 @@ TEST_F(Data, FoldersTrainValTestArePartsAndTestNeverMoves) {
   expect_fail(IG_ERR_DATA, {"valid", "validation"}, open(root));
 }
 
+TEST_F(Data, FoldersOfRunsAreNoClasses) {
+  auto run_in = [&](const fs::path &at) {
+    write(at / "args.yaml", "model: x\n");
+    fs::create_directories(at / "checkpoints" / "step-3");
+    write(at / "report.html", "x");
+  };
+  tree(root, {"a", "b"}, 4);
+  ASSERT_EQ(open(root), IG_OK) << ig_error_message();
+  const std::string before = d->fingerprint;
+  run_in(root / "out");
+  run_in(root / "runs" / "1");
+  run_in(root / "runs" / "2");
+  run_in(root / "a" / "deep");
+  fs::create_directories(root / "started" / "checkpoints");  // killed before it wrote anything
+  ASSERT_EQ(open(root), IG_OK) << ig_error_message();
+  EXPECT_EQ(d->n_classes, 2);
+  EXPECT_EQ(before, d->fingerprint);
+  EXPECT_TRUE(warnings.has("ignored 4 folders of runs (first: \"a/deep\")"));
+  EXPECT_FALSE(warnings.has("no picture")) << warnings.texts[0];
+  const std::string csv = (root / "s.csv").string();
+  std::string list = "file,split\n";
+  for (int i = 0; i < 4; i++)
+    list += "a/" + std::to_string(i) + ".png,train\nb/" + std::to_string(i) + ".png,train\n";
+  write(csv, list);
+  write(root / "out" / "curve.png", flat(1));
+  ASSERT_EQ(open(root, csv.c_str()), IG_OK) << ig_error_message();
+  EXPECT_FALSE(warnings.has("not listed"));
+  fs::create_directories(root / "none" / "checks");
+  expect_fail(IG_ERR_DATA, {"\"none\"", "no picture"}, open(root));
+  // Beside parts.
+  const fs::path parts = root / "parts";
+  tree(parts / "train", {"a", "b"}, 4);
+  run_in(parts / "runs" / "1");
+  ASSERT_EQ(open(parts), IG_OK) << ig_error_message();
+  EXPECT_EQ(d->n_classes, 2);
+  EXPECT_EQ(names(IG_PART_TRAIN).count("train/a/0.png") + names(IG_PART_VAL).count("train/a/0.png"), 1u);
+  EXPECT_TRUE(warnings.has("ignored 1 folder of a run (first: \"runs\")"));
+}
+
 TEST_F(Data, AnotherFolderIsTheValidationPart) {
   tree(root / "x", {"a", "b", "train"}, 4);  // a class may be called train
   tree(root / "y", {"a", "b"}, 2);

@@ -53,10 +53,14 @@ static ig_status look_at(const char *path, bool *is_folder) {
 
 static ig_status list_entry(corpus_plan *p, const char *folder, const char *name, int depth) {
   ig_status status = IG_OK;
-  bool is_folder = false;
+  bool is_folder = false, is_run = false;
   char *path;
   IG_TRY(ig_path_join(&path, folder, name));
   IG_GOTO(look_at(path, &is_folder));
+  if (is_folder)
+    IG_GOTO(ig_path_holds(path, "args.yaml", &is_run));
+  if (is_run)
+    goto done;  // its vocab.txt is no text to learn from
   if (is_folder)
     IG_GOTO(list_folder(p, path, depth + 1));
   else if (is_text(name))

@@ -373,6 +373,9 @@ static void tell_ignored(const ig_builder *b) {
         ig_plural(b->n_ignored, "file that is", "files that are"),
         b->options->text ? ig_plural(b->n_ignored, "text", "texts") : ig_plural(b->n_ignored, "picture", "pictures"),
         ig_plural(b->n_ignored, "its name", "their names"), ig_quote(q, b->first_ignored));
+  if (b->n_runs)
+    ig_builder_warn(b, "ignored %zu %s (first: %s)", b->n_runs,
+                    ig_plural(b->n_runs, "folder of a run", "folders of runs"), ig_quote(q, b->first_run));
   if (b->n_outside && b->n)
     ig_builder_warn(b, "ignored %zu %ss outside of class folders (first: %s)", b->n_outside, noun,
                     ig_quote(q, b->first_outside));

@@ -13,7 +13,8 @@
 #include "runtime/base/text.h"
 #include "runtime/data/dataset_internal.h"
 
-#define MAX_DEPTH 64
+#define MAX_DEPTH      64
+#define MAX_RUNS_DEPTH 4  // of folders of runs
 
 // A folder on the way down, to see a link that leads back up.
 typedef struct frame {
@@ -112,8 +113,14 @@ static bool examine(ig_builder *b, const char *path, const char *rel, const fram
   return !why;
 }
 
+ig_status ig_is_run(const char *folder, bool *run) { return ig_path_holds(folder, "args.yaml", run); }
+
+static ig_status add_run(ig_builder *b, const char *rel) {
+  return b->n_runs++ == 0 ? ig_dataset_text(b->d, rel, strlen(rel), &b->first_run) : IG_OK;
+}
+
 // Entry `name` of a folder: its path and its name from the root on, in place of those that stood there. Not of use:
-// what is hidden, and what examine() warned of.
+// what is hidden, what examine() warned of, and the folder of a run, which is nobody's class.
 static ig_status enter(ig_builder *b, const char *folder, const char *rel, const char *name, const frame *up,
                        char **path, char **child, struct stat *st, bool *of_use) {
   ig_status status = IG_OK;
@@ -126,7 +133,11 @@ static ig_status enter(ig_builder *b, const char *folder, const char *rel, const
   if (*name == '.')
     return ignore(b, *child);
   *of_use = examine(b, *path, *child, up, st, &status);
-  return status;
+  bool run = false;
+  if (*of_use && S_ISDIR(st->st_mode))
+    IG_TRY(ig_is_run(*path, &run));
+  *of_use = *of_use && !run;
+  return run ? add_run(b, *child) : status;
 }
 
 static ig_status add_file(ig_builder *b, const char *path, const char *rel, const char *class_name, int part,
@@ -170,6 +181,12 @@ done:
   return status;
 }
 
+// A folder without a sample: are runs all that it holds (`runs`), or is it one that was broken off as it started?
+static ig_status is_of_runs(const char *path, bool holds_runs, bool *of_runs) {
+  *of_runs = holds_runs;
+  return holds_runs ? IG_OK : ig_path_holds(path, "checkpoints", of_runs);
+}
+
 // Every folder in `folder` is a class.
 static ig_status read_classes(ig_builder *b, const char *folder, const char *rel, int part, const frame *self) {
   ig_status status = IG_OK;
@@ -191,10 +208,13 @@ static ig_status read_classes(ig_builder *b, const char *folder, const char *rel
       continue;
     }
     frame below = {self, st.st_dev, st.st_ino, self->depth + 1};
-    size_t before = b->n;
+    const size_t before = b->n, others = b->n_ignored + b->d->n_skipped, runs = b->n_runs;
+    bool of_runs = false;
     IG_GOTO(ig_dataset_text(b->d, list.at[i], strlen(list.at[i]), &class_name));
     IG_GOTO(walk(b, path, child, class_name, part, &below));
-    if (b->n == before) {
+    if (b->n == before && b->n_ignored + b->d->n_skipped == others)
+      IG_GOTO(is_of_runs(path, b->n_runs > runs, &of_runs));
+    if (b->n == before && !of_runs) {
       IG_GOTO(ig_dataset_text(b->d, child, strlen(child), &text));
       IG_GOTO(ig_grow(&b->empty, &b->empty_capacity, b->n_empty, b->n_empty + 1, sizeof *b->empty, "class names"));
       b->empty[b->n_empty++] = (ig_empty_class){.name = text};
@@ -207,8 +227,38 @@ done:
   return status;
 }
 
-// Are the folders in root parts? Where all are named as parts, or train stands beside val or test; a class may be
-// called "train" otherwise.
+// A run, or a folder like `runs` that holds nothing else.
+static ig_status holds_runs_alone(const char *folder, int depth, bool *out) {
+  ig_status status = IG_OK;
+  ig_names list = {0};
+  char *path = NULL;
+  IG_TRY(ig_is_run(folder, out));
+  if (*out || depth == MAX_RUNS_DEPTH)
+    return IG_OK;
+  status = ig_list_folder(folder, &list);
+  if (status != IG_OK)  // told where its samples are looked for
+    return status == IG_ERR_MEMORY ? status : (ig_error_clear(), IG_OK);
+  bool all = true, any = false;
+  for (size_t i = 0; i < list.n && all; i++) {
+    if (list.at[i][0] == '.')
+      continue;
+    ig_free(path);
+    path = NULL;
+    IG_GOTO(ig_path_join(&path, folder, list.at[i]));
+    all = ig_path_is_dir(path);
+    if (all)
+      IG_GOTO(holds_runs_alone(path, depth + 1, &all));
+    any = true;
+  }
+  *out = all && any;
+done:
+  ig_names_free(&list);
+  ig_free(path);
+  return status;
+}
+
+// Are the folders in root parts? Where all but those of runs are named as parts, or train stands beside val or test; a
+// class may be called "train" otherwise.
 static ig_status finds_parts(const char *root, bool *parts) {
   ig_status status = IG_OK;
   ig_names list = {0};
@@ -234,7 +284,20 @@ static ig_status finds_parts(const char *root, bool *parts) {
       found[part] = true;
     }
   }
-  *parts = named && (!other || (found[IG_PART_TRAIN] && (found[IG_PART_VAL] || found[IG_PART_TEST])));
+  *parts = named && found[IG_PART_TRAIN] && (found[IG_PART_VAL] || found[IG_PART_TEST]);
+  for (size_t i = 0; i < list.n && named && other && !*parts; i++) {
+    bool of_runs;
+    if (list.at[i][0] == '.' || ig_part_from_text(list.at[i]) != IG_PART_NONE)
+      continue;
+    ig_free(path);
+    path = NULL;
+    IG_GOTO(ig_path_join(&path, root, list.at[i]));
+    if (!ig_path_is_dir(path))
+      continue;
+    IG_GOTO(holds_runs_alone(path, 0, &of_runs));
+    other -= of_runs;
+  }
+  *parts = *parts || (named && !other);
 done:
   ig_names_free(&list);
   ig_free(path);
@@ -257,7 +320,10 @@ static ig_status read_parts(ig_builder *b, const char *root, const frame *self) 
     bool exists, is_dir;
     IG_GOTO(ig_path_look(path, &exists, &is_dir));
     if (name[0] == '.' || part == IG_PART_NONE || !is_dir) {
-      IG_GOTO(ignore(b, name));
+      bool of_runs = false;
+      if (name[0] != '.' && is_dir)
+        IG_GOTO(holds_runs_alone(path, 0, &of_runs));
+      IG_GOTO(of_runs ? add_run(b, name) : ignore(b, name));
       continue;
     }
     if (!examine(b, path, name, self, &st, &status)) {

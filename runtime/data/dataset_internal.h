@@ -46,7 +46,9 @@ typedef struct ig_builder {
   size_t n_columns, columns_capacity;
   bool tables;  // the samples are rows of tables, in the order of these
   int n_strata;
-  ig_text mended;    // ig_take_text's, for a while
+  ig_text mended;  // ig_take_text's, for a while
+  size_t n_runs;   // folders of runs that lie among the data
+  const char *first_run;
   size_t n_outside;  // pictures outside of class folders
   const char *first_outside;
 } ig_builder;
@@ -94,6 +96,8 @@ ig_status ig_find_text_columns(const ig_builder *b, const ig_table *t, ig_text_c
 // "a", "b" and "c", for messages.
 const char *ig_column_names(char *out, size_t bytes, const ig_table *t);
 
+// Is this the folder of a run (out=), which may lie in the folder of the data?
+ig_status ig_is_run(const char *folder, bool *run);
 bool ig_is_sample_name(const ig_builder *b, const char *name);  // by its ending
 // Files by what they are, not by their names.
 typedef struct ig_file_id {

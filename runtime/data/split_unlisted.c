@@ -55,7 +55,10 @@ static ig_status look_below(search *s, const char *folder, const char *rel, cons
     if (list.at[i][0] == '.' || ig_fileops_get()->stat(path, &st) != 0)
       continue;
     const ig_file_id id = {st.st_dev, st.st_ino};
-    if (S_ISDIR(st.st_mode) && !leads_back(self, &id))
+    bool run = false;
+    if (S_ISDIR(st.st_mode))
+      IG_GOTO(ig_is_run(path, &run));
+    if (S_ISDIR(st.st_mode) && !run && !leads_back(self, &id))
       IG_GOTO(look_below(s, path, child, &(frame){self, id, self->depth + 1}));
     if (!S_ISREG(st.st_mode) || !ig_is_sample_name(s->b, list.at[i]) ||
         (s->n_listed && bsearch(&id, s->listed, s->n_listed, sizeof id, by_id)))
