@@ -176,6 +176,31 @@ TEST_F(Data, SplitFile) {
   expect_fail(IG_ERR_NOT_FOUND, {"s.csv"}, open(root / "p", csv.c_str()));
 }
 
+TEST_F(Data, SplitFileWithBlanksBesideItsCommas) {
+  tree(root / "p", {"a", "b"}, 4);
+  write(root / "p" / "a" / " 0.png", flat(1));  // a name may have them
+  const std::string csv = (root / "s.csv").string();
+  write(csv,
+        "file, split , class, group\n a/0.png,  train,x , g1\na/1.png, train,x,g1\nb/0.png\t, train, y,g2\n"
+        "b/1.png ,val,y, g3\na/ 0.png, test, x, g4\n");
+  ASSERT_EQ(open(root / "p", csv.c_str()), IG_OK) << ig_error_message();
+  EXPECT_EQ(d->n_classes, 2);
+  EXPECT_STREQ(d->classes[0], "x");
+  EXPECT_EQ(d->count[IG_PART_TRAIN], 3u);
+  EXPECT_EQ(names(IG_PART_VAL), (std::set<std::string>{"b/1.png"}));
+  EXPECT_EQ(names(IG_PART_TEST), (std::set<std::string>{"a/ 0.png"}));
+  EXPECT_STREQ(d->samples[d->index[IG_PART_VAL][0]].group, "g3");
+  EXPECT_FALSE(warnings.has("none of its columns"));
+  write(csv, "file,class\np/a/0.png,\" x\"\np/a/1.png,\" x\"\np/b/0.png,y\np/b/1.png,y\n");  // quotes keep them
+  ASSERT_EQ(open(root / "p", csv.c_str()), IG_OK) << ig_error_message();
+  EXPECT_STREQ(d->classes[0], " x");
+  EXPECT_TRUE(warnings.has("s.csv: none of its columns (\"file\", \"class\") is split or part"));
+  ASSERT_EQ(open(csv), IG_OK) << ig_error_message();
+  EXPECT_TRUE(warnings.has("none of its columns"));
+  ASSERT_EQ(open(csv, "0.5"), IG_OK) << ig_error_message();  // asked for
+  EXPECT_FALSE(warnings.has("none of its columns"));
+}
+
 TEST_F(Data, NamesOfClassesAreUtf8) {
   tree(root / "p", {"a", "b", "caf\xe9"}, 4);
   expect_fail(IG_ERR_DATA, {"class folder \"caf\\xe9\"", "not UTF-8", "caf\\xe9/0.png", "rename"}, open(root / "p"));

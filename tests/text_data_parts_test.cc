@@ -94,6 +94,15 @@ TEST_F(TextData, PartsGroupsAndOtherFiles) {
   o.split = split.c_str();
   ASSERT_EQ(open(root.string()), IG_OK) << ig_error_message();
   EXPECT_EQ(d->count[IG_PART_VAL], 2u);
+  EXPECT_FALSE(warned("none of its columns"));
+  put("m2.csv", "text, label, split\n t , x, train\nu,y,train\nv, x , val\n");  // blanks beside the commas
+  ASSERT_EQ(open(root.string()), IG_OK) << ig_error_message();
+  EXPECT_EQ(classes(), (Strings{"x", "y"}));
+  EXPECT_EQ(d->count[IG_PART_VAL], 1u);
+  EXPECT_EQ(first(0), " t ");
+  put("m2.csv", "text,label,set\na,x,val\nb,y,train\nc,x,train\nd,y,train\n");
+  ASSERT_EQ(open(root.string()), IG_OK) << ig_error_message();
+  EXPECT_TRUE(warned("m2.csv: none of its columns (\"text\", \"label\", \"set\") is split or part"));
   o.split = nullptr;
   refuse(IG_ERR_DATA, {"m.csv:9:4", "group \"g0\"", "val part", "train part", "row 2"},
          open("m.csv", all + "\nt,c0,val,g0\n"));

@@ -20,6 +20,15 @@ const char *ig_column_names(char *out, size_t bytes, const ig_table *t) {
   return out;
 }
 
+void ig_tell_no_parts(const ig_builder *b, const ig_table *t) {
+  char names[1024];
+  const ig_dataset_options *o = b->options;
+  const bool asked_for_a_share = o->split && *o->split && strcmp(o->split, t->path) != 0;
+  if (o->needs_labels && !asked_for_a_share)
+    ig_builder_warn(b, "%s: none of its columns (%s) is split or part: a validation part is held out by itself",
+                    t->path, ig_column_names(names, sizeof names, t));
+}
+
 static ig_status fail_missing(const ig_table *t, const char *name, const char *key) {
   char q[IG_QUOTE_BYTES], near[IG_NEAREST_BYTES], all[1024];
   const char *nearest = ig_nearest(near, name, t->name, t->n_names);

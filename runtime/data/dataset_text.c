@@ -120,9 +120,20 @@ static ig_status take_labels(ig_builder *b, const ig_table *t, const source *s, 
   return IG_OK;
 }
 
+// Words as people write them: `text, label`. Texts stay as they are.
+static void trim_words(const ig_builder *b, ig_table *t, const source *s) {
+  const int words[] = {s->columns.part, s->columns.group};
+  for (size_t i = 0; i < 2; i++)
+    if (words[i] >= 0)
+      ig_table_trim(t, (size_t)words[i]);
+  for (size_t i = 0; s->labels && i < b->n_columns; i++)
+    ig_table_trim(t, s->labels[i]);
+}
+
 // *use: false for a row that was skipped.
 static ig_status read_row(ig_builder *b, ig_table *t, source *s, bool first, ig_candidate *item, bool *use) {
   ig_text_sample *text = &item->text;
+  trim_words(b, t, s);
   *item = (ig_candidate){.row = t->row};
   item->sample.record = (int64_t)t->row;
   item->sample.path = s->path;
@@ -187,6 +198,8 @@ static ig_status read_table(ig_builder *b, ig_table *t, source *s) {
     ig_builder_warn(b, "%s has no labels (columns %s): left out", s->name, names);
     return IG_OK;
   }
+  if (s->columns.part < 0 && b->options->split && !strcmp(b->options->split, s->path))
+    ig_tell_no_parts(b, t);
   IG_TRY(read_rows(b, t, s));
   return b->options->inspect ? IG_OK : ig_check_groups(b, NULL, s->columns.group);
 }

@@ -87,6 +87,31 @@ static ig_status check_inside(const ig_builder *b, const ig_table *r, int column
                           r->path, r->row, column + 1, ig_quote(q, r->cell[column]), b->options->data);
 }
 
+// Blanks around the name of a file go, unless a file has them in its name.
+static ig_status trim_file(const ig_builder *b, ig_table *r, const columns *c, const listing *l) {
+  const char *name = r->cell[c->file], *last = name + r->length[c->file];
+  bool there = false;
+  if (last == name || !(strchr(" \t", *name) || strchr(" \t", last[-1])))
+    return IG_OK;
+  IG_TRY(ig_path_holds(l->folder, name, &there));
+  if (!there)
+    IG_TRY(ig_path_holds(b->options->data, name, &there));
+  if (!there)
+    ig_table_trim(r, (size_t)c->file);
+  return IG_OK;
+}
+
+// Cells as people write them: `a/1.png, train, scratch`.
+static ig_status trim_cells(const ig_builder *b, ig_table *r, const columns *c, const listing *l) {
+  const int words[] = {c->part, c->group};
+  for (size_t i = 0; i < 2; i++)
+    if (words[i] >= 0)
+      ig_table_trim(r, (size_t)words[i]);
+  for (size_t i = 0; c->labels && i < b->n_columns; i++)
+    ig_table_trim(r, c->labels[i]);
+  return trim_file(b, r, c, l);
+}
+
 // Finds the file of a cell: beside the CSV, else below data.
 static ig_status locate(ig_builder *b, const ig_table *r, const columns *c, listing *l, ig_candidate *item, bool *use) {
   const ig_fileops *ops = ig_fileops_get();
@@ -163,6 +188,7 @@ static ig_status read_rows(ig_builder *b, ig_table *r, const columns *c, listing
     IG_TRY(ig_table_next(r, &more));
     if (!more)
       return IG_OK;
+    IG_TRY(trim_cells(b, r, c, l));
     IG_TRY(read_row(b, r, c, l, &item, &use));
     if (use)
       IG_TRY(ig_builder_add(b, &item));
@@ -209,6 +235,8 @@ ig_status ig_read_split_csv(ig_builder *b, const char *csv) {
     taken[c.group] = true;
   IG_GOTO(ig_find_label_columns(b, r, taken, false, &c.labels));
   l.folder = folder;
+  if (c.part < 0)
+    ig_tell_no_parts(b, r);
   IG_GOTO(read_rows(b, r, &c, &l));
   IG_GOTO(ig_tell_unlisted(b, l.files, l.n));
   if (b->options->inspect)

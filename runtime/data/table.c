@@ -56,6 +56,21 @@ ig_status ig_table_check_nul(const ig_table *t, size_t column) {
   return strlen(t->cell[column]) == t->length[column] ? IG_OK : ig_table_fail(t, column, "a NUL byte in this cell");
 }
 
+static bool is_blank(char c) { return c == ' ' || c == '\t'; }
+
+void ig_table_trim(ig_table *t, size_t column) {
+  char *from = t->cell[column], *to = from + t->length[column];
+  if (t->form != IG_TABLE_CSV || t->quoted[column])
+    return;
+  while (from < to && is_blank(*from))
+    from++;
+  while (to > from && is_blank(to[-1]))
+    to--;
+  *to = 0;
+  t->cell[column] = from;
+  t->length[column] = (size_t)(to - from);
+}
+
 int ig_table_find(const ig_table *t, const char *name) {
   for (size_t i = 0; i < t->n_names; i++)
     if (!strcasecmp(t->name[i], name))
@@ -169,6 +184,7 @@ static ig_status next_row(ig_table *t, bool *more) {
     *to = 0;
     if (!t->nul_ok)
       IG_TRY(ig_table_check_nul(t, t->n));
+    t->quoted[t->n] = quoted;
     t->kind[t->n++] = IG_CELL_TEXT;
   }
   return IG_OK;
@@ -181,6 +197,7 @@ ig_status ig_table_header(ig_table *t) {
   IG_TRY(next_row(t, &more));
   for (size_t i = 0; i < t->n; i++) {
     IG_TRY(ig_table_check_nul(t, i));
+    ig_table_trim(t, i);
     t->name[i] = t->cell[i];
   }
   t->n_names = t->n;

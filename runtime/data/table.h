@@ -43,6 +43,7 @@ typedef struct ig_table {
   char *cell[IG_TABLE_COLUMNS];  // each ended by NUL
   size_t length[IG_TABLE_COLUMNS];
   uint8_t kind[IG_TABLE_COLUMNS];  // ig_cell
+  bool quoted[IG_TABLE_COLUMNS];   // the cell stood in quotes; not set by JSON
 } ig_table;
 
 // By the file's ending: csv, tsv, json, jsonl, ndjson; false for others.
@@ -51,7 +52,7 @@ bool ig_table_form_of(const char *path, ig_table_form *form);
 ig_status ig_table_refuse_as_text(const char *path);
 // data [n] and the byte behind it belong to the caller and are written to. IG_ERR_FORMAT for UTF-16.
 ig_status ig_table_init(ig_table *t, const char *path, ig_table_form form, char *data, size_t n);
-// The names of the columns; n_names is 0 in an empty file.
+// The names of the columns, of CSV without the blanks around them; n_names is 0 in an empty file.
 ig_status ig_table_header(ig_table *t);
 // A name that stands in the header twice, in any case, is IG_ERR_FORMAT; columns without a name may be several.
 ig_status ig_table_check_names(const ig_table *t);
@@ -59,6 +60,8 @@ ig_status ig_table_check_names(const ig_table *t);
 void ig_table_no_header(ig_table *t, const char *const *names, size_t n);
 // *more is false at the end. With nul_ok cells may hold NUL bytes (their length tells), else that is an error.
 ig_status ig_table_next(ig_table *t, bool *more);
+// Takes the blanks around a cell of CSV away that stands in no quotes, as in `file, split`.
+void ig_table_trim(ig_table *t, size_t column);
 // Column of a name in any case, or -1.
 int ig_table_find(const ig_table *t, const char *name);
 // "file:row:column: text".
