@@ -154,6 +154,10 @@ TEST_F(Data, SplitFile) {
   EXPECT_STREQ(d->classes[1], "b");
   EXPECT_EQ(d->count[IG_PART_VAL], 2u);
 
+  write(csv, "file,split\na//0.png,train\na/.//1.png,train\nb/0.png,train\nb/1.png,train\n");
+  ASSERT_EQ(open(root / "p", csv.c_str()), IG_OK) << ig_error_message();
+  EXPECT_STREQ(d->classes[0], "a");
+
   auto bad = [&](const std::string &text, const std::vector<std::string> &parts, ig_status s = IG_ERR_FORMAT) {
     write(csv, text);
     SCOPED_TRACE(text);
@@ -170,6 +174,15 @@ TEST_F(Data, SplitFile) {
   bad("name,split\na/0.png,train\n", {"file (or path)"});
   bad("file,split,class\na/0.png,train,\n", {"s.csv:2:3", "class"});
   bad("file,split\na/0.png,train\na/0.png,test\n", {"s.csv:3:1", "row 2"}, IG_ERR_DATA);
+  // ... by whatever way it is named: one picture must not stand in two parts.
+  for (std::string way :
+       {"./a/0.png", "a//0.png", "a/./0.png", "a/../a/0.png", "b/.././a/0.png", "p/a/0.png", "c/0.png"}) {
+    fs::remove(root / "p" / "c");
+    fs::create_directory_symlink("a", root / "p" / "c");
+    bad("file,split\na/0.png,train\na/1.png,train\n" + way + ",test\n",
+        {"s.csv:4:1", "row 2 already as \"a/0.png\"", "list each file once"}, IG_ERR_DATA);
+    fs::remove(root / "p" / "c");
+  }
   bad("", {"empty"});
   bad("file,split,group\na/0.png,train,g1\nb/0.png,test,g1\n", {"s.csv:3:3", "g1", "row 2"}, IG_ERR_DATA);
   fs::remove(csv);

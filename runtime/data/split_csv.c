@@ -17,8 +17,10 @@
 
 #define MAX_BYTES ((uint64_t)1 << 30)
 
+// A file by its folder, whatever way a row takes there (./a, a//b, c/../a, a link to a folder), and its name.
 typedef struct entry {
-  const char *path;
+  const char *path;    // as the row leads there
+  const char *folder;  // one text a folder
   size_t item;
 } entry;
 
@@ -28,21 +30,61 @@ static int by_path(const void *pa, const void *pb) {
   return order ? order : (a->item > b->item) - (a->item < b->item);
 }
 
-// No file twice.
+static int by_file(const void *pa, const void *pb) {
+  const entry *a = pa, *b = pb;
+  int order = strcmp(a->folder, b->folder);
+  order = order ? order : strcmp(ig_path_name(a->path), ig_path_name(b->path));
+  return order ? order : (a->item > b->item) - (a->item < b->item);
+}
+
+static ig_status resolve_folder(const ig_builder *b, const char *path, const char **out) {
+  char *folder = NULL;
+  const size_t n = (size_t)(ig_path_name(path) - path);
+  IG_TRY(ig_asprintf(&folder, "%.*s", n ? (int)n : 1, n ? path : "."));
+  char *real = realpath(folder, NULL);  // what went away meanwhile is told when it is read
+  const char *text = real ? real : folder;
+  ig_status status = ig_dataset_text(b->d, text, strlen(text), out);
+  free(real);
+  ig_free(folder);
+  return status;
+}
+
+// Of entries by path: neighbours have their folder in common.
+static ig_status resolve_folders(const ig_builder *b, entry *e, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    const size_t length = (size_t)(ig_path_name(e[i].path) - e[i].path);
+    if (i && (size_t)(ig_path_name(e[i - 1].path) - e[i - 1].path) == length &&
+        !strncmp(e[i].path, e[i - 1].path, length))
+      e[i].folder = e[i - 1].folder;
+    else
+      IG_TRY(resolve_folder(b, e[i].path, &e[i].folder));
+  }
+  return IG_OK;
+}
+
+// No file twice, which could stand in two parts.
 static ig_status check_files(const ig_builder *b, const char *csv, size_t column) {
-  char q[IG_QUOTE_BYTES];
+  char q[IG_QUOTE_BYTES], q2[IG_QUOTE_BYTES];
   ig_status status = IG_OK;
   entry *e;
   IG_TRY(ig_alloc_array(b->n, sizeof *e, "rows", &e));
   for (size_t i = 0; i < b->n; i++)
-    e[i] = (entry){b->items[i].sample.path, i};
+    e[i] = (entry){b->items[i].sample.path, NULL, i};
   if (b->n)
     qsort(e, b->n, sizeof *e, by_path);
-  for (size_t i = 1; i < b->n && status == IG_OK; i++)
-    if (!strcmp(e[i].path, e[i - 1].path))
-      status = ig_fail(IG_ERR_DATA, "%s:%zu:%zu: file %s stands in row %zu already; list each file once", csv,
-                       b->items[e[i].item].row, column + 1, ig_quote(q, b->items[e[i].item].sample.name),
-                       b->items[e[i - 1].item].row);
+  IG_GOTO(resolve_folders(b, e, b->n));
+  if (b->n)
+    qsort(e, b->n, sizeof *e, by_file);
+  for (size_t i = 1; i < b->n; i++) {
+    const ig_candidate *item = &b->items[e[i].item], *other = &b->items[e[i - 1].item];
+    if (strcmp(e[i].folder, e[i - 1].folder) || strcmp(ig_path_name(e[i].path), ig_path_name(e[i - 1].path)))
+      continue;
+    const bool same = !strcmp(item->sample.name, other->sample.name);
+    IG_GOTO(ig_fail(IG_ERR_DATA, "%s:%zu:%zu: file %s stands in row %zu already%s%s; list each file once", csv,
+                    item->row, column + 1, ig_quote(q, item->sample.name), other->row, same ? "" : " as ",
+                    same ? "" : ig_quote(q2, other->sample.name)));
+  }
+done:
   ig_free(e);
   return status;
 }
@@ -167,7 +209,11 @@ static ig_status read_row(ig_builder *b, const ig_table *r, const columns *c, li
     item->columns = c->labels;
     return ig_copy_cells(b, r, c->labels, &item->cells);
   }
-  const char *slash = strrchr(item->sample.path, '/'), *text = slash;
+  const char *slash = strrchr(item->sample.path, '/'), *text = NULL;
+  while (slash && ((slash - item->sample.path > 0 && slash[-1] == '/') ||
+                   (slash - item->sample.path > 1 && slash[-1] == '.' && slash[-2] == '/')))  // a//0.png, a/./0.png
+    slash -= slash[-1] == '/' ? 1 : 2;
+  text = slash;
   while (text && text > item->sample.path && text[-1] != '/')
     text--;
   if (!text || text == slash)
