@@ -50,14 +50,18 @@ def one_picture_a_class_holds_nothing_out():
                          place("ones-run"), "picture")
 
 
+def vocabulary():
+    with open(place("vocab.txt"), "w") as f:
+        f.write("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz",
+                           *("##" + c for c in "abcdefghijklmnopqrstuvwxyz")]) + "\n")
+    return place("vocab.txt")
+
+
 @test
 def one_text_a_class_holds_nothing_out():
     with open(place("texts.csv"), "w") as f:
         f.write("text,label\nthe apple is red,fruit\nthe dog barks loudly,animal\nan iron nail,thing\n")
-    with open(place("vocab.txt"), "w") as f:
-        f.write("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz",
-                           *("##" + c for c in "abcdefghijklmnopqrstuvwxyz")]) + "\n")
-    nothing_was_held_out(["train", "model=bert_tiny", "tokenizer=" + place("vocab.txt"), "data=" + place("texts.csv"),
+    nothing_was_held_out(["train", "model=bert_tiny", "tokenizer=" + vocabulary(), "data=" + place("texts.csv"),
                           "epochs=1", "batch=3", "threads=1", "max_length=32"], place("texts-run"), "text")
 
 
@@ -70,6 +74,22 @@ def a_run_inside_of_its_data_is_resumed():
         expect(run(*words, *out, "steps=3", "resume=auto", cwd=data), 0, "resumed at step 2", "ignored ")
     assert len(os.listdir(place("home", "runs"))) == 1
     expect(run("eval", "weights=run", "data=.", cwd=data), 0, "ignored 2 folders of runs (first: \"run\")")
+
+
+@test
+def data_without_a_training_part_are_named():
+    for part, counts in (("val", "train 0, val 12, test 0"), ("test", "train 0, val 0, test 12")):
+        pictures(os.path.join("lone-" + part, part), [6, 6])
+        data = place("lone-" + part)
+        texts = [f"has no training pictures ({counts})", "a folder train", "data="]
+        refused(2, texts, "plan", *TINY, "data=" + data)
+        refused(2, texts, "train", *TINY, "data=" + data, "out=" + place("lone-run"))
+        with open(place("lone.csv"), "w") as f:
+            f.write("text,label,split\n" + "".join(f"word {i},{'ab'[i % 2]},{part}\n" for i in range(12)))
+        words = ["model=bert_tiny", "tokenizer=" + vocabulary(), "data=" + place("lone.csv"), "max_length=32"]
+        refused(2, [f"has no training texts ({counts})", "column split"], "plan", *words)
+        refused(2, [f"has no training texts ({counts})"], "train", *words, "out=" + place("lone-run"))
+    assert not os.path.exists(place("lone-run"))
 
 
 def split_of(name, rows):

@@ -397,6 +397,25 @@ static void compare_classes(ig_call_state *c, ig_train_setup *s) {
             i, ig_quote(a, w->classes[i]), ig_quote(b, d->classes[i]));
 }
 
+// Told before the defaults, which go by the number of training samples.
+static ig_status check_trains(const ig_dataset *d) {
+  static const char *const advice[] = {
+      [IG_DATASET_FOLDER] =
+          "put pictures into a folder train beside the others, or name the folder with the class "
+          "folders itself by data=; in a split file, some rows are of the part train",
+      [IG_DATASET_CIFAR10] = "add the file data_batch_1.bin",
+      [IG_DATASET_CIFAR100] = "add the file train.bin",
+      [IG_DATASET_TEXT] =
+          "put texts into a file or folder named train beside the others, or name one file by data=; in "
+          "a column split, some rows are of the part train",
+      [IG_DATASET_CORPUS] = "add texts, or hold out a smaller share by split="};
+  char q[IG_QUOTE_BYTES];
+  return d->count[IG_PART_TRAIN]
+             ? IG_OK
+             : ig_fail(IG_ERR_DATA, "data=%s has no training %s (train 0, val %zu, test %zu): %s", ig_shown(q, d->path),
+                       ig_dataset_noun(d), d->count[IG_PART_VAL], d->count[IG_PART_TEST], advice[d->kind]);
+}
+
 // Whether precision= means 16 bits here; what it means in the end is the session's business.
 static bool computes_in_16_bits(const ig_session_options *o) {
   if (!strcmp(o->precision, "auto"))
@@ -433,6 +452,7 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
   IG_GOTO(ig_refuse_misfits(c, o->session.model, s->data->task));
   if (given)
     compare_classes(c, s);
+  IG_GOTO(check_trains(s->data));
   if (s->data->task == IG_TASK_MLM && s->data->corpus)
     IG_GOTO(ig_second_phase(c, &s->text, s->data, &s->second));
   o->session.classes = s->data->n_classes;
