@@ -242,6 +242,13 @@ TEST_F(Ckpt, FallsBackAndSaysSo) {  // 20
   ig_ckpt_list_free(list, n);
   fs::rename(step_path(1), step_path(4));
   EXPECT_TRUE(has(refusal(step_path(4)), "step 1"));
+  // None is left: the newest is named, and what to do.
+  fs::remove(step_path(3) + "/MANIFEST");
+  EXPECT_EQ(latest(), -1);
+  const std::string none = ig_error_message();
+  EXPECT_TRUE(has(none, "none of its checkpoints is valid; the newest: checkpoint of step 4 ") &&
+              has(none, "put a copy of one back, or start a new run"))
+      << none;
 }
 
 TEST_F(Ckpt, EmptyAndMissingFolders) {

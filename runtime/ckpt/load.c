@@ -113,7 +113,7 @@ ig_status ig_ckpt_open_latest(const char *folder, ig_ckpt_reader **out, void (*w
   ig_status status = IG_OK;
   int64_t *steps = NULL;
   size_t n, damaged = 0;
-  char *path = NULL;
+  char *path = NULL, *newest = NULL;
   *out = NULL;
   IG_GOTO(ig_step_list(folder, "", &steps, &n));
   for (size_t i = n; i-- > 0;) {
@@ -122,16 +122,20 @@ ig_status ig_ckpt_open_latest(const char *folder, ig_ckpt_reader **out, void (*w
     status = ig_ckpt_open(path, out);
     if (status != IG_ERR_FORMAT && status != IG_ERR_IO && status != IG_ERR_NOT_FOUND)
       goto done;
-    damaged++;
     ig_fail_prefix(status, "checkpoint of step %" PRId64 " is damaged and passed over", steps[i]);
+    if (damaged++ == 0)
+      IG_GOTO(ig_strdup(ig_error_message(), &newest));
     if (warn)
       warn(user, ig_error_message());
   }
-  status = damaged ? ig_fail(IG_ERR_NOT_FOUND, "%s: %s valid; the newest that was tried: %s", folder,
-                             ig_plural(damaged, "its only checkpoint is not", "none of its checkpoints is"),
-                             ig_error_message())
-                   : ig_fail(IG_ERR_NOT_FOUND, "%s holds no checkpoint (step-N)", folder);
+  status = damaged
+               ? ig_fail(IG_ERR_NOT_FOUND,
+                         "%s: %s valid; the newest: %s; put a copy of one back, or start a new run in another "
+                         "folder",
+                         folder, ig_plural(damaged, "its only checkpoint is not", "none of its checkpoints is"), newest)
+               : ig_fail(IG_ERR_NOT_FOUND, "%s holds no checkpoint (step-N)", folder);
 done:
+  ig_free(newest);
   ig_free(path);
   ig_free(steps);
   return status;
