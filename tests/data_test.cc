@@ -76,6 +76,13 @@ TEST_F(Data, FoldersTrainValTestArePartsAndTestNeverMoves) {
   tree(root / "test", {"c"}, 2);  // a class that nothing teaches
   expect_fail(IG_ERR_DATA, {"\"c\"", "test part"}, open(root));
   fs::remove_all(root / "test" / "c");
+  tree(root, {"classq"}, 8);
+  write(root / "lone.png", flat(1));
+  write(root / "list.csv", "x");
+  ASSERT_EQ(open(root), IG_OK) << ig_error_message();
+  EXPECT_TRUE(warnings.has("ignored 1 folder beside train, val and test (first: \"classq\"); to use its pictures"));
+  EXPECT_TRUE(warnings.has("ignored 1 picture outside of class folders (first: \"lone.png\")"));
+  EXPECT_TRUE(warnings.has("ignored 1 file that is no picture by its name (first: \"list.csv\")"));
   tree(root / "valid", {"a"}, 2);
   expect_fail(IG_ERR_DATA, {"valid", "validation"}, open(root));
 }
@@ -184,6 +191,7 @@ TEST_F(Data, SplitFile) {
     fs::remove(root / "p" / "c");
   }
   bad("", {"empty"});
+  bad("file,split,class\n", {"s.csv is empty", "a header and no row"}, IG_ERR_DATA);
   bad("file,split,group\na/0.png,train,g1\nb/0.png,test,g1\n", {"s.csv:3:3", "g1", "row 2"}, IG_ERR_DATA);
   fs::remove(csv);
   expect_fail(IG_ERR_NOT_FOUND, {"s.csv"}, open(root / "p", csv.c_str()));

@@ -365,7 +365,7 @@ static ig_status examine_files(ig_builder *b) {
 }
 
 static void tell_ignored(const ig_builder *b) {
-  const char *noun = b->options->text ? "text" : "picture";
+  const char *one = b->options->text ? "text" : "picture", *many = b->options->text ? "texts" : "pictures";
   char q[IG_QUOTE_BYTES];
   if (b->n_ignored)
     ig_builder_warn(
@@ -377,8 +377,11 @@ static void tell_ignored(const ig_builder *b) {
     ig_builder_warn(b, "ignored %zu %s (first: %s)", b->n_runs,
                     ig_plural(b->n_runs, "folder of a run", "folders of runs"), ig_quote(q, b->first_run));
   if (b->n_outside && b->n)
-    ig_builder_warn(b, "ignored %zu %ss outside of class folders (first: %s)", b->n_outside, noun,
-                    ig_quote(q, b->first_outside));
+    ig_builder_warn(b, "ignored %zu %s outside of class folders (first: %s)", b->n_outside,
+                    ig_plural(b->n_outside, one, many), ig_quote(q, b->first_outside));
+  if (b->n_beside)
+    ig_builder_warn(b, "ignored %zu %s beside train, val and test (first: %s); to use its %s, move it into one of them",
+                    b->n_beside, ig_plural(b->n_beside, "folder", "folders"), ig_quote(q, b->first_beside), many);
 }
 
 ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out) {

@@ -181,6 +181,10 @@ done:
   return status;
 }
 
+static ig_status add_outside(ig_builder *b, const char *rel) {
+  return b->n_outside++ == 0 ? ig_dataset_text(b->d, rel, strlen(rel), &b->first_outside) : IG_OK;
+}
+
 // A folder without a sample: are runs all that it holds (`runs`), or is it one that was broken off as it started?
 static ig_status is_of_runs(const char *path, bool holds_runs, bool *of_runs) {
   *of_runs = holds_runs;
@@ -201,10 +205,7 @@ static ig_status read_classes(ig_builder *b, const char *folder, const char *rel
     if (!of_use)
       continue;
     if (!S_ISDIR(st.st_mode)) {
-      if (!ig_is_sample_name(b, list.at[i]))
-        IG_GOTO(ignore(b, child));
-      else if (b->n_outside++ == 0)
-        IG_GOTO(ig_dataset_text(b->d, child, strlen(child), &b->first_outside));
+      IG_GOTO(ig_is_sample_name(b, list.at[i]) ? add_outside(b, child) : ignore(b, child));
       continue;
     }
     frame below = {self, st.st_dev, st.st_ino, self->depth + 1};
@@ -304,6 +305,19 @@ done:
   return status;
 }
 
+// What lies beside train, val and test.
+static ig_status add_beside(ig_builder *b, const char *path, const char *name, bool is_dir) {
+  bool of_runs = false;
+  if (*name == '.')
+    return IG_OK;
+  if (!is_dir)
+    return ig_is_sample_name(b, name) ? add_outside(b, name) : ignore(b, name);
+  IG_TRY(holds_runs_alone(path, 0, &of_runs));
+  if (of_runs)
+    return add_run(b, name);
+  return b->n_beside++ == 0 ? ig_dataset_text(b->d, name, strlen(name), &b->first_beside) : IG_OK;
+}
+
 static ig_status read_parts(ig_builder *b, const char *root, const frame *self) {
   ig_status status = IG_OK;
   ig_names list = {0};
@@ -320,10 +334,7 @@ static ig_status read_parts(ig_builder *b, const char *root, const frame *self) 
     bool exists, is_dir;
     IG_GOTO(ig_path_look(path, &exists, &is_dir));
     if (name[0] == '.' || part == IG_PART_NONE || !is_dir) {
-      bool of_runs = false;
-      if (name[0] != '.' && is_dir)
-        IG_GOTO(holds_runs_alone(path, 0, &of_runs));
-      IG_GOTO(of_runs ? add_run(b, name) : ignore(b, name));
+      IG_GOTO(add_beside(b, path, name, is_dir));
       continue;
     }
     if (!examine(b, path, name, self, &st, &status)) {

@@ -49,6 +49,8 @@ typedef struct ig_builder {
   ig_text mended;  // ig_take_text's, for a while
   size_t n_runs;   // folders of runs that lie among the data
   const char *first_run;
+  size_t n_beside;  // folders beside those of the parts
+  const char *first_beside;
   size_t n_outside;  // pictures outside of class folders
   const char *first_outside;
 } ig_builder;

@@ -228,12 +228,13 @@ static int find_either(const ig_table *t, const char *name, const char *other) {
 
 static ig_status read_rows(ig_builder *b, ig_table *r, const columns *c, listing *l) {
   bool more;
-  for (;;) {
+  for (bool first = true;; first = false) {
     ig_candidate item;
     bool use = false;
     IG_TRY(ig_table_next(r, &more));
     if (!more)
-      return IG_OK;
+      return first ? ig_fail(IG_ERR_DATA, "%s is empty: found a header and no row; expected a row a file", r->path)
+                   : IG_OK;
     IG_TRY(trim_cells(b, r, c, l));
     IG_TRY(read_row(b, r, c, l, &item, &use));
     if (use)
