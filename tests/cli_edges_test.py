@@ -177,6 +177,20 @@ def a_comparison_stays_in_the_first_run():
     assert own == [text(r + "/report.html") for r in runs], "a run's own report was replaced"
 
 
+@test
+def a_class_without_a_sample_is_told():
+    run_folder = place("three-run")
+    expect(run("train", *TINY, "data=" + pictures("three", [6, 6, 6]), "steps=1", "batch=6", "out=" + run_folder), 0)
+    whole = run("eval", "weights=" + run_folder, "data=" + place("three"))
+    assert whole.returncode == 0 and "no sample" not in whole.out, whole.out
+    words = ["eval", "weights=" + run_folder, "data=" + pictures("two", [6, 6])]
+    p = run(*words)
+    assert "note: 1 of 3 classes has no sample here and counts as 0 in the means of F1, precision, recall" in p.out, p.out
+    row = next(line for line in p.out.splitlines() if line.startswith("c2 "))
+    assert re.match(r"c2 +0 +no sample  ", row), row
+    assert answer(run(*words, "--json"))["per_class"][2]["recall"] == 0  # as scikit-learn has it
+
+
 def on_a_terminal(*words):
     """Standard error of the program on a terminal of 200 columns: progress rewrites its line there."""
     import fcntl

@@ -63,14 +63,28 @@ static ig_status add_classes(const json_t *scores, ig_text *out) {
   IG_TRY(ig_text_addf(out, "\n%-*s   samples  found (recall)  right when named (precision)  %s\n", width,
                       confusion ? "class" : "label", confusion ? "mistaken for" : ""));
   json_array_foreach(rows, i, row) {
-    char precision[16] = "never named";
+    char precision[16] = "never named", recall[16] = "no sample";
+    if (number(row, "support") > 0)
+      snprintf(recall, sizeof recall, "%.1f %%", 100 * number(row, "recall"));
     if (number(row, "predicted") > 0)
       snprintf(precision, sizeof precision, "%.1f %%", 100 * number(row, "precision"));
-    IG_TRY(ig_text_addf(out, "%-*s  %8.0f  %12.1f %%  %28s  ", width, json_string_value(json_object_get(row, "name")),
-                        number(row, "support"), 100 * number(row, "recall"), precision));
+    IG_TRY(ig_text_addf(out, "%-*s  %8.0f  %14s  %28s  ", width, json_string_value(json_object_get(row, "name")),
+                        number(row, "support"), recall, precision));
     IG_TRY(add_mistakes(rows, json_array_get(confusion, i), i, out));
   }
   return IG_OK;
+}
+
+// Classes that the data lack lower means that are taken over all of them: `means` names these.
+static ig_status add_absent(const json_t *scores, const char *one, const char *many, const char *means, ig_text *out) {
+  const json_t *rows = json_object_get(scores, "per_class"), *row;
+  unsigned long long absent = 0;
+  size_t i;
+  json_array_foreach(rows, i, row) absent += number(row, "support") == 0;
+  return absent ? ig_text_addf(out, "note: %llu of %zu %s no sample here and %s as 0 in the means of %s\n", absent,
+                               json_array_size(rows), ig_plural(absent, one, many),
+                               ig_plural(absent, "counts", "count"), means)
+                : IG_OK;
 }
 
 ig_status ig_scores_line(const json_t *scores, ig_text *out) {
@@ -121,6 +135,7 @@ static ig_status labels_text(const json_t *scores, ig_text *out) {
       100 * accuracy, n * (1 - accuracy), n, 100 * json_number_value(json_array_get(interval, 0)),
       100 * json_number_value(json_array_get(interval, 1)), number(scores, "loss"), figure(f1, scores, "f1"),
       figure(precision, scores, "average_precision"), figure(area, scores, "roc_auc")));
+  IG_TRY(add_absent(scores, "labels has", "labels have", "F1, precision and recall", out));
   return add_classes(scores, out);
 }
 
@@ -134,5 +149,8 @@ ig_status ig_scores_text(const json_t *scores, ig_text *out) {
   IG_TRY(ig_scores_line(scores, out));
   IG_TRY(ig_text_addf(out, "\nloss %.4f, mean F1 %.4f, calibration error %.3f\n", number(scores, "loss"),
                       number(scores, "f1"), number(scores, "ece")));
+  const bool two = json_array_size(json_object_get(scores, "per_class")) == 2;  // then it is class 1's, and no mean
+  IG_TRY(add_absent(scores, "classes has", "classes have",
+                    two ? "F1, precision and recall" : "F1, precision, recall and average precision", out));
   return add_classes(scores, out);
 }
