@@ -103,8 +103,9 @@ typedef struct ig_dataset_options {
   bool strict;           // a file that cannot be read at the opening scan is an error, not skipped
   void (*warn)(void *user, const char *text);
   void *warn_user;
-  // Quality report: what training refuses in a split file (a group in two parts, a file listed twice or missing) is
-  // read as far as it goes. Each file that cannot be used is told by `skipped`, where given, in place of a warning.
+  // Quality report: what training refuses (a name that is not UTF-8; in a split file a group in two parts, a file
+  // listed twice or missing) is read as far as it goes. Each file that cannot be used is told by `skipped`, where
+  // given, in place of a warning.
   bool inspect;
   void (*skipped)(void *user, const char *name, const char *reason);
   void *skipped_user;
@@ -135,20 +136,20 @@ typedef struct ig_dataset {
   struct ig_dataset_memory *memory;  // owns all texts
 } ig_dataset;
 
-// Forms: a folder of class folders (pictures at any depth below); folders train, val (valid, validation, dev), test of
-// such; a split file (see split_csv.c; data= may be that file itself); a CIFAR-10/100 binary file or folder. The
-// headers of up to 20,000 pictures are read: what is no picture is skipped with a warning. Without a validation part, a
-// share of the training samples is held out for it (split's fraction; by default 0.2, or, where there is a test
-// part, 0.15 of pictures and 0.1 of texts), stratified (by class; regress: by the first number's rank; multilabel: by
-// the rarest label), groups kept whole; test samples never move. With neither labels nor parts (needs_labels false) all
-// samples stand in IG_PART_TEST. Texts (options.text): a table (.csv, .tsv, .json, .jsonl; table.h), a sample a row; a
-// folder of such files named train, dev (val, valid, validation) and test; words with tags (.conll, .iob, .bio; with
-// task=tag also .txt and .tsv), a sample a sentence; class folders of .txt files, a sample a file; a split file that
-// lists such, or that is a table itself. A table may have columns split and group. A test file without labels is left
-// out with a warning where labels are needed; without that need a .txt file is a text a line. Rows without text are
-// skipped with a warning. A label is a class's name or, where the weights name theirs, its number. IG_ERR_NOT_FOUND,
-// IG_ERR_DATA (empty, one class, empty class, label out of range, group in two parts, ...), IG_ERR_FORMAT (a split
-// file's row and column). The message names path, field, found, expected and what to do.
+// Forms: a folder of class folders (pictures at any depth below; folders of runs are passed over); folders train, val
+// (valid, validation, dev), test of such; a split file (see split_csv.c; data= may be that file itself); a CIFAR-10/100
+// binary file or folder. The headers of up to 20,000 pictures are read: what is no picture is skipped with a warning.
+// Without a validation part, a share of the training samples is held out for it (split's fraction; by default 0.2, or,
+// where there is a test part, 0.15 of pictures and 0.1 of texts), stratified (by class; regress: by the first number's
+// rank; multilabel: by the rarest label), groups kept whole; test samples never move. With neither labels nor parts
+// (needs_labels false) all samples stand in IG_PART_TEST. Texts (options.text): a table (.csv, .tsv, .json, .jsonl;
+// table.h), a sample a row; a folder of such files named train, dev (val, valid, validation) and test; words with tags
+// (.conll, .iob, .bio; with task=tag also .txt and .tsv), a sample a sentence; class folders of .txt files, a sample a
+// file; a split file that lists such, or that is a table itself. A table may have columns split and group. A test file
+// without labels is left out with a warning where labels are needed; without that need a .txt file is a text a line.
+// Rows without text are skipped with a warning. A label is a class's name or, where the weights name theirs, its
+// number. IG_ERR_NOT_FOUND, IG_ERR_DATA (empty, one class, empty class, label out of range, group in two parts, ...),
+// IG_ERR_FORMAT (a split file's row and column). The message names path, field, found, expected and what to do.
 ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out);
 void ig_dataset_close(ig_dataset *d);
 // Whether a file is taken for a picture by its ending; formats that are not read belong to it, to be named.
