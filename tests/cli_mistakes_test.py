@@ -164,4 +164,44 @@ def two_texts_need_two_token_types():
     refused(2, ["type_vocab_size", "pairs=none"], *words, "task=mlm", "data=" + place("lines.txt"))
 
 
+def write_safetensors(path, header, data):
+    text = json.dumps(header).encode()
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + data)
+
+
+@test
+def heads_and_models_that_are_not_ours_are_named():
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "green", "blue"]
+    with open(place("heads.txt"), "w") as f:
+        f.write("\n".join(words) + "\n")
+    with open(place("heads.csv"), "w") as f:
+        f.write("text,label\n" + "red green,a\nblue red,b\n" * 8)
+    expect(run("train", "model=bert_tiny", "threads=1", "steps=1", "batch=4", "tokenizer=" + place("heads.txt"),
+               "data=" + place("heads.csv"), "out=" + place("heads")), 0)
+    # As Transformers would write it: no metadata of ours, so config.json speaks.
+    weights = content("heads", "model.safetensors")
+    n = struct.unpack("<Q", weights[:8])[0]
+    header = json.loads(weights[8:8 + n])
+    del header["__metadata__"]
+    os.remove(place("heads", "model.safetensors"))
+    write_safetensors(place("heads", "model.safetensors"), header, weights[8 + n:])
+    config = json.loads(content("heads", "config.json"))
+
+    def predict(**more):
+        with open(place("heads", "config.json"), "w") as f:
+            json.dump({**config, **more}, f)
+        return run("predict", "weights=" + place("heads"), place("heads.csv"), "--json")
+    named = predict(_name_or_path="me/BertForTokenClassification-x")
+    assert all(row["label"] in "ab" for row in answers(named)), named.out
+    expect(predict(architectures=["BertForMultipleChoice"]), 2, "BertForMultipleChoice", "BertForSequenceClassification")
+    os.makedirs(place("roberta"))
+    write_safetensors(place("roberta", "model.safetensors"),
+                      {"roberta.x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"\0" * 4)
+    with open(place("roberta", "config.json"), "w") as f:
+        json.dump({"model_type": "roberta"}, f)
+    for verb, word in (("predict", place("heads.csv")), ("eval", "data=" + place("heads.csv"))):
+        refused(2, ['model_type "roberta"', "only bert"], verb, "weights=" + place("roberta"), word)
+
+
 main(needed=["trains_once"])
