@@ -262,14 +262,14 @@ ig_status ig_want_writable(const ig_call_state *c, const char *name) {
   if (ig_fileops_get()->stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
     if (is_input(c, &st))
       return ig_fail(IG_ERR_USAGE, "%s=%s is a file that this command reads; name another one", name,
-                     ig_quote(q, path));
+                     ig_shown(q, path));
     if (!may_be_result(path))
       return ig_fail(IG_ERR_USAGE,
                      "%s=%s is there already and is no result of ingot's (it is neither text nor .npy); name another "
                      "file, or remove it",
-                     name, ig_quote(q, path));
+                     name, ig_shown(q, path));
   }
   return ig_file_check_writable(path) == IG_OK
              ? IG_OK
-             : ig_fail_prefix(IG_ERR_USAGE, "%s=%s cannot be written", name, ig_quote(q, path));
+             : ig_fail_prefix(IG_ERR_USAGE, "%s=%s cannot be written", name, ig_shown(q, path));
 }
