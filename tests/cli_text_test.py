@@ -81,10 +81,46 @@ def standard_input_and_bad_lines():
     found = answer(run("eval", "weights=single", "data=holes.csv", "--json"))
     assert found["n"] == 2 and found["unreadable"] == 1
     refused(2, ["strict=0", "holes.csv:3"], "eval", "weights=single", "data=holes.csv", "strict=1")
-    expect(run("predict", "weights=single", "-", "--json", stdin=b"\n\n"), 2, "no text")
-    expect(run("predict", "weights=single", "absent.csv"), 2, "absent.csv")
     # The table shows the beginning of each text.
     assert "| " + texts_of("single.csv", 1)[0][:20] in run("predict", "weights=single", SINGLE).out
+
+
+@test
+def a_bad_path_keeps_no_text_from_its_answer():
+    good, picture = write("good.txt", [sentence(0), sentence(1)]), os.path.join(DATA, "test", "rows", "000.bmp")
+    os.makedirs(place("hollow"))
+    bad = {"nope.txt": "no such folder or file", write("ragged.csv", ["text,label", "a,b", "c"]): "found 1 cell",
+           picture: "NUL byte", "hollow": "found no text", write("blank.csv", ["text,label", '" ",a']): "the text is empty"}
+    for path, reason in bad.items():
+        for paths in ([path, good], [good, path]):
+            p = run("predict", "weights=single", *paths, "--json", "out=bad-paths.csv")
+            lines = answers(expect(p, 1, "1 of 3 texts could not be read; the others have their answers\n"), 1)
+            at = 0 if paths[0] == path else 2
+            assert reason in lines.pop(at)["error"] and [line["label"] for line in lines] == FRUIT[:2], (paths, lines)
+            with open(place("bad-paths.csv"), newline="") as f:
+                rows = list(csv.DictReader(f))
+            assert reason in rows.pop(at)["error"] and [row["label"] for row in rows] == FRUIT[:2], (paths, rows)
+    table = expect(run("predict", "weights=single", "nope.txt", good, "hollow"), 1, "2 of 4 texts could not be read").out
+    assert table.count("------  error: ") == 2 and len(table.splitlines()) == 4, table
+    lines = answers(expect(run("predict", "weights=single", *bad, "--json"), 1, "5 of 5 texts could not be read\n"), 1)
+    assert [reason in line["error"] for reason, line in zip(bad.values(), lines)] == [True] * 5, lines
+    # Of vectors the file holds rows for those that have one; the line says which path has none.
+    p = run("predict", "weights=single", "task=embed", "nope.txt", good, *list(bad)[1:3], "out=bad-paths.npy", "--json")
+    lines = answers(expect(p, 1, "3 of 5 texts could not be read"), 1)
+    assert ["embedding" in line for line in lines] == [False, True, True, False, False], lines
+    assert all("bad-paths.npy" in line["error"] and "no row" in line["error"] for line in lines if "error" in line), lines
+    assert len(npy("bad-paths.npy")) == 2
+
+
+@test
+def standard_input_may_hold_no_text():
+    """As for pictures: nothing was asked, so that there is no answer and nothing failed."""
+    for nothing in (b"", b"\n\n", b" \r\n\t", b"\xef\xbb\xbf"):
+        p = run("predict", "weights=single", "-", "--json", "out=nothing.csv", stdin=nothing)
+        assert answers(p) == [] and content("nothing.csv").startswith(b"path,") and p.err == "", (nothing, p.out, p.err)
+    assert len(answers(run("predict", "weights=single", "-", write("one.txt", [sentence(0)]), "--json", stdin=b""))) == 1
+    answers(run("predict", "weights=single", "task=embed", "-", "--json", "out=nothing.npy", stdin=b""))
+    assert npy("nothing.npy") == []
 
 
 @test
@@ -129,8 +165,9 @@ def nul_and_bytes_that_are_no_utf8():
     assert answer(p)["invalid"] == 80 and "80 places of " in p.err, p.err
     p = run("eval", "weights=rawrun", "data=raw", "--json")
     assert answer(p)["invalid"] == 80 and "80 places of " in p.err, p.err
-    # UTF-16 is no UTF-8 with many faults: refused.
-    refused(2, ["UTF-16"], "predict", "weights=single", "-", stdin=first.encode("utf-16"))
+    # UTF-16 is no UTF-8 with many faults: an error.
+    lines = answers(run("predict", "weights=single", "-", "--json", stdin=first.encode("utf-16")), 1)
+    assert [line["path"] for line in lines] == ["-"] and "UTF-16" in lines[0]["error"], lines
 
 
 @test
@@ -340,8 +377,6 @@ def what_contradicts_itself_is_refused():
     refused(2, ["image_size=64"], "eval", "weights=single", "data=" + SINGLE, "image_size=64")
     refused(2, ["image_size=64"], "predict", "weights=single", SINGLE, "image_size=64")
     refused(2, ["task=mlm"], *base, "data=" + CORPUS, "out=x15")
-    refused(2, ["NUL byte"], "predict", "weights=single", os.path.join(DATA, "test", "rows", "000.bmp"))
-    refused(2, ["a text a line"], "predict", "weights=single", "-", stdin=b" \n\n")
     # What was refused has left nothing but an empty folder at most.
     for i in [*range(1, 14), 15, 16, 17]:
         assert not os.path.exists(place(f"x{i}/args.yaml")), i

@@ -21,7 +21,8 @@ ig_status ig_npy_write(const char *path, const float *values, size_t rows, size_
   memcpy(bytes, magic, sizeof magic);
   memcpy(bytes + sizeof magic, dict, (size_t)used);
   bytes[HEADER - 1] = '\n';
-  memcpy(bytes + HEADER, values, n);
+  if (n)
+    memcpy(bytes + HEADER, values, n);
   ig_status status = ig_file_write_atomic(path, bytes, HEADER + n);
   ig_free(bytes);
   return status;

@@ -199,7 +199,7 @@ ig_status ig_answers_begin(ig_answers *a) {
   return ig_text_addf(&a->csv, "error\n");
 }
 
-ig_status ig_answer_error(ig_answers *a, const char *path, const char *reason) {
+static ig_status add_error(ig_answers *a, const char *path, const char *reason) {
   IG_TRY(give(a, json_pack("{s:o, s:o}", "path", ig_json_text(path), "error", ig_json_text(reason))));
   char q[IG_QUOTE_BYTES];
   IG_TRY(ig_text_addf(&a->table, "%-*s  ------  error: %s\n", a->width, ig_shown(a->shown, path), ig_shown(q, reason)));
@@ -211,6 +211,17 @@ ig_status ig_answer_error(ig_answers *a, const char *path, const char *reason) {
   for (int i = 0; i < empty; i++)
     IG_TRY(ig_text_add(&a->csv, ",", 1));
   return add_cell(&a->csv, reason, '\n');
+}
+
+ig_status ig_answer_error(ig_answers *a, const char *path, const char *reason) {
+  char *longer = NULL, q[IG_QUOTE_BYTES];
+  a->failed++;
+  if (a->use->embed && a->wants_csv)
+    IG_TRY(
+        ig_asprintf(&longer, "%s; %s has no row for it", reason, ig_quote(q, ig_config_str(a->call->config, "out"))));
+  ig_status status = add_error(a, path, longer ? longer : reason);
+  ig_free(longer);
+  return status;
 }
 
 ig_status ig_answer_tags(ig_answers *a, const char *path, const char *const *words, size_t n_words,

@@ -11,6 +11,7 @@ typedef struct ig_answers {
   double reject;  // "unsure" below this probability
   ig_text csv, table;
   bool wants_csv;
+  size_t failed;               // samples that got an error line
   int width;                   // of the table's first column
   const ig_text_sample *text;  // of the sample, said beside its path; NULL for pictures
   char shown[IG_QUOTE_BYTES];
@@ -19,7 +20,7 @@ typedef struct ig_answers {
 ig_status ig_answers_begin(ig_answers *a);  // the CSV file's header: path, what the task tells, error
 // outputs [n of the head]; of regress they become the data's units.
 ig_status ig_answer_sample(ig_answers *a, const char *path, float *outputs);
-// A sample that could not be read.
+// A sample that could not be read; counts it as failed. Of vectors the line says that the .npy file has no row for it.
 ig_status ig_answer_error(ig_answers *a, const char *path, const char *reason);
 // A text's words with their tags: logits [n_words, n], a row a word.
 ig_status ig_answer_tags(ig_answers *a, const char *path, const char *const *words, size_t n_words,

@@ -1,5 +1,5 @@
-// Texts in, answers out. Rule: every text gets a line in the order of the files; what cannot be used gets an error
-// line, and never keeps the others from their answers.
+// Texts in, answers out. Rule: every text gets a line in the order of the files; a text or a path that cannot be used
+// gets an error line, and never keeps the others from their answers.
 #include "bindings/c/predict_text.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@
 typedef struct run {
   ig_answers *a;
   ig_use *use;
-  size_t failed, n;
+  size_t n;
   ig_status status;  // of the answers to what was skipped
   float *vectors;    // embed: all of them, for the file
   size_t n_vectors, capacity;
@@ -24,7 +24,6 @@ typedef struct run {
 static void skipped(void *user, const char *name, const char *reason) {
   run *r = user;
   r->a->text = NULL;
-  r->failed++;
   r->n++;
   if (r->status == IG_OK)
     r->status = ig_answer_error(r->a, name, reason);
@@ -43,27 +42,41 @@ static ig_status read_standard_input(ig_text *out) {
   }
 }
 
+// A path of which nothing can be read: why, as the thread's message says.
+static ig_status path_failed(run *r, const char *path) {
+  char *reason;
+  IG_TRY(r->status);  // no line could be given: that is no fault of the path
+  IG_TRY(ig_strdup(ig_error_message(), &reason));
+  skipped(r, path, reason);
+  ig_free(reason);
+  ig_answers_show(r->a);
+  return r->status;
+}
+
 static ig_status open_texts(run *r, const char *path, const ig_text *input, ig_dataset **out) {
   ig_call_state *c = r->a->call;
+  char q[IG_QUOTE_BYTES];
   ig_dataset_options o = {.size = sizeof o,
                           .data = path,
                           .task = !r->use->embed && r->use->head.task == IG_TASK_TAG ? IG_TASK_TAG : IG_TASK_CLASSIFY,
                           .text = true,
-                          .lines = input ? input->data : NULL,
+                          .lines = !input        ? NULL
+                                   : input->data ? input->data
+                                                 : "",
                           .lines_bytes = input ? input->n : 0,
                           .allow_one_class = true,
+                          .allow_none = true,
                           .warn = ig_note_text,
                           .warn_user = c,
                           .skipped = skipped,
                           .skipped_user = r};
   o.text_column = ig_config_str(c->config, "text_column");
   o.text2_column = ig_config_str(c->config, "text2_column");
+  if (!input && !ig_path_exists(path))
+    return ig_fail(IG_ERR_NOT_FOUND, "%s: no such folder or file", ig_quote(q, path));
   IG_TRY(ig_dataset_open(&o, out));
-  IG_TRY(r->status);
   IG_TRY(ig_dataset_tokenize(*out, r->use->text.tokenizer, r->use->text.max_length, ig_thread_count(c)));
-  IG_TRY(ig_check_token_types(&r->use->text, *out));
-  ig_describe_texts(c, *out);
-  return IG_OK;
+  return ig_check_token_types(&r->use->text, *out);
 }
 
 static ig_status keep_vector(run *r, const char *name, const float *v, int n) {
@@ -114,15 +127,13 @@ static ig_status answer_batch(run *r, const ig_dataset *d, const ig_batch *b, fl
   return IG_OK;
 }
 
-static ig_status predict_file(run *r, const char *path, const ig_text *input) {
+static ig_status predict_texts(run *r, const ig_dataset *d) {
   ig_call_state *c = r->a->call;
-  ig_dataset *d = NULL;
   ig_evaluator *e = NULL;
   ig_loader *loader = NULL;
   const ig_batch *b;
   const float *logits;
   ig_status status = IG_OK;
-  IG_GOTO(open_texts(r, path, input, &d));
   const int batch = d->n < (size_t)r->use->batch ? (int)d->n : r->use->batch;
   for (size_t i = 0; i < d->n; i++)
     if ((int)strlen(d->samples[i].name) > r->a->width)
@@ -147,13 +158,36 @@ static ig_status predict_file(run *r, const char *path, const ig_text *input) {
 done:
   ig_loader_destroy(loader);
   ig_evaluator_destroy(e);
-  ig_dataset_close(d);
   return status;
 }
 
-ig_status ig_predict_texts(ig_answers *a, ig_use *use, size_t *failed, size_t *n) {
-  run r = {.a = a, .use = use};
+static ig_status predict_path(run *r, const char *path) {
+  const bool standard_input = !strcmp(path, "-");
   ig_text input = {0};
+  ig_dataset *d = NULL;
+  ig_status status = IG_OK;
+  if (standard_input)
+    status = read_standard_input(&input);
+  if (status == IG_OK)
+    status = open_texts(r, path, standard_input ? &input : NULL, &d);
+  if (status != IG_OK) {
+    status = path_failed(r, path);
+    goto done;
+  }
+  IG_GOTO(r->status);
+  ig_answers_show(r->a);
+  if (d->n == 0)  // nothing was asked, or each text has its error line
+    goto done;
+  ig_describe_texts(r->a->call, d);
+  status = predict_texts(r, d);
+done:
+  ig_dataset_close(d);
+  ig_free(input.data);
+  return status;
+}
+
+ig_status ig_predict_texts(ig_answers *a, ig_use *use, size_t *n) {
+  run r = {.a = a, .use = use};
   ig_status status = IG_OK;
   const ig_config *k = a->call->config;
   if (!use->embed && use->head.task == IG_TASK_MLM)
@@ -164,20 +198,12 @@ ig_status ig_predict_texts(ig_answers *a, ig_use *use, size_t *failed, size_t *n
   IG_GOTO(ig_use_session(a->call, use));
   if (!use->embed)
     IG_GOTO(ig_answers_begin(a));
-  for (size_t i = 0; i < ig_config_n_paths(k); i++) {
-    const char *path = ig_config_path(k, i);
-    const bool standard_input = !strcmp(path, "-");
-    input.n = 0;
-    if (standard_input)
-      IG_GOTO(read_standard_input(&input));
-    IG_GOTO(predict_file(&r, path, standard_input ? &input : NULL));
-  }
+  for (size_t i = 0; i < ig_config_n_paths(k); i++)
+    IG_GOTO(predict_path(&r, ig_config_path(k, i)));
   if (use->embed && a->wants_csv)
     IG_GOTO(ig_npy_write(ig_config_str(k, "out"), r.vectors, r.n_vectors, (size_t)use->session->config.classes));
-  *failed = r.failed;
   *n = r.n;
 done:
-  ig_free(input.data);
   ig_free(r.vectors);
   return status;
 }

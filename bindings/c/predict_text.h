@@ -4,7 +4,7 @@
 
 #include "bindings/c/predict_answers.h"
 
-// All paths of the call. failed: texts without an answer; n: all.
-ig_status ig_predict_texts(ig_answers *a, ig_use *use, size_t *failed, size_t *n);
+// All paths of the call. n: texts, and paths of which no text could be read.
+ig_status ig_predict_texts(ig_answers *a, ig_use *use, size_t *n);
 
 #endif

@@ -26,7 +26,7 @@ static void load_pictures(ig_evaluator *e, char *const *paths, int n, double cro
   }
 }
 
-static ig_status predict_pictures(ig_answers *a, ig_evaluator *e, const ig_path_list *list, size_t *failed) {
+static ig_status predict_pictures(ig_answers *a, ig_evaluator *e, const ig_path_list *list) {
   ig_status status = IG_OK;
   char(*reasons)[REASON_BYTES] = NULL, text[96];
   IG_TRY(ig_alloc_array((size_t)e->batch, sizeof *reasons, "messages", &reasons));
@@ -35,12 +35,10 @@ static ig_status predict_pictures(ig_answers *a, ig_evaluator *e, const ig_path_
     const float *logits;
     load_pictures(e, list->paths + first, n, a->use->crop_ratio, ig_thread_count(a->call), reasons);
     IG_GOTO(ig_evaluator_run(e, e->pictures_memory, &logits));
-    for (int i = 0; i < n; i++) {
-      *failed += reasons[i][0] != 0;
+    for (int i = 0; i < n; i++)
       IG_GOTO(reasons[i][0] ? ig_answer_error(a, list->paths[first + (size_t)i], reasons[i])
                             : ig_answer_sample(a, list->paths[first + (size_t)i],
                                                e->logits_memory + (size_t)i * (size_t)e->classes));
-    }
     ig_answers_show(a);
     snprintf(text, sizeof text, "%zu of %zu %s", first + (size_t)n, list->n, ig_plural(list->n, "picture", "pictures"));
     ig_show_progress(a->call, text);
@@ -52,7 +50,7 @@ done:
   return status;
 }
 
-static ig_status run_pictures(ig_answers *a, ig_use *use, size_t *failed, size_t *n) {
+static ig_status run_pictures(ig_answers *a, ig_use *use, size_t *n) {
   ig_call_state *c = a->call;
   ig_path_list list = {0};
   ig_evaluator *evaluator = NULL;
@@ -68,7 +66,7 @@ static ig_status run_pictures(ig_answers *a, ig_use *use, size_t *failed, size_t
   IG_GOTO(ig_evaluator_create(use->session, use->batch, use->image_size, use->mean, use->std, &evaluator));
   IG_GOTO(ig_evaluator_refresh(evaluator, false));
   IG_GOTO(ig_answers_begin(a));
-  IG_GOTO(predict_pictures(a, evaluator, &list, failed));
+  IG_GOTO(predict_pictures(a, evaluator, &list));
 done:
   ig_evaluator_destroy(evaluator);
   ig_path_list_fini(&list);
@@ -79,7 +77,7 @@ ig_status ig_verb_predict(ig_call_state *c) {
   ig_status status = IG_OK;
   ig_use use = {0};
   ig_answers a = {.call = c, .use = &use, .reject = ig_config_float(c->config, "reject")};
-  size_t failed = 0, n = 0;
+  size_t n = 0;
   const char *out = ig_config_str(c->config, "out");
   a.wants_csv = out && *out;
   IG_TRY(ig_want_paths(c, 1, SIZE_MAX));
@@ -89,15 +87,15 @@ ig_status ig_verb_predict(ig_call_state *c) {
   if (a.reject > 0 && (use.embed || use.head.task == IG_TASK_REGRESS))
     IG_GOTO(ig_fail(IG_ERR_USAGE, "reject=%g: these weights predict numbers, which have no probability; leave it out",
                     a.reject));
-  IG_GOTO(use.model->build_text ? ig_predict_texts(&a, &use, &failed, &n) : run_pictures(&a, &use, &failed, &n));
+  IG_GOTO(use.model->build_text ? ig_predict_texts(&a, &use, &n) : run_pictures(&a, &use, &n));
   if (a.wants_csv && !use.embed)
     IG_GOTO(ig_file_write_atomic(out, a.csv.data, a.csv.n));
-  if (failed)
-    status = ig_fail(IG_ERR_PARTIAL, "%zu of %zu %s could not be read%s", failed, n,
+  if (a.failed)
+    status = ig_fail(IG_ERR_PARTIAL, "%zu of %zu %s could not be read%s", a.failed, n,
                      use.model->build_text ? ig_plural(n, "text", "texts") : ig_plural(n, "picture", "pictures"),
-                     failed == n       ? ""
-                     : n == failed + 1 ? "; the other has its answer"
-                                       : "; the others have their answers");
+                     a.failed == n       ? ""
+                     : n == a.failed + 1 ? "; the other has its answer"
+                                         : "; the others have their answers");
 done:
   ig_answers_fini(&a);
   ig_use_fini(&use);

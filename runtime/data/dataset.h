@@ -99,6 +99,7 @@ typedef struct ig_dataset_options {
   void (*progress)(void *user, const char *line);  // with warn_user, as should_stop
   bool (*should_stop)(void *user);
   bool needs_labels;     // train, eval: a class folder or column is expected; predict: not
+  bool allow_none;       // prediction: no text in `lines`, or none that `skipped` was not told, is no error
   bool allow_one_class;  // evaluation: one class or an empty class folder is fine; training: an error
   bool strict;           // a file that cannot be read at the opening scan is an error, not skipped
   void (*warn)(void *user, const char *text);

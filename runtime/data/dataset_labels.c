@@ -328,7 +328,7 @@ ig_status ig_check_classes(ig_builder *b) {
   ig_status status = IG_OK;
   part_counts *counts = NULL;
   if (b->n == 0)
-    return nothing_found(b);
+    return b->options->allow_none && (b->options->lines || d->n_skipped) ? IG_OK : nothing_found(b);
   if (!b->options->needs_labels || d->task != IG_TASK_CLASSIFY)
     return IG_OK;
   IG_TRY(check_empty_classes(b));

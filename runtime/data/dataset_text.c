@@ -362,8 +362,8 @@ static ig_status read_folder(ig_builder *b, const char *root, int part) {
   if (b->n == before && b->n_empty == 0 && other)
     return ig_fail(IG_ERR_DATA,
                    "%s: no file is named as a part (train, dev or val, test) and no folder as a class; name the file "
-                   "itself: data=%s/%s",
-                   ig_quote(q, root), root, other);
+                   "itself: %s%s/%s",
+                   ig_quote(q, root), b->options->needs_labels ? "data=" : "", root, other);
   return IG_OK;
 }
 
@@ -387,8 +387,9 @@ ig_status ig_read_texts(ig_builder *b, bool csv) {
   }
   if (o->lines) {
     IG_TRY(add_lines(b, o->data, o->data, o->lines, o->lines_bytes));
-    return b->n ? IG_OK
-                : ig_fail(IG_ERR_DATA, "%s is empty: found no text, expected a text a line", ig_quote(q, o->data));
+    return b->n || o->allow_none
+               ? IG_OK
+               : ig_fail(IG_ERR_DATA, "%s is empty: found no text, expected a text a line", ig_quote(q, o->data));
   }
   IG_TRY(read_path(b, o->data, IG_PART_NONE));
   if (!o->val)
