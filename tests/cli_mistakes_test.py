@@ -94,6 +94,15 @@ def what_was_skipped_is_counted():
 
 
 @test
+def an_answer_that_is_not_finite_is_an_error():
+    weights = with_overflow("first/model.safetensors", "first/inf.safetensors", "fc.weight")
+    picture = os.path.join(DATA, "test", "rows", "001.png")
+    p = expect(run("predict", "weights=" + weights, picture, "none.png", "--json"), 1, "2 of 2 pictures could not be read or answered\n")
+    lines = answers(p, 1)
+    assert "not finite" in lines[0]["error"] and "precision=fp32" in lines[0]["error"] and "none.png" in lines[1]["error"], lines
+
+
+@test
 def a_terminal_obeys_no_name():
     p = run("predict", "weights=" + FIRST, "no\033[31m\nx.png")
     assert p.returncode == 1 and "\033" not in p.out + p.err, (p.out, p.err)

@@ -322,6 +322,37 @@ def vectors():
     refused(2, ["reject="], "predict", "weights=single", "task=embed", SINGLE, "reject=0.5")
 
 
+POSITIONS = "bert.embeddings.position_embeddings.weight"
+
+
+@test
+def answers_that_are_not_finite_are_errors():
+    """NaN is no answer: an error line in every form, and no word of memory."""
+    said = "the model's answer is not finite: output 1 of "
+    for data in (SINGLE, NUMBERS, LABELS, TAGS):
+        name = "nan-" + os.path.basename(data)
+        answer(run("train", *LEARN, "data=" + data, "steps=1", "out=" + name, "--json"))
+        weights = with_overflow(name + "/model.safetensors", name + "/nan.safetensors", POSITIONS)
+        p = run("predict", "weights=" + weights, data, "--json", "out=nan.csv")
+        lines = answers(p, 1)
+        assert p.err.endswith(f"error: {len(lines)} of {len(lines)} texts could not be answered\n"), p.err[-300:]
+        assert "memory" not in p.err and all(said in line["error"] and "label" not in line for line in lines), lines[:2]
+        with open(place("nan.csv"), newline="") as f:
+            assert [r["error"] for r in csv.DictReader(f)] == [line["error"] for line in lines]
+        table = run("predict", "weights=" + weights, data).out
+        assert table.count("error: " + said) == len(lines) == len(table.splitlines()), table[:300]
+    # Only texts that reach the 31st token are concerned; what cannot be read is another failure.
+    weights = with_overflow("single/model.safetensors", "single/late.safetensors", POSITIONS, 30)
+    texts = write("late.txt", [sentence(0, 3), sentence(1, 60), sentence(2, 3)])
+    for more in ([], ["task=embed", "pooling=mean", "out=late.npy"]):
+        lines = answers(expect(run("predict", "weights=" + weights, texts, "nope.txt", "--json", "threads=1", *more), 1,
+                               "2 of 4 texts could not be read or answered; the others have their answers\n"), 1)
+        assert ["error" in line for line in lines] == [False, True, False, True] and "NaN" in lines[1]["error"], lines
+        if more:
+            assert len(npy("late.npy")) == 2 and all(len(lines[i]["embedding"]) == 32 for i in (0, 2)), lines
+            assert "late.npy" in lines[1]["error"] and all(x == x for row in npy("late.npy") for x in row), lines
+
+
 @test
 def what_contradicts_itself_is_refused():
     base = ["train", *LEARN, "epochs=1"]

@@ -111,9 +111,8 @@ static ig_status answer_class(ig_answers *a, const char *path, const float *logi
 }
 
 // Numbers in the data's units: one as it is, several by name.
-static ig_status answer_numbers(ig_answers *a, const char *path, float *x) {
+static ig_status answer_numbers(ig_answers *a, const char *path, const float *x) {
   const ig_head *h = &a->use->head;
-  ig_head_unscale(h, x);
   json_t *label = h->n == 1 ? json_real((double)x[0]) : json_object();
   for (int i = 0; i < h->n && h->n > 1; i++)
     json_object_set_new(label, h->names[i], json_real((double)x[i]));
@@ -173,12 +172,6 @@ done:
   return status;
 }
 
-ig_status ig_answer_sample(ig_answers *a, const char *path, float *outputs) {
-  return a->use->head.task == IG_TASK_REGRESS      ? answer_numbers(a, path, outputs)
-         : a->use->head.task == IG_TASK_MULTILABEL ? answer_labels(a, path, outputs)
-                                                   : answer_class(a, path, outputs);
-}
-
 // path, then what each task tells, then error.
 ig_status ig_answers_begin(ig_answers *a) {
   const ig_head *h = &a->use->head;
@@ -224,9 +217,42 @@ ig_status ig_answer_error(ig_answers *a, const char *path, const char *reason) {
   return status;
 }
 
+ig_status ig_answer_not_finite(ig_answers *a, const char *path, const float *x, size_t n, bool *told) {
+  char reason[256];
+  size_t i = 0;
+  while (i < n && isfinite(x[i]))
+    i++;
+  *told = i < n;
+  if (i == n)
+    return IG_OK;
+  a->not_finite++;
+  snprintf(reason, sizeof reason,
+           "the model's answer is not finite: output %zu of %zu is %s, expected a number; the weights are damaged or "
+           "diverged in training, or need precision=fp32",
+           i + 1, n, isnan(x[i]) ? "NaN" : "infinite");
+  return ig_answer_error(a, path, reason);
+}
+
+ig_status ig_answer_sample(ig_answers *a, const char *path, float *outputs) {
+  const ig_head *h = &a->use->head;
+  const bool numbers = h->task == IG_TASK_REGRESS, labels = h->task == IG_TASK_MULTILABEL;
+  bool told;
+  if (numbers)
+    ig_head_unscale(h, outputs);
+  IG_TRY(ig_answer_not_finite(a, path, outputs, (size_t)(numbers || labels ? h->n : a->use->info.n_classes), &told));
+  return told      ? IG_OK
+         : numbers ? answer_numbers(a, path, outputs)
+         : labels  ? answer_labels(a, path, outputs)
+                   : answer_class(a, path, outputs);
+}
+
 ig_status ig_answer_tags(ig_answers *a, const char *path, const char *const *words, size_t n_words,
                          const float *logits) {
   const int k = a->use->info.n_classes;
+  bool told;
+  IG_TRY(ig_answer_not_finite(a, path, logits, n_words * (size_t)k, &told));
+  if (told)
+    return IG_OK;
   json_t *tags = json_array();
   ig_status status = IG_OK;
   IG_GOTO(ig_text_addf(&a->table, "%-*s ", a->width, ig_shown(a->shown, path)));

@@ -81,7 +81,11 @@ static ig_status open_texts(run *r, const char *path, const ig_text *input, ig_d
 
 static ig_status keep_vector(run *r, const char *name, const float *v, int n) {
   double square = 0;
+  bool told;
   const size_t width = (size_t)n;
+  IG_TRY(ig_answer_not_finite(r->a, name, v, width, &told));
+  if (told)  // no row of the file
+    return IG_OK;
   IG_TRY(ig_grow(&r->vectors, &r->capacity, r->n_vectors * width, (r->n_vectors + 1) * width, sizeof *r->vectors,
                  "vectors of texts"));
   float *to = r->vectors + r->n_vectors++ * width;

@@ -91,8 +91,11 @@ ig_status ig_verb_predict(ig_call_state *c) {
   if (a.wants_csv && !use.embed)
     IG_GOTO(ig_file_write_atomic(out, a.csv.data, a.csv.n));
   if (a.failed)
-    status = ig_fail(IG_ERR_PARTIAL, "%zu of %zu %s could not be read%s", a.failed, n,
+    status = ig_fail(IG_ERR_PARTIAL, "%zu of %zu %s could not be %s%s", a.failed, n,
                      use.model->build_text ? ig_plural(n, "text", "texts") : ig_plural(n, "picture", "pictures"),
+                     !a.not_finite              ? "read"
+                     : a.not_finite == a.failed ? "answered"
+                                                : "read or answered",
                      a.failed == n       ? ""
                      : n == a.failed + 1 ? "; the other has its answer"
                                          : "; the others have their answers");
