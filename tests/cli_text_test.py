@@ -275,6 +275,30 @@ def masked_words_then_a_task():
 
 
 @test
+def texts_with_nothing_to_mask_are_refused():
+    """Another language's vocabulary, or nothing but special tokens: no loss of 0.0000, and no 0/0 at the end."""
+    base = [*LEARN, "task=mlm", "steps=2", "max_length=32", "out=unmasked"]
+    japanese = "\n\n".join(["日本語のテキスト" * 3] * 60)
+    for name, text, share in (("japanese", japanese, "100.0 % of all tokens are [UNK]"), ("special", "[MASK] [SEP]\n\n" * 60, "")):
+        os.makedirs(place(name))
+        with open(place(name + "/a.txt"), "w", encoding="utf-8") as f:
+            f.write(text)
+        for words in (["train", *base], ["plan", *base[:-1]], ["eval", "weights=mlm"]):
+            said = ["nothing to mask", share, "tokenizer of the texts' language", "windows: they" if words[0] == "eval" else "train part"]
+            refused(2, said, *words, "data=" + name)
+        refused(2, ["nothing to mask"], "data", "shard", "tokenizer=" + MODEL, "data=" + name, "out=unshards")
+    assert not os.path.exists(place("unmasked/args.yaml"))
+    # A part of them only is masked where there is something to mask, with the hint that labelled texts get.
+    with open(place("japanese/b.txt"), "w") as f:
+        f.write("\n\n".join(sentence(0) for _ in range(60)))
+    p = run("train", *base, "data=japanese", "pairs=none", "split=0.4", "--json")
+    assert answer(p)["loss"] > 0 and " % of the tokens are unknown to the tokenizer" in p.err, p.err
+    with open(place("mixed.txt"), "w", encoding="utf-8") as f:
+        f.write(japanese + "\n\n" + sentence(0, 30))
+    refused(2, ["nothing to mask", "val part", "split=, seed="], "train", *base[:-1], "data=mixed.txt", "pairs=none", "out=x18")
+
+
+@test
 def a_vocabulary_of_its_own():
     words = ["model=bert_tiny", "task=mlm", "data=" + CORPUS, "batch=8", "max_length=32", "steps=2", "threads=2"]
     p = run("train", *words, "vocabulary=290", "out=own", "--json")

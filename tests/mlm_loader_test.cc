@@ -288,6 +288,10 @@ TEST_F(MlmLoaderTest, GivenSamplesAreADataSetToo) {
     }
   }
   EXPECT_EQ(seen.size(), 41u) << "the parts are all rows, each once";
+  EXPECT_TRUE(ig_mlm_can_mask(m, IG_PART_TRAIN) && ig_mlm_can_mask(m, IG_PART_VAL));
+  for (auto &masked : g.masked)
+    masked.clear();
+  EXPECT_FALSE(ig_mlm_can_mask(m, IG_PART_TRAIN) || ig_mlm_can_mask(m, IG_PART_ALL));
   for (auto &[row, k] : seen)
     EXPECT_EQ(k, 1) << row;
 }

@@ -262,6 +262,8 @@ TEST_F(MlmTest, HalfOfAllPairsAreRandom) {
 
 TEST_F(MlmTest, MasksEightyTenTenAndNeverSpecialTokens) {
   Mlm m = make(IG_PAIR_NEXT, 64);
+  EXPECT_TRUE(ig_mlm_can_mask(m.get(), IG_PART_TRAIN) && ig_mlm_can_mask(m.get(), IG_PART_ALL));
+  EXPECT_FALSE(ig_mlm_can_mask(m.get(), IG_PART_VAL)) << "no document is held out";
   Result r;
   double masked = 0, random = 0, kept = 0, n = 0;
   std::map<int32_t, int> drawn;

@@ -71,6 +71,8 @@ ig_status ig_verb_eval(ig_call_state *c) {
   IG_GOTO(ig_cache_folder(&use.cache_dir));
   IG_GOTO(open_data(c, &use, &rows, &data));
   IG_GOTO(choose_part(c, data, &part));
+  if (data->mlm)
+    IG_GOTO(ig_want_maskable(data->mlm, data->corpus, data->path, part));
   IG_GOTO(ig_use_session(c, &use));
   IG_GOTO(use.model->build_text
               ? ig_evaluator_create_text(use.session, data, part, use.batch, &evaluator)

@@ -37,6 +37,8 @@ ig_status ig_open_data(ig_call_state *c, ig_text_model *text, bool pairs, const 
 ig_status ig_check_token_types(const ig_text_model *text, const ig_dataset *d);
 // Notes of what texts lose on their way to ids, where that is worth a word: cut, unknown, no UTF-8.
 void ig_describe_texts(ig_call_state *c, const ig_dataset *d);
+// Pre-training: IG_ERR_DATA where no sample of the part has a token that can be masked. corpus: NULL for shards.
+ig_status ig_want_maskable(const struct ig_mlm *m, const struct ig_corpus *corpus, const char *data, ig_part part);
 // max_length2, phase2: windows of the second phase, ig_mlm_destroy; NULL without. text->max_length: the longer one's.
 ig_status ig_second_phase(ig_call_state *c, ig_text_model *text, const ig_dataset *d, struct ig_mlm **out);
 // Keys of pictures for a model of texts and the reverse, keys of pre-training for another task: IG_ERR_USAGE.

@@ -86,6 +86,7 @@ ig_status ig_data_shard(ig_call_state *c) {
   ig_tokenizer_get_info(tokenizer, &info);
   IG_GOTO(open_corpus(c, tokenizer, &corpus));
   IG_GOTO(mlm_of(c->config, corpus, &m));
+  IG_GOTO(ig_want_maskable(m, corpus, ig_config_str(c->config, "data"), IG_PART_TRAIN));
   IG_GOTO(ig_shards_write(&(ig_shards_options){.size = sizeof(ig_shards_options),
                                                .mlm = m,
                                                .part = IG_PART_TRAIN,

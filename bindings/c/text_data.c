@@ -1,5 +1,6 @@
 // The data of a model: opened by keys, made ready for it, and keys that belong to other data refused. Rule: what a key
 // asks for is done or refused, never passed over.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,9 +138,38 @@ ig_status ig_open_data(ig_call_state *c, ig_text_model *text, bool pairs, const 
   return use_dataset(c, text, pairs, *out);
 }
 
+// In percent; of shards nothing is known.
+static double unknown_share(const ig_token_table *t, const ig_corpus *corpus) {
+  ig_corpus_info info = {0};
+  if (corpus)
+    ig_corpus_get_info(corpus, &info);
+  const uint64_t n = t ? t->n_tokens : info.n_tokens, unknown = t ? t->n_unknown : info.n_unknown;
+  return n ? 100 * (double)unknown / (double)n : 0;
+}
+
+ig_status ig_want_maskable(const struct ig_mlm *m, const struct ig_corpus *corpus, const char *data, ig_part part) {
+  const uint64_t n = ig_mlm_count(m, part);
+  char q[IG_QUOTE_BYTES], share[64] = "", where[32] = "";
+  if (n == 0 || ig_mlm_can_mask(m, part))
+    return IG_OK;
+  if (part != IG_PART_ALL)
+    snprintf(where, sizeof where, " of the %s part", ig_part_name(part));
+  if (!corpus)
+    return ig_fail(IG_ERR_DATA, "data=%s: found no masked token in the %llu %s%s, expected some to predict",
+                   ig_quote(q, data), (unsigned long long)n, ig_plural(n, "row", "rows"), where);
+  const double unknown = unknown_share(NULL, corpus);
+  if (unknown > 0)
+    snprintf(share, sizeof share, ", and %.1f %% of all tokens are [UNK]", unknown);
+  return ig_fail(IG_ERR_DATA, "data=%s: found nothing to mask in the %llu %s%s: %s nothing but special tokens%s; %s",
+                 ig_quote(q, data), (unsigned long long)n, ig_plural(n, "text window", "text windows"), where,
+                 ig_plural(n, "it holds", "they hold"), share,
+                 ig_mlm_can_mask(m, IG_PART_ALL) ? "take another part, or other documents into it (split=, seed=)"
+                                                 : "use a model and a tokenizer of the texts' language");
+}
+
 void ig_describe_texts(ig_call_state *c, const ig_dataset *d) {
   const ig_token_table *t = d->tokens;
-  const double unknown = t && t->n_tokens ? 100 * (double)t->n_unknown / (double)t->n_tokens : 0;
+  const double unknown = unknown_share(t, d->corpus);
   char q[IG_QUOTE_BYTES];
   if (t && t->n_truncated)
     ig_note(c, "%zu of %zu %s %s longer than max_length=%d tokens and cut", t->n_truncated, d->n,

@@ -453,6 +453,8 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
   if (given)
     compare_classes(c, s);
   IG_GOTO(check_trains(s->data));
+  for (int part = IG_PART_TRAIN; s->data->mlm && part <= IG_PART_VAL; part++)
+    IG_GOTO(ig_want_maskable(s->data->mlm, s->data->corpus, s->data->path, (ig_part)part));
   if (s->data->task == IG_TASK_MLM && s->data->corpus)
     IG_GOTO(ig_second_phase(c, &s->text, s->data, &s->second));
   o->session.classes = s->data->n_classes;

@@ -278,6 +278,35 @@ int ig_mlm_length(const ig_mlm *m, uint64_t sample) {
   return (m->o.pair == IG_PAIR_NEXT && n == 1 ? 2 : n) + 3;  // a token alone still gets a second segment
 }
 
+static bool can_mask(const ig_mlm *m, uint64_t sample) {
+  enum { BLOCK = 256 };
+  int32_t ids[BLOCK];
+  uint64_t first;
+  int n;
+  ig_mlm_given_row row;
+  if (m->given) {
+    m->given->get(m->given->state, ig_mlm_chunk_of(m, sample), &row);
+    return row.n_masked > 0;
+  }
+  ig_mlm_chunk(m, sample, &first, &n);
+  for (int k; n > 0; n -= k, first += (uint64_t)k) {
+    k = n < BLOCK ? n : BLOCK;
+    ig_corpus_read(m->o.corpus, first, (size_t)k, ids);
+    for (int i = 0; i < k; i++)
+      if (!(m->kind[ids[i]] & MLM_SPECIAL))
+        return true;
+  }
+  return false;
+}
+
+bool ig_mlm_can_mask(const ig_mlm *m, ig_part part) {
+  const uint64_t first = part == IG_PART_VAL ? m->n - m->n_val : 0, n = ig_mlm_count(m, part);
+  for (uint64_t i = 0; i < n; i++)
+    if (can_mask(m, first + i))
+      return true;
+  return false;
+}
+
 void ig_mlm_fingerprint(const ig_mlm *m, char out[65]) {
   const ig_mlm_options *o = &m->o;
   char text[512];

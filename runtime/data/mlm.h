@@ -52,6 +52,8 @@ int ig_mlm_max_length(const ig_mlm *m);
 int ig_mlm_max_masked(const ig_mlm *m);
 // Most tokens that the sample can have in any epoch: chunk and special tokens.
 int ig_mlm_length(const ig_mlm *m, uint64_t sample);
+// Whether any sample of the part has a token that can be masked. Looks until the first one.
+bool ig_mlm_can_mask(const ig_mlm *m, ig_part part);
 // The chunk: its first token in the corpus, and how many.
 void ig_mlm_chunk(const ig_mlm *m, uint64_t sample, uint64_t *first, int *n);
 // SHA-256 over the corpus's fingerprint and all options that decide samples.
