@@ -253,4 +253,47 @@ def auto_tokenizer_takes_what_was_trained():
         assert back == theirs["text"] + "\n", (back, theirs)
 
 
+SAVED = """
+import json, sys
+import transformers
+transformers.logging.set_verbosity_error()
+for folder in sys.argv[2:]:
+    print(json.dumps(transformers.AutoTokenizer.from_pretrained(folder)(sys.argv[1])["input_ids"]))
+"""
+
+
+@test
+def same_as_auto_tokenizer_beside_a_vocabulary():
+    """What Transformers 4 saves beside vocab.txt: added tokens, names of special tokens."""
+    python = rivals("import transformers")
+    if not python:
+        return
+    words = "[PAD] [UNK] [CLS] [SEP] [MASK] a b new ##tok foo <s> </s> [ ] mask < > x".split()
+    cases = {
+        "added": {"added_tokens.json": {"NEWTOK": 18, "foo": 9, "<Y>": 19}},
+        "special": {"added_tokens.json": {"NEWTOK": 18}, "special_tokens_map.json": {"eos_token": "NEWTOK"}},
+        "map": {"special_tokens_map.json": {"cls_token": "<s>", "sep_token": {"content": "</s>", "lstrip": True}}},
+        "map-new": {"special_tokens_map.json": {"cls_token": "<y>", "additional_special_tokens": ["<x>"]}},
+        "decoder": {"tokenizer_config.json": {"added_tokens_decoder": {
+            "18": {"content": "<x>", "lstrip": True, "rstrip": False, "single_word": False, "normalized": False, "special": True},
+            "19": {"content": "Foo", "lstrip": False, "rstrip": False, "single_word": True, "normalized": True, "special": False}}},
+            "special_tokens_map.json": {"cls_token": "<s>"}, "added_tokens.json": {"b": 77}},
+        "further": {"tokenizer_config.json": {"do_lower_case": False, "additional_special_tokens": ["<x>", "NEWTOK"],
+                                              "mask_token": {"__type": "AddedToken", "content": "[MASK]", "lstrip": True}}},
+    }
+    folders = []
+    for name, files in cases.items():
+        folders.append(os.path.join(WORK, "saved-" + name))
+        os.makedirs(folders[-1])
+        for file, value in {"config.json": {"model_type": "bert"}, **files}.items():
+            put(os.path.join("saved-" + name, file), json.dumps(value))
+        put(os.path.join("saved-" + name, "vocab.txt"), "\n".join(words) + "\n")
+    text = "a NEWTOK newtok  <x>b foo FOO foox <y> <s>[MASK] [mask]</s> x"
+    theirs = subprocess.run([python, "-c", SAVED, text, *folders], stdout=subprocess.PIPE, check=True).stdout.splitlines()
+    assert len(theirs) == len(folders)
+    for folder, want in zip(folders, theirs):
+        ours = lines(run("tokenizer", "encode", "tokenizer=" + folder, stdin=text.encode()))[0]["ids"]
+        assert ours == json.loads(want), (folder, ours, want)
+
+
 main()

@@ -179,6 +179,86 @@ TEST_F(Tokenizer, VocabularyRefused) {
   EXPECT_EQ(encode("b").status, IG_ERR_DATA);
 }
 
+// What Transformers 4 saves beside a vocab.txt; the ids are those of AutoTokenizer of Transformers 5.24.
+TEST_F(Tokenizer, SavedBesideAVocabulary) {
+  const std::string v = put("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nnew\n##tok\n<s>\n</s>\n[\n]\nmask\n");
+  const std::string text = "NEWTOK a <s> [mask] [MASK] <X>";
+  const ig_encode_options special = {true, 0, IG_TRUNCATE_LONGEST_FIRST, true};
+  auto ids = [&](const std::string &config, const std::string &map, const std::string &added) {
+    const std::pair<const char *, const std::string *> files[] = {
+        {"tokenizer_config.json", &config}, {"special_tokens_map.json", &map}, {"added_tokens.json", &added}};
+    for (auto &f : files)
+      if (f.second->empty())
+        fs::remove(dir / f.first);
+      else
+        put(f.first, *f.second);
+    open(dir.string());
+    return encode(text, special).ids;
+  };
+  EXPECT_EQ(ids("", "", ""), (Ids{2, 6, 7, 5, 1, 1, 1, 10, 12, 11, 4, 1, 1, 1, 3}));
+  // Ids of added_tokens.json; a token that no name makes special is found in normalized text.
+  EXPECT_EQ(ids("", "", R"({"newTok":13,"<x>":14})"), (Ids{2, 13, 5, 1, 1, 1, 10, 12, 11, 4, 14, 3}));
+  EXPECT_EQ(ids("", R"({"bos_token":"<x>"})", R"({"NEWTOK":13,"<x>":14})"),
+            (Ids{2, 13, 5, 1, 1, 1, 10, 12, 11, 4, 1, 1, 1, 3}));
+  // Names of special_tokens_map.json, as texts and as objects.
+  EXPECT_EQ(ids("{}", R"({"cls_token":"<s>","sep_token":{"content":"</s>","lstrip":false}})", ""),
+            (Ids{8, 6, 7, 5, 8, 10, 12, 11, 4, 1, 1, 1, 9}));
+  ig_tokenizer_info info;
+  ig_tokenizer_get_info(t, &info);
+  EXPECT_EQ(info.cls, 8);
+  EXPECT_EQ(info.sep, 9);
+  // added_tokens_decoder, beside which Transformers reads no other file.
+  const std::string decoder =
+      R"({"added_tokens_decoder":{"14":{"content":"<X>","special":true},"13":{"content":"NEWTOK","normalized":false,)"
+      R"("special":false}},"mask_token":{"__type":"AddedToken","content":"[MASK]","normalized":true}})";
+  EXPECT_EQ(ids(decoder, R"({"cls_token":"<s>"})", R"({"a":99})"), (Ids{2, 13, 5, 1, 1, 1, 4, 4, 14, 3}));
+  EXPECT_EQ(decode({2, 13, 4, 14}), "NEWTOK [mask]");  // its normal form is no special token, as in Hugging Face's
+  // Further special tokens get the next ids, behind those that have names.
+  EXPECT_EQ(ids(R"({"additional_special_tokens":["<X>"],"eos_token":"NEWTOK"})", "", ""),
+            (Ids{2, 13, 5, 1, 1, 1, 10, 12, 11, 4, 14, 3}));
+  EXPECT_EQ(ids(R"({"pad_token":null})", R"({"additional_special_tokens":["<X>"]})", ""),
+            (Ids{2, 6, 7, 5, 1, 1, 1, 10, 12, 11, 4, 13, 3}));
+  ig_tokenizer_get_info(t, &info);
+  EXPECT_EQ(info.pad, -1);
+  struct {
+    const char *file, *text;
+    ig_status status;
+    Strings says;
+  } refused[] = {
+      {"added_tokens.json", R"({"NEW":20})", IG_ERR_UNSUPPORTED, {"NEW", "20", "expected is 13"}},
+      {"added_tokens.json", R"({"a":13})", IG_ERR_UNSUPPORTED, {"\"a\"", "13", "expected is 5"}},
+      {"added_tokens.json", R"({"NEW":"13"})", IG_ERR_FORMAT, {"NEW", "an id"}},
+      {"added_tokens.json", "[]", IG_ERR_FORMAT, {"object"}},
+      {"special_tokens_map.json", R"({"cls_token":null})", IG_ERR_UNSUPPORTED, {"cls_token", "null"}},
+      {"special_tokens_map.json", R"({"cls_token":5})", IG_ERR_FORMAT, {"cls_token"}},
+      {"special_tokens_map.json", R"({"image_token":"<i>"})", IG_ERR_UNSUPPORTED, {"image_token"}},
+      {"special_tokens_map.json", R"({"additional_special_tokens":"<i>"})", IG_ERR_FORMAT, {"additional_special"}},
+      {"tokenizer_config.json", R"({"split_special_tokens":true})", IG_ERR_UNSUPPORTED, {"split_special_tokens"}},
+      {"tokenizer_config.json", R"({"extra_special_tokens":{"i":"<i>"}})", IG_ERR_UNSUPPORTED, {"extra_special"}},
+      {"tokenizer_config.json", R"({"added_tokens_decoder":{"x":{"content":"y"}}})", IG_ERR_FORMAT, {"\"x\"", "an id"}},
+      {"tokenizer_config.json", R"({"added_tokens_decoder":{"13":"y"}})", IG_ERR_FORMAT, {"content"}},
+      {"tokenizer_config.json",
+       R"({"added_tokens_decoder":{"14":{"content":"y"}}})",
+       IG_ERR_UNSUPPORTED,
+       {"\"y\"", "13"}},
+      {"tokenizer_config.json",
+       R"({"added_tokens_decoder":{"13":{"content":"y","lstrip":1}}})",
+       IG_ERR_FORMAT,
+       {"added_tokens_decoder", "lstrip"}},
+  };
+  for (auto &c : refused) {
+    for (const char *name : {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"})
+      fs::remove(dir / name);
+    const std::string path = put(c.file, c.text), message = refusal(v, c.status);
+    EXPECT_NE(message.find(path), std::string::npos) << c.text << ": " << message;
+    for (const std::string &part : c.says)
+      EXPECT_NE(message.find(part), std::string::npos) << c.text << ": " << message;
+  }
+  put("tokenizer_config.json", R"({"additional_special_tokens":["<X>"]})");
+  put("special_tokens_map.json", R"({"additional_special_tokens":["<Y>"]})");
+  EXPECT_NE(refusal(v, IG_ERR_UNSUPPORTED).find("make them the same"), std::string::npos);
+}
+
 TEST_F(Tokenizer, FingerprintSaysWhatDecides) {
   auto print = [&](const Json &j) {
     open(put("tokenizer.json", j.text()));

@@ -2,6 +2,8 @@
 #ifndef IG_TOKENIZER_INTERNAL_H
 #define IG_TOKENIZER_INTERNAL_H
 
+#include <jansson.h>
+
 #include "runtime/base/text.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "runtime/tokenizer/unicode.h"
@@ -120,12 +122,19 @@ ig_status ig_template_add(ig_template *p, int sequence, int32_t id, uint8_t type
 
 // --- tokenizer_json.c ---
 ig_status ig_tokenizer_json_read(const char *path, ig_tokenizer *t);
-// --- tokenizer_config.c: names of the special tokens, flags (with `flags`), model_max_length ---
+// --- tokenizer_config.c: names of the special tokens, model_max_length, and flags where it says them ---
 typedef struct ig_token_names {
-  char *unk, *cls, *sep, *pad, *mask;
+  char *unk, *cls, *sep, *pad, *mask;  // NULL: not said; "": there is none
 } ig_token_names;
-ig_status ig_tokenizer_config_read(const char *path, bool flags, ig_tokenizer *t, ig_token_names *names);
 void ig_token_names_fini(ig_token_names *n);
+// A file of JSON as an object. *out stays NULL where there is no such file.
+ig_status ig_json_object_read(const char *path, size_t flags, json_t **out);
+// config: NULL where there is none. flags: take do_lower_case and the others, too.
+ig_status ig_tokenizer_config_read(const json_t *config, const char *path, bool flags, ig_tokenizer *t,
+                                   ig_token_names *names);
+// --- saved_tokens.c: tokens that files beside a vocab.txt (whose tokens t has) name; config: tokenizer_config.json,
+// read, or NULL. Names that they say replace those in `names`. ---
+ig_status ig_saved_tokens_read(const char *config_path, const json_t *config, ig_tokenizer *t, ig_token_names *names);
 
 // --- wordpiece.c: tokens of one text, as encode.c collects them ---
 typedef struct ig_word_cache ig_word_cache;

@@ -41,36 +41,26 @@ static void find_special(ig_tokenizer *t, const ig_token_names *names) {
   t->mask = id_of(t, names->mask, "[MASK]");
 }
 
-// The five tokens that BERT adds to a plain vocabulary, where it holds them.
-static ig_status add_specials(ig_tokenizer *t, const ig_token_names *names) {
-  const char *const texts[] = {names->pad ? names->pad : "[PAD]", t->unk_token, names->cls ? names->cls : "[CLS]",
-                               names->sep ? names->sep : "[SEP]", names->mask ? names->mask : "[MASK]"};
-  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-    int32_t id = ig_tokenizer_id(t, texts[i]);
-    if (id >= 0 && ig_trie_find(&t->added_names, texts[i], strlen(texts[i])) < 0)
-      IG_TRY(ig_vocab_add_special(t, &(ig_added){.content = (char *)texts[i], .id = id, .special = true}));
-  }
-  return IG_OK;
-}
-
-static ig_status read_text_vocabulary(const char *path, const char *config, ig_tokenizer *t, ig_token_names *names) {
-  IG_TRY(ig_tokenizer_config_read(config, true, t, names));
+static ig_status read_text_vocabulary(const char *path, const char *config_path, const json_t *config, ig_tokenizer *t,
+                                      ig_token_names *names) {
+  IG_TRY(ig_tokenizer_config_read(config, config_path, true, t, names));
   IG_TRY(ig_vocab_read(path, t));
+  IG_TRY(ig_saved_tokens_read(config_path, config, t, names));
   if (names->unk) {
     ig_free(t->unk_token);
     t->unk_token = names->unk;
     names->unk = NULL;
   }
-  IG_TRY(add_specials(t, names));
   return ig_template_bert(t, id_of(t, names->cls, "[CLS]"), id_of(t, names->sep, "[SEP]"));
 }
 
 static ig_status read_any(const char *path, ig_tokenizer *t, ig_token_names *names) {
   ig_status status = IG_OK;
-  char *file = NULL, *config = NULL;
+  char *file = NULL, *config_path = NULL;
+  json_t *config = NULL;
   const char *slash = strrchr(path, '/');
   if (ig_path_is_dir(path)) {
-    IG_GOTO(ig_path_join(&config, path, "tokenizer_config.json"));
+    IG_GOTO(ig_path_join(&config_path, path, "tokenizer_config.json"));
     IG_GOTO(ig_path_join(&file, path, "tokenizer.json"));
     if (!ig_path_exists(file)) {
       ig_free(file);
@@ -81,22 +71,25 @@ static ig_status read_any(const char *path, ig_tokenizer *t, ig_token_names *nam
   } else {
     IG_GOTO(ig_strdup(path, &file));
     if (slash)
-      IG_GOTO(ig_asprintf(&config, "%.*s/tokenizer_config.json", (int)(slash - path), path));
+      IG_GOTO(ig_asprintf(&config_path, "%.*s/tokenizer_config.json", (int)(slash - path), path));
     else
-      IG_GOTO(ig_strdup("tokenizer_config.json", &config));
+      IG_GOTO(ig_strdup("tokenizer_config.json", &config_path));
   }
+  // Transformers writes model_max_length as an integer of 31 digits.
+  IG_GOTO(ig_json_object_read(config_path, JSON_DECODE_INT_AS_REAL, &config));
   const char *ending = strrchr(file, '.');
   if (ending && !strcmp(ending, ".json")) {
-    IG_GOTO(ig_tokenizer_config_read(config, false, t, names));
+    IG_GOTO(ig_tokenizer_config_read(config, config_path, false, t, names));
     IG_GOTO(ig_tokenizer_json_read(file, t));
   } else {
-    IG_GOTO(read_text_vocabulary(file, config, t, names));
+    IG_GOTO(read_text_vocabulary(file, config_path, config, t, names));
   }
   if ((status = ig_tokenizer_seal(t)) != IG_OK)
     status = ig_fail_prefix(status, "%s", file);
 done:
+  json_decref(config);
   ig_free(file);
-  ig_free(config);
+  ig_free(config_path);
   return status;
 }
 

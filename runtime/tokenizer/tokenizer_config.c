@@ -31,8 +31,8 @@ static ig_status read_flag(const json_t *config, const char *path, const char *k
   return IG_OK;
 }
 
-static ig_status read_values(const json_t *config, const char *path, bool flags, ig_tokenizer *t,
-                             ig_token_names *names) {
+ig_status ig_tokenizer_config_read(const json_t *config, const char *path, bool flags, ig_tokenizer *t,
+                                   ig_token_names *names) {
   IG_TRY(read_name(config, path, "unk_token", &names->unk));
   IG_TRY(read_name(config, path, "cls_token", &names->cls));
   IG_TRY(read_name(config, path, "sep_token", &names->sep));
@@ -53,24 +53,24 @@ static ig_status read_values(const json_t *config, const char *path, bool flags,
   return read_flag(config, path, "strip_accents", &t->flags.strip);
 }
 
-ig_status ig_tokenizer_config_read(const char *path, bool flags, ig_tokenizer *t, ig_token_names *names) {
+ig_status ig_json_object_read(const char *path, size_t flags, json_t **out) {
   uint8_t *text;
   size_t n;
   json_error_t error;
+  *out = NULL;
   if (!ig_path_exists(path))
     return IG_OK;
   IG_TRY(ig_file_read(path, MAX_CONFIG_BYTES, &text, &n));
-  json_t *config = json_loadb((const char *)text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &error);
+  json_t *root = json_loadb((const char *)text, n, JSON_REJECT_DUPLICATES | flags, &error);
   ig_free(text);
-  if (!config)
+  if (!root)
     return ig_fail(IG_ERR_FORMAT, "%s: line %d, column %d: %s", path, error.line, error.column, error.text);
-  ig_status status = IG_OK;
-  if (!json_is_object(config))
-    status = ig_fail(IG_ERR_FORMAT, "%s is to be a JSON object", path);
-  else
-    status = read_values(config, path, flags, t, names);
-  json_decref(config);
-  return status;
+  if (!json_is_object(root)) {
+    json_decref(root);
+    return ig_fail(IG_ERR_FORMAT, "%s is to be a JSON object", path);
+  }
+  *out = root;
+  return IG_OK;
 }
 
 void ig_token_names_fini(ig_token_names *n) {
