@@ -253,6 +253,25 @@ def auto_tokenizer_takes_what_was_trained():
         assert back == theirs["text"] + "\n", (back, theirs)
 
 
+@test
+def files_that_contradict_each_other_are_told():
+    text, out = put("text.txt", TEXT * 3), os.path.join(WORK, "two-minds")
+    assert run("tokenizer", "train", text, "vocabulary=150", "out=" + out).returncode == 0
+    assert "do_lower_case" not in run("tokenizer", "encode", "tokenizer=" + out, stdin=b"The fox").err
+    path = os.path.join(out, "tokenizer_config.json")
+    with open(path) as f:
+        config = json.load(f)
+    put(path, json.dumps(dict(config, do_lower_case=False)))
+    csv = put("labels.csv", "text,label\n" + "The fox,a\nThe dog,b\n" * 20)
+    for words in [("tokenizer", "encode"), ("tokenizer", "decode"), ("data", csv), ("data", "shard", "data=" + text, "out=" + out + "-shards"),
+                  ("train", "model=bert_tiny", "data=" + csv, "epochs=1", "weights=none", "max_length=16", "out=" + out + "-run")]:
+        p = run(*words, "tokenizer=" + out, stdin=b"")
+        told = [x for x in p.err.splitlines() if path in x]
+        assert p.returncode == 0 and len(told) == 1, (words, p.err)
+        assert "do_lower_case is false" in told[0] and os.path.join(out, "tokenizer.json") + ": true" in told[0], told
+    assert "do_lower_case" not in run("predict", "weights=" + out + "-run", csv).err  # the run folder is of one mind
+
+
 SAVED = """
 import json, sys
 import transformers

@@ -259,6 +259,43 @@ TEST_F(Tokenizer, SavedBesideAVocabulary) {
   EXPECT_NE(refusal(v, IG_ERR_UNSUPPORTED).find("make them the same"), std::string::npos);
 }
 
+// Hugging Face's BertTokenizer makes the normalizer anew by tokenizer_config.json; tokenizer.json's is followed here.
+TEST_F(Tokenizer, ConfigAgainstNormalizer) {
+  Json j;
+  auto warning = [&](const std::string &config) {
+    put("tokenizer_config.json", config);
+    open(put("tokenizer.json", j.text()));
+    ig_tokenizer_info info;
+    ig_tokenizer_get_info(t, &info);
+    return std::string(info.warning ? info.warning : "");
+  };
+  for (const char *same :
+       {"{}", R"({"do_lower_case":true,"strip_accents":null,"tokenize_chinese_chars":true})",
+        R"({"strip_accents":true})", R"({"do_lower_case":false,"tokenizer_class":"PreTrainedTokenizerFast"})"})
+    EXPECT_EQ(warning(same), "") << same;
+  EXPECT_EQ(
+      warning(R"({"do_lower_case":false,"tokenizer_class":"BertTokenizer"})"),
+      (dir / "tokenizer_config.json").string() + ": do_lower_case is false; the normalizer of " +
+          (dir / "tokenizer.json").string() +
+          ": true. The normalizer is followed; Transformers' AutoTokenizer follows tokenizer_config.json and gives "
+          "other ids: correct the file that is wrong");
+  EXPECT_EQ(tokens("A \u00e9"), (Strings{"a", "e"}));
+  EXPECT_NE(warning(R"({"strip_accents":false,"tokenize_chinese_chars":false})")
+                .find("strip_accents is false, tokenize_chinese_chars is false; "),
+            std::string::npos);
+  j.normalizer = R"({"type":"BertNormalizer","strip_accents":false})";
+  EXPECT_EQ(warning(R"({"do_lower_case":true})"), "");
+  EXPECT_NE(warning(R"({"strip_accents":null})").find("strip_accents is null; "), std::string::npos);
+  EXPECT_NE(warning(R"({"strip_accents":true})").find("strip_accents is true; "), std::string::npos);
+  // A vocab.txt has no flags of its own.
+  fs::remove(dir / "tokenizer.json");
+  put("tokenizer_config.json", R"({"do_lower_case":false})");
+  open(put("vocab.txt", "[UNK]\na\n"));
+  ig_tokenizer_info info;
+  ig_tokenizer_get_info(t, &info);
+  EXPECT_EQ(info.warning, nullptr);
+}
+
 TEST_F(Tokenizer, FingerprintSaysWhatDecides) {
   auto print = [&](const Json &j) {
     open(put("tokenizer.json", j.text()));

@@ -7,6 +7,7 @@
 
 #include "bindings/c/data_json.h"
 #include "bindings/c/options.h"
+#include "bindings/c/text_model.h"
 #include "runtime/base/cpu.h"
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
@@ -143,7 +144,7 @@ static ig_status tokenize(work *w) {
     return ig_dataset_tokenize(w->data, w->use.text.tokenizer, w->use.text.max_length, ig_thread_count(w->call));
   if (!path || !*path)
     return IG_OK;
-  IG_TRY(ig_tokenizer_open(path, &w->tokenizer));
+  IG_TRY(ig_open_tokenizer_file(w->call, path, &w->tokenizer));
   ig_tokenizer_get_info(w->tokenizer, &info);
   const int length = ig_config_is_set(k, "max_length")                       ? (int)ig_config_int(k, "max_length")
                      : info.max_length > 0 && info.max_length < USUAL_LENGTH ? info.max_length

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bindings/c/options.h"
+#include "bindings/c/text_model.h"
 #include "runtime/base/cpu.h"
 #include "runtime/base/mem.h"
 #include "runtime/train/shards.h"
@@ -82,7 +83,7 @@ ig_status ig_data_shard(ig_call_state *c) {
   ig_shards_written written;
   const uint64_t from = ig_now_ns();
   IG_TRY(check_keys(c));
-  IG_GOTO(ig_tokenizer_open(ig_config_str(c->config, "tokenizer"), &tokenizer));
+  IG_GOTO(ig_open_tokenizer_file(c, ig_config_str(c->config, "tokenizer"), &tokenizer));
   ig_tokenizer_get_info(tokenizer, &info);
   IG_GOTO(open_corpus(c, tokenizer, &corpus));
   IG_GOTO(mlm_of(c->config, corpus, &m));

@@ -198,6 +198,15 @@ static ig_status choose_length(ig_call_state *c, const ig_weights_info *info, ig
   return IG_OK;
 }
 
+ig_status ig_open_tokenizer_file(ig_call_state *c, const char *path, ig_tokenizer **out) {
+  ig_tokenizer_info info;
+  IG_TRY(ig_tokenizer_open(path, out));
+  ig_tokenizer_get_info(*out, &info);
+  if (info.warning)
+    ig_note_text(c, info.warning);
+  return IG_OK;
+}
+
 ig_status ig_open_tokenizer(ig_call_state *c, const ig_weights_info *info, const char *run, ig_text_model *text) {
   const char *path;
   ig_tokenizer_info t;
@@ -210,7 +219,7 @@ ig_status ig_open_tokenizer(ig_call_state *c, const ig_weights_info *info, const
                    ig_config_str(c->config, "vocabulary"), path);
   if (!path && !(fresh && may_learn))
     return no_tokenizer(text);
-  IG_TRY(path ? ig_tokenizer_open(path, &text->tokenizer) : learn_tokenizer(c, text));
+  IG_TRY(path ? ig_open_tokenizer_file(c, path, &text->tokenizer) : learn_tokenizer(c, text));
   ig_tokenizer_get_info(text->tokenizer, &t);
   if (fresh)
     spec->vocabulary = (t.vocabulary + VOCABULARY_MULTIPLE - 1) / VOCABULARY_MULTIPLE * VOCABULARY_MULTIPLE;

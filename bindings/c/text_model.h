@@ -31,6 +31,8 @@ const char *ig_problem_type(ig_task task);
 // becomes the tokenizer's. IG_ERR_USAGE where there is no tokenizer, IG_ERR_MISMATCH where its vocabulary is larger
 // than the model's.
 ig_status ig_open_tokenizer(ig_call_state *c, const ig_weights_info *info, const char *run, ig_text_model *text);
+// Opens a tokenizer and notes what its files say against each other.
+ig_status ig_open_tokenizer_file(ig_call_state *c, const char *path, ig_tokenizer **out);
 void ig_text_model_fini(ig_text_model *text);
 
 #endif

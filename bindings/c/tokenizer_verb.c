@@ -6,6 +6,7 @@
 #include "bindings/c/options.h"
 #include "bindings/c/path_list.h"
 #include "bindings/c/text_lines.h"
+#include "bindings/c/text_model.h"
 #include "runtime/base/cpu.h"
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
@@ -185,7 +186,7 @@ static ig_status lines(ig_call_state *c, bool encode) {
                                                                                        : IG_TRUNCATE_LONGEST_FIRST,
                           .offsets = true};
   IG_TRY(ig_want_key(c, "tokenizer"));
-  IG_TRY(ig_tokenizer_open(ig_config_str(k, "tokenizer"), &w.tokenizer));
+  IG_TRY(ig_open_tokenizer_file(c, ig_config_str(k, "tokenizer"), &w.tokenizer));
   IG_GOTO(each_file(&w, encode ? encode_line : decode_line));
   if (w.n_invalid)
     ig_note(c, "%zu byte %s not UTF-8 and %s read as U+FFFD", w.n_invalid,

@@ -86,6 +86,7 @@ struct ig_tokenizer {
   size_t max_chars;  // of a word
   int32_t unk, pad, cls, sep, mask;
   int max_length;
+  char *warning;  // what the user should know of the files, or NULL
 
   char **tokens;  // [n_tokens], NULL where an id is of no token
   char **shown;   // [n_tokens] or NULL: texts in normal form of added tokens that are found in normalized text
@@ -132,6 +133,8 @@ ig_status ig_json_object_read(const char *path, size_t flags, json_t **out);
 // config: NULL where there is none. flags: take do_lower_case and the others, too.
 ig_status ig_tokenizer_config_read(const json_t *config, const char *path, bool flags, ig_tokenizer *t,
                                    ig_token_names *names);
+// Where flags that config says are not those of tokenizer.json, which t has: t->warning.
+ig_status ig_tokenizer_config_compare(const json_t *config, const char *path, const char *json_path, ig_tokenizer *t);
 // --- saved_tokens.c: tokens that files beside a vocab.txt (whose tokens t has) name; config: tokenizer_config.json,
 // read, or NULL. Names that they say replace those in `names`. ---
 ig_status ig_saved_tokens_read(const char *config_path, const json_t *config, ig_tokenizer *t, ig_token_names *names);

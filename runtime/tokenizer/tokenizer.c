@@ -20,8 +20,8 @@ void ig_tokenizer_close(ig_tokenizer *t) {
   ig_trie *const tries[] = {&t->vocabulary, &t->added_names, &t->raw.trie, &t->normalized.trie};
   for (size_t i = 0; i < sizeof tries / sizeof *tries; i++)
     ig_trie_fini(tries[i]);
-  void *const memory[] = {t->path,  t->prefix,     t->unk_token,     t->tokens,     t->shown,
-                          t->added, t->is_special, t->single.pieces, t->pair.pieces};
+  void *const memory[] = {t->path,  t->prefix,     t->unk_token,     t->tokens,      t->shown,
+                          t->added, t->is_special, t->single.pieces, t->pair.pieces, t->warning};
   for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
     ig_free(memory[i]);
   ig_charmap_fini(&t->map);
@@ -81,6 +81,7 @@ static ig_status read_any(const char *path, ig_tokenizer *t, ig_token_names *nam
   if (ending && !strcmp(ending, ".json")) {
     IG_GOTO(ig_tokenizer_config_read(config, config_path, false, t, names));
     IG_GOTO(ig_tokenizer_json_read(file, t));
+    IG_GOTO(ig_tokenizer_config_compare(config, config_path, file, t));
   } else {
     IG_GOTO(read_text_vocabulary(file, config_path, config, t, names));
   }
@@ -118,7 +119,8 @@ void ig_tokenizer_get_info(const ig_tokenizer *t, ig_tokenizer_info *out) {
                              .mask = t->mask,
                              .lowercase = t->flags.lower,
                              .prefix = t->prefix,
-                             .max_length = t->max_length};
+                             .max_length = t->max_length,
+                             .warning = t->warning};
   memcpy(out->fingerprint, t->fingerprint, sizeof out->fingerprint);
 }
 

@@ -29,6 +29,7 @@ typedef struct ig_tokenizer_info {
   const char *prefix;    // "##"
   int max_length;        // of the file's truncation or tokenizer_config.json's model_max_length; 0 = not said
   char fingerprint[65];  // SHA-256 over everything that decides ids
+  const char *warning;   // one line for the user: where the files contradict each other; NULL where all is well
 } ig_tokenizer_info;
 void ig_tokenizer_get_info(const ig_tokenizer *t, ig_tokenizer_info *out);
 const char *ig_tokenizer_token(const ig_tokenizer *t, int32_t id);  // borrowed; NULL outside of the vocabulary

@@ -53,6 +53,45 @@ ig_status ig_tokenizer_config_read(const json_t *config, const char *path, bool 
   return read_flag(config, path, "strip_accents", &t->flags.strip);
 }
 
+// Classes that take tokenizer.json as it is; BERT's make the normalizer anew, by the flags.
+static bool follows_json(const json_t *config) {
+  const char *name = json_string_value(json_object_get(config, "tokenizer_class"));
+  return name && (!strcmp(name, "PreTrainedTokenizerFast") || !strcmp(name, "TokenizersBackend"));
+}
+
+// One flag, where both say it and differ. config_says, json_says: sentences' parts, which grow.
+static ig_status compare(const json_t *config, const char *key, bool found, ig_text *config_says, ig_text *json_says) {
+  const json_t *value = json_object_get(config, key);
+  if (!json_is_boolean(value) || json_is_true(value) == found)
+    return IG_OK;
+  IG_TRY(ig_text_addf(config_says, "%s%s is %s", config_says->n ? ", " : "", key, found ? "false" : "true"));
+  return ig_text_addf(json_says, "%s%s", json_says->n ? ", " : "", found ? "true" : "false");
+}
+
+ig_status ig_tokenizer_config_compare(const json_t *config, const char *path, const char *json_path, ig_tokenizer *t) {
+  ig_text config_says = {0}, json_says = {0};
+  ig_status status = IG_OK;
+  if (!config || follows_json(config))
+    return IG_OK;
+  IG_GOTO(compare(config, "do_lower_case", t->flags.lower, &config_says, &json_says));
+  IG_GOTO(compare(config, "strip_accents", t->flags.strip, &config_says, &json_says));
+  IG_GOTO(compare(config, "tokenize_chinese_chars", t->flags.cjk, &config_says, &json_says));
+  // null: as lower case is.
+  if (json_is_null(json_object_get(config, "strip_accents")) && t->flags.strip != t->flags.lower) {
+    IG_GOTO(ig_text_addf(&config_says, "%sstrip_accents is null", config_says.n ? ", " : ""));
+    IG_GOTO(ig_text_addf(&json_says, "%s%s", json_says.n ? ", " : "", t->flags.strip ? "true" : "false"));
+  }
+  if (config_says.n)
+    status = ig_asprintf(&t->warning,
+                         "%s: %s; the normalizer of %s: %s. The normalizer is followed; Transformers' AutoTokenizer "
+                         "follows tokenizer_config.json and gives other ids: correct the file that is wrong",
+                         path, config_says.data, json_path, json_says.data);
+done:
+  ig_free(config_says.data);
+  ig_free(json_says.data);
+  return status;
+}
+
 ig_status ig_json_object_read(const char *path, size_t flags, json_t **out) {
   uint8_t *text;
   size_t n;
