@@ -248,6 +248,17 @@ def tags():
     refused(2, ["a word and its tag"], "eval", "weights=tags", "data=plain.csv")
     p = run("predict", "weights=tags", "-", "--json", stdin=" ".join(plain[:20]).encode())
     assert "max_length=64" in p.err and 20 < len(answers(p)[0]["tags"]) <= 64, p.err
+    # A tokenizer that cuts the first tokens: the last words are those that are answered.
+    shutil.copytree(place("tags"), place("tags-left"))
+    with open(place("tags/tokenizer_config.json")) as f:
+        config = json.load(f)
+    with open(place("tags-left/tokenizer_config.json"), "w") as f:
+        json.dump(dict(config, truncation_side="left"), f)
+    words = " ".join(plain[:20]).split()
+    said = answers(run("predict", "weights=tags-left", "-", "--json", stdin=" ".join(words).encode()))[0]["tags"]
+    assert 20 < len(said) < len(words) and [t["word"] for t in said] == words[-len(said):], said
+    alone = answers(run("predict", "weights=tags", "-", "--json", stdin=" ".join(words[-len(said):]).encode()))[0]["tags"]
+    assert [t["label"] for t in said[1:]] == [t["label"] for t in alone[1:]], (said, alone)
 
 
 @test

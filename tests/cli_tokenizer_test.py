@@ -7,6 +7,7 @@ tokenizers and transformers (absent: skipped). Prints `N passed, N failed`; exit
 import json
 import os
 import random
+import shutil
 import subprocess
 
 from ingot_cli import *  # noqa: F403 - the tests' own words
@@ -313,6 +314,43 @@ def same_as_auto_tokenizer_beside_a_vocabulary():
     for folder, want in zip(folders, theirs):
         ours = lines(run("tokenizer", "encode", "tokenizer=" + folder, stdin=text.encode()))[0]["ids"]
         assert ours == json.loads(want), (folder, ours, want)
+
+
+SIDES = """
+import json, sys
+import transformers
+transformers.logging.set_verbosity_error()
+for folder in sys.argv[1:]:
+    t = transformers.AutoTokenizer.from_pretrained(folder)
+    for n in range(3, 15):
+        print(json.dumps([t("a b a b b a", truncation=True, max_length=n)["input_ids"],
+                          t("a b a b b a", "b a hello world", truncation=True, max_length=n)["input_ids"]]))
+"""
+
+
+@test
+def the_side_that_is_cut_is_hugging_faces():
+    python = rivals("import transformers")
+    if not python:
+        return
+    text = put("sides.txt", "a b hello world\n" * 20)
+    assert run("tokenizer", "train", text, "vocabulary=60", "out=side-none").returncode == 0
+    folders = []
+    for name, config, direction in [("config", "left", None), ("json", None, "Left"), ("both", "right", "Left")]:
+        folders.append(os.path.join(WORK, "side-" + name))
+        shutil.copytree(os.path.join(WORK, "side-none"), folders[-1])
+        for file, key, value in [("tokenizer_config.json", "truncation_side", config), ("tokenizer.json", "truncation", direction and dict(
+                direction=direction, max_length=512, strategy="LongestFirst", stride=0))]:
+            with open(os.path.join(folders[-1], file)) as f:
+                whole = json.load(f)
+            put(os.path.join(folders[-1], file), json.dumps(dict(whole, **({key: value} if value else {}))))
+    theirs = iter(subprocess.run([python, "-c", SIDES, *folders], stdout=subprocess.PIPE, check=True).stdout.splitlines())
+    for folder in folders:
+        for n in range(3, 15):
+            call = ("tokenizer", "encode", "tokenizer=" + folder, f"max_length={n}")
+            ours = [lines(run(*call, stdin=b"a b a b b a"))[0]["ids"],
+                    lines(run(*call, "pairs=1", stdin=b"a b a b b a\tb a hello world"))[0]["ids"]]
+            assert ours == json.loads(next(theirs)), (folder, n, ours)
 
 
 main()

@@ -296,6 +296,63 @@ TEST_F(Tokenizer, ConfigAgainstNormalizer) {
   EXPECT_EQ(info.warning, nullptr);
 }
 
+// Facts of tokenizers 0.23.3 with direction="left".
+TEST_F(Tokenizer, CutsFromTheLeft) {
+  put("tokenizer_config.json", R"({"truncation_side":"left"})");
+  const std::string v = put("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\nc\nd\ne\nf\ng\n##b\n");
+  open(v);
+  const std::string first = "a b c d", second = "e f g";
+  auto at = [](int n, ig_truncation how = IG_TRUNCATE_LONGEST_FIRST) { return ig_encode_options{true, n, how, true}; };
+  EXPECT_EQ(encode(first, at(6)).ids, (Ids{2, 5, 6, 7, 8, 3}));
+  Encoded r = encode(first, at(4));
+  EXPECT_EQ(r.ids, (Ids{2, 7, 8, 3}));
+  EXPECT_EQ(r.offsets, (Offsets{{0, 0}, {4, 5}, {6, 7}, {0, 0}}));
+  EXPECT_TRUE(r.truncated);
+  EXPECT_EQ(encode(first, at(3), &second).ids, (Ids{2, 3, 3}));
+  EXPECT_EQ(encode(first, at(7), &second).ids, (Ids{2, 7, 8, 3, 10, 11, 3}));
+  EXPECT_EQ(encode(first, at(8), &second).ids, (Ids{2, 6, 7, 8, 3, 10, 11, 3}));
+  EXPECT_EQ(encode(first, at(8, IG_TRUNCATE_ONLY_FIRST), &second).ids, (Ids{2, 7, 8, 3, 9, 10, 11, 3}));
+  EXPECT_EQ(encode(first, at(8, IG_TRUNCATE_ONLY_SECOND), &second).ids, (Ids{2, 5, 6, 7, 8, 3, 11, 3}));
+  const char *const words[] = {"a", "cb", "c", "d"};
+  const ig_encode_options five = at(5);
+  ASSERT_EQ(ig_tokenizer_encode_words(t, 4, words, &five, &e), IG_OK);
+  r = collect({}, true);
+  EXPECT_EQ(r.ids, (Ids{2, 12, 7, 8, 3}));
+  EXPECT_EQ(r.words, (std::vector<int>{-1, 1, 2, 3, -1}));
+  // What is written cuts as it did.
+  ig_tokenizer_info info, again;
+  ig_tokenizer_get_info(t, &info);
+  EXPECT_TRUE(info.cut_left);
+  ASSERT_EQ(ig_tokenizer_write(t, (dir / "out").c_str(), 0), IG_OK) << ig_error_message();
+  const std::string print = info.fingerprint;
+  open((dir / "out").string());
+  ig_tokenizer_get_info(t, &again);
+  EXPECT_EQ(print, again.fingerprint);
+  EXPECT_EQ(encode(first, at(4)).ids, (Ids{2, 7, 8, 3}));
+  put("tokenizer_config.json", R"({"truncation_side":"right"})");
+  open(v);
+  EXPECT_EQ(encode(first, at(4)).ids, (Ids{2, 5, 6, 3}));
+  ig_tokenizer_get_info(t, &again);
+  EXPECT_NE(print, again.fingerprint);
+  put("tokenizer_config.json", R"({"truncation_side":"middle"})");
+  EXPECT_NE(refusal(v, IG_ERR_FORMAT).find("\"middle\""), std::string::npos);
+  // tokenizer.json says it where tokenizer_config.json does not.
+  Json j;
+  j.truncation = R"({"direction":"Left","max_length":384,"strategy":"LongestFirst","stride":0})";
+  const std::string path = put("tokenizer.json", j.text());
+  const ig_encode_options two = {false, 2, IG_TRUNCATE_LONGEST_FIRST, true};
+  for (const char *config : {"{}", R"({"truncation_side":null})"}) {
+    put("tokenizer_config.json", config);
+    open(path);
+    EXPECT_EQ(encode("a b foo", two).ids, (Ids{4, 6}));
+  }
+  put("tokenizer_config.json", R"({"truncation_side":"right"})");
+  open(path);
+  EXPECT_EQ(encode("a b foo", two).ids, (Ids{3, 4}));
+  j.truncation = R"({"direction":"Up","max_length":384})";
+  EXPECT_NE(refusal(put("tokenizer.json", j.text()), IG_ERR_FORMAT).find("direction"), std::string::npos);
+}
+
 TEST_F(Tokenizer, FingerprintSaysWhatDecides) {
   auto print = [&](const Json &j) {
     open(put("tokenizer.json", j.text()));

@@ -118,14 +118,17 @@ static ig_status finish(const ig_tokenizer *t, const ig_encode_options *o, bool 
                         ig_encoding *e) {
   const ig_template *form = has_second ? &t->pair : &t->single;
   const size_t n_special = o->special ? form->n_special : 0;
-  size_t n[2] = {w->pieces.n_first, w->pieces.n - w->pieces.n_first};
+  const size_t all[2] = {w->pieces.n_first, w->pieces.n - w->pieces.n_first};
+  size_t n[2] = {all[0], all[1]};
   IG_TRY(cut(o, n_special, has_second, n, &e->truncated));
   IG_TRY(room(e, w, n_special + n[0] + n[1], offsets));
   e->n = 0;
   for (size_t i = 0; i < form->n; i++) {
     const ig_piece *piece = &form->pieces[i];
-    if (piece->sequence >= 0)
-      copy_pieces(&w->pieces, piece->sequence ? w->pieces.n_first : 0, n[piece->sequence], piece->type, offsets, e);
+    const int which = piece->sequence;
+    if (which >= 0)
+      copy_pieces(&w->pieces, (which ? all[0] : 0) + (t->cut_left ? all[which] - n[which] : 0), n[which], piece->type,
+                  offsets, e);
     else if (o->special)
       put_special(piece, offsets, e);
   }

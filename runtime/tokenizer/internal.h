@@ -86,7 +86,9 @@ struct ig_tokenizer {
   size_t max_chars;  // of a word
   int32_t unk, pad, cls, sep, mask;
   int max_length;
-  char *warning;  // what the user should know of the files, or NULL
+  bool cut_left;   // texts that are too long lose their first tokens
+  bool side_said;  // by tokenizer_config.json, against which tokenizer.json's does not count
+  char *warning;   // what the user should know of the files, or NULL
 
   char **tokens;  // [n_tokens], NULL where an id is of no token
   char **shown;   // [n_tokens] or NULL: texts in normal form of added tokens that are found in normalized text
@@ -123,7 +125,8 @@ ig_status ig_template_add(ig_template *p, int sequence, int32_t id, uint8_t type
 
 // --- tokenizer_json.c ---
 ig_status ig_tokenizer_json_read(const char *path, ig_tokenizer *t);
-// --- tokenizer_config.c: names of the special tokens, model_max_length, and flags where it says them ---
+// --- tokenizer_config.c: names of the special tokens, model_max_length, truncation_side, and flags where it says them
+// ---
 typedef struct ig_token_names {
   char *unk, *cls, *sep, *pad, *mask;  // NULL: not said; "": there is none
 } ig_token_names;

@@ -95,6 +95,8 @@ static ig_status make_fingerprint(ig_tokenizer *t) {
   }
   hash_template(h, &t->single);
   hash_template(h, &t->pair);
+  if (t->cut_left)  // fingerprints from before it was known stay
+    hash_text(h, "cut left");
   ig_sha256_finish(h, t->fingerprint);
   if (!*t->fingerprint)
     return ig_fail(IG_ERR_MEMORY, "libcrypto could not finish a SHA-256 digest");

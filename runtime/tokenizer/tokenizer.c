@@ -120,6 +120,7 @@ void ig_tokenizer_get_info(const ig_tokenizer *t, ig_tokenizer_info *out) {
                              .lowercase = t->flags.lower,
                              .prefix = t->prefix,
                              .max_length = t->max_length,
+                             .cut_left = t->cut_left,
                              .warning = t->warning};
   memcpy(out->fingerprint, t->fingerprint, sizeof out->fingerprint);
 }

@@ -28,6 +28,7 @@ typedef struct ig_tokenizer_info {
   bool lowercase;
   const char *prefix;    // "##"
   int max_length;        // of the file's truncation or tokenizer_config.json's model_max_length; 0 = not said
+  bool cut_left;         // texts that are too long lose their first tokens, not their last
   char fingerprint[65];  // SHA-256 over everything that decides ids
   const char *warning;   // one line for the user: where the files contradict each other; NULL where all is well
 } ig_tokenizer_info;

@@ -1,4 +1,4 @@
-// tokenizer_config.json: names of special tokens, flags, model_max_length. Rule: a file that is not there says nothing;
+// tokenizer_config.json: names of special tokens, flags, lengths. Rule: a file that is not there says nothing;
 // one that is there is read or refused.
 #include <jansson.h>
 #include <string.h>
@@ -31,6 +31,20 @@ static ig_status read_flag(const json_t *config, const char *path, const char *k
   return IG_OK;
 }
 
+static ig_status read_side(const json_t *config, const char *path, ig_tokenizer *t) {
+  char quoted[IG_QUOTE_BYTES];
+  const json_t *value = json_object_get(config, "truncation_side");
+  const char *side = json_string_value(value);
+  if (!value || json_is_null(value))
+    return IG_OK;
+  if (!side || (strcmp(side, "left") != 0 && strcmp(side, "right") != 0))
+    return ig_fail(IG_ERR_FORMAT, "%s: \"truncation_side\" is %s; \"right\" or \"left\" is expected", path,
+                   side ? ig_quote(quoted, side) : "no text");
+  t->side_said = true;
+  t->cut_left = *side == 'l';
+  return IG_OK;
+}
+
 ig_status ig_tokenizer_config_read(const json_t *config, const char *path, bool flags, ig_tokenizer *t,
                                    ig_token_names *names) {
   IG_TRY(read_name(config, path, "unk_token", &names->unk));
@@ -45,6 +59,7 @@ ig_status ig_tokenizer_config_read(const json_t *config, const char *path, bool 
   double tokens = json_number_value(length);
   if (tokens >= 1 && tokens <= LONGEST)
     t->max_length = (int)tokens;
+  IG_TRY(read_side(config, path, t));
   if (!flags)
     return IG_OK;
   IG_TRY(read_flag(config, path, "do_lower_case", &t->flags.lower));

@@ -1,5 +1,5 @@
 // tokenizer.json as Hugging Face's tokenizers writes it, WordPiece only. Rule: what would change ids and is not known
-// here is refused by its name; truncation and padding of the file are the caller's to ask for.
+// here is refused by its name; how long texts may be, and padding, are the caller's to ask for.
 #include <jansson.h>
 #include <string.h>
 
@@ -232,6 +232,12 @@ static ig_status read_rest(const json_t *root, ig_tokenizer *t) {
     IG_TRY(whole(cut, "\"truncation\"", "max_length", 0, INT64_MAX, &length));
     if (length >= 1 && length <= LONGEST)
       t->max_length = (int)length;
+    const char *side = json_string_value(json_object_get(cut, "direction"));
+    if (!absent(json_object_get(cut, "direction")) &&
+        (!side || (strcmp(side, "Left") != 0 && strcmp(side, "Right") != 0)))
+      return wrong("\"truncation\": \"direction\"", "\"Right\" or \"Left\"");
+    if (side && !t->side_said)
+      t->cut_left = *side == 'L';
   }
   return IG_OK;
 }

@@ -165,6 +165,8 @@ static json_t *config_json(const ig_tokenizer *t, int max_length) {
   }
   if (max_length > 0)
     json_object_set_new(config, "model_max_length", json_integer(max_length));
+  if (t->cut_left)
+    json_object_set_new(config, "truncation_side", json_string("left"));
   set_token(config, t, "unk_token", t->unk);
   set_token(config, t, "cls_token", t->cls);
   set_token(config, t, "sep_token", t->sep);
