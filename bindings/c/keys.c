@@ -47,7 +47,9 @@ static const ig_key keys[] = {
     {"weights", IG_KEY_STRING, "path", NULL, MODEL,
      "train: start from; else what is used: a run folder, a checkpoint, a .safetensors file or Keras's .h5 or .keras"},
     {"head", IG_KEY_ENUM, "", "keep", RUN,
-     "new: a classifier of another number of classes starts afresh; keep: such weights are refused", "keep|new"},
+     "new: a classifier of another number of classes starts afresh; keep: such weights are refused (one of other names "
+     "starts afresh either way)",
+     "keep|new"},
     {"freeze", IG_KEY_LIST, "", NULL, RUN, "tensors that are not trained, by public name; * stands for any text"},
     {"lr_scale", IG_KEY_LIST, "", NULL, RUN, "PATTERN:FACTOR,...: factor on the learning rate of these tensors"},
     {"out", IG_KEY_STRING, "path", NULL, V(TRAIN) | V(DEMO), "run folder (default: runs/<model>-<data>-<date>)",
