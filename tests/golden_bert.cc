@@ -78,7 +78,7 @@ void run_steps(Net &net, const std::string &path, const std::string &suffix, con
     net.g.run();
     const std::string name = tag + "step " + std::to_string(i) + suffix;
     r.compare(name + " loss", loss(), golden::number(step, "loss"),
-              {exact ? 1e-8 : 0, exact ? 2e-6 : (i ? rounded.losses : rounded.loss) * u});
+              {0, exact ? 2e-6 : (i ? rounded.losses : rounded.loss) * u});
     r.compare(name + " norm", net.g.scalar(net.io.norm), golden::number(step, "grad_norm"),
               {0, exact ? 1e-5 : rounded.norm * u});
     if (i == 0)

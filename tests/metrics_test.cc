@@ -76,6 +76,18 @@ TEST(Metrics, BinEdgeAndBrier) {
   ig_metrics_fini(&m);
 }
 
+// Rows whose logits are each other's in another order are ties, as for scikit-learn behind NumPy's sums.
+TEST(Metrics, OrderOfLogitsBreaksNoTie) {
+  const float logits[] = {0.1298828125f, -0.169921875f, -1.182617188f, 0.5390625f,    -1.755859375f, -1.822265625f,
+                          -1.796875f,    -1.926757812f, 0.1298828125f, -0.169921875f, 0.5390625f,    -1.182617188f,
+                          -1.755859375f, -1.822265625f, -1.926757812f, -1.796875f};
+  const int32_t labels[] = {0, 1};
+  ig_metrics m;
+  ASSERT_EQ(ig_metrics_classify(logits, labels, nullptr, 2, 8, &m), IG_OK);
+  EXPECT_DOUBLE_EQ(m.per_class[0].roc_auc, 0.5);
+  ig_metrics_fini(&m);
+}
+
 TEST(Metrics, Refusals) {
   ig_metrics m;
   const float none[6] = {0};
@@ -158,6 +170,19 @@ TEST(Scores, KeepOnlyWeightedSamples) {
   ig_scores_clear(&s);
   EXPECT_EQ(s.n, 0u);
   ig_scores_fini(&s);
+}
+
+// torch.optim.lr_scheduler.OneCycleLR(max_lr=0.1, total_steps=2): its first phase ends before the first step.
+TEST(Schedule, OneCycleOfTwoSteps) {
+  ig_schedule s = {};
+  s.kind = IG_SCHEDULE_ONECYCLE;
+  s.lr = 0.1;
+  s.total = 2;
+  s.pct_start = 0.3;
+  s.div_factor = 25;
+  s.final_div_factor = 1e4;
+  EXPECT_NEAR(ig_schedule_lr(&s, 0), 0.081174565395, 1e-12);
+  EXPECT_NEAR(ig_schedule_lr(&s, 1), 4e-7, 1e-16);
 }
 
 TEST(Schedule, RefusesContradictions) {
