@@ -70,6 +70,13 @@ static void fill_masked(ig_texts *t, ig_rng *r, int64_t at, int n) {
     }
 }
 
+// As a run has them (ig_mlm_masked_rows), but as many for each text.
+static int64_t masked_rows(const ig_texts *t) {
+  const int64_t n = t->o.batch, share = (int64_t)(0.15 * (double)t->packed.n_tokens) + n;
+  const int64_t most = (int64_t)ceil(0.15 * t->o.max_length), each = (share + n - 1) / n;
+  return n * (each < most ? each : most);
+}
+
 static ig_status allocate(ig_texts *t) {
   ig_packed *p = &t->packed;
   const size_t rows = (size_t)p->capacity, n = (size_t)t->o.batch, masked = (size_t)p->masked_capacity;
@@ -155,7 +162,7 @@ ig_status ig_texts_create(const ig_texts_options *options, ig_texts **out) {
     t->longest = lengths[i] > t->longest ? lengths[i] : t->longest;
   }
   if (options->mlm)
-    t->packed.masked_capacity = (int64_t)options->batch * (int64_t)ceil(0.15 * options->max_length);
+    t->packed.masked_capacity = masked_rows(t);
   IG_GOTO(make_data(t));
   IG_GOTO(fill_batch(t, lengths));
   *out = t;

@@ -7,6 +7,7 @@
 
 #include "runtime/data/loader.h"
 #include "runtime/data/mlm.h"
+#include "runtime/data/text_batch.h"
 #include "tests/corpus_common.h"
 
 using namespace corpus;
@@ -294,6 +295,35 @@ TEST_F(MlmLoaderTest, GivenSamplesAreADataSetToo) {
   EXPECT_FALSE(ig_mlm_can_mask(m, IG_PART_TRAIN) || ig_mlm_can_mask(m, IG_PART_ALL));
   for (auto &[row, k] : seen)
     EXPECT_EQ(k, 1) << row;
+}
+
+TEST_F(MlmLoaderTest, MaskedRowsHoldEveryBatch) {
+  int64_t closest = 100;
+  for (int length : {8, 48})
+    for (double share : {0.01, 0.15, 0.5})
+      for (int batch : {1, 5, 16}) {
+        ig_mlm_options o = *samples(length);
+        o.mask_share = share;
+        ASSERT_EQ(ig_dataset_mlm(data.get(), &o), IG_OK) << ig_error_message();
+        const int64_t most = (int64_t)batch * ig_mlm_max_masked(data->mlm);
+        Loader l = loader(true, batch, 1);
+        for (const ig_batch *b;;) {
+          ASSERT_EQ(ig_loader_next(l.get(), &b), IG_OK);
+          if (b->position >= (int64_t)data->count[IG_PART_TRAIN])
+            break;
+          const int64_t rows = ig_text_masked_rows(data.get(), batch, b->packed->n_tokens);
+          ASSERT_LE(b->packed->n_masked, rows) << length << " " << share << " " << batch;
+          ASSERT_LE(rows, most);
+          closest = std::min(closest, rows - b->packed->n_masked);
+        }
+        l.reset();
+        o.whole_word = true;  // one word may be more than the share
+        ASSERT_EQ(ig_dataset_mlm(data.get(), &o), IG_OK) << ig_error_message();
+        EXPECT_EQ(ig_text_masked_rows(data.get(), batch, 16), most);
+      }
+  EXPECT_EQ(closest, 0) << "no room for nothing";
+  ASSERT_EQ(ig_dataset_mlm(data.get(), samples(48)), IG_OK);
+  EXPECT_EQ(ig_text_masked_rows(data.get(), 16, 384), 80) << "57 of 384 and one a sample, in eights; 128 without";
 }
 
 TEST_F(MlmLoaderTest, AnyAllocationMayFail) {

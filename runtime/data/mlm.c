@@ -238,6 +238,13 @@ uint64_t ig_mlm_count(const ig_mlm *m, ig_part part) {
 int ig_mlm_max_length(const ig_mlm *m) { return m->o.max_length; }
 int ig_mlm_max_masked(const ig_mlm *m) { return m->o.max_masked; }
 
+// A sample has its share, rounded, or one token; given ones and whole words may have more.
+int64_t ig_mlm_masked_rows(const ig_mlm *m, int batch, int64_t capacity) {
+  const int64_t most = (int64_t)batch * m->o.max_masked;
+  const int64_t rows = ((int64_t)(m->o.mask_share * (double)capacity) + batch + 7) / 8 * 8;
+  return m->given || m->o.whole_word || most < rows ? most : rows;
+}
+
 // The sample's chunk. Training samples step over the chunks that are held out: val[j] - j of them lie before val[j].
 uint64_t ig_mlm_chunk_of(const ig_mlm *m, uint64_t sample) {
   const uint64_t n_train = m->n - m->n_val;

@@ -20,6 +20,8 @@ enum { IG_ROW_MULTIPLE = 16 };  // capacities are multiples of it
 // %.
 ig_status ig_text_ladder(const ig_dataset *d, ig_part part, int batch, uint64_t seed, int64_t rungs[IG_MAX_RUNGS],
                          int *n);
+// Rows of words to predict (mlm) that a batch of a capacity needs at most: what its tokens can have masked, in eights.
+int64_t ig_text_masked_rows(const ig_dataset *d, int batch, int64_t capacity);
 // Rows computed for nothing, as a share of all, over those same batches.
 ig_status ig_text_waste(const ig_dataset *d, ig_part part, int batch, uint64_t seed, const int64_t *rungs, int n,
                         double *waste);

@@ -174,6 +174,10 @@ ig_status ig_text_ladder(const ig_dataset *d, ig_part part, int batch, uint64_t 
   return ig_lengths_ladder(&l, batch, seed, rungs, n);
 }
 
+int64_t ig_text_masked_rows(const ig_dataset *d, int batch, int64_t capacity) {
+  return d->mlm ? ig_mlm_masked_rows(d->mlm, batch, capacity) : (int64_t)batch * d->max_masked;
+}
+
 ig_status ig_text_waste(const ig_dataset *d, ig_part part, int batch, uint64_t seed, const int64_t *rungs, int n,
                         double *waste) {
   sums all = {0};

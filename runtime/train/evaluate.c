@@ -124,8 +124,8 @@ ig_status ig_evaluator_create_text(ig_session *s, const ig_dataset *data, ig_par
   IG_GOTO(ig_text_ladder(data, part, batch, 0, capacities, &e->n_rungs));
   for (int i = 0; i < e->n_rungs; i++) {
     e->rungs[i].capacity = capacities[i];
-    IG_GOTO(
-        build_text(e, &e->rungs[i], s->config.text_head == IG_TEXT_PRETRAIN ? (int64_t)batch * data->max_masked : 0));
+    IG_GOTO(build_text(e, &e->rungs[i],
+                       s->config.text_head == IG_TEXT_PRETRAIN ? ig_text_masked_rows(data, batch, capacities[i]) : 0));
   }
   IG_GOTO(make_mirrors(e));
   *out = e;

@@ -97,7 +97,7 @@ static ig_loss add_pretrain_loss(ig_trainer *t, ig_rung *r, const ig_text_output
 static ig_text_outputs build_texts(ig_trainer *t, ig_rung *r, const ig_model_config *config) {
   const ig_model *m = t->o->session.model;
   r->io.text = ig_session_text_inputs(r->graph, r->capacity, t->micro,
-                                      t->head.task == IG_TASK_MLM ? t->micro * r->max_masked : 0);
+                                      t->head.task == IG_TASK_MLM ? r->masked : 0);
   if (config->step_state)
     r->io.text.row_keys = ig_graph_input(r->graph, "row_keys", IG_U64, IG_SHAPE1(r->capacity));
   return m->build_text(m, r->graph, config, &r->io.text);
@@ -291,7 +291,7 @@ static void drop_plans(ig_trainer *t) {
   for (int i = 0; i < t->n_rungs; i++) {
     ig_plan_destroy(t->rungs[i].plan);
     ig_graph_destroy(t->rungs[i].graph);
-    t->rungs[i] = (ig_rung){.capacity = t->rungs[i].capacity, .max_masked = t->rungs[i].max_masked};
+    t->rungs[i] = (ig_rung){.capacity = t->rungs[i].capacity, .masked = t->rungs[i].masked};
   }
   ig_plan_destroy(t->sum_plan);
   ig_plan_destroy(t->update_plan);

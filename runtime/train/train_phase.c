@@ -5,6 +5,7 @@
 
 #include "runtime/base/text.h"
 #include "runtime/data/mlm.h"
+#include "runtime/data/text_batch.h"
 #include "runtime/train/trainer_internal.h"
 
 // The position from which a run of so many steps takes its samples from o->second; INT64_MAX without.
@@ -66,8 +67,10 @@ ig_status ig_trainer_ladder(ig_trainer *t) {
     else if (o->session.model->build_text)
       IG_TRY(ig_text_ladder(o->data, IG_PART_TRAIN, t->micro, o->session.seed, capacities, &n));
     for (int i = 0; i < n; i++)
-      t->rungs[t->n_rungs + i] = (ig_rung){.capacity = capacities[i],
-                                           .max_masked = phase ? ig_mlm_max_masked(o->second) : o->data->max_masked};
+      t->rungs[t->n_rungs + i] =
+          (ig_rung){.capacity = capacities[i],
+                    .masked = phase ? ig_mlm_masked_rows(o->second, t->micro, capacities[i])
+                                    : ig_text_masked_rows(o->data, t->micro, capacities[i])};
     t->first_rung[phase] = t->n_rungs;
     t->n_rungs += n;
     t->first_rung[phase + 1] = t->n_rungs;

@@ -87,7 +87,7 @@ static float first_scale(const ig_trainer *t) {
   const double fixed = t->o->loss_scale;
   double terms = t->micro, scale = fixed > 0 ? fixed : 65536;
   if (t->head.task == IG_TASK_MLM)
-    terms *= r->max_masked;
+    terms = (double)r->masked;
   else if (t->head.task == IG_TASK_TAG)
     terms = (double)r->capacity;
   for (; terms > 1 && (fixed > 0 || scale > 1); terms /= 2)

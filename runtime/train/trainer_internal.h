@@ -40,7 +40,7 @@ typedef struct ig_step_words {
 // (runtime/data/text_batch.h). What an input is not there for is NULL.
 typedef struct ig_rung {
   int64_t capacity;  // rows of texts; 0 for pictures
-  int max_masked;    // mlm: words of a sample that are predicted, at most
+  int64_t masked;    // mlm: rows of words to predict
   ig_graph *graph;
   ig_plan *plan;
   void *captured;  // the whole step, replayable; NULL before the rung's second step and where there is none
