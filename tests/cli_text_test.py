@@ -355,6 +355,8 @@ def vectors():
     answers(run("predict", "weights=single", "task=embed", SINGLE, "pooling=cls", "out=v1.npy", "batch=1", "--json"))
     assert max(abs(a - b) for x, y in zip(npy("v1.npy"), rows["cls"]) for a, b in zip(x, y)) < 1e-4
     refused(2, ["reject="], "predict", "weights=single", "task=embed", SINGLE, "reject=0.5")
+    refused(2, ["out=v.csv", "ends in .npy"], "predict", "weights=single", "task=embed", SINGLE, "out=v.csv")
+    refused(2, ["out=v.npy", "ends in .csv"], "predict", "weights=single", SINGLE, "out=v.npy")
 
 
 POSITIONS = "bert.embeddings.position_embeddings.weight"

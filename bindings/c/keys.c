@@ -55,9 +55,8 @@ static const ig_key keys[] = {
     {"out", IG_KEY_STRING, "path", NULL, V(TRAIN) | V(DEMO), "run folder (default: runs/<model>-<data>-<date>)",
      .flags = CALL},
     {"out", IG_KEY_STRING, "path", NULL, V(PREDICT) | V(REPORT) | V(DATA),
-     "file that is written: predict: CSV; data: HTML; report: HTML (by default report.html, of several "
-     "comparison.html, in "
-     "the first run's folder); data shard: folder"},
+     "file that is written: predict: CSV, of task=embed .npy; data: HTML; report: HTML (by default report.html, of "
+     "several comparison.html, in the first run's folder); data shard: folder"},
 
     // How long, how much at a time.
     {"epochs", IG_KEY_INT, "", NULL, RUN | V(DEMO), "passes over the training part", NULL, 1, 1e9, MAY},

@@ -79,6 +79,7 @@ ig_status ig_verb_predict(ig_call_state *c) {
   ig_answers a = {.call = c, .use = &use, .reject = ig_config_float(c->config, "reject")};
   size_t n = 0;
   const char *out = ig_config_str(c->config, "out");
+  char q[IG_QUOTE_BYTES];
   a.wants_csv = out && *out;
   IG_TRY(ig_want_paths(c, 1, SIZE_MAX));
   IG_TRY(ig_want_key(c, "weights"));
@@ -87,6 +88,10 @@ ig_status ig_verb_predict(ig_call_state *c) {
   if (a.reject > 0 && (use.embed || use.head.task == IG_TASK_REGRESS))
     IG_GOTO(ig_fail(IG_ERR_USAGE, "reject=%g: these weights predict numbers, which have no probability; leave it out",
                     a.reject));
+  if (a.wants_csv && ig_ends_with(out, use.embed ? ".csv" : ".npy"))
+    IG_GOTO(ig_fail(IG_ERR_USAGE, "out=%s: %s; name a file that ends in %s", ig_shown(q, out),
+                    use.embed ? "sentence vectors are written as .npy" : "answers are written as CSV",
+                    use.embed ? ".npy" : ".csv"));
   IG_GOTO(use.model->build_text ? ig_predict_texts(&a, &use, &n) : run_pictures(&a, &use, &n));
   if (a.wants_csv && !use.embed)
     IG_GOTO(ig_file_write_atomic(out, a.csv.data, a.csv.n));

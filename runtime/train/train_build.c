@@ -96,8 +96,7 @@ static ig_loss add_pretrain_loss(ig_trainer *t, ig_rung *r, const ig_text_output
 
 static ig_text_outputs build_texts(ig_trainer *t, ig_rung *r, const ig_model_config *config) {
   const ig_model *m = t->o->session.model;
-  r->io.text = ig_session_text_inputs(r->graph, r->capacity, t->micro,
-                                      t->head.task == IG_TASK_MLM ? r->masked : 0);
+  r->io.text = ig_session_text_inputs(r->graph, r->capacity, t->micro, t->head.task == IG_TASK_MLM ? r->masked : 0);
   if (config->step_state)
     r->io.text.row_keys = ig_graph_input(r->graph, "row_keys", IG_U64, IG_SHAPE1(r->capacity));
   return m->build_text(m, r->graph, config, &r->io.text);

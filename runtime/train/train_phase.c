@@ -67,10 +67,9 @@ ig_status ig_trainer_ladder(ig_trainer *t) {
     else if (o->session.model->build_text)
       IG_TRY(ig_text_ladder(o->data, IG_PART_TRAIN, t->micro, o->session.seed, capacities, &n));
     for (int i = 0; i < n; i++)
-      t->rungs[t->n_rungs + i] =
-          (ig_rung){.capacity = capacities[i],
-                    .masked = phase ? ig_mlm_masked_rows(o->second, t->micro, capacities[i])
-                                    : ig_text_masked_rows(o->data, t->micro, capacities[i])};
+      t->rungs[t->n_rungs + i] = (ig_rung){.capacity = capacities[i],
+                                           .masked = phase ? ig_mlm_masked_rows(o->second, t->micro, capacities[i])
+                                                           : ig_text_masked_rows(o->data, t->micro, capacities[i])};
     t->first_rung[phase] = t->n_rungs;
     t->n_rungs += n;
     t->first_rung[phase + 1] = t->n_rungs;
