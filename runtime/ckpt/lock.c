@@ -19,8 +19,11 @@
 #include "runtime/base/mem.h"
 #include "runtime/ckpt/ckpt_util.h"
 
+#define ATTEMPTS 100  // a file that others took away between open and lock is opened anew
+
 struct ig_lock {
   int fd;
+  char *path;
 };
 
 typedef struct owner {
@@ -67,41 +70,81 @@ static ig_status take(int fd, const char *path, const char *host) {
   return IG_OK;
 }
 
+// Whether the locked file is still the one at path: ig_lock_remove may have come between open and lock.
+static ig_status look_again(int fd, const char *path, bool *same) {
+  const ig_fileops *ops = ig_fileops_get();
+  struct stat mine, there;
+  *same = false;
+  if (ops->fstat(fd, &mine) != 0)
+    return ig_ckpt_fail_errno("examine the lock", path);
+  if (ops->stat(path, &there) != 0)
+    return errno == ENOENT ? IG_OK : ig_ckpt_fail_errno("examine the lock", path);
+  *same = mine.st_dev == there.st_dev && mine.st_ino == there.st_ino;
+  return IG_OK;
+}
+
+static ig_status open_and_take(const char *path, const char *host, int *fd) {
+  const ig_fileops *ops = ig_fileops_get();
+  bool same = false;
+  for (int attempt = 0; !same; attempt++) {
+    if (*fd >= 0)
+      ops->close(*fd);
+    *fd = -1;
+    if (attempt == ATTEMPTS)
+      return ig_fail(IG_ERR_BUSY, "%s is made and removed by other processes all the time; use another out=", path);
+    *fd = ops->open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (*fd < 0)
+      return ig_ckpt_fail_errno("open the lock", path);
+    IG_TRY(take(*fd, path, host));
+    IG_TRY(look_again(*fd, path, &same));
+  }
+  return IG_OK;
+}
+
 ig_status ig_lock_acquire(const char *run_folder, ig_lock **out) {
   const ig_fileops *ops = ig_fileops_get();
   ig_status status = IG_OK;
   ig_lock *lock = NULL;
-  char *path = NULL, host[256] = "", line[300];
+  char host[256] = "", line[300];
   *out = NULL;
   if (gethostname(host, sizeof host - 1) != 0 || !*host)
     snprintf(host, sizeof host, "localhost");
   IG_GOTO(ig_alloc(sizeof *lock, "run lock", &lock));
   lock->fd = -1;
-  IG_GOTO(ig_path_join(&path, run_folder, ".lock"));
-  lock->fd = ops->open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-  if (lock->fd < 0)
-    IG_GOTO(ig_ckpt_fail_errno("open the lock", path));
-  IG_GOTO(take(lock->fd, path, host));
+  IG_GOTO(ig_path_join(&lock->path, run_folder, ".lock"));
+  IG_GOTO(open_and_take(lock->path, host, &lock->fd));
   // Serves messages where the kernel locks, and is the lock where it does not.
   int n = snprintf(line, sizeof line, "%ld %s\n", (long)getpid(), host);
   if (ops->ftruncate(lock->fd, 0) != 0)
-    IG_GOTO(ig_ckpt_fail_errno("write the lock", path));
-  IG_GOTO(ig_write_all(lock->fd, line, (size_t)n, path));
+    IG_GOTO(ig_ckpt_fail_errno("write the lock", lock->path));
+  IG_GOTO(ig_write_all(lock->fd, line, (size_t)n, lock->path));
   *out = lock;
-  lock = NULL;
+  return IG_OK;
 done:
   if (lock && lock->fd >= 0)
     ops->close(lock->fd);
+  if (lock)
+    ig_free(lock->path);
   ig_free(lock);
-  ig_free(path);
   return status;
+}
+
+static void close_lock(ig_lock *lock) {
+  ig_fileops_get()->close(lock->fd);
+  ig_free(lock->path);
+  ig_free(lock);
 }
 
 void ig_lock_release(ig_lock *lock) {
   if (!lock)
     return;
-  // The file stays: unlinking it would let a third process lock a new file while a second waits on the old one.
-  (void)!ig_fileops_get()->ftruncate(lock->fd, 0);
-  ig_fileops_get()->close(lock->fd);
-  ig_free(lock);
+  (void)!ig_fileops_get()->ftruncate(lock->fd, 0);  // the file stays
+  close_lock(lock);
+}
+
+void ig_lock_remove(ig_lock *lock) {
+  if (!lock)
+    return;
+  (void)!ig_fileops_get()->unlink(lock->path);  // while it is held: afterwards it would be another's
+  close_lock(lock);
 }

@@ -15,6 +15,9 @@ typedef struct ig_lock ig_lock;
 // Held until ig_lock_release or the end of this process and of every child that inherits it by fork without exec.
 ig_status ig_lock_acquire(const char *run_folder, ig_lock **out);
 void ig_lock_release(ig_lock *lock);  // NULL is fine
+// The same, and the file goes: where the run left nothing. Who opened the file before and locks it later sees that it
+// is no longer the one at its path, and takes the new one.
+void ig_lock_remove(ig_lock *lock);
 
 #ifdef __cplusplus
 }

@@ -192,6 +192,43 @@ ig_status ig_trainer_save(ig_trainer *t, bool wait) {
   return status;
 }
 
+static ig_status compare_config(const ig_trainer *t, const ig_ckpt_reader *reader) {
+  const char *hash = ig_ckpt_config_hash(reader);
+  if (!t->o->config_hash || !*hash || !strcmp(hash, t->o->config_hash))
+    return IG_OK;
+  return ig_fail(IG_ERR_MISMATCH,
+                 "%s: was written with another configuration (compare %s/args.yaml); on a resume only threads, device, "
+                 "save_every, keep, time_limit, logging, and epochs or steps upward may change%s",
+                 ig_ckpt_path(reader), t->o->out,
+                 t->o->tokenizer ? "; config.json and the tokenizer must be what they were" : "");
+}
+
+static ig_status compare_data(const ig_trainer *t, const char *fingerprint, const char *path) {
+  if (!strcmp(fingerprint, t->o->data->fingerprint))
+    return IG_OK;
+  return ig_fail(IG_ERR_MISMATCH,
+                 "%s: the data set has changed since this checkpoint (fingerprint %.12s, now %.12s): files were "
+                 "added, removed or resized under %s; put them back, or start a new run with weights=%s",
+                 path, fingerprint, t->o->data->fingerprint, t->o->data->path, path);
+}
+
+ig_status ig_trainer_compare(ig_trainer *t) {
+  ig_ckpt_reader *reader;
+  ig_status status = ig_ckpt_open_latest(t->checkpoints, &reader, warn_line, t);
+  if (status != IG_OK)
+    return status == IG_ERR_NOT_FOUND ? IG_OK : status;
+  const char *text = ig_ckpt_state_json(reader);
+  json_t *j = json_loads(text ? text : "", 0, NULL);
+  const char *fingerprint = json_string_value(json_object_get(j, "dataset"));
+  IG_GOTO(compare_config(t, reader));
+  if (fingerprint)
+    IG_GOTO(compare_data(t, fingerprint, ig_ckpt_path(reader)));
+done:
+  json_decref(j);
+  ig_ckpt_close(reader);
+  return status;
+}
+
 static ig_status read_state(ig_trainer *t, const char *text, const char *path) {
   json_error_t error;
   json_t *j = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, &error), *best = json_object_get(j, "best");
@@ -205,11 +242,7 @@ static ig_status read_state(ig_trainer *t, const char *text, const char *path) {
   if (strcmp(model, t->o->session.model->name))
     IG_GOTO(ig_fail(IG_ERR_MISMATCH, "%s: was written by model=%s, this run has model=%s", path, model,
                     t->o->session.model->name));
-  if (strcmp(fingerprint, t->o->data->fingerprint))
-    IG_GOTO(ig_fail(IG_ERR_MISMATCH,
-                    "%s: the data set has changed since this checkpoint (fingerprint %.12s, now %.12s): files were "
-                    "added, removed or resized under %s; put them back, or start a new run with weights=%s",
-                    path, fingerprint, t->o->data->fingerprint, t->o->data->path, path));
+  IG_GOTO(compare_data(t, fingerprint, path));
   IG_GOTO(ig_tuner_import(t->session->tuner, choices));
   t->step = json_integer_value(json_object_get(j, "step"));
   t->updates = json_integer_value(json_object_get(j, "updates"));
@@ -238,13 +271,7 @@ ig_status ig_trainer_restore(ig_trainer *t, const char *from, bool walk_back) {
   ig_status status = walk_back ? ig_ckpt_open_latest(from, &reader, warn_line, t) : ig_ckpt_open(from, &reader);
   if (status != IG_OK)
     return status;
-  const char *hash = ig_ckpt_config_hash(reader);
-  if (t->o->config_hash && *hash && strcmp(hash, t->o->config_hash))
-    IG_GOTO(ig_fail(IG_ERR_MISMATCH,
-                    "%s: was written with another configuration (compare %s/args.yaml); on a resume only ranks, "
-                    "threads, device, save_every, keep, time_limit, logging, and epochs or steps upward may change%s",
-                    ig_ckpt_path(reader), t->o->out,
-                    t->o->tokenizer ? "; config.json and the tokenizer must be what they were" : ""));
+  IG_GOTO(compare_config(t, reader));
   IG_GOTO(read_state(t, ig_ckpt_state_json(reader), ig_ckpt_path(reader)));
   IG_GOTO(make_rows(t, &r));
   for (size_t i = 0; i < r.n; i++) {

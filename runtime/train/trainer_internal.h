@@ -109,6 +109,8 @@ typedef struct ig_trainer {
 
   ig_loader *loader;
   ig_lock *lock;
+  size_t out_there;  // bytes of o->out that name a folder which was there before this run
+  bool begun;        // the folder is a run's: args.yaml is, or was, written
   ig_ckpt_writer *writer;
   ig_events *events;
   ig_text log_waiting;  // lines that the disk refused so far
@@ -183,6 +185,8 @@ ig_status ig_trainer_save(ig_trainer *t, bool wait);
 ig_status ig_trainer_collect(ig_trainer *t, bool wait);
 uint64_t ig_trainer_snapshot_bytes(const ig_trainer *t);  // of memory, while a save is in flight
 ig_status ig_trainer_restore(ig_trainer *t, const char *from, bool walk_back);
+// Of a finished run, of which nothing is restored: its newest valid checkpoint, if any, is of these keys and data.
+ig_status ig_trainer_compare(ig_trainer *t);
 uint64_t ig_trainer_checkpoint_bytes(const ig_trainer *t);
 ig_status ig_trainer_save_best(ig_trainer *t);
 // train_log.c
