@@ -1,5 +1,6 @@
 // floor: ig_ckpt
 // Checkpoints: what was saved comes back bit for bit, of one process or of many, and one run at a time writes them.
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <thread>
 
@@ -315,6 +316,36 @@ TEST_F(Ckpt, LockKeepsTheSecondRunOut) {  // 62
   close(ready[1]);
   EXPECT_EQ(ig_lock_acquire("/nonexistent", &second), IG_ERR_NOT_FOUND);
   EXPECT_EQ(ig_status_exit_code(IG_ERR_BUSY), 2);
+}
+
+// A lock that is removed after a second process has opened it is not locked by that one: a third would make a new file.
+TEST_F(Ckpt, LockIsTakenOnTheFileThatIsThere) {
+  static ig_lock *first;
+  static int calls;
+  calls = 0;
+  ASSERT_EQ(ig_lock_acquire(run.c_str(), &first), IG_OK) << ig_error_message();
+  ig_fileops ops = *ig_fileops_get();
+  ops.flock = [](int fd, int operation) {
+    if (calls++ == 0)
+      ig_lock_remove(first);
+    return flock(fd, operation);
+  };
+  ig_fileops_set(&ops);
+  ig_lock *second, *third;
+  ASSERT_EQ(ig_lock_acquire(run.c_str(), &second), IG_OK) << ig_error_message();
+  EXPECT_EQ(calls, 2);
+  EXPECT_EQ(ig_lock_acquire(run.c_str(), &third), IG_ERR_BUSY);
+  ig_lock_remove(second);
+  EXPECT_FALSE(fs::exists(run.string() + "/.lock"));
+  // One that always goes again is an error, not a loop without an end.
+  static std::string path;
+  path = run.string() + "/.lock";
+  ops.flock = [](int fd, int operation) {
+    unlink(path.c_str());
+    return flock(fd, operation);
+  };
+  EXPECT_EQ(ig_lock_acquire(run.c_str(), &third), IG_ERR_BUSY);
+  EXPECT_TRUE(has(ig_error_message(), "made and removed by other processes")) << ig_error_message();
 }
 
 TEST_F(Ckpt, LockWithoutKernelSupport) {

@@ -169,8 +169,10 @@ static const ig_key keys[] = {
      "auto: start, or go on with the run that is there; PATH: go on from this run folder or checkpoint", .flags = CALL},
     {"time_limit", IG_KEY_DURATION, "s", NULL, V(TRAIN), "stop with a checkpoint and exit code 75 after", NULL, 0, 1e10,
      MAY},
-    {"patience", IG_KEY_INT, "epochs", "0", V(TRAIN), "end after so many epochs without a better one; 0: off", NULL, 0,
-     1e9},
+    {"patience", IG_KEY_INT, "evaluations", "0", V(TRAIN),
+     "end after so many evaluations without a better one; there is one an epoch, of 80 epochs or more one every "
+     "epochs/40; 0: off",
+     NULL, 0, 1e9},
     {"monitor", IG_KEY_ENUM, "", NULL, V(TRAIN),
      "what the best epoch is best in (default: accuracy; regress: rmse; multilabel: average_precision)",
      "accuracy|loss|f1|roc_auc|average_precision|rmse|mae|r2"},

@@ -22,6 +22,25 @@ static ig_status run_prefix(ig_call_state *c, char **out) {
   return ig_asprintf(out, "%s-%s-", ig_path_name(ig_config_str(c->config, "model")), ig_path_name(data));
 }
 
+// Whether runs/<name> is a run that began, of this prefix: <prefix><date>[-n]. The prefix of data=a is also one of
+// data=a-b.
+static bool is_default_run(const char *name, const char *prefix) {
+  static const char date[] = "dddddddd-dddddd";
+  const size_t n = strlen(prefix);
+  if (strncmp(name, prefix, n) != 0)
+    return false;
+  for (size_t i = 0; date[i]; i++)
+    if (date[i] == 'd' ? name[n + i] < '0' || name[n + i] > '9' : name[n + i] != date[i])
+      return false;
+  const char *rest = name + n + sizeof date - 1;
+  if (*rest && (*rest != '-' || rest[1 + strspn(rest + 1, "0123456789")]))
+    return false;
+  char *path = NULL;
+  const bool begun = ig_asprintf(&path, "runs/%s/args.yaml", name) == IG_OK && ig_path_exists(path);
+  ig_free(path);
+  return begun;
+}
+
 // runs/<prefix><date>[-n]; with `existing` the newest that is there, where there is one. Dates sort as text.
 static ig_status default_run(ig_call_state *c, bool existing, char **out) {
   char *prefix = NULL, date[32];
@@ -31,7 +50,7 @@ static ig_status default_run(ig_call_state *c, bool existing, char **out) {
   DIR *dir = existing ? opendir("runs") : NULL;
   char best[256] = "";
   for (struct dirent *e; dir && (e = readdir(dir));)
-    if (!strncmp(e->d_name, prefix, strlen(prefix)) && strcmp(e->d_name, best) > 0)
+    if (strcmp(e->d_name, best) > 0 && is_default_run(e->d_name, prefix))
       snprintf(best, sizeof best, "%s", e->d_name);
   if (dir)
     closedir(dir);

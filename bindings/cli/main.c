@@ -119,8 +119,9 @@ static void catch_signals(int asks) {
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
   }
-  action.sa_handler = SIG_IGN;
+  action.sa_handler = SIG_IGN;  // writes fail with EPIPE and EFBIG in place of an end without a word
   sigaction(SIGPIPE, &action, NULL);
+  sigaction(SIGXFSZ, &action, NULL);
 }
 
 static void write_error(const char *message) {

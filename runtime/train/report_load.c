@@ -93,6 +93,22 @@ static ig_status read_log(report_run *r) {
   return status;
 }
 
+// A finished run that goes on, with more epochs, has its former result until it ends again.
+static ig_status compare_steps(report_run *r) {
+  double last = 0;
+  const double of = ig_report_number(r->result, "steps");
+  for (size_t i = 0; i < r->n_log; i++) {
+    const double step = ig_report_number(r->log[i], "step");
+    last = step > last ? step : last;
+  }
+  if (!(last > of))
+    return IG_OK;
+  return ig_text_addf(&r->notes,
+                      "The run has gone on to step %.0f and has not ended; result.json and predictions.csv are of step "
+                      "%.0f.\n",
+                      last, of);
+}
+
 static ig_status add_arg(report_run *r, const char *key, const char *value) {
   IG_TRY(ig_grow(&r->args, &r->args_capacity, r->n_args, r->n_args + 1, sizeof *r->args, "the arguments"));
   report_arg *a = &r->args[r->n_args++];
@@ -262,6 +278,7 @@ ig_status ig_report_run_load(const char *folder, report_run *r) {
   IG_TRY(read_json(r, "environment.json", &r->environment));
   IG_TRY(read_json(r, "result.json", &r->result));
   IG_TRY(read_log(r));
+  IG_TRY(compare_steps(r));
   IG_TRY(read_predictions(r));
   if (!r->result && r->n_log == 0)
     return ig_fail(IG_ERR_NOT_FOUND,

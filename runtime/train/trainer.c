@@ -248,7 +248,7 @@ static ig_status loop(ig_trainer *t) {
     if (returned)
       continue;
     bool stop = t->cb->should_stop && t->cb->should_stop(t->cb->user);
-    bool out_of_time = o->time_limit > 0 && (double)(ig_now_ns() - t->started_ns) * 1e-9 >= o->time_limit;
+    bool out_of_time = o->time_limit > 0 && (double)(ig_now_ns() - t->session_ns) * 1e-9 >= o->time_limit;
     bool patient = !(evaluated && o->patience > 0 && t->evaluations_since_best >= o->patience);
     bool end = last || stop || out_of_time || !patient;
     if (end)
@@ -372,9 +372,9 @@ static ig_status open_folder(ig_trainer *t, bool *resume, bool *finished, json_t
   } else if (n == 0 && stored) {
     // From the start it would be trained anew, over the weights that are there.
     status = ig_fail(IG_ERR_NOT_FOUND,
-                     "%s was trained for %lld steps, but holds no checkpoint to go on from; start a new run%s%s", o->out,
-                     (long long)json_integer_value(json_object_get(stored, "steps")), kept ? " with weights=" : "",
-                     kept ? o->out : "");
+                     "%s was trained for %lld steps, but holds no checkpoint to go on from; start a new run%s%s",
+                     o->out, (long long)json_integer_value(json_object_get(stored, "steps")),
+                     kept ? " with weights=" : "", kept ? o->out : "");
   } else if (n == 0 && exists) {
     ig_trainer_line(t, "%s holds no checkpoint yet: it starts at step 0", o->out);
   }
@@ -391,12 +391,24 @@ static ig_status measure_peak(ig_trainer *t) {
   return IG_OK;
 }
 
+// Room for the checkpoints that stay, the best and one that is written; those that are there have theirs.
+static ig_status check_room(const ig_trainer *t) {
+  const uint64_t bytes = ig_trainer_checkpoint_bytes(t);
+  const int keep = t->o->keep > IG_CKPT_MIN_KEEP ? t->o->keep : IG_CKPT_MIN_KEEP;
+  uint64_t need = bytes * (uint64_t)(keep + 1);
+  ig_ckpt_info *list;
+  size_t n;
+  IG_TRY(ig_ckpt_list(t->checkpoints, false, &list, &n));
+  for (size_t i = 0; i < n; i++)
+    need -= list[i].bytes < need ? list[i].bytes : need;
+  ig_ckpt_list_free(list, n);
+  return refuse_folder(t, ig_ckpt_probe(t->checkpoints, need + bytes));
+}
+
 static ig_status start(ig_trainer *t, bool resume) {
   const ig_train_options *o = t->o;
   ig_session *s = t->session;
-  uint64_t bytes = ig_trainer_checkpoint_bytes(t);
-  int keep = o->keep > IG_CKPT_MIN_KEEP ? o->keep : IG_CKPT_MIN_KEEP;
-  IG_TRY(refuse_folder(t, ig_ckpt_probe(t->checkpoints, bytes * (uint64_t)(keep + 1) + bytes)));
+  IG_TRY(check_room(t));
   if (o->weights && !resume) {
     ig_weights_report report = {0};
     IG_TRY(ig_session_load(s, o->weights, o->session.model,
@@ -440,7 +452,7 @@ static ig_status start(ig_trainer *t, bool resume) {
   IG_TRY(ig_trainer_bind(t));
   IG_TRY(measure_peak(t));
   t->first_step = t->step;
-  t->started_ns = t->logged_ns = t->saved_ns = ig_now_ns();
+  t->session_ns = t->started_ns = t->logged_ns = t->saved_ns = ig_now_ns();
   return IG_OK;
 }
 

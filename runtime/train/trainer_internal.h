@@ -116,6 +116,7 @@ typedef struct ig_trainer {
   ig_text log_waiting;  // lines that the disk refused so far
   bool log_refused;     // that was said
   char *checkpoints, *log_path, *best_path, *weights_path;
+  uint64_t session_ns;  // when this session's first step began: time_limit= counts from here, whatever comes back
   uint64_t started_ns, logged_ns, saved_ns, shown_ns;
   double seconds_before;  // of earlier sessions of this run
   double window_loss, window_weight;
