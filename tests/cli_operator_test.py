@@ -3,6 +3,7 @@
 
 Rule and helpers: ingot_cli.py. Prints `N passed, N failed`; exit code 1 where one failed.
 """
+import json
 import os
 import re
 import resource
@@ -108,6 +109,37 @@ def a_finished_run_makes_its_weights_again():
     os.remove(place("bare", "model.safetensors"))
     expect(run(*SMALL_RUN, "out=bare", "resume=auto"), 0, "resumed at step 8 of 8")
     assert content("bare", "model.safetensors") == before
+
+
+@test
+def choices_of_implementations_travel_with_the_checkpoint():
+    # A run that goes on beside another cache (another machine's, or a node's own disk) takes the kernels that it had.
+    words = ["train", "model=resnet20", "data=" + DATA, "batch=12", "seed=3", "threads=1", "precision=fp32", "steps=8"]
+
+    def by_cache(name, *more):
+        p = run(*words, *more, env=dict(ENV, XDG_CACHE_HOME=place(name)))
+        assert p.returncode in (0, 75), p.err[-500:]
+
+    by_cache("cache-a", "out=by-a")
+    with open(place("cache-a", "ingot", "tuned.json")) as f:
+        choices = json.load(f)
+    names = {}
+    for key, value in choices.items():
+        if not key.endswith("|ns"):
+            names.setdefault(key.split("|")[0], []).append(value)
+    for key, value in choices.items():
+        if not key.endswith("|ns"):
+            others = [name for name in names[key.split("|")[0]] if name != value]
+            choices[key] = max(sorted(set(others)), key=others.count) if others else value
+    os.makedirs(place("cache-b", "ingot"))
+    with open(place("cache-b", "ingot", "tuned.json"), "w") as f:
+        json.dump(choices, f)
+    by_cache("cache-b", "out=by-b")
+    if content("by-a", "model.safetensors") == content("by-b", "model.safetensors"):
+        print("     on this processor other kernels give the same bits: nothing is told")
+    by_cache("cache-a", "out=by-both", "time_limit=1ms")
+    by_cache("cache-b", "out=by-both", "time_limit=0", "resume=auto")
+    assert content("by-a", "model.safetensors") == content("by-both", "model.safetensors")
 
 
 @test

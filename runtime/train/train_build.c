@@ -308,6 +308,7 @@ static ig_status plan_all(ig_trainer *t, ig_plan_summary *summary) {
   session.classes = o->data->n_classes;
   IG_TRY(ig_trainer_set_task(t));
   IG_TRY(ig_session_create(&session, &t->session));
+  IG_TRY(ig_trainer_recall_choices(t));
   IG_TRY(apply_patterns(t));
   t->micro = o->batch / (o->accumulate > 1 ? o->accumulate : 1);
   t->n_train = (int64_t)o->data->count[IG_PART_TRAIN];
@@ -420,6 +421,7 @@ ig_status ig_trainer_bind(ig_trainer *t) {
 void ig_trainer_release(ig_trainer *t) {
   (void)!ig_trainer_collect(t, true);  // an error on the way here does not cost the checkpoint in flight
   ig_ckpt_writer_destroy(t->writer);
+  ig_ckpt_close(t->reader);
   if (t->session)
     ig_trainer_step_destroy(t);  // waits for the device; captured steps go before what they run on
   drop_plans(t);

@@ -212,20 +212,37 @@ static ig_status compare_data(const ig_trainer *t, const char *fingerprint, cons
                  path, fingerprint, t->o->data->fingerprint, t->o->data->path, path);
 }
 
-ig_status ig_trainer_compare(ig_trainer *t) {
-  ig_ckpt_reader *reader;
-  ig_status status = ig_ckpt_open_latest(t->checkpoints, &reader, warn_line, t);
-  if (status != IG_OK)
-    return status == IG_ERR_NOT_FOUND ? IG_OK : status;
+static ig_status open_checkpoint(const ig_trainer *t, const char *from, bool walk_back, ig_ckpt_reader **out) {
+  return walk_back ? ig_ckpt_open_latest(from, out, warn_line, (void *)t) : ig_ckpt_open(from, out);
+}
+
+ig_status ig_trainer_open_checkpoint(ig_trainer *t) {
+  const bool step = t->o->resume == IG_RESUME_PATH;
+  return open_checkpoint(t, step ? t->o->resume_path : t->checkpoints, !step, &t->reader);
+}
+
+static json_t *state_of(const ig_ckpt_reader *reader) {
   const char *text = ig_ckpt_state_json(reader);
-  json_t *j = json_loads(text ? text : "", 0, NULL);
-  const char *fingerprint = json_string_value(json_object_get(j, "dataset"));
-  IG_GOTO(compare_config(t, reader));
-  if (fingerprint)
-    IG_GOTO(compare_data(t, fingerprint, ig_ckpt_path(reader)));
-done:
+  return json_loads(text ? text : "", 0, NULL);
+}
+
+ig_status ig_trainer_recall_choices(ig_trainer *t) {
+  json_t *j = t->reader ? state_of(t->reader) : NULL;
+  const char *choices = json_string_value(json_object_get(j, "choices"));
+  ig_status status = choices ? ig_tuner_import(t->session->tuner, choices) : IG_OK;
   json_decref(j);
-  ig_ckpt_close(reader);
+  return status;
+}
+
+ig_status ig_trainer_compare(const ig_trainer *t) {
+  if (!t->reader)
+    return IG_OK;
+  json_t *j = state_of(t->reader);
+  const char *fingerprint = json_string_value(json_object_get(j, "dataset"));
+  ig_status status = compare_config(t, t->reader);
+  if (status == IG_OK && fingerprint)
+    status = compare_data(t, fingerprint, ig_ckpt_path(t->reader));
+  json_decref(j);
   return status;
 }
 
@@ -264,13 +281,13 @@ done:
   return status;
 }
 
-// from: a step-N folder, or RUN/checkpoints with walk_back (newest valid one).
 ig_status ig_trainer_restore(ig_trainer *t, const char *from, bool walk_back) {
-  ig_ckpt_reader *reader = NULL;
+  ig_ckpt_reader *reader = t->reader;
   rows r = {0};
-  ig_status status = walk_back ? ig_ckpt_open_latest(from, &reader, warn_line, t) : ig_ckpt_open(from, &reader);
+  ig_status status = reader ? IG_OK : open_checkpoint(t, from, walk_back, &reader);
   if (status != IG_OK)
     return status;
+  t->reader = NULL;
   IG_GOTO(compare_config(t, reader));
   IG_GOTO(read_state(t, ig_ckpt_state_json(reader), ig_ckpt_path(reader)));
   IG_GOTO(make_rows(t, &r));

@@ -17,8 +17,7 @@
 #include "runtime/train/trainer_internal.h"
 
 #define SECOND    1000000000ull
-#define CLAIMS    100  // of a folder that others make and remove
-#define FALLBACKS 3    // returns to the last checkpoint after non-finite losses before the run stops
+#define FALLBACKS 3  // returns to the last checkpoint after non-finite losses before the run stops
 
 static void make_uuid(char text[37]) {
   uint8_t b[16] = {0};
@@ -278,110 +277,6 @@ static ig_status loop(ig_trainer *t) {
   return IG_OK;
 }
 
-// Before any work a folder that cannot be used is the user's to change, not a failure of a run.
-static ig_status refuse_folder(const ig_trainer *t, ig_status status) {
-  return status == IG_ERR_IO ? ig_fail_prefix(IG_ERR_USAGE, "out=%s cannot be used", t->o->out) : status;
-}
-
-// Bytes of the folder, with its slash, that the first n of path lie in; 0: the current one.
-static size_t folder_bytes(const char *path, size_t n) {
-  while (n && path[n - 1] == '/')
-    n--;
-  while (n && path[n - 1] != '/')
-    n--;
-  return n;
-}
-
-// How much of path is there already.
-static ig_status bytes_there(const char *path, size_t *n) {
-  char *part;
-  IG_TRY(ig_strdup(path, &part));
-  for (*n = strlen(part); *n && !ig_path_exists(part); part[*n] = 0)
-    *n = folder_bytes(part, *n);
-  ig_free(part);
-  return IG_OK;
-}
-
-// First of all: nothing is planned or timed for a folder that is another's, or cannot be written.
-static ig_status claim_folder(ig_trainer *t) {
-  ig_status status;
-  int attempt = 0;
-  IG_TRY(bytes_there(t->o->out, &t->out_there));
-  do {  // anew where another's leave_nothing came between
-    status = ig_make_dirs(t->o->out);
-    if (status == IG_OK)
-      status = ig_lock_acquire(t->o->out, &t->lock);
-  } while (status == IG_ERR_NOT_FOUND && ++attempt < CLAIMS);
-  return refuse_folder(t, status);
-}
-
-// Of a run that was refused before it began nothing stays: neither the lock nor the folders that were made for it.
-// What is not empty is another's, and is left.
-static void leave_nothing(ig_trainer *t) {
-  const ig_fileops *ops = ig_fileops_get();
-  char *path = NULL;
-  if (t->lock && ig_path_join(&path, t->o->out, "args.yaml") == IG_OK && !ig_path_exists(path)) {
-    if (t->checkpoints)
-      ops->rmdir(t->checkpoints);
-    ig_lock_remove(t->lock);
-    t->lock = NULL;
-  }
-  ig_free(path);
-  if (t->lock || ig_strdup(t->o->out, &path) != IG_OK)
-    return;
-  for (size_t n = strlen(path); n > t->out_there && ops->rmdir(path) == 0; path[n] = 0)
-    n = folder_bytes(path, n);
-  ig_free(path);
-}
-
-// Existing run, resume and finished runs. *finished: nothing to do, *result is the stored one.
-static ig_status open_folder(ig_trainer *t, bool *resume, bool *finished, json_t **result) {
-  const ig_train_options *o = t->o;
-  char *path = NULL;
-  ig_status status = IG_OK;
-  *finished = *resume = false;
-  IG_TRY(ig_path_join(&t->checkpoints, o->out, "checkpoints"));
-  IG_TRY(ig_path_join(&t->log_path, o->out, "log.jsonl"));
-  IG_TRY(ig_path_join(&t->best_path, o->out, "best"));
-  IG_TRY(ig_path_join(&t->weights_path, o->out, "model.safetensors"));
-  IG_TRY(ig_path_join(&path, o->out, "args.yaml"));
-  bool exists = ig_path_exists(path);
-  ig_free(path);
-  if (exists && o->resume == IG_RESUME_NO)
-    return ig_fail(IG_ERR_USAGE,
-                   "out=%s: there is a run already; go on with resume=auto, or choose another out=", o->out);
-  IG_TRY(ig_ckpt_sweep(t->checkpoints));
-  ig_ckpt_info *list = NULL;
-  size_t n = 0;
-  IG_TRY(ig_ckpt_list(t->checkpoints, false, &list, &n));
-  ig_ckpt_list_free(list, n);
-  *resume = n > 0 && o->resume != IG_RESUME_NO;
-  if (o->resume == IG_RESUME_NO)
-    return IG_OK;
-  json_t *stored = NULL;
-  IG_TRY(ig_path_join(&path, o->out, "result.json"));
-  if (ig_path_exists(path))
-    stored = json_load_file(path, 0, NULL);
-  ig_free(path);
-  const bool kept = ig_path_exists(t->weights_path);
-  if (o->resume == IG_RESUME_AUTO && kept &&
-      json_integer_value(json_object_get(stored, "total_steps")) >= t->total_steps) {
-    *finished = true;
-    *result = json_incref(stored);
-    status = ig_trainer_compare(t);
-  } else if (n == 0 && stored) {
-    // From the start it would be trained anew, over the weights that are there.
-    status = ig_fail(IG_ERR_NOT_FOUND,
-                     "%s was trained for %lld steps, but holds no checkpoint to go on from; start a new run%s%s",
-                     o->out, (long long)json_integer_value(json_object_get(stored, "steps")),
-                     kept ? " with weights=" : "", kept ? o->out : "");
-  } else if (n == 0 && exists) {
-    ig_trainer_line(t, "%s holds no checkpoint yet: it starts at step 0", o->out);
-  }
-  json_decref(stored);
-  return status;
-}
-
 static ig_status measure_peak(ig_trainer *t) {
   char *path = NULL;
   if (t->o->session.cache_dir)
@@ -391,24 +286,10 @@ static ig_status measure_peak(ig_trainer *t) {
   return IG_OK;
 }
 
-// Room for the checkpoints that stay, the best and one that is written; those that are there have theirs.
-static ig_status check_room(const ig_trainer *t) {
-  const uint64_t bytes = ig_trainer_checkpoint_bytes(t);
-  const int keep = t->o->keep > IG_CKPT_MIN_KEEP ? t->o->keep : IG_CKPT_MIN_KEEP;
-  uint64_t need = bytes * (uint64_t)(keep + 1);
-  ig_ckpt_info *list;
-  size_t n;
-  IG_TRY(ig_ckpt_list(t->checkpoints, false, &list, &n));
-  for (size_t i = 0; i < n; i++)
-    need -= list[i].bytes < need ? list[i].bytes : need;
-  ig_ckpt_list_free(list, n);
-  return refuse_folder(t, ig_ckpt_probe(t->checkpoints, need + bytes));
-}
-
 static ig_status start(ig_trainer *t, bool resume) {
   const ig_train_options *o = t->o;
   ig_session *s = t->session;
-  IG_TRY(check_room(t));
+  IG_TRY(ig_trainer_check_room(t));
   if (o->weights && !resume) {
     ig_weights_report report = {0};
     IG_TRY(ig_session_load(s, o->weights, o->session.model,
@@ -473,9 +354,10 @@ static void warn_of_references(const ig_trainer *t) {
 
 static ig_status run(ig_trainer *t, json_t **result) {
   bool resume, finished;
-  IG_TRY(claim_folder(t));
+  IG_TRY(ig_trainer_claim_folder(t));
+  IG_TRY(ig_trainer_open_folder(t, &resume));
   IG_TRY(ig_trainer_build(t));
-  IG_TRY(open_folder(t, &resume, &finished, result));
+  IG_TRY(ig_trainer_check_finished(t, resume, &finished, result));
   if (finished) {
     ig_trainer_line(t, "%s is finished already", t->o->out);
     return IG_OK;
@@ -504,7 +386,7 @@ ig_status ig_train_run(const ig_train_options *options, const ig_train_callbacks
     snprintf(message + n, sizeof message - n, "; the last checkpoint is %s/step-%lld", t->checkpoints,
              (long long)t->saved_step);
   if (status != IG_OK && !t->begun)
-    leave_nothing(t);
+    ig_trainer_leave_nothing(t);
   ig_trainer_release(t);
   ig_free(t);
   return status == IG_OK ? IG_OK : ig_fail(status, "%s", message);

@@ -1,5 +1,6 @@
 // The inside of a training run, shared by the trainer's files: train_build.c (graphs and plans), train_state.c
-// (checkpoints), train_log.c (log.jsonl, events, progress), trainer.c (the loop). Not for other floors.
+// (checkpoints), train_folder.c (the run folder before the first step), train_log.c (log.jsonl, events, progress),
+// trainer.c (the loop). Not for other floors.
 #ifndef IG_TRAIN_TRAINER_INTERNAL_H
 #define IG_TRAIN_TRAINER_INTERNAL_H
 
@@ -112,6 +113,7 @@ typedef struct ig_trainer {
   size_t out_there;  // bytes of o->out that name a folder which was there before this run
   bool begun;        // the folder is a run's: args.yaml is, or was, written
   ig_ckpt_writer *writer;
+  ig_ckpt_reader *reader;  // from ig_trainer_open_checkpoint to ig_trainer_restore
   ig_events *events;
   ig_text log_waiting;  // lines that the disk refused so far
   bool log_refused;     // that was said
@@ -135,6 +137,17 @@ typedef struct ig_trainer {
   int bad_in_a_row, fallbacks;
 } ig_trainer;
 
+// train_folder.c
+// First of all: nothing is planned or timed for a folder that is another's, or cannot be written.
+ig_status ig_trainer_claim_folder(ig_trainer *t);
+// Of a run that was refused before it began nothing stays: neither the lock nor the folders that were made for it.
+void ig_trainer_leave_nothing(ig_trainer *t);
+// What is there already. *resume: there is a checkpoint to go on from; it is open, unless none is valid.
+ig_status ig_trainer_open_folder(ig_trainer *t, bool *resume);
+// After the plans. *finished: nothing to do, *result is the stored one.
+ig_status ig_trainer_check_finished(ig_trainer *t, bool resume, bool *finished, json_t **result);
+// Room for the checkpoints that stay, the best and one that is written; those that are there have theirs.
+ig_status ig_trainer_check_room(const ig_trainer *t);
 // train_aside.c
 // After the restore of an older step: what the folder holds of later ones moves to RUN/set-aside-K.
 ig_status ig_trainer_set_aside(ig_trainer *t);
@@ -185,9 +198,15 @@ ig_status ig_trainer_save(ig_trainer *t, bool wait);
 // an error.
 ig_status ig_trainer_collect(ig_trainer *t, bool wait);
 uint64_t ig_trainer_snapshot_bytes(const ig_trainer *t);  // of memory, while a save is in flight
+// Opens the checkpoint that the run goes on from, in t->reader, before anything is planned: plans take its choices of
+// implementations, which another machine's cache, or an empty one, would make anew and otherwise.
+ig_status ig_trainer_open_checkpoint(ig_trainer *t);
+ig_status ig_trainer_recall_choices(ig_trainer *t);  // into the session's tuner
+// Whether the open checkpoint, if any, is of these keys and data: for a finished run, of which nothing is restored.
+ig_status ig_trainer_compare(const ig_trainer *t);
+// The open checkpoint, which it closes; where none is open, from: a step-N folder, or RUN/checkpoints with walk_back
+// (the newest valid one).
 ig_status ig_trainer_restore(ig_trainer *t, const char *from, bool walk_back);
-// Of a finished run, of which nothing is restored: its newest valid checkpoint, if any, is of these keys and data.
-ig_status ig_trainer_compare(ig_trainer *t);
 uint64_t ig_trainer_checkpoint_bytes(const ig_trainer *t);
 ig_status ig_trainer_save_best(ig_trainer *t);
 // train_log.c
