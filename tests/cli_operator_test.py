@@ -169,6 +169,25 @@ def a_limit_on_file_sizes_is_an_error_and_no_kill():
 
 
 @test
+def a_closed_standard_stream_is_no_file_of_the_run():
+    # The lock, held all the time, had the number of standard error, and the lines of the run were written into it.
+    for closed in ((2,), (0, 1, 2)):
+        out = "closed%d" % len(closed)
+        p = subprocess.Popen([BIN, "train", *TINY, "epochs=79", "save_every=50", "out=" + out], cwd=WORK, env=ENV,
+                             preexec_fn=lambda: [os.close(fd) for fd in closed])
+        log = place(out, "log.jsonl")
+        end = time.monotonic() + LIMIT
+        while not (os.path.exists(log) and '"val"' in content(out, "log.jsonl").decode()):
+            assert time.monotonic() < end and p.poll() is None, p.returncode
+            time.sleep(0.01)
+        time.sleep(0.1)  # an evaluation's line is written after its record
+        lock = content(out, ".lock").decode()
+        p.send_signal(signal.SIGTERM)
+        assert p.wait(timeout=LIMIT) == 75, p.returncode
+        assert re.fullmatch(f"{p.pid} [^\\n]*\\n", lock), lock
+
+
+@test
 def going_on_needs_no_room_twice():
     disk = place("disk")
     os.makedirs(disk)

@@ -1,5 +1,6 @@
 // The program: words to ig_call, answers to the terminal, signals to "stop". Rule: uses the public header only.
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,14 @@ static void on_signal(int number) {
   if (number == SIGINT && interrupts++)
     _exit(130);
   stop_asked = 1;
+}
+
+// A standard stream that is closed would be the number of the next file, and messages would be written into it. What is
+// written to it fails as it did.
+static void fill_standard_streams(void) {
+  for (int fd = 0; fd <= STDERR_FILENO; fd++)
+    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDONLY) < 0)
+      return;
 }
 
 // Idle threads of a parallel loop spin before they sleep, and libgomp's default spins until a second busy process
@@ -131,6 +140,7 @@ static void write_error(const char *message) {
 }
 
 int main(int argc, char **argv) {
+  fill_standard_streams();
   spin_shortly(argv);
   static const char *const help_words[] = {"help"};
   const char *verb = argc > 1 ? argv[1] : help_words[0];
