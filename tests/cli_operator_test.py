@@ -112,6 +112,21 @@ def a_finished_run_makes_its_weights_again():
 
 
 @test
+def weights_to_start_from_may_be_gone():
+    answer(run(*SMALL_RUN, "out=start", "--json"))
+    words = [*SMALL_RUN, "weights=start"]
+    answer(run(*words, "out=tuned", "--json"))
+    expect(run(*words, "out=going", "time_limit=1ms"), 75, "at step 1 of 8")
+    os.rename(place("start"), place("elsewhere"))
+    expect(run(*words, "out=going", "resume=auto", "time_limit=0"), 0, "is no longer there", "resumed at step 1")
+    assert content("tuned", "model.safetensors") == content("going", "model.safetensors")
+    refused(2, ["start does not exist"], *words, "out=never")
+    shutil.rmtree(place("going", "checkpoints"))
+    os.remove(place("going", "result.json"))
+    refused(2, ["start does not exist"], *words, "out=going", "resume=auto")
+
+
+@test
 def choices_of_implementations_travel_with_the_checkpoint():
     # A run that goes on beside another cache (another machine's, or a node's own disk) takes the kernels that it had.
     words = ["train", "model=resnet20", "data=" + DATA, "batch=12", "seed=3", "threads=1", "precision=fp32", "steps=8"]

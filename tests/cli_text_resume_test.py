@@ -190,6 +190,27 @@ def keys_of_training():
 
 
 @test
+def the_model_folder_may_be_gone():
+    # What a run needs of it is in its own folder: config.json and tokenizer, and of weights the checkpoint.
+    for weights in ("none", "its own"):
+        source = place("folder-" + weights[:4])
+        if weights == "none":
+            shutil.copytree(MODEL, source)
+        else:
+            answer(run("convert", "with-none", source, "--json"))
+        words = ["model=" + source if w.startswith("model=") else w for w in DROP]
+        words = [w for w in words if weights == "none" or w != "weights=none"] + [*CLASSIFY, "batch=12", "steps=6"]
+        name = "with-" + weights.replace(" ", "-")
+        answer(run("train", *words, "out=" + name, "--json"))
+        assert run("train", *words, "out=" + name + "-gone", "time_limit=1ms").returncode == 75
+        os.rename(source, source + "-elsewhere")
+        p = run("train", f"resume={name}-gone", "time_limit=0", "--json")
+        answer(p)
+        assert f"model={source} is no longer there" in p.err and "resumed at step 1" in p.err, p.err
+        same(name, name + "-gone")
+
+
+@test
 def stops_early():
     p = run("train", *BASE, *CLASSIFY, "batch=8", "epochs=60", "lr=1e-30", "patience=3", "out=early", "--json")
     assert answer(p)["epochs"] < 10 and "stopped early (patience=3)" in p.err, p.err

@@ -8,6 +8,7 @@
 #include "runtime/base/cpu.h"
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "runtime/ckpt/checkpoint.h"
 #include "runtime/data/direction.h"
 #include "runtime/data/mlm.h"
 #include "runtime/device/peak.h"
@@ -268,6 +269,44 @@ static ig_status check_folder(const char *folder) {
   return status;
 }
 
+// A run that goes on needs the weights and the model's folder that it began with no more: what they said of themselves
+// stands in its newest checkpoint, and its config.json.
+static ig_status info_of_run(ig_call_state *c, ig_train_setup *s, const char *weights) {
+  char *folder = NULL, *path = NULL;
+  ig_ckpt_info *list = NULL;
+  size_t n = 0;
+  ig_status status = IG_OK;
+  if (s->out) {
+    IG_GOTO(ig_path_join(&folder, s->out, "checkpoints"));
+    IG_GOTO(ig_ckpt_list(folder, false, &list, &n));
+  }
+  size_t last = n;
+  while (last && !list[last - 1].valid)
+    last--;
+  if (!last)
+    IG_GOTO(ig_fail(IG_ERR_NOT_FOUND, "weights=%s does not exist", weights));
+  IG_GOTO(ig_asprintf(&path, "%s/step-%lld", folder, (long long)list[last - 1].step));
+  IG_GOTO(ig_weights_info_read(path, &s->info));
+  ig_note(c, "weights=%s is no longer there; the run goes on without", weights);
+done:
+  ig_ckpt_list_free(list, n);
+  ig_free(path);
+  ig_free(folder);
+  return status;
+}
+
+// model= as it is, or the run's own folder in place of one that is no longer there.
+static ig_status model_or_run(ig_call_state *c, const ig_train_setup *s, const char **out) {
+  bool there = false;
+  *out = ig_config_str(c->config, "model");
+  if (s->out && strchr(*out, '/') && !ig_path_exists(*out))
+    IG_TRY(ig_path_holds(s->out, "config.json", &there));
+  if (there)
+    ig_note(c, "model=%s is no longer there; the run has its config.json and tokenizer", *out);
+  *out = there ? s->out : *out;
+  return IG_OK;
+}
+
 // weights=PATH, absolute; none and a model folder's own are resolved. *given: there are some.
 static ig_status find_weights(ig_call_state *c, ig_train_setup *s, bool *given) {
   const ig_config *k = c->config;
@@ -279,7 +318,7 @@ static ig_status find_weights(ig_call_state *c, ig_train_setup *s, bool *given) 
   if (!*given)
     return IG_OK;
   if (!ig_path_exists(path))
-    return ig_fail(IG_ERR_NOT_FOUND, "weights=%s does not exist", path);
+    return info_of_run(c, s, path);
   const bool same = folder && !strcmp(path, ig_config_str(k, "model"));
   if (same)
     IG_TRY(check_folder(path));
@@ -428,6 +467,7 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
   ig_train_options *o = &s->options;
   ig_dataset_options data;
   json_t *environment = NULL;
+  const char *model;
   bool given;
   ig_status status = IG_OK;
   IG_TRY(ig_want_paths(c, 0, 0));
@@ -438,7 +478,8 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
   IG_GOTO(find_weights(c, s, &given));
   // Of pictures the file may be another model's by name only; loading tells by tensors.
   const bool is_text = given && s->info.vocabulary > 0;
-  IG_GOTO(ig_find_model(ig_config_str(k, "model"), is_text ? &s->info : NULL, &s->text, &o->session.model));
+  IG_GOTO(model_or_run(c, s, &model));
+  IG_GOTO(ig_find_model(model, is_text ? &s->info : NULL, &s->text, &o->session.model));
   IG_GOTO(ig_dataset_keys(c, &data));
   if (o->session.model->build_text) {
     IG_GOTO(ig_open_tokenizer(c, is_text ? &s->info : NULL, s->out, &s->text));
