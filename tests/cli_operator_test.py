@@ -112,6 +112,21 @@ def a_finished_run_makes_its_weights_again():
 
 
 @test
+def class_weights_are_what_they_were():
+    def write(rows):
+        with open(place("weights.csv"), "w") as f:
+            f.write(f"class,weight\nchecks,1\nrows,{rows}\nstripes,1\n")
+
+    write(2)
+    words = [*SMALL_RUN, "class_weights=weights.csv", "out=weighted"]
+    expect(run(*words, "time_limit=1ms"), 75)
+    write(3)
+    refused(2, ["another configuration", "class weights"], *words, "resume=auto", "time_limit=0")
+    write("2.0")  # by meaning
+    expect(run(*words, "resume=auto", "time_limit=0"), 0, "resumed at step 1 of 8")
+
+
+@test
 def weights_to_start_from_may_be_gone():
     answer(run(*SMALL_RUN, "out=start", "--json"))
     words = [*SMALL_RUN, "weights=start"]

@@ -186,6 +186,16 @@ done:
   return status;
 }
 
+// Of a file of class weights a resume must find the same numbers, not its name alone.
+static ig_status hash_class_weights(ig_train_setup *s) {
+  char hex[65], *all;
+  ig_sha256_hex(s->class_weights, (size_t)s->data->n_classes * sizeof *s->class_weights, hex);
+  IG_TRY(ig_asprintf(&all, "%s%s", s->config_hash, hex));
+  ig_sha256_hex(all, strlen(all), s->config_hash);
+  ig_free(all);
+  return IG_OK;
+}
+
 // The same keys say the same steps to trainer, schedule and defaults.
 static ig_status length_keys(const ig_config *k, ig_train_options *o, int64_t n_train) {
   bool steps = ig_config_has_value(k, "steps"), epochs = ig_config_has_value(k, "epochs");
@@ -257,7 +267,8 @@ static ig_status fill_options(ig_call_state *c, ig_train_setup *s) {
   o->monitor = ig_config_str(k, "monitor");
   o->strict = ig_config_bool(k, "strict");
   o->nan_limit = (int)ig_config_int(k, "nan_limit");
-  return hash_config(k, IG_VERB_TRAIN, s->config_hash);
+  IG_TRY(hash_config(k, IG_VERB_TRAIN, s->config_hash));
+  return s->class_weights && !ig_config_is(k, "class_weights", "balanced") ? hash_class_weights(s) : IG_OK;
 }
 
 // What is wrong with a folder's config.json is told before its weights are looked for: none of them would mend it.

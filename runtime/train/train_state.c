@@ -198,9 +198,10 @@ static ig_status compare_config(const ig_trainer *t, const ig_ckpt_reader *reade
     return IG_OK;
   return ig_fail(IG_ERR_MISMATCH,
                  "%s: was written with another configuration (compare %s/args.yaml); on a resume only threads, device, "
-                 "save_every, keep, time_limit, logging, and epochs or steps upward may change%s",
+                 "save_every, keep, time_limit, logging, and epochs or steps upward may change%s%s",
                  ig_ckpt_path(reader), t->o->out,
-                 t->o->tokenizer ? "; config.json and the tokenizer must be what they were" : "");
+                 t->o->tokenizer ? "; config.json and the tokenizer must be what they were" : "",
+                 t->o->class_weights ? "; a file of class weights must hold what it held" : "");
 }
 
 static ig_status compare_data(const ig_trainer *t, const char *fingerprint, const char *path) {
