@@ -5,6 +5,7 @@ Rule and helpers: ingot_cli.py. Prints `N passed, N failed`; exit code 1 where o
 """
 import json
 import os
+import random
 import re
 import resource
 import shutil
@@ -235,6 +236,26 @@ def going_on_needs_no_room_twice():
         answer(run_with_room(need - held + (1 << 20), "out=disk/run", *longer[1:], "--json"))
     finally:
         subprocess.run(["umount", disk], capture_output=True)
+
+
+@test
+def a_cache_without_room_is_refused_before_any_work():
+    disk = place("small")
+    os.makedirs(disk)
+    os.makedirs(place("texts"))
+    rng = random.Random(5)
+    words = ["".join(rng.choice("abcdefgh") for _ in range(rng.randint(2, 6))) for _ in range(500)]
+    with open(place("texts", "a.txt"), "w") as f:
+        for _ in range(4000):
+            f.write(" ".join(rng.choice(words) for _ in range(12)) + ".\n")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", disk], capture_output=True).returncode:
+        return  # no mount is permitted here
+    try:
+        refused(2, ["MB are free", "XDG_CACHE_HOME"], "train", "model=bert_tiny", "task=mlm", "data=texts", "batch=8",
+                "steps=1", "max_length=32", "out=unread", env=dict(ENV, XDG_CACHE_HOME=disk))
+    finally:
+        subprocess.run(["umount", disk], capture_output=True)
+    assert there("unread") is None
 
 
 def run_with_room(room, *words):

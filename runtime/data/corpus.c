@@ -195,13 +195,16 @@ static ig_status list_todo(maker *m, uint64_t *bytes) {
   return IG_OK;
 }
 
-// Parts and whole together, at English's four bytes a token and hundred a sentence.
+// Parts and whole together, at English's four bytes a token and hundred a sentence. Before any work a disk that is too
+// small is the user's to change.
 static ig_status check_room(const maker *m) {
   const uint64_t need = m->plan.text_bytes / 2 * (uint64_t)m->id_bytes + m->plan.text_bytes / 5;
   uint64_t room;
   IG_TRY(ig_free_bytes(m->parts, &room));
   if (room < need)
-    return ig_fail(IG_ERR_IO, "%s: about %llu MB are needed for the tokens of %llu MB of text, and %llu MB are free",
+    return ig_fail(IG_ERR_USAGE,
+                   "%s: about %llu MB are needed for the tokens of %llu MB of text, and %llu MB are free; free some, "
+                   "or set XDG_CACHE_HOME to a folder on another disk",
                    m->parts, (unsigned long long)(need >> 20), (unsigned long long)(m->plan.text_bytes >> 20),
                    (unsigned long long)(room >> 20));
   return IG_OK;
@@ -214,8 +217,8 @@ static ig_status make_file(maker *m) {
                          .vocabulary = m->tokenizer.vocabulary,
                          .text_bytes = m->plan.text_bytes};
   memcpy(known.fingerprint, m->fingerprint, 64);
-  IG_TRY(ig_make_dirs(m->parts));
   IG_TRY(check_room(m));
+  IG_TRY(ig_make_dirs(m->parts));
   IG_TRY(list_todo(m, &bytes));
   IG_TRY(run(m, "tokenising", m->n_todo, bytes, make_part));
   ig_status status = ig_corpus_assemble(m->parts, m->plan.n_pieces, &known, m->temporary, m->path);
