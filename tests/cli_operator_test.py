@@ -113,6 +113,24 @@ def a_finished_run_makes_its_weights_again():
 
 
 @test
+def a_folder_of_something_else_is_no_place_for_a_run():
+    os.makedirs(place("precious"))
+    with open(place("precious", "model.safetensors"), "w") as f:
+        f.write("precious")
+    for resume in ("none", "auto"):
+        refused(2, ["out=precious", "not empty"], *SMALL_RUN, "out=precious", "resume=" + resume)
+        assert there("precious") == ["model.safetensors"] and content("precious", "model.safetensors") == b"precious"
+    # What starts leave that were killed is in nobody's way.
+    os.makedirs(place("killed", "checkpoints"))
+    for name in (".lock", "args.yaml.17-0.tmp", "0123.tokens.tmp", "checkpoints/.probe"):
+        with open(place("killed", name), "w"):
+            pass
+    expect(run(*SMALL_RUN, "out=killed", "resume=auto"), 0)
+    os.remove(place("killed", "args.yaml"))  # its checkpoints say that it is a run
+    expect(run(*SMALL_RUN, "steps=9", "out=killed", "resume=auto"), 0, "resumed at step 8 of 9")
+
+
+@test
 def class_weights_are_what_they_were():
     def write(rows):
         with open(place("weights.csv"), "w") as f:

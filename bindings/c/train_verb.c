@@ -126,31 +126,49 @@ static ig_status find_run(ig_call_state *c, ig_train_setup *s, int *resume) {
   return IG_OK;
 }
 
-// Clears *empty where the folder holds anything but dot files and `except`.
+// What a start leaves that was killed before the run began: the lock, an args.yaml that was being written, tokens of a
+// corpus whose cache cannot be written.
+static bool is_of_a_start(const char *name) {
+  const bool unfinished =
+      ig_path_ends_in(name, "tmp") && (!strncmp(name, "args.yaml.", 10) || strstr(name, ".tokens."));
+  return name[0] == '.' || unfinished || ig_path_ends_in(name, "tokens") || ig_path_ends_in(name, "parts") ||
+         ig_path_ends_in(name, "lock");
+}
+
+// Clears *empty where the folder holds anything else but `except`.
 static void only_holds(const char *folder, const char *except, bool *empty) {
   DIR *dir = opendir(folder);
   for (struct dirent *e; dir && (e = readdir(dir));)
-    *empty = *empty && (e->d_name[0] == '.' || !strcmp(e->d_name, except));
+    *empty = *empty && (is_of_a_start(e->d_name) || !strcmp(e->d_name, except));
   if (dir)
     closedir(dir);
 }
 
-// A folder that already holds something is no place for a new run.
-static ig_status check_new(const char *out) {
-  bool is_run;
-  IG_TRY(ig_path_holds(out, "args.yaml", &is_run));
-  if (is_run)
-    return ig_fail(IG_ERR_USAGE, "out=%s holds a run already: go on with it by resume=auto, or name another folder",
-                   out);
+// A folder that already holds something is no place for a new run, which would write over files of its names. What
+// holds checkpoints, for resume=auto, is a run that lost its args.yaml.
+static ig_status check_place(const char *out, bool resume) {
   if (ig_path_exists(out) && !ig_path_is_dir(out))
     return ig_fail(IG_ERR_USAGE, "out=%s is a file; a folder is expected", out);
-  bool empty = true;
+  bool empty = true, unsaved = true;
   char *checkpoints;
   IG_TRY(ig_path_join(&checkpoints, out, "checkpoints"));
   only_holds(out, "checkpoints", &empty);
-  only_holds(checkpoints, "", &empty);  // a start that was refused leaves it, empty
+  only_holds(checkpoints, "", &unsaved);  // a start that was refused leaves it, empty
   ig_free(checkpoints);
-  return empty ? IG_OK : ig_fail(IG_ERR_USAGE, "out=%s is not empty: name a new folder", out);
+  if ((empty && unsaved) || (resume && !unsaved))
+    return IG_OK;
+  return ig_fail(IG_ERR_USAGE,
+                 resume ? "out=%s is no run (it has no args.yaml) and not empty: name a new folder"
+                        : "out=%s is not empty: name a new folder",
+                 out);
+}
+
+static ig_status check_new(const char *out) {
+  bool is_run;
+  IG_TRY(ig_path_holds(out, "args.yaml", &is_run));
+  return is_run ? ig_fail(IG_ERR_USAGE,
+                          "out=%s holds a run already: go on with it by resume=auto, or name another folder", out)
+                : check_place(out, false);
 }
 
 static ig_status add_change(ig_text *t, const char *name, const char *a, const char *b) {
@@ -168,7 +186,7 @@ static ig_status continue_run(ig_call_state *c, const char *out) {
   IG_TRY(ig_path_join(&path, out, "args.yaml"));
   if (!ig_path_exists(path)) {
     ig_free(path);
-    return IG_OK;  // resume=auto starts
+    return check_place(out, true);  // resume=auto starts
   }
   IG_GOTO(ig_absolute_data_keys(c));
   IG_GOTO(ig_absolute_model_keys(c));
