@@ -131,6 +131,17 @@ def a_folder_of_something_else_is_no_place_for_a_run():
 
 
 @test
+def a_checkpoint_is_no_run_without_checkpoints():
+    answer(run(*SMALL_RUN, "out=listed", "--json"))
+    for word in ("list", "verify"):
+        refused(2, ["step-8 is a checkpoint", word + " takes its run folder"], "checkpoint", word,
+                "listed/checkpoints/step-8")
+        for path in ("listed", "listed/checkpoints"):
+            found = answer(run("checkpoint", word, path, "--json"))["checkpoints"]
+            assert found[-1]["step"] == 8 and all(c["valid"] for c in found), found
+
+
+@test
 def class_weights_are_what_they_were():
     def write(rows):
         with open(place("weights.csv"), "w") as f:

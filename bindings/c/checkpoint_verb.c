@@ -25,6 +25,11 @@ static ig_status list(ig_call_state *c, const char *run, bool deep) {
   ig_ckpt_info *infos = NULL;
   json_t *object = NULL;
   size_t n = 0, damaged = 0;
+  bool is_step;
+  IG_GOTO(ig_path_holds(run, "MANIFEST", &is_step));
+  if (is_step)
+    IG_GOTO(ig_fail(IG_ERR_USAGE, "%s is a checkpoint; %s takes its run folder, RUN of RUN/checkpoints/step-N", run,
+                    deep ? "verify" : "list"));
   IG_GOTO(checkpoints_folder(run, &folder));
   IG_GOTO(ig_ckpt_list(folder, deep, &infos, &n));
   if (!n)
