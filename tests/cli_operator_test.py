@@ -95,7 +95,7 @@ def a_finished_run_without_checkpoints_is_not_trained_over():
     before = content("pruned", "model.safetensors")
     expect(run(*SMALL_RUN, "out=pruned", "resume=auto"), 0, "is finished already")
     words = [w for w in SMALL_RUN if not w.startswith("steps=")]
-    refused(2, ["trained for 8 steps", "no checkpoint", "weights=pruned"], *words, "steps=12", "out=pruned", "resume=auto")
+    refused(2, ["trained up to step 8", "no checkpoint", "weights=pruned"], *words, "steps=12", "out=pruned", "resume=auto")
     refused(2, ["no checkpoint"], *words, "steps=12", "resume=pruned")
     assert content("pruned", "model.safetensors") == before
     # A run that was killed before its first checkpoint starts again, and says so.

@@ -111,7 +111,7 @@ ig_status ig_trainer_check_finished(ig_trainer *t, bool resume, bool *finished, 
   } else if (!resume && stored) {
     // From the start it would be trained anew, over the weights that are there.
     status = ig_fail(IG_ERR_NOT_FOUND,
-                     "%s was trained for %lld steps, but holds no checkpoint to go on from; start a new run%s%s",
+                     "%s was trained up to step %lld, but holds no checkpoint to go on from; start a new run%s%s",
                      o->out, (long long)json_integer_value(json_object_get(stored, "steps")),
                      kept ? " with weights=" : "", kept ? o->out : "");
   }
