@@ -113,6 +113,21 @@ def a_finished_run_makes_its_weights_again():
 
 
 @test
+def the_best_weights_are_whole_before_a_run_goes_on():
+    # Learned weights that a rate of 20 ruins: the best epoch is the first, and the file that is cut off is its.
+    answer(run("train", *TINY, "epochs=60", "out=learned", "--json"))
+    words = ["train", *TINY, "weights=learned", "lr=20", "schedule=constant", "warmup=100", "save_every=5", "keep=30",
+             "out=ruined"]
+    answer(run(*words, "steps=40", "--json"))
+    best, before = content("ruined", "best"), content("ruined", "model.safetensors")
+    with open(place("ruined", "model.safetensors"), "r+b") as f:
+        f.truncate(3000)
+    expect(run(*words, "steps=45", "resume=auto"), 0, "ruined/model.safetensors", "it is made again")
+    if content("ruined", "best") == best:
+        assert content("ruined", "model.safetensors") == before
+
+
+@test
 def a_folder_of_something_else_is_no_place_for_a_run():
     os.makedirs(place("precious"))
     with open(place("precious", "model.safetensors"), "w") as f:

@@ -105,10 +105,23 @@ done:
   return status;
 }
 
+// What is cut off or no such file would be found out at the end of the run.
+static bool has_weights(const ig_trainer *t) {
+  ig_weights_info info;
+  if (!ig_path_exists(t->weights_path))
+    return false;
+  const ig_status status = ig_weights_info_read(t->weights_path, &info);
+  if (status == IG_OK)
+    ig_weights_info_fini(&info);
+  else if (status == IG_ERR_FORMAT)
+    ig_trainer_line(t, "warning: %s; it is made again", ig_error_message());
+  return status != IG_ERR_FORMAT;
+}
+
 ig_status ig_trainer_find_best(ig_trainer *t, const char *from) {
   char *path = NULL;
   ig_status status = IG_OK;
-  if (!t->best.exists || ig_path_exists(t->weights_path))
+  if (!t->best.exists || has_weights(t))
     return IG_OK;
   if (t->best.step == t->step)
     return ig_trainer_save_best(t);
