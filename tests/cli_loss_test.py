@@ -58,6 +58,7 @@ def weights_that_cannot_be_used_are_refused():
     refused(2, ["huge.csv:2", "weight"], *words, weights_file("huge", checks="1e39", rows=1, stripes=1))
     refused(2, ["negative.csv:2"], *words, weights_file("negative", checks=-1, rows=1, stripes=1))
     refused(2, ["few.csv", "stripes"], *words, weights_file("few", checks=1, rows=1))
+    refused(2, ["zeros.csv", "above 0"], *words, weights_file("zeros", checks=0, rows=0, stripes=0))
 
 
 # A weight of 3e38 makes the loss of every batch with one of the two pictures of checks overflow.

@@ -262,6 +262,19 @@ def tags():
 
 
 @test
+def tags_are_weighted_by_their_words():
+    tags = [line.split()[1] for line in content(TAGS).decode().splitlines() if line.strip()]
+    names = sorted(set(tags))
+    by_hand = write("by_hand.csv", ["class,weight"] + [f"{t},{len(tags) / (len(names) * tags.count(t))!r}" for t in names])
+    shutil.copy(TAGS, place("tags-val.conll"))
+    for name, more in (("none", "none"), ("balanced", "balanced"), ("hand", by_hand)):
+        result = learn(TAGS, "tags-" + name, "val=tags-val.conll", "steps=2", "class_weights=" + more)
+        assert result["train_loss"] > 0, result
+    assert content("tags-balanced/model.safetensors") == content("tags-hand/model.safetensors")
+    assert content("tags-balanced/model.safetensors") != content("tags-none/model.safetensors")
+
+
+@test
 def masked_words_then_a_task():
     result = learn(CORPUS, "mlm", "task=mlm", "epochs=8", "max_length=48")
     for key in ["loss", "masked_loss", "perplexity", "pair_accuracy"]:

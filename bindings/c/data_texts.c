@@ -176,34 +176,16 @@ static ig_status doubt_labels(work *w) {
   return status;
 }
 
-// [IG_N_PARTS, n_classes]: texts of a class, words of a tag; of numbers there are none.
-static bool count(const work *w, int64_t **out) {
-  const ig_dataset *d = w->data;
-  const size_t k = (size_t)d->n_classes;
-  *out = NULL;
-  if (!w->q.counts)
-    return true;
-  if (ig_alloc_array(IG_N_PARTS * k, sizeof **out, "counts of classes", out) != IG_OK)
-    return false;
-  memcpy(*out, w->q.counts, IG_N_PARTS * k * sizeof **out);
-  for (size_t i = 0; i < d->n && d->task == IG_TASK_TAG; i++)
-    for (size_t n = 0; d->texts[i].word_labels && n < d->texts[i].n_words; n++)
-      (*out)[(size_t)d->samples[i].part * k + (size_t)d->texts[i].word_labels[n]]++;
-  return true;
-}
-
 static bool add_classes(const work *w, json_t *list) {
   const ig_dataset *d = w->data;
-  int64_t *counts;
-  bool ok = count(w, &counts);
-  for (int c = 0; c < d->n_classes && counts && ok; c++) {
-    const int64_t *n = counts + c;
+  bool ok = true;
+  for (int c = 0; c < d->n_classes && w->q.counts && ok; c++) {
+    const int64_t *n = w->q.counts + c;
     const int64_t train = n[0], val = n[d->n_classes], test = n[2 * d->n_classes];
     ok = ig_json_push(
         list, json_pack("{s:o, s:I, s:I, s:I, s:I}", "class", ig_json_text(d->classes[c]), "train", (json_int_t)train,
                         "val", (json_int_t)val, "test", (json_int_t)test, "all", (json_int_t)(train + val + test)));
   }
-  ig_free(counts);
   return ok;
 }
 

@@ -101,7 +101,7 @@ static ig_status weights_of_file(const char *path, const ig_dataset *d, float *w
   ig_status status = IG_OK;
   uint8_t *bytes = NULL;
   size_t n;
-  bool *seen = NULL;
+  bool *seen = NULL, any = false;
   int row = 1;
   IG_GOTO(ig_alloc_array((size_t)d->n_classes, sizeof *seen, "class weights", &seen));
   IG_GOTO(ig_file_read(path, 1 << 24, &bytes, &n));
@@ -116,11 +116,16 @@ static ig_status weights_of_file(const char *path, const ig_dataset *d, float *w
       IG_GOTO(read_weight(path, row, line, d, weights, seen));
     line = next;
   }
-  for (int i = 0; i < d->n_classes; i++)
+  for (int i = 0; i < d->n_classes; i++) {
+    any = any || weights[i] > 0;
     if (!seen[i]) {
       char quoted[IG_QUOTE_BYTES];
       IG_GOTO(ig_fail(IG_ERR_DATA, "%s: there is no weight of class %s", path, ig_quote(quoted, d->classes[i])));
     }
+  }
+  if (!any)
+    IG_GOTO(ig_fail(IG_ERR_DATA, "%s: the weight of every class is 0, so nothing would be learned; give one above 0",
+                    path));
 done:
   ig_free(bytes);
   ig_free(seen);
@@ -144,6 +149,11 @@ static ig_status class_weights(ig_call_state *c, ig_train_setup *s) {
   double n = (double)d->count[IG_PART_TRAIN];
   IG_TRY(ig_alloc_array((size_t)d->n_classes, sizeof *counts, "samples of the classes", &counts));
   ig_dataset_class_counts(d, IG_PART_TRAIN, counts);
+  if (d->task == IG_TASK_TAG) {  // its samples are words
+    n = 0;
+    for (int i = 0; i < d->n_classes; i++)
+      n += (double)counts[i];
+  }
   for (int i = 0; i < d->n_classes; i++) {
     double with = (double)counts[i];
     if (d->task == IG_TASK_MULTILABEL)

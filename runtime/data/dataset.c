@@ -475,5 +475,8 @@ void ig_dataset_class_counts(const ig_dataset *d, ig_part part, int64_t *counts)
       counts[d->samples[i].label]++;
     for (int c = 0; d->task == IG_TASK_MULTILABEL && c < d->n_classes; c++)
       counts[c] += d->targets[i * (size_t)d->n_classes + (size_t)c] > 0.5f;
+    for (size_t k = 0; d->task == IG_TASK_TAG && d->texts[i].word_labels && k < d->texts[i].n_words; k++)
+      if (d->texts[i].word_labels[k] >= 0)
+        counts[d->texts[i].word_labels[k]]++;
   }
 }

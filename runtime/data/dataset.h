@@ -162,7 +162,8 @@ const char *ig_dataset_noun_of(const ig_dataset *d, size_t n);  // the same for 
 // result does not depend on their number. A second call replaces the table. IG_ERR_UNSUPPORTED: types that are not 0,
 // then 1.
 ig_status ig_dataset_tokenize(ig_dataset *d, const ig_tokenizer *tokenizer, int max_length, int threads);
-// Samples of each class in a part (multilabel: of each label; regress: 0): counts has n_classes entries.
+// Samples of each class in a part (multilabel: of each label; tag: words of each tag; regress: 0): counts has n_classes
+// entries.
 void ig_dataset_class_counts(const ig_dataset *d, ig_part part, int64_t *counts);
 
 #ifdef __cplusplus

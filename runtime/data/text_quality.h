@@ -27,7 +27,7 @@ typedef struct ig_text_quality {
   size_t n_leaks;                            // of a given val or test part: stands in the training part too
   size_t n_conflicts;                        // groups with several labels
   size_t lengths[IG_N_PARTS][IG_TEXT_BINS];  // samples of 2^k to 2^(k+1) - 1 tokens (bytes before tokenisation)
-  int64_t *counts;                           // [IG_N_PARTS, n_classes]; regress: NULL
+  int64_t *counts;                           // [IG_N_PARTS, n_classes] texts, of a tag words; regress: NULL
   ig_quality_suspect *suspects;              // the most certain contradiction first
   size_t n_suspects;
   bool asked_model;
