@@ -107,7 +107,7 @@ void run(const std::string &path, golden::Report &r) {
       compare_all(std::string("multiclass.") + name, m, golden::get(set, "expect"), r);
   }
   json_object_foreach(golden::get(root.get(), "binary"), name, set) {
-    const std::vector<float> scores = floats(set, "scores");
+    const std::vector<double> scores = golden::numbers(set, "scores");
     const std::vector<int32_t> labels = labels_of(set);
     Metrics m;
     if (r.ok(name, ig_metrics_binary(scores.data(), labels.data(), nullptr, labels.size(), &m)))

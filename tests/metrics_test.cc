@@ -97,7 +97,7 @@ TEST(Metrics, Refusals) {
   const float bad[] = {0, INFINITY};
   EXPECT_EQ(ig_metrics_classify(bad, labels, nullptr, 1, 2, &m), IG_ERR_NUMERIC);
   EXPECT_EQ(m.per_class, nullptr);
-  const float score = 1.5f;
+  const double score = 1.5;
   EXPECT_EQ(ig_metrics_binary(&score, labels, nullptr, 1, &m), IG_ERR_NUMERIC);
   const double x = NAN;
   ig_regression r;

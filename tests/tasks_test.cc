@@ -35,6 +35,16 @@ TEST(Multilabel, CountedByHand) {
   ig_multilabel_fini(&m);
 }
 
+// In fp32 these probabilities are all 1.
+TEST(Multilabel, RanksProbabilitiesNearOne) {
+  const float logits[] = {18, 18.5f, 19, 19.5f}, targets[] = {0, 1, 0, 1};
+  ig_multilabel m;
+  ASSERT_EQ(ig_metrics_multilabel(logits, targets, 4, 1, &m), IG_OK);
+  EXPECT_DOUBLE_EQ(m.roc_auc, 0.75);
+  EXPECT_DOUBLE_EQ(m.average_precision, (1 + 2.0 / 3) / 2);
+  ig_multilabel_fini(&m);
+}
+
 TEST(Multilabel, UndefinedIsLeftOutOfMeans) {
   const float logits[] = {2, -1, 1, 3}, targets[] = {1, 0, 0, 0};  // label 1 never holds
   ig_multilabel m;

@@ -190,15 +190,21 @@ static void rank_class(ranking *r, ig_class_metrics *out) {
   }
 }
 
-// The score of class c in sample i: a softmax from its row's scale, or for two classes given as one score, that score.
-static double score_of(const float *values, const row_scale *scale, int32_t k, size_t i, int32_t c) {
-  if (!scale)
-    return c ? (double)values[i] : 1 - (double)values[i];
-  return exp(values[i * (size_t)k + (size_t)c] - scale[i].max) / scale[i].sum;
+// What ranks samples: logits with their rows' scales, or of two classes the second one's probabilities.
+typedef struct ranked {
+  const float *logits;
+  const row_scale *scale;
+  const double *scores;
+} ranked;
+
+// The score of class c in sample i.
+static double score_of(const ranked *by, int32_t k, size_t i, int32_t c) {
+  if (by->scores)
+    return c ? by->scores[i] : 1 - by->scores[i];
+  return exp(by->logits[i * (size_t)k + (size_t)c] - by->scale[i].max) / by->scale[i].sum;
 }
 
-static ig_status rank_all(const float *values, const row_scale *scale, const int32_t *labels, const float *weights,
-                          size_t n, ig_metrics *m) {
+static ig_status rank_all(const ranked *by, const int32_t *labels, const float *weights, size_t n, ig_metrics *m) {
   ig_status status = IG_OK;
   ranking r = {0};
   double auc = 0, precision = 0;
@@ -209,7 +215,7 @@ static ig_status rank_all(const float *values, const row_scale *scale, const int
     r.n_positive = r.n_negative = 0;
     for (size_t i = 0; i < n; i++)
       if (kept(weights, i)) {
-        const double s = score_of(values, scale, m->n_classes, i, c);
+        const double s = score_of(by, m->n_classes, i, c);
         if (labels[i] == c)
           r.positive[r.n_positive++] = s;
         else
@@ -278,7 +284,7 @@ ig_status ig_metrics_classify(const float *logits, const int32_t *labels, const 
     count(out, &s);
   }
   IG_GOTO(finish(out));
-  IG_GOTO(rank_all(logits, scale, labels, weights, n, out));
+  IG_GOTO(rank_all(&(ranked){logits, scale, NULL}, labels, weights, n, out));
 done:
   ig_free(scale);
   if (status != IG_OK)
@@ -286,7 +292,7 @@ done:
   return status;
 }
 
-ig_status ig_metrics_binary(const float *scores, const int32_t *labels, const float *weights, size_t n,
+ig_status ig_metrics_binary(const double *scores, const int32_t *labels, const float *weights, size_t n,
                             ig_metrics *out) {
   ig_status status = IG_OK;
   IG_GOTO(start(out, 2));
@@ -300,7 +306,7 @@ ig_status ig_metrics_binary(const float *scores, const int32_t *labels, const fl
     count(out, &s);
   }
   IG_GOTO(finish(out));
-  IG_GOTO(rank_all(scores, NULL, labels, weights, n, out));
+  IG_GOTO(rank_all(&(ranked){NULL, NULL, scores}, labels, weights, n, out));
 done:
   if (status != IG_OK)
     ig_metrics_fini(out);

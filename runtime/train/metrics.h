@@ -62,7 +62,7 @@ typedef struct ig_metrics {
 ig_status ig_metrics_classify(const float *logits, const int32_t *labels, const float *weights, size_t n, int32_t k,
                               ig_metrics *out);
 // The same for two classes from the probability of class 1, scores [n] in [0, 1]; 1 is predicted from 0.5 on.
-ig_status ig_metrics_binary(const float *scores, const int32_t *labels, const float *weights, size_t n,
+ig_status ig_metrics_binary(const double *scores, const int32_t *labels, const float *weights, size_t n,
                             ig_metrics *out);
 void ig_metrics_fini(ig_metrics *m);
 

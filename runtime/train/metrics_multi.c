@@ -15,16 +15,16 @@ static void add_prf(ig_prf *sum, const ig_prf *x, double weight) {
 
 static double ratio(double a, double b) { return b != 0 ? a / b : 0; }
 
-static ig_status one_label(const float *logits, const float *targets, size_t n, int32_t k, int32_t c, float *scores,
+static ig_status one_label(const float *logits, const float *targets, size_t n, int32_t k, int32_t c, double *scores,
                            int32_t *labels, uint8_t *wrong, ig_multilabel *m) {
   ig_metrics one;
   for (size_t i = 0; i < n; i++) {
     const float z = logits[i * (size_t)k + (size_t)c];
     if (!isfinite(z))
       return ig_fail(IG_ERR_NUMERIC, "logit %d of sample %zu is %g, expected a finite number", (int)c, i, (double)z);
-    scores[i] = (float)(1 / (1 + exp(-(double)z)));
+    scores[i] = 1 / (1 + exp(-(double)z));
     labels[i] = targets[i * (size_t)k + (size_t)c] > 0.5f;
-    const bool differs = (scores[i] >= 0.5f) != labels[i];
+    const bool differs = (scores[i] >= 0.5) != labels[i];
     wrong[i] |= differs;
     m->label_accuracy += !differs;
   }
@@ -37,7 +37,7 @@ static ig_status one_label(const float *logits, const float *targets, size_t n, 
 ig_status ig_metrics_multilabel(const float *logits, const float *targets, size_t n, int32_t k, ig_multilabel *out) {
   ig_status status = IG_OK;
   ig_multilabel *m = out;
-  float *scores = NULL;
+  double *scores = NULL;
   int32_t *labels = NULL;
   uint8_t *wrong = NULL;
   double auc = 0, precision = 0, hits = 0, said = 0, support = 0;
