@@ -262,6 +262,25 @@ def tags():
 
 
 @test
+def words_without_tokens_have_no_tag():
+    # Of a zero-width space the tokenizer leaves nothing; its neighbours keep their tags.
+    with open(TAGS) as f:
+        sentences = [[w.split() for w in block.splitlines()] for block in f.read().strip().split("\n\n")][:8]
+    plain, odd = ([" ".join(gap + w for w, _ in s) for s in sentences] for gap in ("", "\u200b "))
+    want, said = (answers(run("predict", "weights=tags", "-", "--json", stdin="\n".join(lines).encode()))
+                  for lines in (plain, odd))
+    assert [line["tags"] for line in said] == [line["tags"] for line in want]
+    # predictions.csv names the words that were scored: behind such ones, and where the first ones were cut off.
+    write("odd.conll", [line for s in sentences for w, tag in s for line in ("\u200b " + tag, w + " " + tag)] + [""])
+    words = [w for s in sentences for w, _ in s]
+    for weights, more in (("tags", []), ("tags-left", ["max_length=12"])):
+        learn(TAGS, "odd-" + weights, "weights=" + weights, "tokenizer=" + weights, "val=odd.conll", "steps=1", *more)
+        with open(place(f"odd-{weights}/predictions.csv"), newline="") as f:
+            scored = [row["text"] for row in csv.DictReader(f)]
+        assert scored == (words[-len(scored):] if more else words) and len(scored) > 5, (scored, words)
+
+
+@test
 def tags_are_weighted_by_their_words():
     tags = [line.split()[1] for line in content(TAGS).decode().splitlines() if line.strip()]
     names = sorted(set(tags))

@@ -97,21 +97,26 @@ static ig_status keep_vector(run *r, const char *name, const float *v, int n) {
   return ig_answer_vector(r->a, name, to, n);
 }
 
-// The rows of a sequence's words are their first tokens'. Words that were cut off have none.
+// The rows of a sequence's words are their first tokens'. Words without a token have none.
 static ig_status answer_tags(run *r, const ig_dataset *d, const ig_batch *b, int i, const float *logits) {
   const ig_text_sample *t = &d->texts[b->samples[i]];
   const ig_packed *p = b->packed;
+  const int32_t *word = d->tokens->words + d->tokens->start[b->samples[i]];
   const size_t k = (size_t)r->use->info.n_classes;
-  ig_tokenizer_info tokenizer;
-  float *rows;
+  const char **words = NULL;
+  float *rows = NULL;
   size_t n = 0;
-  ig_tokenizer_get_info(r->use->text.tokenizer, &tokenizer);
-  IG_TRY(ig_alloc_array(t->n_words + 1, k * sizeof *rows, "tags of a text", &rows));
-  for (int32_t row = p->cu_seqlens[i]; row < p->cu_seqlens[i + 1] && n < t->n_words; row++)
-    if (p->labels[row] != IG_NO_LABEL)
+  ig_status status = IG_OK;
+  IG_GOTO(ig_alloc_array(t->n_words + 1, sizeof *words, "tags of a text", &words));
+  IG_GOTO(ig_alloc_array(t->n_words + 1, k * sizeof *rows, "tags of a text", &rows));
+  for (int32_t row = p->cu_seqlens[i]; row < p->cu_seqlens[i + 1]; row++, word++)
+    if (*word >= 0) {
+      words[n] = t->words[*word];
       memcpy(rows + n++ * k, logits + (size_t)row * k, k * sizeof *rows);
-  const char *const *words = tokenizer.cut_left ? t->words + (t->n_words - n) : t->words;
-  ig_status status = ig_answer_tags(r->a, d->samples[b->samples[i]].name, words, n, rows);
+    }
+  status = ig_answer_tags(r->a, d->samples[b->samples[i]].name, words, n, rows);
+done:
+  ig_free(words);
   ig_free(rows);
   return status;
 }

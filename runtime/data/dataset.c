@@ -438,6 +438,7 @@ void ig_token_table_free(ig_token_table *t) {
   ig_free(t->ids);
   ig_free(t->second);
   ig_free(t->labels);
+  ig_free(t->words);
   ig_free(t);
 }
 

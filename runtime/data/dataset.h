@@ -60,6 +60,8 @@ typedef struct ig_token_table {
   int32_t *ids;        // [start[n]]
   uint32_t *second;    // [n] tokens before the second text: types are 1 from there on; the sample's length without one
   int32_t *labels;     // [start[n]] tag: the word's label (0 where it has none) at its first token, else -100; or NULL
+  int32_t *words;      // [start[n]] tag: which word of the sample that is, else -1; or NULL. Words that were cut off,
+                       // or of which the tokenizer leaves nothing (a zero-width space), have no token
   int max_length;      // that they were cut to
   int longest;         // tokens of the longest sample
   size_t n_truncated;  // samples

@@ -12,8 +12,8 @@
 enum { SLICE = 256, MAX_THREADS = 256, MAX_LENGTH = 1 << 15, NOT_COUNTED = -100 };
 
 typedef struct slice {
-  int32_t *ids, *labels;
-  size_t n, ids_capacity, labels_capacity;
+  int32_t *ids, *labels, *words;
+  size_t n, ids_capacity, labels_capacity, words_capacity;
   size_t n_truncated, n_unknown, n_special;
   ig_status status;
   char *message;  // NULL where no memory was left for it
@@ -57,11 +57,13 @@ static ig_status encode_sample(const job *j, slice *s, ig_encoding *e, size_t i)
   IG_TRY(find_second(e, &j->table->second[i]));
   if (t->words) {
     IG_TRY(ig_grow(&s->labels, &s->labels_capacity, s->n, s->n + e->n, sizeof *s->labels, "labels of tokens"));
+    IG_TRY(ig_grow(&s->words, &s->words_capacity, s->n, s->n + e->n, sizeof *s->words, "words of tokens"));
     int32_t last = -1;
     for (size_t k = 0; k < e->n; k++) {
       bool first = e->word[k] >= 0 && e->word[k] != last && (size_t)e->word[k] < t->n_words;
       int32_t label = !first ? -1 : t->word_labels ? t->word_labels[e->word[k]] : 0;
       s->labels[s->n + k] = label >= 0 ? label : NOT_COUNTED;
+      s->words[s->n + k] = label >= 0 ? e->word[k] : -1;
       last = e->word[k] >= 0 ? e->word[k] : last;
     }
   }
@@ -129,17 +131,22 @@ static ig_status join(job *j) {
   }
   size_t n = (size_t)t->start[j->d->n], at = 0;
   IG_TRY(ig_alloc_array(n, sizeof *t->ids, "token ids", &t->ids));
-  if (tags)
+  if (tags) {
     IG_TRY(ig_alloc_array(n, sizeof *t->labels, "labels of tokens", &t->labels));
+    IG_TRY(ig_alloc_array(n, sizeof *t->words, "words of tokens", &t->words));
+  }
   for (size_t k = 0; k < j->n_slices; k++) {
     slice *s = &j->slices[k];
     memcpy(t->ids + at, s->ids, s->n * sizeof *t->ids);
-    if (tags)
+    if (tags) {
       memcpy(t->labels + at, s->labels, s->n * sizeof *t->labels);
+      memcpy(t->words + at, s->words, s->n * sizeof *t->words);
+    }
     at += s->n;
     ig_free(s->ids);  // so that the tokens are held twice for as short as can be
     ig_free(s->labels);
-    s->ids = s->labels = NULL;
+    ig_free(s->words);
+    s->ids = s->labels = s->words = NULL;
   }
   return IG_OK;
 }
@@ -168,6 +175,7 @@ done:
   for (size_t k = 0; j.slices && k < j.n_slices; k++) {
     ig_free(j.slices[k].ids);
     ig_free(j.slices[k].labels);
+    ig_free(j.slices[k].words);
     ig_free(j.slices[k].message);
   }
   ig_free(j.slices);

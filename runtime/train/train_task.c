@@ -181,19 +181,19 @@ static ig_status fill_rows(const ig_trainer *t, const ig_scores *s, float *value
 // What was read of each scored sample: its text, both texts of a pair, or a tagged word. NULL for pictures.
 static ig_status text_rows(const ig_trainer *t, const ig_scores *s, char ***out) {
   const ig_dataset *d = t->o->data;
-  size_t word = 0;
+  const int32_t *word = NULL;  // of the token whose row it is
   *out = NULL;
   if (!d->texts)
     return IG_OK;
   IG_TRY(ig_alloc_array(s->n + 1, sizeof **out, "predictions", out));
   for (size_t i = 0; i < s->n; i++) {
     const ig_text_sample *x = &d->texts[s->sample[i]];
-    word = i && s->sample[i] == s->sample[i - 1] ? word + 1 : 0;
-    while (x->words && word + 1 < x->n_words && x->word_labels[word] < 0)
-      word++;
-    if (x->words)
-      IG_TRY(ig_strdup(x->words[word], &(*out)[i]));
-    else
+    if (x->words) {
+      word = i && s->sample[i] == s->sample[i - 1] ? word + 1 : d->tokens->words + d->tokens->start[s->sample[i]];
+      while (*word < 0)
+        word++;
+      IG_TRY(ig_strdup(x->words[*word], &(*out)[i]));
+    } else
       IG_TRY(ig_asprintf(&(*out)[i], "%.*s%s%.*s", (int)x->n_first, x->first, x->second ? " | " : "", (int)x->n_second,
                          x->second ? x->second : ""));
   }
