@@ -389,6 +389,24 @@ def vectors():
     refused(2, ["reject="], "predict", "weights=single", "task=embed", SINGLE, "reject=0.5")
     refused(2, ["out=v.csv", "ends in .npy"], "predict", "weights=single", "task=embed", SINGLE, "out=v.csv")
     refused(2, ["out=v.npy", "ends in .csv"], "predict", "weights=single", SINGLE, "out=v.npy")
+    # A folder of sentence-transformers says which; what is not built is refused, unless the key says otherwise.
+    shutil.copytree(place("single"), place("sentences"))
+    os.makedirs(place("sentences/1_Pooling"))
+    embed = ["predict", "weights=sentences", "task=embed", SINGLE]
+    for said in (["cls_token"], ["mean_tokens"], ["max_tokens"], ["cls_token", "mean_tokens"], []):
+        with open(place("sentences/1_Pooling/config.json"), "w") as f:
+            json.dump({"word_embedding_dimension": 32,
+                       **{"pooling_mode_" + m: m in said for m in ("cls_token", "mean_tokens", "max_tokens")}}, f)
+        if said in (["cls_token"], ["mean_tokens"]):
+            answers(run(*embed, "out=v2.npy", "--json"))
+            assert npy("v2.npy") == rows["cls" if "cls_token" in said else "mean"], said
+        else:
+            refused(2, ["1_Pooling/config.json", "pooling="], *embed)
+    answers(run(*embed, "pooling=mean", "out=v2.npy", "--json"))
+    assert npy("v2.npy") == rows["mean"]
+    os.remove(place("sentences/1_Pooling/config.json"))
+    write("sentences/modules.json", [json.dumps([{"type": "sentence_transformers.models." + t} for t in ("Transformer", "Dense")])])
+    refused(2, ["modules.json", "Dense", "pooling="], *embed)
 
 
 POSITIONS = "bert.embeddings.position_embeddings.weight"

@@ -105,7 +105,9 @@ static const ig_key keys[] = {
     {"whole_word", IG_KEY_BOOL, "", "0", RUN, "mlm: a word's pieces are masked together"},
     {"layer_decay", IG_KEY_FLOAT, "", "0", RUN,
      "texts: factor on the learning rate from each layer to the one below; 0: the same for all", NULL, 0, 1},
-    {"pooling", IG_KEY_ENUM, "", "mean", V(PREDICT), "embed: mean of all tokens, or the first one's vector",
+    {"pooling", IG_KEY_ENUM, "", NULL, V(PREDICT),
+     "embed: mean of all tokens, or the first one's vector (default: as 1_Pooling/config.json beside the weights says, "
+     "else mean)",
      "mean|cls"},
 
     // Optimizer, schedule, loss.

@@ -21,6 +21,9 @@ typedef struct ig_text_model {
 ig_status ig_find_model(const char *name, const ig_weights_info *info, ig_text_model *text, const ig_model **model);
 // The head that a file of weights has: its task's, else by its parts.
 ig_text_head ig_head_of_weights(const ig_weights_info *info);
+// task=embed: pooling=, else what the weights' folder (or NULL) says as one of sentence-transformers, else the mean.
+// IG_ERR_UNSUPPORTED where it says what is not built.
+ig_status ig_choose_pooling(ig_call_state *c, const char *folder, ig_text_head *out);
 // Name of Hugging Face's class for a model with that head.
 const char *ig_architecture(ig_text_head head, bool nsp);
 // Hugging Face's problem_type of a task; NULL where it has none.

@@ -1,0 +1,97 @@
+// How a sentence's vector is made, as a folder of sentence-transformers says. Rule: a vector is that folder's, or it is
+// refused; pooling= says otherwise.
+#include <string.h>
+
+#include "bindings/c/options.h"
+#include "runtime/base/fileop.h"
+#include "runtime/base/mem.h"
+
+enum { MAX_JSON = 1 << 20 };
+
+// *out: NULL where the folder has no such file.
+static ig_status read_json(const char *folder, const char *name, char **path, json_t **out) {
+  uint8_t *text = NULL;
+  size_t n;
+  json_error_t error;
+  ig_status status = IG_OK;
+  *out = NULL;
+  IG_TRY(ig_path_join(path, folder, name));
+  if (!ig_path_exists(*path))
+    return IG_OK;
+  IG_TRY(ig_file_read(*path, MAX_JSON, &text, &n));
+  *out = json_loadb((const char *)text, n, JSON_REJECT_DUPLICATES, &error);
+  if (!*out)
+    status = ig_fail(IG_ERR_FORMAT, "%s:%d:%d: %s", *path, error.line, error.column, error.text);
+  ig_free(text);
+  return status;
+}
+
+// Modules but the encoder, pooling and the division by the norm (a dense layer, say) are not built.
+static ig_status check_modules(const char *folder) {
+  static const char *const built[] = {"Transformer", "Pooling", "Normalize"};
+  char *path = NULL, q[IG_QUOTE_BYTES];
+  json_t *modules = NULL;
+  ig_status status = IG_OK;
+  IG_GOTO(read_json(folder, "modules.json", &path, &modules));
+  for (size_t i = 0; i < json_array_size(modules); i++) {
+    const char *type = json_string_value(json_object_get(json_array_get(modules, i), "type"));
+    const char *name = type && strrchr(type, '.') ? strrchr(type, '.') + 1 : type;
+    size_t k = 0;
+    while (k < 3 && (!name || strcmp(name, built[k]) != 0))
+      k++;
+    if (k == 3)
+      IG_GOTO(ig_fail(IG_ERR_UNSUPPORTED,
+                      "%s: module %zu is %s; built are Transformer, Pooling and Normalize: say pooling=mean or cls to "
+                      "have vectors without it",
+                      path, i, type ? ig_quote(q, type) : "without a type"));
+  }
+done:
+  json_decref(modules);
+  ig_free(path);
+  return status;
+}
+
+ig_status ig_choose_pooling(ig_call_state *c, const char *folder, ig_text_head *out) {
+  static const char start[] = "pooling_mode_";
+  char *path = NULL, q[IG_QUOTE_BYTES];
+  const char *name, *other = NULL;
+  json_t *pooling = NULL, *value;
+  bool mean = false, first = false;
+  ig_status status = IG_OK;
+  *out = IG_TEXT_MEAN;
+  if (ig_config_has_value(c->config, "pooling")) {
+    *out = ig_config_is(c->config, "pooling", "cls") ? IG_TEXT_FIRST : IG_TEXT_MEAN;
+    return IG_OK;
+  }
+  if (!folder)
+    return IG_OK;
+  IG_TRY(check_modules(folder));
+  IG_GOTO(read_json(folder, "1_Pooling/config.json", &path, &pooling));
+  json_object_foreach(pooling, name, value) {
+    if (strncmp(name, start, sizeof start - 1) != 0 || !json_is_true(value))
+      continue;
+    if (!strcmp(name, "pooling_mode_mean_tokens"))
+      mean = true;
+    else if (!strcmp(name, "pooling_mode_cls_token"))
+      first = true;
+    else
+      other = name;
+  }
+  if (pooling && (other || mean == first))
+    IG_GOTO(ig_fail(IG_ERR_UNSUPPORTED,
+                    "%s: %s%s; expected pooling_mode_mean_tokens or pooling_mode_cls_token alone: say pooling=mean or "
+                    "cls to have that",
+                    path,
+                    other  ? ig_quote(q, other)
+                    : mean ? "mean and cls together"
+                           : "no pooling_mode_",
+                    other || mean ? "" : "... is true"));
+  if (first) {
+    *out = IG_TEXT_FIRST;
+    ig_note(c, "pooling=cls, as %s says", path);
+  }
+done:
+  json_decref(pooling);
+  ig_free(path);
+  return status;
+}
