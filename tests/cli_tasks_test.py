@@ -83,6 +83,13 @@ def one_number():
     assert logged and all({"mse", "rmse", "mae", "r2"} <= set(r) for r in logged)
     best = min(r["rmse"] for r in logged)
     assert abs(best - result["rmse"]) < 1e-3 * best, (best, result["rmse"])
+    # Targets are told as they were given, and no column has the name of another.
+    rows = list(csv.DictReader(open(os.path.join(WORK, "numbers", "predictions.csv"))))
+    assert list(rows[0]) == ["path", "label", "predicted", "p", "loss", "predicted_label"], list(rows[0])
+    given = {f[0]: f"{f[2]:.3f}" for f in facts}
+    for r in rows:
+        assert abs(float(r["label"]) - float(given[os.path.basename(r["path"])])) < 1e-4, r
+        assert abs(float(r["predicted"]) - float(r["predicted_label"])) < 1e-2, r
 
     found = answer(run("eval", "weights=numbers", "data=" + PICTURES, "split=" + NUMBERS, "--json"))
     assert found["n"] == len(tests_of("test")) and found["part"] == "test" and found["task"] == "regress"

@@ -22,8 +22,8 @@ extern "C" {
 ig_status ig_report_predictions_csv(const char *path, size_t n, const char *const *paths, const int32_t *labels,
                                     const float *logits, int32_t k, const char *const *classes, char *const *texts);
 
-// The same for other tasks: header `path,label,predicted,p,loss,<names>...`; label, predicted [n]: texts; p [n] or NULL
-// (empty); loss [n]; values [n][k].
+// The same for other tasks: header `path,label,predicted,p,loss,p_<name>...`; label, predicted [n]: texts; p [n], or
+// NULL for numbers (empty; predicted_<name> then: a number is often called label); loss [n]; values [n][k].
 ig_status ig_report_values_csv(const char *path, size_t n, const char *const *paths, char *const *labels,
                                char *const *predicted, const double *p, const double *loss, const float *values,
                                int32_t k, const char *const *names, char *const *texts);

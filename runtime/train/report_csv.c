@@ -56,7 +56,7 @@ ig_status ig_report_values_csv(const char *path, size_t n, const char *const *pa
   IG_GOTO(ig_text_addf(&t, "path,label,predicted,p,loss"));
   for (int32_t c = 0; c < k; c++) {
     IG_GOTO(ig_text_add(&t, ",", 1));
-    IG_GOTO(field(&t, "", names[c]));
+    IG_GOTO(field(&t, p ? "p_" : "predicted_", names[c]));
   }
   if (texts)
     IG_GOTO(ig_text_addf(&t, ",text"));

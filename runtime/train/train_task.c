@@ -3,6 +3,7 @@
 // read is in their units.
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/losses/losses.h"
@@ -134,13 +135,25 @@ ig_status ig_trainer_make_targets(ig_trainer *t, const ig_batch *b, const float 
   return IG_OK;
 }
 
-// Numbers with spaces between, or the names of the labels that hold.
-static ig_status row_text(const ig_head *h, const float *values, char **out) {
+// The fewest digits that say x, six at least.
+static int digits_of(float x) {
+  char text[32];
+  int n = 6;
+  for (; n < 9; n++) {
+    snprintf(text, sizeof text, "%.*g", n, (double)x);
+    if (strtof(text, NULL) == x)
+      break;
+  }
+  return n;
+}
+
+// Numbers with spaces between, or the names of the labels that hold. Of a target every digit: it stands nowhere else.
+static ig_status row_text(const ig_head *h, const float *values, bool is_target, char **out) {
   ig_text text = {0};
   ig_status status = IG_OK;
   for (int c = 0; c < h->n; c++) {
     if (h->task == IG_TASK_REGRESS)
-      IG_GOTO(ig_text_addf(&text, "%s%.6g", c ? " " : "", (double)values[c]));
+      IG_GOTO(ig_text_addf(&text, "%s%.*g", c ? " " : "", is_target ? digits_of(values[c]) : 6, (double)values[c]));
     else if (values[c] >= 0.5f)
       IG_GOTO(ig_text_addf(&text, "%s%s", text.n ? ";" : "", h->names[c]));
   }
@@ -172,8 +185,8 @@ static ig_status fill_rows(const ig_trainer *t, const ig_scores *s, float *value
         p[i] = fmin(p[i], fmax((double)row[c], 1 - (double)row[c]));
       }
     }
-    IG_TRY(row_text(h, target, &labels[i]));
-    IG_TRY(row_text(h, row, &predicted[i]));
+    IG_TRY(row_text(h, target, true, &labels[i]));
+    IG_TRY(row_text(h, row, false, &predicted[i]));
   }
   return IG_OK;
 }
