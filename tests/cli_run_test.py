@@ -144,6 +144,18 @@ def checkpoints_and_convert():
     refused(2, ["there already"], "convert", RUN, step)
     refused(2, ["there already"], "convert", RUN, "folder")
     refused(2, ["step-N"], "convert", RUN, "there/step-x")
+    # A file may be called like a checkpoint; what cannot be written, or would replace what is read, is refused first.
+    assert answer(run("convert", step, "step-9.safetensors", "--json"))["mapped"] > 0
+    before = content("back.safetensors")
+    os.makedirs(os.path.join(WORK, "taken.safetensors"))
+    for texts, words in [(["back.safetensors", "reads"], ["back.safetensors", "back.safetensors"]),
+                         (["folder/model.safetensors", "reads"], ["folder", "folder/model.safetensors"]),
+                         (["OUT is empty", "usage"], [RUN, ""]), (["IN is empty", "usage"], ["", "new"]),
+                         (["taken.safetensors", "folder"], [RUN, "taken.safetensors"]),
+                         (["no/such.safetensors", "cannot be written"], [RUN, "no/such.safetensors"]),
+                         (["tokenizer=absent", "texts"], [RUN, "new", "tokenizer=absent"])]:
+        refused(2, texts, "convert", *words)
+    assert content("back.safetensors") == before and not os.path.exists(os.path.join(WORK, "new"))
     refused(2, ["lies in no run folder", "weights="], "train", *SMALL, "steps=1", "resume=" + step)
     assert answer(run("train", *SMALL, "steps=1", "weights=" + step, "out=" + WORK + "/from", "--json"))["steps"] == 1
     refused(2, ["resnet20", "resnet8_mlperf"], "eval", "weights=" + out, "data=" + DATA, "model=resnet8_mlperf")

@@ -203,7 +203,8 @@ TEST_F(Weights, OtherFormats) {
     return folder + "/" + name;
   };
   expect_refused(a.load(write("a.pth", "PK\3\4...............")), IG_ERR_UNSUPPORTED,
-                 {"a.pth", "zip", "not supported", "convert it to .safetensors", "torch.load"});
+                 {"a.pth", "zip", "not supported", "convert it to .safetensors", "torch.load", "map_location=\"cpu\"",
+                  "state_dict"});
   expect_refused(a.load(write("a.bin", "\x80\2}q...............")), IG_ERR_UNSUPPORTED,
                  {"pickle", "not supported", "convert it to .safetensors"});
   expect_refused(a.load(write("a.h5", "\x89HDF\r\n\x1a\n........")), IG_ERR_FORMAT, {"a.h5", "HDF5", "open"});

@@ -85,6 +85,7 @@ static ig_status read_weights(ig_call_state *c, const char *in, ig_use *use, ig_
   const char *model = ig_config_str(c->config, "model");
   IG_TRY(ig_weights_info_read(in, &use->info));
   IG_TRY(ig_find_model(model, &use->info, &use->text, &use->model));
+  IG_TRY(ig_refuse_misfits(c, use->model, IG_TASK_CLASSIFY));
   const bool text = use->model->build_text;
   const ig_text_head head = text ? ig_head_of_weights(&use->info) : IG_TEXT_SEQUENCE;
   if (use->info.n_classes < 1 && (head == IG_TEXT_SEQUENCE || head == IG_TEXT_TOKEN))
@@ -129,19 +130,37 @@ static ig_status read_weights(ig_call_state *c, const char *in, ig_use *use, ig_
 // FILE.safetensors; a checkpoint FOLDER/step-N; else a new folder that holds model.safetensors, as a run's does.
 typedef enum kind { OUT_FILE, OUT_CHECKPOINT, OUT_FOLDER } kind;
 
-static ig_status kind_of(const char *out, kind *what) {
+// OUT is not what IN reads: what the model does not use would be gone, and a regress head is scaled.
+static ig_status want_other_file(const char *in, const char *out) {
+  const ig_fileops *ops = ig_fileops_get();
+  struct stat a, b;
+  char *inner = NULL, q[IG_QUOTE_BYTES];
+  IG_TRY(ig_path_join(&inner, in, "model.safetensors"));
+  const bool same = ops->stat(out, &a) == 0 && ops->stat(ig_path_is_dir(in) ? inner : in, &b) == 0 &&
+                    a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+  ig_free(inner);
+  return same ? ig_fail(IG_ERR_USAGE, "%s is the file that this command reads; name another one", ig_shown(q, out))
+              : IG_OK;
+}
+
+static ig_status kind_of(const char *in, const char *out, kind *what) {
   const char *name = ig_path_name(out), *ending = strrchr(name, '.');
-  *what = !strncmp(name, "step-", 5)                            ? OUT_CHECKPOINT
-          : ending && strcmp(ending, ".safetensors") == 0       ? OUT_FILE
+  char q[IG_QUOTE_BYTES];
+  if (!*in || !*out)
+    return ig_fail(IG_ERR_USAGE, "convert: %s is empty; usage: %s", *in ? "OUT" : "IN", ig_verb_usage[IG_VERB_CONVERT]);
+  *what = ending && strcmp(ending, ".safetensors") == 0         ? OUT_FILE
+          : !strncmp(name, "step-", 5)                          ? OUT_CHECKPOINT
           : !ending || !*name || !strcmp(name, ".") || !name[1] ? OUT_FOLDER
                                                                 : OUT_FILE;
   if (*what == OUT_FILE && strcmp(ending, ".safetensors") != 0)
     return ig_fail(IG_ERR_USAGE,
                    "convert writes FILE.safetensors, a checkpoint FOLDER/step-N or a folder; %s has another ending",
                    out);
-  if (*what != OUT_FILE && ig_path_exists(out))
-    return ig_fail(IG_ERR_USAGE, "%s is there already: name a new folder", out);
-  return IG_OK;
+  if (*what != OUT_FILE)
+    return ig_path_exists(out) ? ig_fail(IG_ERR_USAGE, "%s is there already: name a new folder", out) : IG_OK;
+  IG_TRY(want_other_file(in, out));
+  return ig_file_check_writable(out) == IG_OK ? IG_OK
+                                              : ig_fail_prefix(IG_ERR_USAGE, "%s cannot be written", ig_shown(q, out));
 }
 
 static ig_status write_weights(const char *out, kind what, const ig_use *use) {
@@ -200,10 +219,10 @@ ig_status ig_verb_convert(ig_call_state *c) {
   account a = {json_array(), json_array(), json_array()};
   json_t *result = NULL;
   ig_text table = {0};
-  kind what;
+  kind what = OUT_FOLDER;
   IG_GOTO(ig_want_paths(c, 2, 2));
   const char *in = ig_config_path(c->config, 0), *out = ig_config_path(c->config, 1);
-  IG_GOTO(kind_of(out, &what));
+  IG_GOTO(kind_of(in, out, &what));
   IG_GOTO(read_weights(c, in, &use, &report, &a));
   IG_GOTO(write_weights(out, what, &use));
   result = json_pack("{s:o, s:o, s:s, s:i, s:i, s:i, s:O, s:O, s:O}", "in", ig_json_text(in), "out", ig_json_text(out),

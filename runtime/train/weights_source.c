@@ -111,15 +111,16 @@ static ig_status list_keras(ig_weight_source *s) {
   return IG_OK;
 }
 
-// How a file of PyTorch becomes one that is read: it is a program (a pickle), which only PyTorch should run. Tied
-// weights are copied, since save_file refuses shared memory.
+// How a file of PyTorch becomes one that is read: it is a program (a pickle), which only PyTorch should run. Weights of
+// a GPU come to the host, training's wrapping goes, and tied weights are copied, as save_file refuses shared memory.
 static ig_status refuse_torch(const char *path, const char *what) {
   const char *slash = strrchr(path, '/'), *name = ig_path_name(path);
   const bool of_folder = !strcmp(name, PYTORCH_MODEL);
   return ig_fail(IG_ERR_UNSUPPORTED,
                  "%s is %s, which is not supported; convert it to .safetensors, for example by python3 -c 'import "
-                 "torch, safetensors.torch as s; s.save_file({k: v.contiguous().clone() for k, v in torch.load(\"%s\", "
-                 "weights_only=True).items()}, \"%.*s%s\")'",
+                 "torch, safetensors.torch as s; d = torch.load(\"%s\", map_location=\"cpu\", weights_only=True); "
+                 "s.save_file({k: v.contiguous().clone() for k, v in d.get(\"state_dict\", d).items()}, "
+                 "\"%.*s%s\")'",
                  path, what, path, slash && of_folder ? (int)(slash - path + 1) : 0, path,
                  of_folder ? "model.safetensors" : "out.safetensors");
 }
