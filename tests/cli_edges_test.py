@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What a user meets at the edges: nothing to hold out, lists that name a part of what is there, rows that climb out of
-the data, comparisons of runs, the first line of progress.
+the data, comparisons of runs, the first line of progress, closed standard files.
 
 Rule and helpers: ingot_cli.py. Prints `N passed, N failed`; exit code 1 where one failed.
 """
@@ -209,6 +209,21 @@ def on_a_terminal(*words):
     os.close(ours)
     assert p.wait() == 0, seen[-900:]
     return seen.decode(errors="replace")
+
+
+@test
+def closed_standard_files_take_no_messages():
+    """Of a program whose standard files are closed no other file gets their numbers, and so its messages."""
+    words = f'train {" ".join(TINY)} data={pictures("closed", [6, 6])} batch=6 epochs=100000'
+    p = subprocess.Popen(["sh", "-c", f'exec "$0" {words} out={place("closed-run")} <&- >&- 2>&-', BIN], cwd=WORK, env=ENV)
+    while p.poll() is None and not os.path.exists(place("closed-run/log.jsonl")):
+        time.sleep(0.02)
+    assert p.poll() is None, f"exit {p.returncode}"
+    held = [os.readlink(f"/proc/{p.pid}/fd/{n}") for n in range(3)]
+    p.terminate()
+    assert p.wait(LIMIT) == 75 and held == ["/dev/null"] * 3, (p.returncode, held)
+    p = subprocess.run(["sh", "-c", 'exec "$0" help >&-', BIN], cwd=WORK, env=ENV, stderr=subprocess.PIPE)
+    assert p.returncode == 1 and b"standard output: Bad file descriptor" in p.stderr, p.stderr
 
 
 @test

@@ -23,9 +23,16 @@ int main(void) {
   const char *const words[] = {"no_such_key=1"};
   ig_status status = ig_call("train", 1, words, NULL);
   printf("%s %s %d %s\n", ig_version(), ig_status_name(status), ig_status_exit_code(status), ig_error_message());
-  return status == IG_ERR_USAGE ? 0 : 1;
+  if (status != IG_ERR_USAGE)
+    return 1;
+  const char *const missing[] = {"data=x", NULL};
+  return ig_call(NULL, 0, NULL, NULL) == IG_ERR_USAGE && ig_call("train", 1, NULL, NULL) == IG_ERR_USAGE &&
+                 ig_call("train", 2, missing, NULL) == IG_ERR_USAGE && ig_call("train", -1, words, NULL) == IG_ERR_USAGE
+             ? 0
+             : 2;
 }
 END
+cp "$work/user.c" "$work/user.cc"
 cat > "$work/CMakeLists.txt" << 'END'
 cmake_minimum_required(VERSION 3.24)
 project(user C)
@@ -45,5 +52,8 @@ check "$work/build/user"
 
 export PKG_CONFIG_PATH="$lib/pkgconfig"
 # shellcheck disable=SC2046
-cc -Wall -Werror "$work/user.c" -o "$work/user" $(pkg-config --cflags --libs ingot) -Wl,-rpath,"$lib"
+cc -std=c11 -Wall -Wextra -Wpedantic -Werror "$work/user.c" -o "$work/user" $(pkg-config --cflags --libs ingot) -Wl,-rpath,"$lib"
+check "$work/user"
+# shellcheck disable=SC2046
+c++ -std=c++17 -Wall -Wextra -Wpedantic -Werror "$work/user.cc" -o "$work/user" $(pkg-config --cflags --libs ingot) -Wl,-rpath,"$lib"
 check "$work/user"

@@ -36,9 +36,21 @@ const char *ig_version(void) { return INGOT_VERSION; }
 const char *ig_git_hash(void) { return INGOT_GIT_HASH; }
 const char *ig_build_text(void) { return INGOT_COMPILER ", " INGOT_BUILD_TYPE; }
 
+static ig_status check_arguments(const char *verb, int n_words, const char *const *words) {
+  if (!verb)
+    return ig_fail(IG_ERR_USAGE, "ig_call: verb is NULL; expected a verb's name, as \"train\"");
+  if (n_words < 0)
+    return ig_fail(IG_ERR_USAGE, "ig_call: n_words is %d; expected the number of words", n_words);
+  for (int i = 0; i < n_words; i++)
+    if (!words || !words[i])
+      return ig_fail(IG_ERR_USAGE, "ig_call: word %d of %d is NULL; expected a text", i + 1, n_words);
+  return IG_OK;
+}
+
 ig_status ig_call(const char *verb, int n_words, const char *const *words, const ig_callbacks *callbacks) {
   ig_call_state c = {.verb = verb, .n_words = n_words, .words = words};
   ig_error_clear();
+  IG_TRY(check_arguments(verb, n_words, words));
   if (callbacks && callbacks->size)
     memcpy(&c.callbacks, callbacks, callbacks->size < sizeof c.callbacks ? callbacks->size : sizeof c.callbacks);
   IG_TRY(ig_config_create(&c.config, &ig_keys, verb));

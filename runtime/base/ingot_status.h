@@ -31,7 +31,8 @@ typedef enum ig_status {
   IG_STOPPED           // stopped on purpose; a checkpoint was written                                   -> exit 75
 } ig_status;
 
-// Message of the calling thread's last failure ("" if none). Valid until the next failure on this thread.
+// Message of the calling thread's last failure ("" if none); it says nothing after a call that returned IG_OK. Valid
+// until the next call on this thread.
 IG_PUBLIC const char *ig_error_message(void);
 // Short name of a status: "ok", "usage", "format", ...
 IG_PUBLIC const char *ig_status_name(ig_status status);
