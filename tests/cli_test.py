@@ -139,7 +139,9 @@ def on_terminal(words, folder, **env):
 
 def typed(shell, setup, lines):
     """What a shell shows on a terminal of its own after each line and a press of the tabulator key."""
-    pid, terminal = on_terminal(shell, os.path.join(WORK, "nothing"), PS1="$ ", TERM="dumb",
+    folder = os.path.join(WORK, "typed")
+    os.makedirs(os.path.join(folder, "odd name"), exist_ok=True)
+    pid, terminal = on_terminal(shell, folder, PS1="$ ", TERM="dumb",
                                 PATH=os.path.dirname(os.path.abspath(BIN)) + ":" + os.environ["PATH"])
     shown = []
 
@@ -165,7 +167,11 @@ def typed(shell, setup, lines):
 COMPLETIONS = [("ingot tr", "ingot train"), ("ingot train label_s", "label_smoothing="),
                ("ingot train optimizer=rm", "rmsprop"), ("ingot train model=resnext", "resnext50_32x4d"),
                ("ingot eval --wei", "--weights"), ("ingot train --optimizer rm", "rmsprop"),
-               ("ingot train --json monit", "monitor="), ("ingot bench ke", "kernels"), ("ingot checkpoint ver", "verify")]
+               ("ingot train --json monit", "monitor="), ("ingot bench ke", "kernels"), ("ingot checkpoint ver", "verify"),
+               ("ingot data sha", "shard"), ("ingot demo te", "text"),
+               # A name with a space is one answer, and a folder ends by /.
+               ("ingot train data=odd", "odd\\ name/"), ("ingot predict odd", "odd\\ name/"),
+               ("ingot predict 'odd n", "name"), ("ingot eval --data odd", "odd\\ name/")]
 
 
 @test

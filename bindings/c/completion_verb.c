@@ -53,6 +53,10 @@ static ig_status add_verb_words(ig_text *t, const char *indent) {
     IG_TRY(ig_text_addf(t, "%s%s) list=\"", indent, ig_keys.verbs[v]));
     if (v == IG_VERB_CHECKPOINT)
       IG_TRY(ig_text_addf(t, "list verify show"));
+    if (v == IG_VERB_DATA)
+      IG_TRY(ig_text_addf(t, "shard"));
+    if (v == IG_VERB_DEMO)
+      IG_TRY(ig_text_addf(t, "text"));
     if (v == IG_VERB_TOKENIZER)
       IG_TRY(ig_text_addf(t, "train encode decode"));
     if (v == IG_VERB_BENCH)
@@ -68,12 +72,17 @@ static ig_status add_verb_words(ig_text *t, const char *indent) {
 }
 
 static ig_status write_bash(ig_text *t) {
-  IG_TRY(ig_text_addf(t,
-                      "# Completion of ingot: source <(ingot completion bash)\n"
-                      "_ingot() {\n"
-                      "  local cur=${COMP_WORDS[COMP_CWORD]} key= list=\n"
-                      "  if [[ $COMP_CWORD -eq 1 ]]; then\n"
-                      "    COMPREPLY=($(compgen -W \""));
+  IG_TRY(
+      ig_text_addf(t,
+                   "# Completion of ingot: source <(ingot completion bash)\n"
+                   "_ingot_files() {  # a name with spaces is one answer; the shell quotes it and ends folders by /\n"
+                   "  compopt -o filenames +o nospace\n"
+                   "  mapfile -t COMPREPLY < <(compgen -f -- \"$1\")\n"
+                   "}\n"
+                   "_ingot() {\n"
+                   "  local cur=${COMP_WORDS[COMP_CWORD]} key= list=\n"
+                   "  if [[ $COMP_CWORD -eq 1 ]]; then\n"
+                   "    COMPREPLY=($(compgen -W \""));
   IG_TRY(add_verbs(t));
   IG_TRY(ig_text_addf(t,
                       "\" -- \"$cur\"))\n"
@@ -94,7 +103,7 @@ static ig_status write_bash(ig_text *t) {
                       "    case $key in\n"));
   IG_TRY(add_choices(t, "      "));
   IG_TRY(ig_text_addf(t,
-                      "      *) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n"
+                      "      *) _ingot_files \"$cur\"; return ;;\n"
                       "    esac\n"
                       "    COMPREPLY=($(compgen -W \"$list\" -- \"$cur\"))\n"
                       "    return\n"
@@ -109,8 +118,10 @@ static ig_status write_bash(ig_text *t) {
                       "    COMPREPLY=($(compgen -W \"$options\" -- \"$cur\"))\n"
                       "    return\n"
                       "  fi\n"
+                      "  COMPREPLY=($(compgen -W \"$list\" -- \"$cur\"))\n"
+                      "  [[ -n ${COMPREPLY[*]} ]] || { _ingot_files \"$cur\"; return; }\n"
                       "  compopt -o nospace\n"
-                      "  COMPREPLY=($(compgen -W \"$list\" -- \"$cur\") $(compgen -f -- \"$cur\"))\n"
+                      "  mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- \"$cur\")\n"
                       "}\n"
                       "complete -F _ingot ingot\n");
 }
