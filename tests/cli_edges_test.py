@@ -175,6 +175,15 @@ def a_comparison_stays_in_the_first_run():
     refused(2, ["own report", "comparison.html"], "report", *runs, "out=" + runs[1] + "/report.html")
     refused(2, ["own report"], "report", *runs, "out=report.html", cwd=runs[0])
     assert own == [text(r + "/report.html") for r in runs], "a run's own report was replaced"
+    # Nor are a run's other files, by whatever verb.
+    before = {name: content(runs[0], name) for name in os.listdir(runs[0]) if os.path.isfile(os.path.join(runs[0], name))}
+    for name in ("log.jsonl", "args.yaml", "result.json", "predictions.csv"):
+        refused(2, [name, "of that run", "another"], "report", runs[0], "out=" + os.path.join(runs[0], name))
+    refused(2, ["predictions.csv", "of that run"], "predict", "weights=" + runs[1], data, "out=predictions.csv", cwd=runs[0])
+    refused(2, ["report.html", "of that run"], "data", data, "out=" + runs[0] + "/report.html")
+    refused(2, ["log.jsonl", "of that run"], "eval", "weights=" + runs[0], "data=" + data, "logits=" + runs[0] + "/log.jsonl")
+    assert before == {name: content(runs[0], name) for name in before}, "a run's file was replaced"
+    expect(run("report", runs[0], "out=" + runs[0] + "/report.html"), 0)
 
 
 @test

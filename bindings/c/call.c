@@ -253,6 +253,26 @@ static bool may_be_result(const char *path) {
   return true;
 }
 
+// What train wrote into a run's folder stays; `report` alone writes its report anew.
+static ig_status keep_run_files(const ig_call_state *c, const char *key, const char *path) {
+  static const char *const own[] = {"args.yaml",   "environment.json", "log.jsonl", "best",           "result.json",
+                                    "config.json", "predictions.csv",  "vocab.txt", "tokenizer.json", "report.html"};
+  const char *name = ig_path_name(path);
+  const int n = (int)(name - path);
+  char *folder = NULL, q[IG_QUOTE_BYTES];
+  bool is_own = false, is_run = false;
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+    is_own = is_own || !strcmp(name, own[i]);
+  if (!is_own || (!strcmp(name, "report.html") && !strcmp(c->verb, "report")))
+    return IG_OK;
+  IG_TRY(n ? ig_asprintf(&folder, "%.*s", n, path) : ig_strdup(".", &folder));
+  const ig_status status = ig_path_holds(folder, "args.yaml", &is_run);
+  ig_free(folder);
+  IG_TRY(status);
+  return is_run ? ig_fail(IG_ERR_USAGE, "%s=%s is a file of that run; name another one", key, ig_shown(q, path))
+                : IG_OK;
+}
+
 ig_status ig_want_writable(const ig_call_state *c, const char *name) {
   const char *path = ig_config_str(c->config, name);
   struct stat st;
@@ -268,6 +288,7 @@ ig_status ig_want_writable(const ig_call_state *c, const char *name) {
                      "%s=%s is there already and is no result of ingot's (it is neither text nor .npy); name another "
                      "file, or remove it",
                      name, ig_shown(q, path));
+    IG_TRY(keep_run_files(c, name, path));
   }
   return ig_file_check_writable(path) == IG_OK
              ? IG_OK
