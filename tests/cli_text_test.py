@@ -307,6 +307,8 @@ def masked_words_then_a_task():
     learn(CORPUS, "mlm2", "task=mlm", "steps=6", "pairs=none", "whole_word=1", "mask_share=0.2")
     with open(place("mlm2/config.json")) as f:
         assert json.load(f)["architectures"] == ["BertForMaskedLM"]
+    refused(2, ["seq_relationship", "pairs=none"], "train", "weights=mlm2", "model=mlm2", *LEARN[2:], "task=mlm", "steps=2",
+            "data=" + CORPUS, "out=paired")
     for start, out in [("mlm", "after"), ("mlm2", "after2")]:
         p = run("train", "weights=" + start, "model=" + start, *LEARN[2:], "data=" + SINGLE, "out=" + out, "epochs=5", "--json")
         assert answer(p)["accuracy"] > 0.5 and "tensors loaded, with a new head" in p.err, p.err

@@ -193,9 +193,10 @@ static ig_status find_all(loading *l) {
     char q[IG_QUOTE_BYTES], nearest[IG_NEAREST_BYTES], more[64] = "";
     if (n_missing > 1)
       snprintf(more, sizeof more, " (and %zu more of %zu)", n_missing - 1, l->params->n);
-    return ig_fail(IG_ERR_MISMATCH, "%s: tensor %s%s is missing, model=%s needs it%s", l->source.path,
+    return ig_fail(IG_ERR_MISMATCH, "%s: tensor %s%s is missing, model=%s needs it%s%s", l->source.path,
                    ig_quote(q, missing), more, l->model->name,
-                   ig_nearest(nearest, missing, l->source.names, l->source.n));
+                   ig_nearest(nearest, missing, l->source.names, l->source.n),
+                   strstr(missing, "seq_relationship") ? "; pairs=none learns from masked words alone" : "");
   }
   for (size_t i = 0; i < l->params->n && l->options->other_head; i++)
     if (in_head(l, l->params->items[i])) {
