@@ -19,19 +19,53 @@ static void on_text(void *user, const char *text) {
     *(int *)user = errno ? errno : EIO;
 }
 
-static ig_status run(ig_call_state *c) {
+enum { KERNELS = 1, STEP = 2, LOADER = 4, TOKENIZER = 8 };
+
+static const struct {
+  const char *name;
+  ig_status (*run)(ig_call_state *c);
+  unsigned bit;
+} benches[] = {{"kernels", ig_bench_kernels, KERNELS},
+               {"step", ig_bench_step, STEP},
+               {"loader", ig_bench_loader, LOADER},
+               {"tokenizer", ig_bench_tokenizer, TOKENIZER}};
+
+// What a key asks for is measured or refused, never passed over.
+static ig_status refuse_misfits(const ig_config *k, const char *word, unsigned bit) {
   static const struct {
-    const char *name;
-    ig_status (*run)(ig_call_state *c);
-  } benches[] = {{"kernels", ig_bench_kernels},
-                 {"step", ig_bench_step},
-                 {"loader", ig_bench_loader},
-                 {"tokenizer", ig_bench_tokenizer}};
+    const char *key;
+    unsigned of;
+    const char *to;
+  } keys[] = {{"op", KERNELS, "kernels"},
+              {"shape", KERNELS, "kernels"},
+              {"list", KERNELS, "kernels"},
+              {"launches", KERNELS, "kernels"},
+              {"cold", KERNELS, "kernels"},
+              {"seconds", KERNELS, "kernels"},
+              {"against", KERNELS, "kernels"},
+              {"detail", STEP, "step"},
+              {"trace", STEP, "step"},
+              {"startup", STEP, "step"},
+              {"offsets", TOKENIZER, "tokenizer"},
+              {"data", LOADER | TOKENIZER, "loader and tokenizer"},
+              {"tokenizer", LOADER | TOKENIZER, "loader and tokenizer"},
+              {"rivals", STEP | LOADER | TOKENIZER, "step, loader and tokenizer"}};
+  char quoted[IG_QUOTE_BYTES];
+  for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+    if (!(keys[i].of & bit) && ig_config_is_set(k, keys[i].key))
+      return ig_fail(IG_ERR_USAGE, "bench %s: %s=%s belongs to bench %s: leave it out", word, keys[i].key,
+                     ig_shown(quoted, ig_config_str(k, keys[i].key)), keys[i].to);
+  return IG_OK;
+}
+
+static ig_status run(ig_call_state *c) {
   IG_TRY(ig_want_paths(c, 1, 1));
   const char *word = ig_config_path(c->config, 0);
   for (size_t i = 0; i < sizeof benches / sizeof *benches; i++)
-    if (!strcmp(word, benches[i].name))
+    if (!strcmp(word, benches[i].name)) {
+      IG_TRY(refuse_misfits(c->config, word, benches[i].bit));
       return benches[i].run(c);
+    }
   char quoted[IG_QUOTE_BYTES];
   return ig_fail(IG_ERR_USAGE, "bench: %s is none of kernels, step, loader, tokenizer", ig_quote(quoted, word));
 }

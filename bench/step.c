@@ -287,11 +287,14 @@ ig_status ig_bench_step(ig_call_state *c) {
   json_t *rows = NULL, *more = json_object(), *nodes, *ops;
   ig_machine machine;
   ig_status status = IG_OK;
+  if (trace && !*trace)
+    trace = NULL;
   if (ig_bench_is_child()) {
     json_decref(more);
     json_decref(b.skipped);
     return first_step(c);
   }
+  IG_GOTO(ig_want_writable(c, "trace"));
   IG_GOTO(ig_stepper_create(c, ig_config_str(k, "model"), false, &b.stepper));
   IG_GOTO(start_rivals(c, &b));
   reset_peak(&b);  // what timing of implementations took is not the step's

@@ -68,7 +68,12 @@ def refusals():
                         (["step", "model=bert_tiny", "lengths=short"], "banking77"),
                         (["step", "model=bert_tiny", "task=tag"], "classify"),
                         (["kernels", "op=conv9d"], "names no row"), (["loader"], "data= is missing"),
-                        (["kernels", "op=sgd", "model=none", "against=no.json"], "no.json")):
+                        (["kernels", "op=sgd", "model=none", "against=no.json"], "no.json"),
+                        # What another bench measures, and a file that could not be written at the end.
+                        (["kernels", "op=sgd", "rivals=pytorch"], "rivals=pytorch belongs to bench step, loader"),
+                        (["step", "op=sgd"], "op=sgd belongs to bench kernels"), (["step", "data=absent"], "data=absent"),
+                        (["loader", "data=absent", "trace=x"], "trace=x belongs to bench step"),
+                        (["step", "trace=absent/x"], "trace=absent/x cannot be written")):
         p = run(*words, "--quiet")
         assert p.returncode == 2 and said in p.stderr and p.stdout == "", (words, p.returncode, p.stderr)
 
