@@ -221,6 +221,24 @@ def on_a_terminal(*words):
 
 
 @test
+def what_may_not_be_read_is_refused():
+    """Exit 2, as of what is not there: nothing was begun, and no checkpoint was written."""
+    data, run_folder = pictures("secret", [6, 6]), place("secret-run")
+    expect(run("train", *TINY, "data=" + data, "steps=1", "batch=4", "out=" + run_folder), 0)
+    long = "x" * 300
+    for words in (["eval", "weights=" + long, "data=" + data], ["convert", long, "y.safetensors"], ["train", "--config", long],
+                  ["tokenizer", "encode", "tokenizer=" + long, "-"], ["train", *TINY, "data=" + data, "weights=" + long]):
+        refused(2, ["File name too long" if words[1:2] != TINY[:1] else "does not exist"], *words)
+    if os.geteuid() == 0:  # who may read everything
+        return
+    for secret, words in ((run_folder + "/model.safetensors", ["eval", "weights=" + run_folder, "data=" + data]),
+                          (data, ["train", *TINY, "data=" + data, "steps=1", "out=never"])):
+        os.chmod(secret, 0)
+        refused(2, ["Permission denied"], *words)
+        os.chmod(secret, 0o700)
+
+
+@test
 def closed_standard_files_take_no_messages():
     """Of a program whose standard files are closed no other file gets their numbers, and so its messages."""
     words = f'train {" ".join(TINY)} data={pictures("closed", [6, 6])} batch=6 epochs=100000'

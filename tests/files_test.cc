@@ -42,6 +42,32 @@ TEST_F(Files, ReadWholeFiles) {
   EXPECT_EQ(ig_file_read("/proc/self/status", 100, &data, &n), IG_ERR_FORMAT);
 }
 
+TEST_F(Files, WhatMayNotBeReadIsRefused) {
+  static int error;
+  ig_fileops ops = *ig_fileops_get();
+  ops.open = [](const char *, int, mode_t) {
+    errno = error;
+    return -1;
+  };
+  uint8_t *data;
+  size_t n;
+  ig_mapped m;
+  put("a", "hello");
+  for (auto [code, status] :
+       {std::pair(EACCES, IG_ERR_USAGE), std::pair(EPERM, IG_ERR_USAGE), std::pair(ENAMETOOLONG, IG_ERR_USAGE),
+        std::pair(EIO, IG_ERR_IO), std::pair(EMFILE, IG_ERR_IO), std::pair(ELOOP, IG_ERR_NOT_FOUND)}) {
+    error = code;
+    ig_fileops_set(&ops);
+    const ig_status read = ig_file_read(at("a").c_str(), 10, &data, &n), mapped = ig_file_map(at("a").c_str(), &m);
+    const ig_status written = ig_file_write_atomic(at("b").c_str(), "x", 1);  // may fail while running
+    ig_fileops_set(nullptr);
+    EXPECT_EQ(read, status) << strerror(code);
+    EXPECT_EQ(mapped, status) << strerror(code);
+    EXPECT_EQ(written, code == ELOOP ? IG_ERR_NOT_FOUND : IG_ERR_IO) << strerror(code);
+    EXPECT_TRUE(says(strerror(code))) << message();
+  }
+}
+
 TEST_F(Files, MapRefusesWhatIsNoFile) {
   ig_mapped m;
   put("a", "hello");

@@ -66,5 +66,7 @@ ig_status ig_call(const char *verb, int n_words, const char *const *words, const
     ig_show_progress(&c, "");
   }
   ig_config_destroy(c.config);
+  if (status == IG_OK)
+    ig_error_clear();  // of what was tried and done in another way
   return status;
 }

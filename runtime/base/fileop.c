@@ -57,12 +57,20 @@ static ig_status fail_errno(const char *verb, const char *path) {
   return ig_fail(status, "cannot %s %s: %s", verb, path, strerror(code));
 }
 
+// What may not be read, or has a name that no file can have, is refused like what is not there. An error of the disk is
+// none of these.
+static ig_status fail_open(const char *path) {
+  const int code = errno;
+  const ig_status status = fail_errno("open", path);
+  return code == EACCES || code == EPERM || code == ENAMETOOLONG ? IG_ERR_USAGE : status;
+}
+
 // Opens a regular file for reading without ever blocking on a FIFO or device; *st is its state.
 static ig_status open_regular(const char *path, int *fd, struct stat *st) {
   const ig_fileops *ops = ig_fileops_get();
   *fd = ops->open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
   if (*fd < 0)
-    return fail_errno("open", path);
+    return fail_open(path);
   ig_status status = IG_OK;
   if (ops->fstat(*fd, st) != 0) {
     status = fail_errno("examine", path);

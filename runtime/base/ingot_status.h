@@ -14,7 +14,7 @@ extern "C" {
 typedef enum ig_status {
   IG_OK = 0,
   IG_ERR_USAGE,        // unknown verb or key, value of the wrong type, contradiction between keys, a plan
-                       // that exceeds memory=                                                           -> exit 2
+                       // that exceeds memory=, a path that may not be read                              -> exit 2
   IG_ERR_FORMAT,       // a file is not what it claims to be: truncated, hostile, unknown version        -> exit 2
   IG_ERR_DATA,         // a data set or sample cannot be used: empty, one class, label out of range      -> exit 2
   IG_ERR_MISMATCH,     // two valid things do not fit: weights and model, run folder and configuration   -> exit 2

@@ -120,7 +120,7 @@ ig_status ig_ckpt_open_latest(const char *folder, ig_ckpt_reader **out, void (*w
     ig_free(path);
     IG_GOTO(ig_step_path(folder, steps[i], "", &path));
     status = ig_ckpt_open(path, out);
-    if (status != IG_ERR_FORMAT && status != IG_ERR_IO && status != IG_ERR_NOT_FOUND)
+    if (status != IG_ERR_FORMAT && status != IG_ERR_IO && status != IG_ERR_NOT_FOUND && status != IG_ERR_USAGE)
       goto done;
     ig_fail_prefix(status, "checkpoint of step %" PRId64 " is damaged and passed over", steps[i]);
     if (damaged++ == 0)

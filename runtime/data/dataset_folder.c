@@ -38,7 +38,7 @@ ig_status ig_list_folder(const char *path, ig_names *out) {
   *out = (ig_names){0};
   int fd = ops->open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (fd < 0)
-    return ig_fail(IG_ERR_IO, "cannot read folder %s: %s", path, strerror(errno));
+    return ig_fail(errno == EACCES ? IG_ERR_USAGE : IG_ERR_IO, "cannot read folder %s: %s", path, strerror(errno));
   DIR *dir = fdopendir(fd);  // owns fd from here
   if (!dir) {
     status = ig_fail(IG_ERR_IO, "cannot read folder %s: %s", path, strerror(errno));
@@ -156,7 +156,7 @@ static ig_status walk(ig_builder *b, const char *folder, const char *rel, const 
   ig_names list = {0};
   char *path = NULL, *child = NULL;
   status = ig_list_folder(folder, &list);
-  if (status == IG_ERR_IO)
+  if (status == IG_ERR_IO || status == IG_ERR_USAGE)
     return ig_builder_skip(b, rel, NULL);
   IG_TRY(status);
   for (size_t i = 0; i < list.n; i++) {
