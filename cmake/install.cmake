@@ -1,6 +1,5 @@
 # The shared library and what `cmake --install` puts where. Rule: only IG_PUBLIC symbols leave libingot.so; the program
 # links the floors themselves and needs no libingot.so.
-include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 get_target_property(capi_type ig_capi TYPE)

@@ -12,6 +12,16 @@ mv "$work/first" "$work/tree"
 test -x "$work/tree/bin/ingot"
 lib=$(dirname "$(find "$work/tree" -name libingot.so)")
 
+# Every program finds the CUDA back end of its own tree, by whatever name it is called.
+mkdir -p "$lib/ingot"
+echo 'no library' > "$lib/ingot/libingot_cuda.so"
+ln -s "$work/tree/bin/ingot" "$work/link"
+for words in "tree/bin/ingot doctor" "tree/bin/ingot bench step device=cuda" "link doctor" "link bench step device=cuda"; do
+  # shellcheck disable=SC2086
+  said=$("$work"/$words 2>&1 || true)
+  [[ $said == *"$work/tree/"*ingot/libingot_cuda.so* ]] || { echo "$words looked elsewhere: $said"; exit 1; }
+done
+
 leaked=$(nm -D --defined-only "$lib/libingot.so" | awk '{print $3}' |
   grep -vxE 'ig_(call|version|error_message|status_name|status_exit_code)' || true)
 test -z "$leaked" || { echo "libingot.so shows more than ingot.h: $leaked"; exit 1; }

@@ -11,14 +11,18 @@
 #include "runtime/device/backend.h"
 
 #define LIBRARY "libingot_cuda.so"
+#ifndef INGOT_LIBDIR  // where cmake --install puts libraries, below its prefix
+#define INGOT_LIBDIR "lib"
+#endif
 
-// The folder of the file that holds this code: the program's, or libingot.so's.
+// The folder of the file that holds this code: libingot.so's, or the program's, whatever link it was called by.
 static ig_status own_folder(char **out) {
   static const char here = 0;
   Dl_info info;
+  struct link_map *map = NULL;
   char path[4096] = "";
-  if (dladdr(&here, &info) && info.dli_fname && strchr(info.dli_fname, '/'))
-    snprintf(path, sizeof path, "%s", info.dli_fname);
+  if (dladdr1(&here, &info, (void **)&map, RTLD_DL_LINKMAP) && map && map->l_name && strchr(map->l_name, '/'))
+    snprintf(path, sizeof path, "%s", map->l_name);
   else if (readlink("/proc/self/exe", path, sizeof path - 1) < 0)
     path[0] = 0;
   char *slash = strrchr(path, '/');
@@ -27,19 +31,20 @@ static ig_status own_folder(char **out) {
   return ig_strdup(slash ? path : ".", out);
 }
 
-// INGOT_CUDA_LIBRARY, else beside the program, else installed (of bin/ingot: ../lib/ingot; of lib/libingot.so: ingot),
-// else where the system's linker looks.
+// INGOT_CUDA_LIBRARY, else beside the program, else installed (of bin/ingot: ../lib/ingot; of libexec/ingot's
+// ingot-bench: ../../lib/ingot; of lib/libingot.so: ingot), else where the system's linker looks.
 static ig_status open_library(void **handle) {
   const char *named = getenv("INGOT_CUDA_LIBRARY");
-  char *folder = NULL, *path[3] = {NULL, NULL, NULL};
+  char *folder = NULL, *path[4] = {NULL, NULL, NULL, NULL};
   const char *found = named;
   ig_status status = IG_OK;
   *handle = NULL;
   IG_GOTO(own_folder(&folder));
   IG_GOTO(ig_asprintf(&path[0], "%s/" LIBRARY, folder));
-  IG_GOTO(ig_asprintf(&path[1], "%s/../lib/ingot/" LIBRARY, folder));
-  IG_GOTO(ig_asprintf(&path[2], "%s/ingot/" LIBRARY, folder));
-  for (int i = 0; i < 3 && !found; i++)
+  IG_GOTO(ig_asprintf(&path[1], "%s/../" INGOT_LIBDIR "/ingot/" LIBRARY, folder));
+  IG_GOTO(ig_asprintf(&path[2], "%s/../../" INGOT_LIBDIR "/ingot/" LIBRARY, folder));
+  IG_GOTO(ig_asprintf(&path[3], "%s/ingot/" LIBRARY, folder));
+  for (int i = 0; i < 4 && !found; i++)
     if (ig_path_exists(path[i]))
       found = path[i];
   if (!found)
@@ -52,7 +57,7 @@ static ig_status open_library(void **handle) {
                      found, dlerror());
 done:
   ig_free(folder);
-  for (int i = 0; i < 3; i++)
+  for (int i = 0; i < 4; i++)
     ig_free(path[i]);
   return status;
 }
