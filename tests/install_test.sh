@@ -22,6 +22,12 @@ for words in "tree/bin/ingot doctor" "tree/bin/ingot bench step device=cuda" "li
   [[ $said == *"$work/tree/"*ingot/libingot_cuda.so* ]] || { echo "$words looked elsewhere: $said"; exit 1; }
 done
 
+# --version names the back ends that can be loaded.
+[[ $("$work/link" --version) == *"back ends: cpu"$'\n'* ]] || { echo "a back end that is no library is named"; exit 1; }
+echo 'int ig_backend_open(void) { return 0; }' | cc -shared -fPIC -x c - -o "$lib/ingot/libingot_cuda.so"
+[[ $("$work/link" --version) == *"back ends: cpu, cuda"$'\n'* ]] || { echo "the CUDA back end is not named"; exit 1; }
+[[ $("$work/link" version --json) == *'"back_ends":["cpu","cuda"]'* ]] || { echo "back_ends lacks cuda"; exit 1; }
+
 leaked=$(nm -D --defined-only "$lib/libingot.so" | awk '{print $3}' |
   grep -vxE 'ig_(call|version|error_message|status_name|status_exit_code)' || true)
 test -z "$leaked" || { echo "libingot.so shows more than ingot.h: $leaked"; exit 1; }
@@ -67,3 +73,27 @@ check "$work/user"
 # shellcheck disable=SC2046
 c++ -std=c++17 -Wall -Wextra -Wpedantic -Werror "$work/user.cc" -o "$work/user" $(pkg-config --cflags --libs ingot) -Wl,-rpath,"$lib"
 check "$work/user"
+
+# A program whose locale writes 0,5 reads and writes files as all others do, and has its locale back.
+localedef -i de_DE -f UTF-8 "$work/de_DE.UTF-8" 2> "$work/log" || { echo "locale part skipped: no localedef or no de_DE"; exit 0; }
+cat > "$work/user.c" << 'END'
+#include <ingot.h>
+#include <locale.h>
+#include <stdio.h>
+static void show(void *user, const char *text) { (void)user, puts(text); }
+int main(void) {
+  ig_callbacks callbacks = {.size = sizeof callbacks, .table = show};
+  if (!setlocale(LC_ALL, ""))
+    return 1;
+  fprintf(stderr, "%.1f ", 0.5);
+  ig_status status = ig_call("keys", 0, NULL, &callbacks);
+  fprintf(stderr, "%.1f\n", 0.5);
+  return status != IG_OK;
+}
+END
+# shellcheck disable=SC2046
+cc -std=c11 "$work/user.c" -o "$work/user" $(pkg-config --cflags --libs ingot) -Wl,-rpath,"$lib"
+LC_ALL=C "$work/user" > "$work/plain" 2> "$work/log"
+LOCPATH=$work LC_ALL=de_DE.UTF-8 "$work/user" > "$work/german" 2> "$work/log"
+[[ $(< "$work/log") == "0,5 0,5" ]] || { echo "the locale is not that of before: $(< "$work/log")"; exit 1; }
+cmp "$work/plain" "$work/german"

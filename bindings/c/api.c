@@ -1,4 +1,5 @@
 // ig_call: from words to a verb. Rule: usage is checked whole before a verb does anything.
+#include <locale.h>
 #include <string.h>
 
 #include "bindings/c/call.h"
@@ -47,25 +48,45 @@ static ig_status check_arguments(const char *verb, int n_words, const char *cons
   return IG_OK;
 }
 
+static ig_status call_verb(ig_call_state *c) {
+  IG_TRY(ig_config_create(&c->config, &ig_keys, c->verb));
+  ig_status status = ig_config_args(c->config, c->n_words, c->words);
+  if (status == IG_OK) {
+    c->json = ig_config_bool(c->config, "json");
+    c->quiet = ig_config_bool(c->config, "quiet");
+    size_t v = 0;
+    while (strcmp(ig_keys.verbs[v], c->verb) != 0)
+      v++;
+    c->verb = ig_keys.verbs[v];
+    status = functions[v](c);
+    ig_show_progress(c, "");
+  }
+  ig_config_destroy(c->config);
+  return status;
+}
+
+// The present locale, but that numbers have a point. NULL: no memory.
+static locale_t locale_with_point(void) {
+  locale_t own = duplocale(uselocale((locale_t)0));
+  locale_t with_point = own ? newlocale(LC_NUMERIC_MASK, "C", own) : own;
+  if (own && !with_point)
+    freelocale(own);
+  return with_point;
+}
+
 ig_status ig_call(const char *verb, int n_words, const char *const *words, const ig_callbacks *callbacks) {
   ig_call_state c = {.verb = verb, .n_words = n_words, .words = words};
   ig_error_clear();
   IG_TRY(check_arguments(verb, n_words, words));
   if (callbacks && callbacks->size)
     memcpy(&c.callbacks, callbacks, callbacks->size < sizeof c.callbacks ? callbacks->size : sizeof c.callbacks);
-  IG_TRY(ig_config_create(&c.config, &ig_keys, verb));
-  ig_status status = ig_config_args(c.config, n_words, words);
-  if (status == IG_OK) {
-    c.json = ig_config_bool(c.config, "json");
-    c.quiet = ig_config_bool(c.config, "quiet");
-    size_t v = 0;
-    while (strcmp(ig_keys.verbs[v], verb) != 0)
-      v++;
-    c.verb = ig_keys.verbs[v];
-    status = functions[v](&c);
-    ig_show_progress(&c, "");
-  }
-  ig_config_destroy(c.config);
+  const locale_t with_point = locale_with_point();
+  if (!with_point)
+    return ig_fail(IG_ERR_MEMORY, "no memory for the locale of numbers");
+  const locale_t before = uselocale(with_point);
+  const ig_status status = call_verb(&c);
+  uselocale(before);
+  freelocale(with_point);
   if (status == IG_OK)
     ig_error_clear();  // of what was tried and done in another way
   return status;

@@ -30,7 +30,8 @@ typedef struct ig_callbacks {
 // Runs a verb ("train", "eval", "predict", "plan", "convert", "checkpoint", "data", "tokenizer", "report", "keys",
 // "doctor", "demo", "completion", "help", "version") with its words: key=value, --key value, --key=value, PATH. Returns
 // IG_OK, IG_STOPPED (a checkpoint was written), or an error with ig_error_message(). Safe from several threads on
-// different run folders.
+// different run folders. Numbers have a point in whatever locale the caller is: until it returns, LC_NUMERIC of the
+// calling thread, and so of the callbacks, is C.
 IG_PUBLIC ig_status ig_call(const char *verb, int n_words, const char *const *words, const ig_callbacks *callbacks);
 
 // "0.1.0".

@@ -5,6 +5,7 @@
 #include "kernels/kernels.h"
 #include "models/model.h"
 #include "runtime/base/mem.h"
+#include "runtime/device/device.h"
 
 static ig_status find_verb(const char *name, size_t *out) {
   char quoted[IG_QUOTE_BYTES], nearest[IG_NEAREST_BYTES];
@@ -94,11 +95,13 @@ ig_status ig_verb_version(ig_call_state *c) {
   const char *name;
   IG_TRY(ig_want_paths(c, 0, 0));
   IG_GOTO(ig_environment_json(&environment));
-  object = json_pack("{s:s, s:s, s:s, s:[s], s:O}", "version", ig_version(), "git", ig_git_hash(), "build",
-                     ig_build_text(), "back_ends", "cpu", "libraries", json_object_get(environment, "libraries"));
+  const char *cuda = ig_has_cuda() ? "cuda" : NULL;
+  object = json_pack("{s:s, s:s, s:s, s:[s, s*], s:O}", "version", ig_version(), "git", ig_git_hash(), "build",
+                     ig_build_text(), "back_ends", "cpu", cuda, "libraries", json_object_get(environment, "libraries"));
   if (!object)
     IG_GOTO(ig_no_json());
-  IG_GOTO(ig_text_addf(&text, "ingot %s (git %s; %s), back ends: cpu\n", ig_version(), ig_git_hash(), ig_build_text()));
+  IG_GOTO(ig_text_addf(&text, "ingot %s (git %s; %s), back ends: cpu%s\n", ig_version(), ig_git_hash(), ig_build_text(),
+                       cuda ? ", cuda" : ""));
   json_object_foreach(json_object_get(environment, "libraries"), name, value)
       IG_GOTO(ig_text_addf(&text, "%s %s\n", name, json_string_value(value)));
   status = ig_answer(c, object, text.data);

@@ -62,6 +62,14 @@ done:
   return status;
 }
 
+bool ig_has_cuda(void) {
+  void *handle;  // stays loaded, as below
+  if (open_library(&handle) == IG_OK)
+    return dlsym(handle, IG_BACKEND_OPEN) != NULL;
+  ig_error_clear();  // an answer, not a failure
+  return false;
+}
+
 ig_status ig_device_create_cuda(const ig_cuda_options *options, ig_device **out) {
   *out = NULL;
   if (options->size != sizeof *options)

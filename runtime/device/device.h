@@ -102,6 +102,7 @@ typedef struct ig_cuda_options {
 // Opens libingot_cuda.so (INGOT_CUDA_LIBRARY, else beside the program) and a GPU with it. IG_ERR_UNSUPPORTED says why
 // there is none: library, driver, GPU or architecture.
 ig_status ig_device_create_cuda(const ig_cuda_options *options, ig_device **out);
+bool ig_has_cuda(void);  // libingot_cuda.so is there and can be loaded; no GPU is asked for
 void ig_device_destroy(ig_device *dev);
 // The implementation of that name, or NULL: a missing library is only a missing name. A name that several instruction
 // sets provide yields the best one that caps.isa allows.
