@@ -23,15 +23,17 @@ typedef struct ig_callbacks {
   void (*result)(void *user, const char *json);
   // The result as a text table for people, in place of JSON (predict's table, checkpoint list, keys, help, ...).
   void (*table)(void *user, const char *text);
-  // Asked between steps: 0 = go on, 1 = stop at the step's end with a checkpoint.
+  // Asked between steps (files, texts) of what takes long: 0 = go on, else stop at the step's end, train with a
+  // checkpoint.
   int (*should_stop)(void *user);
 } ig_callbacks;
 
 // Runs a verb ("train", "eval", "predict", "plan", "convert", "checkpoint", "data", "tokenizer", "report", "keys",
-// "doctor", "demo", "completion", "help", "version") with its words: key=value, --key value, --key=value, PATH. Returns
-// IG_OK, IG_STOPPED (a checkpoint was written), or an error with ig_error_message(). Safe from several threads on
-// different run folders. Numbers have a point in whatever locale the caller is: until it returns, LC_NUMERIC of the
-// calling thread, and so of the callbacks, is C.
+// "doctor", "demo", "completion", "help", "version"; "bench" is a program of its own) with its words: key=value,
+// --key value, --key=value, PATH. Returns IG_OK, IG_STOPPED (by should_stop or time_limit=; ig_error_message() names
+// the checkpoint where one was written), or an error with ig_error_message(); a stopped predict is IG_ERR_PARTIAL. Safe
+// from several threads on different run folders. Numbers have a point in whatever locale the caller is: until it
+// returns, LC_NUMERIC of the calling thread, and so of the callbacks, is C.
 IG_PUBLIC ig_status ig_call(const char *verb, int n_words, const char *const *words, const ig_callbacks *callbacks);
 
 // "0.1.0".
