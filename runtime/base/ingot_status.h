@@ -28,7 +28,7 @@ typedef enum ig_status {
   IG_ERR_NUMERIC,      // NaN or infinite loss beyond what is tolerated                                  -> exit 1
   IG_ERR_PARTIAL,      // done, but some samples failed and were named                                   -> exit 1
   IG_ERR_INTERNAL,     // our own bug; never the user's fault                                            -> exit 1
-  IG_STOPPED           // stopped on purpose; the message names the checkpoint where there is one            -> exit 75
+  IG_STOPPED           // stopped on purpose; the message names the checkpoint where there is one        -> exit 75
 } ig_status;
 
 // Message of the calling thread's last failure ("" if none); it says nothing after a call that returned IG_OK. Valid
