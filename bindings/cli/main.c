@@ -19,11 +19,11 @@ static void on_signal(int number) {
   stop_asked = 1;
 }
 
-// A standard stream that is closed would be the number of the next file, and messages would be written into it. What is
-// written to it fails as it did.
+// A standard stream that is closed would be the number of the next file, and messages would be written into it. It is
+// /dev/null the wrong way round, so that reading and writing fail as they did.
 static void fill_standard_streams(void) {
   for (int fd = 0; fd <= STDERR_FILENO; fd++)
-    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDONLY) < 0)
+    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd ? O_RDONLY : O_WRONLY) < 0)
       return;
 }
 
