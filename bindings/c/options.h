@@ -57,6 +57,8 @@ typedef struct ig_train_setup {
   ig_bert_rows *rows;     // of shards
   struct ig_mlm *second;  // of max_length2
 } ig_train_setup;
+// Part of the following one: options and config_hash from the keys, whose defaults are set, and the open data.
+ig_status ig_fill_train_options(ig_call_state *c, ig_train_setup *setup);
 // setup starts zeroed (out and resume_path may be set); fini is due whatever is returned.
 ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *setup);
 void ig_train_setup_fini(ig_train_setup *setup);
