@@ -235,6 +235,61 @@ TEST_F(Report, EveryFailedAllocationIsReturnedAndNothingLeaks) {
   EXPECT_GT(failed, 5);
 }
 
+// Several labels: the last one is called text; of the first picture none holds, and it was taken for one that does.
+TEST_F(Report, LabelsMayBeCalledTextAndNoneMayHold) {
+  write(run + "/predictions.csv",
+        "path,label,predicted,p,loss,logo,text\n"
+        "a.png,,logo,0.9,2.5,0.9,0.125\nb.png,text,,0.9,0.7,0.1,0.375\nc.png,text,text,0.9,0.1,0.1,0.9\n");
+  write(
+      run + "/result.json",
+      "{\"samples\": \"pictures\", \"n\": 3, \"accuracy\": 0.3333333, \"label_accuracy\": 0.6666667, \"per_class\": ["
+      "{\"name\": \"logo\", \"support\": 0, \"predicted\": 1, \"precision\": 0, \"recall\": 0, \"f1\": 0},"
+      "{\"name\": \"text\", \"support\": 2, \"predicted\": 1, \"precision\": 1, \"recall\": 0.5, \"f1\": 0.6666667}]}");
+  std::string p = make();
+  EXPECT_TRUE(has(p, "2 of 3 were wrong; these are the 2 with the largest loss"));
+  EXPECT_TRUE(has(p, "Is <b><bdi>no label</bdi></b>, said <b><bdi>logo</bdi></b> (90 % sure)"));
+  EXPECT_TRUE(has(p, "Is <b><bdi>text</bdi></b>, said <b><bdi>no label</bdi></b>"));
+  EXPECT_FALSE(has(p, "<blockquote>")) << "0.125 is no text";
+}
+
+TEST_F(Report, LongTextsAreCutBetweenCharacters) {
+  write(run + "/predictions.csv", "path,label,predicted,p,loss,p_x,p_y,text\nt.csv:2,x,y,0.9,2.5,0.1,0.9," +
+                                      std::string(1999, 'z') + "\xc3\xa9t\xc3\xa9\n");
+  write(run + "/result.json", "{\"samples\": \"texts\", \"n\": 1, \"accuracy\": 0}");
+  std::string p = make();
+  EXPECT_TRUE(has(p, std::string(1999, 'z') + " &hellip;</bdi></blockquote>"));
+  EXPECT_TRUE(has(p, "1 of 1 were wrong."));
+  EXPECT_TRUE(has(p, "right on 1 validation text that")) << "one is no several";
+}
+
+TEST_F(Report, ClassesWithoutSamplesHaveNoNumbers) {
+  write(
+      run + "/result.json",
+      "{\"samples\": \"pictures\", \"n\": 41, \"accuracy\": 0.9756, \"confusion\": [[40, 0, 0], [0, 0, 0], [1, 0, 0]], "
+      "\"per_class\": [{\"name\": \"a\", \"support\": 40, \"predicted\": 41, \"precision\": 0.9756, \"recall\": 1, "
+      "\"f1\": 0.98},"
+      "{\"name\": \"absent\", \"support\": 0, \"predicted\": 0, \"precision\": 0, \"recall\": 0, \"f1\": 0},"
+      "{\"name\": \"rare\", \"support\": 1, \"predicted\": 0, \"precision\": 0, \"recall\": 0, \"f1\": 0}]}");
+  std::string p = make(), dash = "<td class=n>&ndash;</td>";
+  EXPECT_TRUE(
+      has(p, "1 class has no validation pictures (first: <bdi>absent</bdi>): how well it is found is not known"));
+  EXPECT_TRUE(has(p, "Class <bdi>rare</bdi> was judged on only 1 picture: its numbers are rough"));
+  EXPECT_TRUE(has(p, "(0&ndash;79 %, 1 picture)"));
+  EXPECT_TRUE(has(p, "<bdi>absent</bdi></th><td class=n>0</td>" + dash + dash + dash + dash));
+  EXPECT_TRUE(has(p, "79.3</td>" + dash + "<td class=n>0.0</td>")) << "never said, so never right or wrong when said";
+}
+
+TEST_F(Report, NumbersWorseThanTheirMeanExplainNothing) {
+  write(run + "/result.json", "{\"samples\": \"pictures\", \"n\": 10, \"rmse\": 188.8, \"r2\": -133.5}");
+  std::string p = make();
+  EXPECT_FALSE(has(p, "of the variance"));
+  EXPECT_TRUE(has(p, "on 10 validation samples; always answering their mean would be better"));
+  write(run + "/result.json", "{\"samples\": \"pictures\", \"n\": 1, \"rmse\": 2.5, \"r2\": null}");
+  EXPECT_TRUE(has(make(), "on 1 validation sample.</p>"));
+  write(run + "/result.json", "{\"samples\": \"pictures\", \"n\": 10, \"rmse\": 2.5, \"r2\": 0.5}");
+  EXPECT_TRUE(has(make(), "on 10 validation samples; it explains 50.0 % of the variance"));
+}
+
 TEST_F(Report, ComparesRuns) {
   std::string b = f.path + "/run b", c = f.path + "/run c", out = f.path + "/compare.html";
   make_run(b, data, 20, 60);

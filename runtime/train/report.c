@@ -100,8 +100,9 @@ static ig_status classes(ig_text *t, const report_run *r, const json_t *per_clas
     } else {
       IG_TRY(percent(t, NAN));
     }
-    IG_TRY(percent(t, ig_report_number(row, "precision")));
-    IG_TRY(percent(t, ig_report_number(row, "f1")));
+    const bool never_said = ig_report_number(row, "predicted") == 0;
+    IG_TRY(percent(t, never_said ? NAN : ig_report_number(row, "precision")));
+    IG_TRY(percent(t, never_said && support == 0 ? NAN : ig_report_number(row, "f1")));
     IG_TRY(ig_text_addf(t, "</tr>\n"));
   }
   IG_TRY(ig_text_addf(t, "</tbody></table></div>\n"));
@@ -110,7 +111,12 @@ static ig_status classes(ig_text *t, const report_run *r, const json_t *per_clas
   return IG_OK;
 }
 
-static bool is_wrong(const report_sample *s) { return *s->label && strcmp(s->label, s->predicted) != 0; }
+// Only a sample without a truth has neither label nor loss; of several labels none may be the truth.
+static bool is_wrong(const report_sample *s) {
+  return (*s->label || isfinite(s->loss)) && strcmp(s->label, s->predicted) != 0;
+}
+
+static const char *answer(const char *labels) { return *labels ? labels : "no label"; }
 
 // Wrong ones first, the largest loss first; ties by path, so that the order is fixed.
 static int by_badness(const void *a, const void *b) {
@@ -126,7 +132,10 @@ static ig_status shot_text(ig_text *t, const report_sample *s) {
   enum { SHOWN = 2000 };
   char *cut;
   const size_t n = strlen(s->text);
-  IG_TRY(ig_asprintf(&cut, "%.*s", SHOWN, s->text));
+  size_t whole = n < SHOWN ? n : SHOWN;
+  while (whole < n && whole > 0 && (s->text[whole] & 0xc0) == 0x80)  // not through a character
+    whole--;
+  IG_TRY(ig_asprintf(&cut, "%.*s", (int)whole, s->text));
   ig_status status =
       ig_report_wrap(t, "<blockquote><bdi>", cut, n > SHOWN ? " &hellip;</bdi></blockquote>" : "</bdi></blockquote>");
   ig_free(cut);
@@ -151,8 +160,8 @@ static ig_status shot_picture(ig_text *t, const report_run *r, const report_samp
 static ig_status shot(ig_text *t, const report_run *r, const report_sample *s) {
   IG_TRY(ig_text_addf(t, s->text ? "<figure class=text>" : "<figure>"));
   IG_TRY(s->text ? shot_text(t, s) : shot_picture(t, r, s));
-  IG_TRY(ig_report_wrap(t, "<figcaption>Is <b><bdi>", s->label, "</bdi></b>, said "));
-  IG_TRY(ig_report_wrap(t, "<b><bdi>", s->predicted, "</bdi></b>"));
+  IG_TRY(ig_report_wrap(t, "<figcaption>Is <b><bdi>", answer(s->label), "</bdi></b>, said "));
+  IG_TRY(ig_report_wrap(t, "<b><bdi>", answer(s->predicted), "</bdi></b>"));
   if (isfinite(s->p))
     IG_TRY(ig_text_addf(t, " (%.0f %% sure)", 100 * s->p));
   return ig_report_wrap(t, "<br><bdi class=soft>", s->path, "</bdi></figcaption></figure>\n");
@@ -175,10 +184,12 @@ static ig_status mistakes(ig_text *t, const report_run *r) {
   if (numbers)
     IG_GOTO(ig_text_addf(t, "<h2>Largest errors</h2><p class=soft>The %zu of %zu %s that it missed most.</p>\n", shown,
                          r->n_samples, ig_report_noun(r)));
+  else if (n_wrong == 1)
+    IG_GOTO(ig_text_addf(t, "<h2>Worst mistakes</h2><p class=soft>1 of %zu were wrong.</p>\n", r->n_samples));
   else if (n_wrong)
     IG_GOTO(ig_text_addf(t,
-                         "<h2>Worst mistakes</h2><p class=soft>%zu of %zu were wrong; these are the %zu in which it "
-                         "was most sure.</p>\n",
+                         "<h2>Worst mistakes</h2><p class=soft>%zu of %zu were wrong; these are the %zu with the "
+                         "largest loss, in which it was furthest from the truth.</p>\n",
                          n_wrong, r->n_samples, shown));
   else
     IG_GOTO(ig_text_addf(t, "<h2>Least sure</h2><p class=soft>None of %zu was wrong; these were the closest.</p>\n",

@@ -36,6 +36,7 @@ typedef struct report_run {
 
 // "pictures", "texts": what the run's samples are.
 const char *ig_report_noun(const report_run *r);
+const char *ig_report_noun_of(const report_run *r, double n);       // "picture" for 1
 ig_status ig_report_run_load(const char *folder, report_run *out);  // fini in any case
 void ig_report_run_fini(report_run *r);
 // The run is finished, and no epoch of it was chosen: there was no validation part.

@@ -225,10 +225,13 @@ static ig_status read_predictions(report_run *r) {
     status = ig_text_addf(&r->notes, "predictions.csv is damaged: its first line does not start with %s.\n", header);
     at = text + n;
   }
+  // Of pictures the last column is a label or a number, whatever its name.
+  const char *samples = json_string_value(json_object_get(r->result, "samples"));
+  const bool pictures = samples && !strcmp(samples, "pictures");
   int text_column = -1, n_columns = 0;
   for (bool last = *at == 0; !last; n_columns++) {
     IG_GOTO(csv_field(&at, &f, &last));
-    if (last && n_columns > 4 && !strcmp(f.data, "text"))
+    if (last && n_columns > 4 && !pictures && !strcmp(f.data, "text"))
       text_column = n_columns;
   }
   while (*at && status == IG_OK) {
@@ -310,6 +313,12 @@ void ig_report_run_fini(report_run *r) {
 const char *ig_report_noun(const report_run *r) {
   const char *noun = json_string_value(json_object_get(r->result, "samples"));
   return noun && !strcmp(noun, "texts") ? "texts" : noun && !strcmp(noun, "text windows") ? "text windows" : "pictures";
+}
+
+const char *ig_report_noun_of(const report_run *r, double n) {
+  const char *many = ig_report_noun(r);
+  const char *one = !strcmp(many, "texts") ? "text" : !strcmp(many, "text windows") ? "text window" : "picture";
+  return ig_plural(n >= 0 && n < 1e18 ? (unsigned long long)n : 0, one, many);
 }
 
 ig_status ig_report_series(const report_run *r, const char *split, const char *key, report_series *s) {

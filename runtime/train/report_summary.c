@@ -73,16 +73,18 @@ static ig_status confusions(ig_text *t, const report_run *r, findings *f) {
   if (n_shown == 0)
     IG_TRY(ig_text_addf(t, "<li>Nothing: there was no mistake.</li>"));
   IG_TRY(ig_text_addf(t, "</ul>\n"));
-  const char *noun = ig_report_noun(r);
-  size_t worst = k, few = k;
-  double lowest = 2, fewest = INFINITY;
+  size_t worst = k, few = k, absent = k, n_few = 0, n_absent = 0;
+  double lowest = 2, fewest = 20;
   for (size_t c = 0; c < k; c++) {
     double support = ig_report_number(json_array_get(per_class, c), "support");
     double recall = ig_report_number(json_array_get(per_class, c), "recall");
     if (support > 0 && recall < lowest)
       lowest = recall, worst = c;
-    if (support < fewest)
+    n_few += support > 0 && support < 20;
+    if (support > 0 && support < fewest)
       fewest = support, few = c;
+    if (support == 0 && n_absent++ == 0)
+      absent = c;
   }
   if (worst < k && lowest < 0.8) {
     double support = ig_report_number(json_array_get(per_class, worst), "support");
@@ -90,15 +92,26 @@ static ig_status confusions(ig_text *t, const report_run *r, findings *f) {
     ig_text *to = lowest < 0.5 ? &f->bad : &f->care;
     IG_TRY(ig_report_wrap(to, "<li>Of class <bdi>", class_name(per_class, worst), "</bdi> "));
     IG_TRY(ig_text_addf(to, "it finds only %.0f %% (%.0f&ndash;%.0f %%, %.0f %s).</li>", 100 * lowest, 100 * i.low,
-                        100 * i.high, support, noun));
+                        100 * i.high, support, ig_report_noun_of(r, support)));
     IG_TRY(ig_report_wrap(&f->next, "<li>Collect more examples of <bdi>", class_name(per_class, worst),
                           "</bdi> and check their labels; try <code>class_weights=balanced</code>.</li>"));
   }
-  if (few < k && fewest < 20) {
+  if (n_few == 1) {
     IG_TRY(ig_report_wrap(&f->care, "<li>Class <bdi>", class_name(per_class, few), "</bdi> "));
-    IG_TRY(ig_text_addf(&f->care, "was judged on only %.0f %s: its numbers are rough.</li>", fewest, noun));
+    IG_TRY(ig_text_addf(&f->care, "was judged on only %.0f %s: its numbers are rough.</li>", fewest,
+                        ig_report_noun_of(r, fewest)));
+  } else if (n_few) {
+    IG_TRY(ig_text_addf(&f->care, "<li>%zu classes were judged on fewer than 20 %s each (fewest: ", n_few,
+                        ig_report_noun(r)));
+    IG_TRY(ig_report_wrap(&f->care, "<bdi>", class_name(per_class, few), "</bdi>, "));
+    IG_TRY(ig_text_addf(&f->care, "%.0f): their numbers are rough.</li>", fewest));
   }
-  return IG_OK;
+  if (n_absent == 0)
+    return IG_OK;
+  IG_TRY(ig_text_addf(&f->care, "<li>%zu %s no validation %s (first: ", n_absent,
+                      ig_plural(n_absent, "class has", "classes have"), ig_report_noun(r)));
+  return ig_report_wrap(&f->care, "<bdi>", class_name(per_class, absent),
+                        "</bdi>): how well it is found is not known.</li>");
 }
 
 // Last and lowest value of a validation curve.
@@ -151,8 +164,8 @@ static ig_status judge(const report_run *r, double n, double accuracy, double lo
   else if (accuracy < 0.9)
     IG_TRY(ig_text_addf(&f->care, "<li>It is wrong in %.0f of 100 cases.</li>", 100 * (1 - accuracy)));
   if (high - low > 0.1) {
-    IG_TRY(ig_text_addf(&f->care, "<li>%.0f %s are few: the true accuracy may be %.0f or %.0f %%.</li>", n,
-                        ig_report_noun(r), 100 * low, 100 * high));
+    IG_TRY(ig_text_addf(&f->care, "<li>%.0f %s %s few: the true accuracy may be %.0f or %.0f %%.</li>", n,
+                        ig_report_noun_of(r, n), n == 1 ? "is" : "are", 100 * low, 100 * high));
     IG_TRY(ig_text_addf(&f->next, "<li>Set more labelled data aside for validation (<code>split=</code>).</li>"));
   }
   if (ece > 0.05) {
@@ -205,11 +218,15 @@ static ig_status verdict(ig_text *t, const report_run *r, findings *f) {
 static ig_status other_result(ig_text *t, const report_run *r, double n) {
   double rmse = ig_report_number(r->result, "rmse"), r2 = ig_report_number(r->result, "r2");
   double perplexity = ig_report_number(r->result, "perplexity"), pairs = ig_report_number(r->result, "pair_accuracy");
-  if (isfinite(rmse))
-    return ig_text_addf(t,
-                        "<p class=big>&plusmn; %.4g</p><p>typical error (RMSE) on %.0f validation samples; it "
-                        "explains %.1f %% of the variance.</p>\n",
-                        rmse, n, 100 * r2);
+  if (isfinite(rmse)) {
+    IG_TRY(ig_text_addf(t, "<p class=big>&plusmn; %.4g</p><p>typical error (RMSE) on %.0f validation %s", rmse, n,
+                        ig_plural(n > 0 ? (unsigned long long)n : 0, "sample", "samples")));
+    if (r2 < 0)
+      return ig_text_addf(t, "; always answering their mean would be better.</p>\n");
+    if (isfinite(r2))
+      return ig_text_addf(t, "; it explains %.1f %% of the variance.</p>\n", 100 * r2);
+    return ig_text_addf(t, ".</p>\n");
+  }
   if (isfinite(perplexity)) {
     IG_TRY(
         ig_text_addf(t, "<p class=big>%.4g</p><p>perplexity of masked words in texts that were held out", perplexity));
@@ -244,7 +261,7 @@ ig_status ig_report_summary(ig_text *t, const report_run *r) {
     IG_GOTO(ig_text_addf(t,
                          "<p class=big>%.1f %%</p><p>%s %.0f validation %s that it was not trained on; 95 %% "
                          "interval %.1f&ndash;%.1f %%.</p>\n",
-                         100 * accuracy, labels ? "have every label right, of" : "right on", n, ig_report_noun(r),
+                         100 * accuracy, labels ? "have every label right, of" : "right on", n, ig_report_noun_of(r, n),
                          100 * i.low, 100 * i.high));
     IG_GOTO(trained(t, r));
     IG_GOTO(confusions(t, r, &f));
