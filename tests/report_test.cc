@@ -309,6 +309,28 @@ TEST_F(Report, ComparesRuns) {
   EXPECT_EQ(ig_report_compare(1, runs, out.c_str()), IG_ERR_USAGE);
 }
 
+TEST_F(Report, ComparesNumbersAndOnlyWhatWasJudgedOnTheSameSamples) {
+  std::string b = f.path + "/run b", out = f.path + "/compare.html";
+  make_run(b, f.path + "/other data", 12, 60);
+  const char *runs[] = {run.c_str(), b.c_str()};
+  ASSERT_EQ(ig_report_compare(2, runs, out.c_str()), IG_OK) << ig_error_message();
+  std::string p = read_file(out);
+  EXPECT_FALSE(has(p, "is the most accurate"));
+  EXPECT_TRUE(has(p, "<code>data</code> of <bdi>run b</bdi> and <bdi>run a</bdi> differs"));
+  EXPECT_FALSE(has(p, "RMSE")) << "neither run has one";
+  for (const std::string &of : {run, b}) {
+    write(of + "/result.json", "{\"samples\": \"pictures\", \"n\": 10, \"loss\": 0.5, \"rmse\": " +
+                                   std::string(of == b ? "12.25" : "13.5") + ", \"mae\": 9.5, \"r2\": 0.75}");
+    write(of + "/log.jsonl",
+          "{\"step\": 1, \"split\": \"val\", \"rmse\": 30}\n{\"step\": 2, \"split\": \"val\", \"rmse\": 12}\n");
+  }
+  ASSERT_EQ(ig_report_compare(2, runs, out.c_str()), IG_OK) << ig_error_message();
+  p = read_file(out);
+  for (const char *text : {"<th class=n>RMSE</th>", ">12.25<", ">13.5<", ">0.750<", "Validation RMSE"})
+    EXPECT_TRUE(has(p, text)) << text;
+  EXPECT_FALSE(has(p, "Right %")) << "neither run has one";
+}
+
 TEST_F(Report, PredictionsAreChecked) {
   const char *path = "a,b\n.png", *names[] = {path};
   const char *const two[] = {"x", "y,z"};

@@ -14,20 +14,42 @@ static ig_interval interval_of(const report_run *r) {
   return ig_interval_wilson95((int64_t)llround(accuracy * n), (int64_t)n);
 }
 
-static ig_status numbers(ig_text *t, const report_run *r, int colour) {
+// The interval has no key. A column stands where a run has something for it.
+static const struct {
+  const char *title, *key, *format;
+  double scale;
+} columns[] = {{"Right %", "accuracy", "%.1f", 100},
+               {"95 % interval", NULL, NULL, 0},
+               {"F1 %", "f1", "%.1f", 100},
+               {"Average precision", "average_precision", "%.3f", 1},
+               {"RMSE", "rmse", "%.4g", 1},
+               {"MAE", "mae", "%.4g", 1},
+               {"R&sup2;", "r2", "%.3f", 1},
+               {"Perplexity", "perplexity", "%.4g", 1},
+               {"Loss", "loss", "%.4f", 1},
+               {"Calibration error", "ece", "%.1f", 100},
+               {"Best epoch", "best_epoch", "%.0f", 1}};
+enum { N_COLUMNS = sizeof columns / sizeof *columns };
+
+static bool has_column(const report_run *runs, size_t n, size_t c) {
+  for (size_t i = 0; i < n; i++)
+    if (isfinite(columns[c].key ? ig_report_number(runs[i].result, columns[c].key) : interval_of(&runs[i]).low))
+      return true;
+  return false;
+}
+
+static ig_status numbers(ig_text *t, const report_run *runs, size_t n, size_t at) {
   char text[48];
+  const report_run *r = &runs[at];
   ig_interval i = interval_of(r);
-  const struct {
-    const char *key, *format;
-    double scale;
-  } columns[] = {{"accuracy", "%.1f", 100}, {NULL, NULL, 0},      {"f1", "%.1f", 100},
-                 {"loss", "%.4f", 1},       {"ece", "%.1f", 100}, {"best_epoch", "%.0f", 1}};
   IG_TRY(ig_text_addf(t,
                       "<tr><th scope=row><span class=key style=\"display:inline\"><i "
                       "style=\"background:var(--c%d)\"></i></span>",
-                      colour % 8));
+                      (int)(at % 8)));
   IG_TRY(ig_report_wrap(t, "<bdi>", r->name, "</bdi></th>"));
-  for (size_t c = 0; c < sizeof columns / sizeof *columns; c++) {
+  for (size_t c = 0; c < N_COLUMNS; c++) {
+    if (!has_column(runs, n, c))
+      continue;
     double v = columns[c].key ? ig_report_number(r->result, columns[c].key) : i.low;
     IG_TRY(ig_text_addf(t, "<td class=\"n%s\">", columns[c].key ? "" : " soft"));
     if (!isfinite(v))
@@ -45,8 +67,19 @@ static ig_status numbers(ig_text *t, const report_run *r, int colour) {
                       isfinite(seconds) ? ig_report_seconds(text, seconds) : "&ndash;");
 }
 
+// The first key by which two runs were judged on other samples, or NULL.
+static const char *other_samples(const report_run *a, const report_run *b) {
+  static const char *const keys[] = {"data", "val", "split", "task", "label_column"};
+  for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+    const char *x = ig_report_arg(a, keys[k]), *y = ig_report_arg(b, keys[k]);
+    if (strcmp(x ? x : "", y ? y : "") != 0)
+      return keys[k];
+  }
+  return NULL;
+}
+
 static ig_status verdict(ig_text *t, const report_run *runs, size_t n) {
-  size_t best = n, second = n;
+  size_t best = n, second = n, rival = n;
   for (size_t i = 0; i < n; i++) {
     double a = ig_report_number(runs[i].result, "accuracy");
     if (!isfinite(a))
@@ -58,17 +91,33 @@ static ig_status verdict(ig_text *t, const report_run *runs, size_t n) {
   }
   if (second == n)
     return IG_OK;
+  for (size_t i = 0; i < n; i++) {
+    const char *key = other_samples(&runs[best], &runs[i]);
+    if (!key || !isfinite(ig_report_number(runs[i].result, "accuracy")))
+      continue;
+    IG_TRY(ig_text_addf(t,
+                        "<section class=lead><p class=verdict>They were not judged on the same samples.</p><p>"
+                        "<code>%s</code> of <bdi>",
+                        key));
+    IG_TRY(ig_report_wrap(t, "", runs[best].name, "</bdi> and <bdi>"));
+    return ig_report_wrap(
+        t, "", runs[i].name,
+        "</bdi> differs, so that their accuracies say nothing of which is better. Measure both on the "
+        "same: <code>ingot eval weights=... data=...</code></p></section>\n");
+  }
   IG_TRY(
       ig_report_wrap(t, "<section class=lead><p class=verdict><bdi>", runs[best].name, "</bdi> is the most accurate"));
-  bool clear = true;
+  // The most accurate of those that chance may have put behind.
   for (size_t i = 0; i < n; i++)
-    clear &= i == best || !(interval_of(&runs[i]).high >= interval_of(&runs[best]).low);
-  if (clear)
+    if (i != best && interval_of(&runs[i]).high >= interval_of(&runs[best]).low &&
+        (rival == n || ig_report_number(runs[i].result, "accuracy") > ig_report_number(runs[rival].result, "accuracy")))
+      rival = i;
+  if (rival == n)
     return ig_text_addf(t,
                         ", and by more than chance explains.</p><p>Its 95 %% interval lies above that of every other "
                         "run.</p></section>\n");
   IG_TRY(ig_report_wrap(t, ", but chance may have decided.</p><p>Its 95 % interval overlaps with that of <bdi>",
-                        runs[second].name, "</bdi>. "));
+                        runs[rival].name, "</bdi>. "));
   return ig_text_addf(t, "Judge both on more pictures, or prefer the cheaper one.</p></section>\n");
 }
 
@@ -128,16 +177,18 @@ static ig_status page(ig_text *t, const report_run *runs, size_t n) {
       IG_TRY(ig_report_wrap(t, "", runs[i].notes.data, "</p>\n"));
     }
   IG_TRY(verdict(t, runs, n));
-  IG_TRY(ig_text_addf(t,
-                      "<h2>Results</h2><div class=scroll><table><thead><tr><th>Run</th><th class=n>Right %%</th>"
-                      "<th class=n>95 %% interval</th><th class=n>F1 %%</th><th class=n>Loss</th><th class=n>"
-                      "Calibration error</th><th class=n>Best epoch</th><th class=n>Time</th></tr></thead><tbody>\n"));
+  IG_TRY(ig_text_addf(t, "<h2>Results</h2><div class=scroll><table><thead><tr><th>Run</th>"));
+  for (size_t c = 0; c < N_COLUMNS; c++)
+    if (has_column(runs, n, c))
+      IG_TRY(ig_text_addf(t, "<th class=n>%s</th>", columns[c].title));
+  IG_TRY(ig_text_addf(t, "<th class=n>Time</th></tr></thead><tbody>\n"));
   for (size_t i = 0; i < n; i++)
-    IG_TRY(numbers(t, &runs[i], (int)i));
+    IG_TRY(numbers(t, runs, n, i));
   IG_TRY(ig_text_addf(t, "</tbody></table></div>\n"));
   IG_TRY(settings(t, runs, n));
   IG_TRY(ig_text_addf(t, "<h2>Curves</h2><div class=grid>\n"));
   IG_TRY(overlay(t, runs, n, "Validation accuracy", "val", "accuracy"));
+  IG_TRY(overlay(t, runs, n, "Validation RMSE", "val", "rmse"));
   IG_TRY(overlay(t, runs, n, "Validation loss", "val", "loss"));
   IG_TRY(overlay(t, runs, n, "Training loss", "train", "loss"));
   IG_TRY(overlay(t, runs, n, "Samples a second", "train", "samples_per_second"));
