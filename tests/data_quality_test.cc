@@ -318,6 +318,65 @@ TEST_F(DataQuality, OddPicturesMixturesAndGiveaways) {
   EXPECT_EQ(n("size"), 3u);
 }
 
+TEST_F(DataQuality, SizesOfOnePictureEachTellNoLabel) {
+  for (int i = 0; i < 30; i++) {
+    int w = 40 + i, h = 40 + 7 * i % 11;
+    write(root / std::string(1, static_cast<char>('a' + i % 3)) / (std::to_string(i) + ".png"),
+          pic::png(pic::draw(w, h, 3), w, h));
+  }
+  ASSERT_EQ(data({root.string()}), IG_OK) << ig_error_message();
+  EXPECT_EQ(finding("mixed_sizes", "note"), 30);
+  EXPECT_EQ(finding("gives_label_away"), -1);
+  ASSERT_EQ(data({root.string(), "--text"}), IG_OK) << ig_error_message();
+  EXPECT_NE(text.find("3 classes; mostly colour, 8 bits, PNG\n"), std::string::npos) << text;
+}
+
+// label_column= says what is learned, as in train: another class, several labels, numbers.
+TEST_F(DataQuality, LabelColumnsOfASplitFile) {
+  std::string csv = "file,split,kind,labels,area,width\n";
+  for (uint32_t i = 0; i < 60; i++) {
+    std::string name = "pictures/" + std::to_string(i) + ".png";
+    write(root / name, png(scene(S, i == 30 ? 1 : i + 1), S));  // 0 and 30 are the same
+    csv += name + "," + (i % 3 ? "train" : "val") + "," + (i < 50 ? "good" : "bad") + "," +
+           (i % 2   ? "scratch;dent"
+            : i % 4 ? "dent"
+                    : "") +
+           "," + std::to_string(i / 30 + 0.5) + ",2\n";
+  }
+  write(root / "split.csv", csv);
+  std::string path = root.string(), split = "split=" + (root / "split.csv").string();
+  ASSERT_EQ(data({path, split, "label_column=kind"}), IG_OK) << ig_error_message();
+  EXPECT_EQ(finding("one_class"), -1);
+  EXPECT_EQ(finding("imbalance", "note"), 5);
+  EXPECT_EQ(finding("label_conflict"), -1);
+  EXPECT_EQ(n("classes"), 2u);
+  ASSERT_EQ(data({path, split, "label_column=labels"}), IG_OK) << ig_error_message();
+  EXPECT_EQ(finding("one_class"), -1);
+  EXPECT_EQ(finding("no_labels"), -1);
+  EXPECT_EQ(finding("label_conflict", "serious"), 1) << "0 has no label, 30 is dented";
+  json_t *dent = json_array_get(json_object_get(answer, "classes"), 0);
+  EXPECT_STREQ(json_string_value(json_object_get(dent, "class")), "dent");
+  EXPECT_EQ(json_integer_value(json_object_get(dent, "all")), 45);
+  ASSERT_EQ(data({path, split, "label_column=labels", "--text"}), IG_OK) << ig_error_message();
+  EXPECT_NE(text.find("2 labels"), std::string::npos) << text;
+  ASSERT_EQ(data({path, split, "label_column=area,width"}), IG_OK) << ig_error_message();
+  EXPECT_EQ(finding("one_class"), -1);
+  EXPECT_EQ(finding("numbers", "note"), 2);
+  EXPECT_EQ(finding("label_conflict", "serious"), 1) << "0.5 and 1.5 of one picture";
+  EXPECT_EQ(n("classes"), 0u);
+  EXPECT_EQ(data({path, split, "label_column=nonsense"}), IG_ERR_DATA);
+  EXPECT_NE(std::string(ig_error_message()).find("nonsense"), std::string::npos) << ig_error_message();
+}
+
+TEST_F(DataQuality, NamesOfClassesAreEscapedForPeople) {
+  for (uint32_t i = 0; i < 4; i++)
+    write(root / (i % 2 ? "new\nline" : "\x1b[2Jclear") / (std::to_string(i) + ".png"), png(scene(S, i + 1), S));
+  ASSERT_EQ(data({root.string(), "--text"}), IG_OK) << ig_error_message();
+  EXPECT_EQ(text.find('\x1b'), std::string::npos) << text;
+  EXPECT_NE(text.find("\n\"\\x1b[2Jclear\""), std::string::npos) << text;
+  EXPECT_NE(text.find("\n\"new\\x0aline\""), std::string::npos) << text;
+}
+
 TEST_F(DataQuality, BalanceAndMissingClasses) {
   for (uint32_t i = 0; i < 66; i++)
     write(root / "train" /

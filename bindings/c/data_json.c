@@ -27,6 +27,8 @@ bool ig_json_push(json_t *list, json_t *item) { return item && json_array_append
 static bool add_classes(const ig_dataset *d, json_t *list) {
   int64_t *n;
   bool ok = true;
+  if (d->task == IG_TASK_REGRESS)
+    return true;
   if (ig_alloc_array((size_t)d->n_classes * (IG_N_PARTS + 1), sizeof *n, "class counts", &n) != IG_OK)
     return false;
   for (int p = 0; p <= IG_N_PARTS; p++)
@@ -196,8 +198,8 @@ json_t *ig_data_json(const ig_quality *q, const char *path) {
 }
 
 // ---- Text ----
-static const char *class_name(const ig_dataset *d, int32_t label) {
-  return label >= 0 && label < d->n_classes ? d->classes[label] : "-";
+static const char *class_name(char out[IG_QUOTE_BYTES], const ig_dataset *d, int32_t label) {
+  return label >= 0 && label < d->n_classes ? ig_shown(out, d->classes[label]) : "-";
 }
 
 static ig_status more(ig_text *t, size_t n, size_t rows) {
@@ -207,15 +209,19 @@ static ig_status more(ig_text *t, size_t n, size_t rows) {
 static ig_status text_classes(const ig_dataset *d, ig_text *t) {
   ig_status status = IG_OK;
   int64_t *n;
+  char name[IG_QUOTE_BYTES];
   int width = 5;
   IG_TRY(ig_alloc_array((size_t)d->n_classes * (IG_N_PARTS + 1), sizeof *n, "class counts", &n));
   for (int p = 0; p <= IG_N_PARTS; p++)
     ig_dataset_class_counts(d, (ig_part)p, n + p * d->n_classes);
+  for (int c = 0; c < d->n_classes; c++) {
+    int n_name = (int)strlen(ig_shown(name, d->classes[c]));
+    width = n_name > width ? n_name : width;
+  }
+  IG_GOTO(ig_text_addf(t, "\n%-*s  %8s  %8s  %8s  %8s\n", width, d->task == IG_TASK_MULTILABEL ? "label" : "class",
+                       "train", "val", "test", "all"));
   for (int c = 0; c < d->n_classes; c++)
-    width = (int)strlen(d->classes[c]) > width ? (int)strlen(d->classes[c]) : width;
-  IG_GOTO(ig_text_addf(t, "\n%-*s  %8s  %8s  %8s  %8s\n", width, "class", "train", "val", "test", "all"));
-  for (int c = 0; c < d->n_classes; c++)
-    IG_GOTO(ig_text_addf(t, "%-*s  %8lld  %8lld  %8lld  %8lld\n", width, d->classes[c], (long long)n[c],
+    IG_GOTO(ig_text_addf(t, "%-*s  %8lld  %8lld  %8lld  %8lld\n", width, ig_shown(name, d->classes[c]), (long long)n[c],
                          (long long)n[d->n_classes + c], (long long)n[2 * d->n_classes + c],
                          (long long)n[3 * d->n_classes + c]));
 done:
@@ -275,15 +281,15 @@ static ig_status text_odd(const ig_quality *q, size_t rows, ig_text *t) {
 }
 
 static ig_status text_suspects(const ig_quality *q, size_t rows, ig_text *t) {
-  char name[IG_QUOTE_BYTES];
+  char name[IG_QUOTE_BYTES], label[IG_QUOTE_BYTES], said[IG_QUOTE_BYTES];
   if (q->n_suspects)
     IG_TRY(ig_text_addf(t, "\nsuspicious labels\n"));
   for (size_t i = 0; i < q->n_suspects && i < rows; i++) {
     const ig_quality_suspect *x = &q->suspects[i];
     const ig_sample *s = &q->data->samples[x->sample];
     IG_TRY(ig_text_addf(t, "  %-5s  %s: labelled %s (%.3f), model says %s (%.3f)\n", ig_part_name(s->part),
-                        ig_shown(name, s->name), class_name(q->data, s->label), (double)x->p_label,
-                        class_name(q->data, x->said), (double)x->p_said));
+                        ig_shown(name, s->name), class_name(label, q->data, s->label), (double)x->p_label,
+                        class_name(said, q->data, x->said), (double)x->p_said));
   }
   return more(t, q->n_suspects, rows);
 }
@@ -294,16 +300,20 @@ ig_status ig_data_text(const ig_quality *q, const char *path, size_t rows, ig_te
   IG_TRY(ig_text_addf(t, "%s: %zu %s (train %zu, val %zu%s, test %zu), %d %s", path, d->n,
                       ig_plural(d->n, "picture", "pictures"), d->count[IG_PART_TRAIN], d->count[IG_PART_VAL],
                       !d->val_was_given && d->count[IG_PART_VAL] ? " held out by training" : "", d->count[IG_PART_TEST],
-                      d->n_classes, ig_plural((unsigned)d->n_classes, "class", "classes")));
-  for (size_t i = 0; i < q->n_values; i++)  // the commonest of each property
-    if (i == 0 || q->values[i].property != q->values[i - 1].property)
-      IG_TRY(ig_text_addf(t, "%s%s", i ? ", " : "; mostly ", ig_quality_value_text(text, &q->values[i])));
+                      d->n_classes, ig_quality_classes_noun(d)));
+  const char *before = "; mostly ";
+  for (size_t i = 0; i < q->n_values; i++) {  // the commonest of each property, where most pictures have it
+    if (2 * q->values[i].n <= q->n_readable)
+      continue;
+    IG_TRY(ig_text_addf(t, "%s%s", before, ig_quality_value_text(text, &q->values[i])));
+    before = ", ";
+  }
   IG_TRY(ig_text_addf(t, "\n\n"));
   if (q->n_findings == 0)
     IG_TRY(ig_text_addf(t, "nothing was found\n"));
   for (size_t i = 0; i < q->n_findings; i++)
     IG_TRY(ig_text_addf(t, "%-8s %s\n", ig_severity_name(q->findings[i].severity), q->findings[i].text));
-  if (d->n_classes)
+  if (d->n_classes && d->task != IG_TASK_REGRESS)
     IG_TRY(text_classes(d, t));
   IG_TRY(text_unreadable(q, rows, t));
   IG_TRY(text_groups(q, rows, t));

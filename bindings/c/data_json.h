@@ -12,13 +12,13 @@
 //   path                 as given
 //   pictures, readable   counts; files that the opening scan left out are not in `pictures`
 //   parts                {train, val, test}: pictures; held_out: the val part is one that training would hold out
-//   classes              [{class, train, val, test, all}]
+//   classes              [{class, train, val, test, all}]; of several labels: these; of numbers: none
 //   serious, care, note  numbers of findings
 //   findings             [{severity, code, count, text}], the most severe first; codes: unreadable, leak,
 //                        label_conflict, group_in_two_parts, one_class, class_not_in_part, near_leak,
 //                        near_label_conflict, held_out_apart, duplicates, few_pictures, imbalance, constant, extreme,
 //                        mixed_channels, mixed_bits, gives_label_away, suspicious_labels, near_duplicates, clipped,
-//                        mixed_sizes, mixed_formats, mixed_aspects, no_labels, labels_by_heart
+//                        mixed_sizes, mixed_formats, mixed_aspects, no_labels, numbers, labels_by_heart
 //   unreadable           [{path, reason}]
 //   duplicates           [{kind: same file | same pixels | nearly the same, parts [..], labels [..], pictures: [{path,
 //                        part, label, like (path of the nearest), turn, difference}]}], what spoils results first

@@ -13,10 +13,14 @@ enum { ROWS = 10, MAX_NAMED = 20 };
 static ig_status open_once(ig_call_state *c, const char *path, const ig_use *use, bool labels, ig_quality *q,
                            ig_dataset **out) {
   const char *split = ig_config_str(c->config, "split"), *val = ig_config_str(c->config, "val");
+  size_t n_columns = 0;
+  const char *const *columns = ig_config_list(c->config, "label_column", &n_columns);
   return ig_dataset_open(&(ig_dataset_options){.size = sizeof(ig_dataset_options),
                                                .data = path,
                                                .val = val && *val ? val : NULL,
                                                .split = split && *split ? split : NULL,
+                                               .columns = columns,
+                                               .n_columns = n_columns,
                                                .seed = (uint64_t)ig_config_int(c->config, "seed"),
                                                .classes = (const char *const *)use->info.classes,
                                                .n_classes = use->info.n_classes,
@@ -33,7 +37,7 @@ static ig_status open_once(ig_call_state *c, const char *path, const ig_use *use
 // With labels where there are class folders, a split file or CIFAR records; else the bare pictures of a folder.
 static ig_status open_data(ig_call_state *c, const char *path, const ig_use *use, ig_quality *q, ig_dataset **out) {
   ig_status status = open_once(c, path, use, true, q, out);
-  if (status == IG_ERR_DATA && !q->n_skipped && !use->info.path) {
+  if (status == IG_ERR_DATA && !q->n_skipped && !use->info.path && !ig_config_has_value(c->config, "label_column")) {
     char *why;
     IG_TRY(ig_strdup(ig_error_message(), &why));
     ig_status again = open_once(c, path, use, false, q, out);
@@ -64,6 +68,17 @@ done:
   return status;
 }
 
+// weights=: a model of one class a picture, whose labels are compared with these.
+static ig_status open_model(ig_call_state *c, ig_use *use) {
+  IG_TRY(ig_use_init(c, use));
+  if (use->head.task == IG_TASK_CLASSIFY)
+    return IG_OK;
+  return ig_fail(IG_ERR_USAGE,
+                 "weights=%s: labels are compared with a model of one class a picture; this one's task is %s. Leave it "
+                 "out",
+                 use->info.path, ig_task_name(use->head.task));
+}
+
 static ig_status doubt_labels(ig_call_state *c, ig_use *use, ig_quality *q) {
   ig_scores scores;
   ig_status status = ig_data_ask_model(c, use, q->data, &scores);
@@ -92,7 +107,7 @@ ig_status ig_verb_data(ig_call_state *c) {
   if (ig_looks_like_texts(path))
     return ig_data_texts(c, path);
   if (weights && *weights)
-    IG_GOTO(ig_use_init(c, &use));
+    IG_GOTO(open_model(c, &use));
   IG_GOTO(open_data(c, path, &use, &q, &data));
   IG_GOTO(ig_quality_scan(&(ig_quality_options){.size = sizeof(ig_quality_options),
                                                 .data = data,

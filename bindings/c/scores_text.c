@@ -17,12 +17,17 @@ static const char *figure(char out[24], const json_t *object, const char *key) {
   return json_is_number(value) ? out : "-";
 }
 
+static const char *name_of(char out[IG_QUOTE_BYTES], const json_t *row) {
+  return ig_shown(out, json_string_value(json_object_get(row, "name")));
+}
+
 static int widest_name(const json_t *rows) {
+  char name[IG_QUOTE_BYTES];
   int width = (int)strlen("class");
   size_t i;
   json_t *row;
   json_array_foreach(rows, i, row) {
-    int n = (int)json_string_length(json_object_get(row, "name"));
+    int n = (int)strlen(name_of(name, row));
     width = n > width ? n : width;
   }
   return width;
@@ -45,8 +50,8 @@ static ig_status add_mistakes(const json_t *rows, const json_t *counts, size_t c
     }
     if (best == n)
       break;
-    const char *name = json_string_value(json_object_get(json_array_get(rows, best), "name"));
-    IG_TRY(ig_text_addf(out, "%s%s %lld", k ? ", " : "", name, (long long)most));
+    char name[IG_QUOTE_BYTES];
+    IG_TRY(ig_text_addf(out, "%s%s %lld", k ? ", " : "", name_of(name, json_array_get(rows, best)), (long long)most));
     below = most;
     last = best;
   }
@@ -58,6 +63,7 @@ static ig_status add_classes(const json_t *scores, ig_text *out) {
   if (json_array_size(rows) > MAX_CLASSES)
     return ig_text_addf(out, "\nthe %zu %s one by one: --json, or report.html\n", json_array_size(rows),
                         confusion ? "classes" : "labels");
+  char name[IG_QUOTE_BYTES];
   int width = widest_name(rows);
   size_t i;
   IG_TRY(ig_text_addf(out, "\n%-*s   samples  found (recall)  right when named (precision)  %s\n", width,
@@ -68,8 +74,8 @@ static ig_status add_classes(const json_t *scores, ig_text *out) {
       snprintf(recall, sizeof recall, "%.1f %%", 100 * number(row, "recall"));
     if (number(row, "predicted") > 0)
       snprintf(precision, sizeof precision, "%.1f %%", 100 * number(row, "precision"));
-    IG_TRY(ig_text_addf(out, "%-*s  %8.0f  %14s  %28s  ", width, json_string_value(json_object_get(row, "name")),
-                        number(row, "support"), recall, precision));
+    IG_TRY(ig_text_addf(out, "%-*s  %8.0f  %14s  %28s  ", width, name_of(name, row), number(row, "support"), recall,
+                        precision));
     IG_TRY(add_mistakes(rows, json_array_get(confusion, i), i, out));
   }
   return IG_OK;
@@ -108,7 +114,7 @@ static ig_status pretrain_text(const json_t *scores, ig_text *out) {
 static ig_status numbers_text(const json_t *scores, ig_text *out) {
   const json_t *rows = json_object_get(scores, "per_target"), *row;
   const double n = number(scores, "n");
-  char a[24], b[24], r2[24];
+  char a[24], b[24], r2[24], name[IG_QUOTE_BYTES];
   size_t i;
   IG_TRY(ig_text_addf(out, "typical error (rmse) %s, mean error (mae) %s, explained (r2) %s, of %.0f %s\n",
                       figure(a, scores, "rmse"), figure(b, scores, "mae"), figure(r2, scores, "r2"), n,
@@ -118,8 +124,8 @@ static ig_status numbers_text(const json_t *scores, ig_text *out) {
   const int width = widest_name(rows);
   IG_TRY(ig_text_addf(out, "\n%-*s          rmse           mae  explained (r2)\n", width, "number"));
   json_array_foreach(rows, i, row)
-      IG_TRY(ig_text_addf(out, "%-*s  %12s  %12s  %14s\n", width, json_string_value(json_object_get(row, "name")),
-                          figure(a, row, "rmse"), figure(b, row, "mae"), figure(r2, row, "r2")));
+      IG_TRY(ig_text_addf(out, "%-*s  %12s  %12s  %14s\n", width, name_of(name, row), figure(a, row, "rmse"),
+                          figure(b, row, "mae"), figure(r2, row, "r2")));
   return IG_OK;
 }
 

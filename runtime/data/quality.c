@@ -30,6 +30,13 @@ const char *ig_likeness_name(ig_likeness likeness) {
   return (unsigned)likeness <= IG_NEARLY_SAME ? names[likeness] : "unknown";
 }
 
+const char *ig_quality_classes_noun(const ig_dataset *d) {
+  const unsigned n = (unsigned)d->n_classes;
+  return d->task == IG_TASK_REGRESS      ? ig_plural(n, "number", "numbers")
+         : d->task == IG_TASK_MULTILABEL ? ig_plural(n, "label", "labels")
+                                         : ig_plural(n, "class", "classes");
+}
+
 const char *ig_oddity_name(ig_oddity oddity) {
   static const char *const names[IG_N_ODDITIES] = {"constant", "nearly black", "nearly white", "clipped"};
   return (unsigned)oddity < IG_N_ODDITIES ? names[oddity] : "unknown";
@@ -132,6 +139,19 @@ static int by_pixels(const void *pa, const void *pb) {
   return order ? order : (a->sample > b->sample) - (a->sample < b->sample);
 }
 
+// Whether two pictures are labelled differently. Numbers of pictures that only resemble each other may well differ.
+static bool labels_differ(const ig_dataset *d, ig_likeness kind, size_t a, size_t b) {
+  size_t k = (size_t)d->n_classes;
+  if (!d->targets)
+    return d->samples[a].label != d->samples[b].label;
+  if (d->task == IG_TASK_REGRESS && kind == IG_NEARLY_SAME)
+    return false;
+  for (size_t c = 0; c < k; c++)
+    if (d->targets[a * k + c] != d->targets[b * k + c])
+      return true;
+  return false;
+}
+
 static ig_status add_member(ig_quality *q, ig_quality_member m) {
   IG_TRY(ig_grow(&q->members, &q->members_capacity, q->n_members, q->n_members + 1, sizeof m, "equal pictures"));
   q->members[q->n_members++] = m;
@@ -144,7 +164,7 @@ static ig_status add_group(ig_quality *q, ig_likeness kind, size_t first) {
   const ig_sample *s = q->data->samples;
   for (size_t i = first; i < q->n_members; i++) {
     g.parts |= 1u << s[q->members[i].sample].part;
-    g.labels_differ |= s[q->members[i].sample].label != s[q->members[first].sample].label;
+    g.labels_differ |= labels_differ(q->data, kind, q->members[i].sample, q->members[first].sample);
     g.difference = i == first ? q->members[i].difference : fminf(g.difference, q->members[i].difference);
   }
   IG_TRY(ig_grow(&q->groups, &q->groups_capacity, q->n_groups, q->n_groups + 1, sizeof g, "equal pictures"));

@@ -55,6 +55,9 @@ typedef struct ig_quality_picture {
   float dark, light;     // share of samples <= 2, >= 253
 } ig_quality_picture;
 
+// "class" or "classes" by their number; "labels" where a picture has several, "numbers" where these are learned.
+const char *ig_quality_classes_noun(const ig_dataset *d);
+
 typedef enum ig_likeness { IG_SAME_BYTES, IG_SAME_PIXELS, IG_NEARLY_SAME } ig_likeness;
 const char *ig_likeness_name(ig_likeness likeness);  // "same file", "same pixels", "nearly the same"
 

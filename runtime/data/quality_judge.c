@@ -127,6 +127,11 @@ static ig_status judge_classes(ig_quality *q) {
   ig_status status = IG_OK;
   int64_t *n = NULL, *part = NULL;
   bool labelled = false;
+  const bool several = d->task == IG_TASK_MULTILABEL;
+  if (d->task == IG_TASK_REGRESS && d->targets)
+    return find(q, IG_SEVERITY_NOTE, "numbers", (size_t)d->n_classes,
+                "What is learned are numbers: there are no classes whose balance could be judged.");
+  labelled = several && d->targets;
   for (size_t i = 0; i < d->n; i++)
     labelled |= d->samples[i].label >= 0;
   if (!labelled)
@@ -144,7 +149,7 @@ static ig_status judge_classes(ig_quality *q) {
     few += n[c] < FEW;
   }
   char quoted[IG_QUOTE_BYTES], other[IG_QUOTE_BYTES];
-  if (present < 2)
+  if (present < 2 && !several)
     IG_GOTO(find(q, IG_SEVERITY_SERIOUS, "one_class", 1,
                  "All pictures are of one class (%s): there is nothing to tell apart. Expected one folder a class.",
                  ig_quote(quoted, d->classes[most])));
@@ -216,7 +221,8 @@ static bool has(const ig_quality_picture *p, const ig_quality_value *v) {
 }
 
 // Share of labels right when each value of the property is answered by its commonest label, less that of always
-// answering the commonest label. Only the MAX_VALUES most frequent values count.
+// answering the commonest label. Only the MAX_VALUES most frequent values count, and of each answer the picture that it
+// takes to know it does not: a value of one picture tells nothing.
 static ig_status give_away(const ig_quality *q, const ig_quality_value *values, size_t n_values, double *gain) {
   enum { MAX_VALUES = 16 };
   const ig_dataset *d = q->data;
@@ -241,6 +247,7 @@ static ig_status give_away(const ig_quality *q, const ig_quality_value *values, 
       int64_t k = n[(size_t)d->n_classes * v + (size_t)c];
       top = k > top ? k : top;
     }
+    top -= top > 0;
     if (v < MAX_VALUES)
       right += top;
     else

@@ -56,13 +56,13 @@ static ig_status lead(ig_text *t, const ig_quality *q) {
   static const char *const word[IG_N_SEVERITIES] = {"Serious", "With care", "Note"};
   static const char *const colour[IG_N_SEVERITIES] = {"bad", "care", "soft"};
   const ig_dataset *d = q->data;
-  IG_TRY(ig_text_addf(
-      t,
-      "<div class=lead><div class=big>%zu %s</div><p class=soft>%d %s; train %zu, val %zu%s, "
-      "test %zu",
-      d->n, ig_plural(d->n, "picture", "pictures"), d->n_classes, ig_plural((unsigned)d->n_classes, "class", "classes"),
-      d->count[IG_PART_TRAIN], d->count[IG_PART_VAL],
-      !d->val_was_given && d->count[IG_PART_VAL] ? " (held out by training)" : "", d->count[IG_PART_TEST]));
+  IG_TRY(ig_text_addf(t,
+                      "<div class=lead><div class=big>%zu %s</div><p class=soft>%d %s; train %zu, val %zu%s, "
+                      "test %zu",
+                      d->n, ig_plural(d->n, "picture", "pictures"), d->n_classes, ig_quality_classes_noun(d),
+                      d->count[IG_PART_TRAIN], d->count[IG_PART_VAL],
+                      !d->val_was_given && d->count[IG_PART_VAL] ? " (held out by training)" : "",
+                      d->count[IG_PART_TEST]));
   IG_TRY(ig_text_addf(t, "</p><p class=\"verdict %s\">%s</p>\n",
                       q->n_severity[IG_SEVERITY_SERIOUS] ? "bad"
                       : q->n_severity[IG_SEVERITY_CARE]  ? "care"
@@ -85,17 +85,17 @@ static ig_status lead(ig_text *t, const ig_quality *q) {
 static ig_status classes(ig_text *t, const ig_dataset *d) {
   ig_status status = IG_OK;
   int64_t *n, most = 1;
-  if (d->n_classes == 0)
+  if (d->n_classes == 0 || d->task == IG_TASK_REGRESS)
     return IG_OK;
   IG_TRY(ig_alloc_array((size_t)d->n_classes * (IG_N_PARTS + 1), sizeof *n, "class counts", &n));
   for (int p = 0; p <= IG_N_PARTS; p++)
     ig_dataset_class_counts(d, (ig_part)p, n + p * d->n_classes);
   for (int c = 0; c < d->n_classes; c++)
     most = n[3 * d->n_classes + c] > most ? n[3 * d->n_classes + c] : most;
-  IG_GOTO(
-      ig_text_addf(t,
-                   "<h2>Each class</h2><div class=scroll><table><thead><tr><th>Class</th><th class=n>All</th>"
-                   "<th class=n>Train</th><th class=n>Val</th><th class=n>Test</th><th></th></tr></thead><tbody>\n"));
+  IG_GOTO(ig_text_addf(t,
+                       "<h2>Each %s</h2><div class=scroll><table><thead><tr><th>Class</th><th class=n>All</th>"
+                       "<th class=n>Train</th><th class=n>Val</th><th class=n>Test</th><th></th></tr></thead><tbody>\n",
+                       d->task == IG_TASK_MULTILABEL ? "label" : "class"));
   for (int c = 0; c < d->n_classes && c < MAX_CLASSES; c++) {
     IG_GOTO(ig_report_wrap(t, "<tr><th scope=row><bdi>", d->classes[c], "</bdi></th>"));
     IG_GOTO(ig_text_addf(t,
