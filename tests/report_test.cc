@@ -262,6 +262,17 @@ TEST_F(Report, LongTextsAreCutBetweenCharacters) {
   EXPECT_TRUE(has(p, "right on 1 validation text that")) << "one is no several";
 }
 
+TEST_F(Report, TextsAreNotCalledPictures) {
+  std::string b = f.path + "/run b", out = f.path + "/compare.html";
+  make_run(b, data, 12, 9);
+  for (const std::string &of : {run, b})
+    write(of + "/result.json", "{\"samples\": \"texts\", \"n\": 40, \"accuracy\": 0.5, \"label_accuracy\": 0.75}");
+  EXPECT_TRUE(has(make(), "In 50 of 100 texts some label is wrong"));
+  const char *runs[] = {run.c_str(), b.c_str()};
+  ASSERT_EQ(ig_report_compare(2, runs, out.c_str()), IG_OK) << ig_error_message();
+  EXPECT_TRUE(has(read_file(out), "Judge both on more texts"));
+}
+
 TEST_F(Report, ClassesWithoutSamplesHaveNoNumbers) {
   write(
       run + "/result.json",

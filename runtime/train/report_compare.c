@@ -118,7 +118,8 @@ static ig_status verdict(ig_text *t, const report_run *runs, size_t n) {
                         "run.</p></section>\n");
   IG_TRY(ig_report_wrap(t, ", but chance may have decided.</p><p>Its 95 % interval overlaps with that of <bdi>",
                         runs[rival].name, "</bdi>. "));
-  return ig_text_addf(t, "Judge both on more pictures, or prefer the cheaper one.</p></section>\n");
+  return ig_text_addf(t, "Judge both on more %s, or prefer the cheaper one.</p></section>\n",
+                      ig_report_noun(&runs[best]));
 }
 
 static ig_status settings(ig_text *t, const report_run *runs, size_t n) {

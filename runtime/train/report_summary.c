@@ -151,7 +151,8 @@ static ig_status judge(const report_run *r, double n, double accuracy, double lo
     most = fmax(most, ig_report_number(json_array_get(per_class, c), "support"));
   const bool labels = isfinite(ig_report_number(r->result, "label_accuracy"));
   if (labels && accuracy < 0.9)
-    IG_TRY(ig_text_addf(&f->care, "<li>In %.0f of 100 pictures some label is wrong.</li>", 100 * (1 - accuracy)));
+    IG_TRY(ig_text_addf(&f->care, "<li>In %.0f of 100 %s some label is wrong.</li>", 100 * (1 - accuracy),
+                        ig_report_noun(r)));
   else if (labels)
     ;  // no class is the most frequent one: labels come together
   else if (n > 0 && low <= most / n)
