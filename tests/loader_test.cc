@@ -257,6 +257,25 @@ TEST_F(Data, CropsAreInsideOfTheShareAndExtremeShapesWork) {
   EXPECT_EQ(run(lo, 10).size(), 3u);
 }
 
+// A JPEG of 160 pixels is smaller, at half its size, than the 91 of which the centre 64 are taken.
+TEST_F(Data, CentreCropsOfTrainingAreNotTakenFromTooSmallPictures) {
+  for (int i = 0; i < 4; i++)
+    for (std::string c : {"a", "b"})
+      write(root / c / (std::to_string(i) + ".jpg"), pic::jpeg(pic::draw(160, 160, 3), 160, 160, 3));
+  ASSERT_EQ(open(root), IG_OK);
+  auto lo = loader_options(true, 4, 64);
+  lo.cache_bytes = 0;
+  lo.eval_crop_ratio = 0.7;
+  ig_loader *l;
+  const ig_batch *b;
+  ASSERT_EQ(ig_loader_create(&lo, &l), IG_OK);
+  ASSERT_EQ(ig_loader_next(l, &b), IG_OK);
+  std::vector<uint8_t> whole(64 * 64 * 3);
+  ASSERT_EQ(ig_picture_load((root / "a/0.jpg").c_str(), 64, 0.7, whole.data()), IG_OK);
+  EXPECT_TRUE(std::equal(whole.begin(), whole.end(), b->pictures)) << "all pictures are the same";
+  ig_loader_destroy(l);
+}
+
 TEST_F(Data, SamplesThatTurnBadAreSkippedUntilTheyAreTooMany) {
   tree(root, {"a", "b"}, 150);
   ASSERT_EQ(open(root), IG_OK);

@@ -163,11 +163,14 @@ static ig_status read_picture(const char *path, const ig_image_options *options,
   return status;
 }
 
-// Shorter side that a training crop of the first drawn share needs at least; a JPEG may be decoded that small.
+// Shorter side that a training crop of the first drawn share, or the centre crop, needs at least; a JPEG may be decoded
+// that small.
 static int reduced_side(const ig_loader_options *o, ig_rng crop) {
   double need = o->image_size;
   if (crops(&o->augment))
     need *= sqrt(4.0 / 3 / fmax(1e-3, between(&crop, o->augment.crop_scale_min, o->augment.crop_scale_max)));
+  else if (o->eval_crop_ratio > 0)
+    need = floor(need / o->eval_crop_ratio + 0.5);
   return (int)ceil(need);
 }
 
