@@ -1,5 +1,6 @@
-// The one resize of the project: antialiased bilinear on uint8 RGB, byte for byte Pillow's (horizontal pass first).
-// Rule: all arithmetic after the coefficients is exact integers, so every code path gives the same bytes.
+// The one resize of the project: antialiased bilinear on uint8 RGB, byte for byte Pillow's to 12.1 (horizontal pass
+// first; Pillow 13 goes vertically first where the height falls by more than twice as much as the width, and differs by
+// 1 there). Rule: all arithmetic after the coefficients is exact integers, so every code path gives the same bytes.
 //
 // For output i of an axis of `out` samples from `in`: s = in / out, support f = max(s, 1), centre c = (i + .5) s; taps
 // j from int(c - f + .5) to int(c + f + .5), cut to 0..in; weight max(0, 1 - |j + .5 - c| / f), divided by their sum,
