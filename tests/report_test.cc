@@ -207,6 +207,17 @@ TEST_F(Report, MissingAndDamagedFilesAreNamed) {
   EXPECT_TRUE(has(ig_error_message(), "nowhere"));
 }
 
+TEST_F(Report, PredictionsThatAreCutOffAreNamed) {
+  std::string csv = read_file(run + "/predictions.csv"), line = "\ntest/";
+  size_t at = csv.find(line, csv.size() / 4);
+  write(run + "/predictions.csv", csv.substr(0, at + 1));
+  size_t rows = 0;
+  for (char c : csv.substr(0, at + 1))
+    rows += c == '\n';
+  EXPECT_TRUE(has(make(), "predictions.csv is cut off: it has " + std::to_string(rows - 1) +
+                              " samples, result.json counts 240; mistakes among the others are not shown."));
+}
+
 TEST_F(Report, WrongTypesInResultDoNotMatter) {
   if (f.keep)
     GTEST_SKIP() << "the folder is kept for the browser";

@@ -266,6 +266,17 @@ done:
   return status;
 }
 
+// A file that was cut off at the end of a field looks whole.
+static ig_status compare_rows(report_run *r) {
+  const double of = ig_report_number(r->result, "n");
+  if (r->n_samples == 0 || !(of > (double)r->n_samples))
+    return IG_OK;
+  return ig_text_addf(&r->notes,
+                      "predictions.csv is cut off: it has %zu %s, result.json counts %.0f; mistakes among the others "
+                      "are not shown.\n",
+                      r->n_samples, ig_plural(r->n_samples, "sample", "samples"), of);
+}
+
 ig_status ig_report_run_load(const char *folder, report_run *r) {
   char quoted[IG_QUOTE_BYTES];
   *r = (report_run){0};
@@ -283,6 +294,7 @@ ig_status ig_report_run_load(const char *folder, report_run *r) {
   IG_TRY(read_log(r));
   IG_TRY(compare_steps(r));
   IG_TRY(read_predictions(r));
+  IG_TRY(compare_rows(r));
   if (!r->result && r->n_log == 0)
     return ig_fail(IG_ERR_NOT_FOUND,
                    "%s has no usable log.jsonl and no usable result.json; expected a run folder that "
