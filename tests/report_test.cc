@@ -284,6 +284,18 @@ TEST_F(Report, TextsAreNotCalledPictures) {
   EXPECT_TRUE(has(read_file(out), "Judge both on more texts"));
 }
 
+TEST_F(Report, OfTaggedTextsWordsAreJudged) {
+  write(run + "/args.yaml", "model: bert_tiny\ntask: tag\n");
+  write(run + "/result.json",
+        "{\"samples\": \"texts\", \"n\": 21, \"accuracy\": 0.9523, \"confusion\": [[20, 0], [1, 0]], \"per_class\": ["
+        "{\"name\": \"O\", \"support\": 20, \"predicted\": 21, \"precision\": 0.95, \"recall\": 1, \"f1\": 0.97},"
+        "{\"name\": \"LOC\", \"support\": 1, \"predicted\": 0, \"precision\": 0, \"recall\": 0, \"f1\": 0}]}");
+  std::string p = make();
+  EXPECT_TRUE(has(p, "right on 21 validation words that it was not trained on"));
+  EXPECT_TRUE(has(p, "was judged on only 1 word: its numbers are rough"));
+  EXPECT_TRUE(has(p, "21 words are few"));
+}
+
 TEST_F(Report, ClassesWithoutSamplesHaveNoNumbers) {
   write(
       run + "/result.json",

@@ -216,7 +216,7 @@ static ig_status calibration(ig_text *t, const report_run *r) {
                       "</div><div><p>Points on the dashed line are honest: of the answers given with 80 %%, 80 %% are "
                       "right. Below it the model is too sure of itself; above, too shy. Large points hold many "
                       "%s.</p>",
-                      ig_report_noun(r)));
+                      ig_report_noun_of(r, 0)));
   if (isfinite(ece))
     IG_TRY(
         ig_text_addf(t, "<p>On average it is off by <b>%.1f points</b> (expected calibration error).</p>", 100 * ece));

@@ -36,7 +36,8 @@ typedef struct report_run {
 
 // "pictures", "texts": what the run's samples are.
 const char *ig_report_noun(const report_run *r);
-const char *ig_report_noun_of(const report_run *r, double n);       // "picture" for 1
+// What n judged ones are called, "picture" for 1: the samples, or the words of texts that are tagged.
+const char *ig_report_noun_of(const report_run *r, double n);
 ig_status ig_report_run_load(const char *folder, report_run *out);  // fini in any case
 void ig_report_run_fini(report_run *r);
 // The run is finished, and no epoch of it was chosen: there was no validation part.

@@ -328,8 +328,13 @@ const char *ig_report_noun(const report_run *r) {
 }
 
 const char *ig_report_noun_of(const report_run *r, double n) {
-  const char *many = ig_report_noun(r);
-  const char *one = !strcmp(many, "texts") ? "text" : !strcmp(many, "text windows") ? "text window" : "picture";
+  const char *task = ig_report_arg(r, "task"), *many = ig_report_noun(r);
+  if (task && !strcmp(task, "tag"))
+    many = "words";
+  const char *one = !strcmp(many, "words")          ? "word"
+                    : !strcmp(many, "texts")        ? "text"
+                    : !strcmp(many, "text windows") ? "text window"
+                                                    : "picture";
   return ig_plural(n >= 0 && n < 1e18 ? (unsigned long long)n : 0, one, many);
 }
 

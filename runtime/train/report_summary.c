@@ -102,14 +102,14 @@ static ig_status confusions(ig_text *t, const report_run *r, findings *f) {
                         ig_report_noun_of(r, fewest)));
   } else if (n_few) {
     IG_TRY(ig_text_addf(&f->care, "<li>%zu classes were judged on fewer than 20 %s each (fewest: ", n_few,
-                        ig_report_noun(r)));
+                        ig_report_noun_of(r, 20)));
     IG_TRY(ig_report_wrap(&f->care, "<bdi>", class_name(per_class, few), "</bdi>, "));
     IG_TRY(ig_text_addf(&f->care, "%.0f): their numbers are rough.</li>", fewest));
   }
   if (n_absent == 0)
     return IG_OK;
   IG_TRY(ig_text_addf(&f->care, "<li>%zu %s no validation %s (first: ", n_absent,
-                      ig_plural(n_absent, "class has", "classes have"), ig_report_noun(r)));
+                      ig_plural(n_absent, "class has", "classes have"), ig_report_noun_of(r, 0)));
   return ig_report_wrap(&f->care, "<bdi>", class_name(per_class, absent),
                         "</bdi>): how well it is found is not known.</li>");
 }
