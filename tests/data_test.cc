@@ -160,6 +160,11 @@ TEST_F(Data, SplitFile) {
   ASSERT_EQ(open(root / "p", csv.c_str()), IG_OK) << ig_error_message();
   EXPECT_STREQ(d->classes[1], "b");
   EXPECT_EQ(d->count[IG_PART_VAL], 2u);
+  EXPECT_FALSE(warnings.has("is not read"));
+  write(csv, "file,split,diagnosis\na/0.png,train,x\na/1.png,train,y\nb/0.png,train,x\nb/1.png,train,y\n");
+  ASSERT_EQ(open(root / "p", csv.c_str()), IG_OK) << ig_error_message();
+  EXPECT_STREQ(d->classes[1], "b");
+  EXPECT_TRUE(warnings.has("the classes are the names of the files' folders; its column \"diagnosis\" is not read"));
 
   write(csv, "file,split\na//0.png,train\na/.//1.png,train\nb/0.png,train\nb/1.png,train\n");
   ASSERT_EQ(open(root / "p", csv.c_str()), IG_OK) << ig_error_message();

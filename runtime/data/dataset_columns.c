@@ -29,6 +29,18 @@ void ig_tell_no_parts(const ig_builder *b, const ig_table *t) {
                     t->path, ig_column_names(names, sizeof names, t));
 }
 
+void ig_tell_folder_classes(const ig_builder *b, const ig_table *t, const bool *taken) {
+  char q[IG_QUOTE_BYTES];
+  size_t i = 0;
+  while (i < t->n_names && taken[i])
+    i++;
+  if (b->options->needs_labels && i < t->n_names)
+    ig_builder_warn(b,
+                    "%s: the classes are the names of the files' folders; its column %s is not read (label_column= "
+                    "names what is learned)",
+                    t->path, ig_quote(q, t->name[i]));
+}
+
 static ig_status fail_missing(const ig_table *t, const char *name, const char *key) {
   char q[IG_QUOTE_BYTES], near[IG_NEAREST_BYTES], all[1024];
   const char *nearest = ig_nearest(near, name, t->name, t->n_names);

@@ -99,6 +99,8 @@ ig_status ig_find_text_columns(const ig_builder *b, const ig_table *t, ig_text_c
 const char *ig_column_names(char *out, size_t bytes, const ig_table *t);
 // A line where a split file names no parts, so that a user's own are not taken for read.
 void ig_tell_no_parts(const ig_builder *b, const ig_table *t);
+// A line where folders name the classes beside a column that could, by no usual name. taken: [t->n_names].
+void ig_tell_folder_classes(const ig_builder *b, const ig_table *t, const bool *taken);
 
 // Is this the folder of a run (out=), which may lie in the folder of the data?
 ig_status ig_is_run(const char *folder, bool *run);

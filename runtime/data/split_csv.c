@@ -281,6 +281,8 @@ ig_status ig_read_split_csv(ig_builder *b, const char *csv) {
   if (c.group >= 0)
     taken[c.group] = true;
   IG_GOTO(ig_find_label_columns(b, r, taken, false, &c.labels));
+  if (!c.labels)
+    ig_tell_folder_classes(b, r, taken);
   l.folder = folder;
   if (c.part < 0)
     ig_tell_no_parts(b, r);
