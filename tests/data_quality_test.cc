@@ -15,6 +15,9 @@
 #include <unistd.h>
 #include <vector>
 
+extern "C" {
+#include "bindings/c/call.h"
+}
 #include "bindings/c/ingot.h"
 #include "runtime/base/mem.h"
 #include "runtime/data/quality.h"
@@ -375,6 +378,23 @@ TEST_F(DataQuality, NamesOfClassesAreEscapedForPeople) {
   EXPECT_EQ(text.find('\x1b'), std::string::npos) << text;
   EXPECT_NE(text.find("\n\"\\x1b[2Jclear\""), std::string::npos) << text;
   EXPECT_NE(text.find("\n\"new\\x0aline\""), std::string::npos) << text;
+}
+
+TEST_F(DataQuality, ScoresOfSuchClassesToo) {
+  json_t *scores = json_loads(
+      "{\"n\": 2, \"accuracy\": 0.5, \"per_class\": [{\"name\": \"\\u001b[2Jclear\", \"support\": 1, \"recall\": 0, "
+      "\"predicted\": 0}, {\"name\": \"ok\", \"support\": 1, \"recall\": 1, \"predicted\": 2, \"precision\": 0.5}], "
+      "\"confusion\": [[0, 1], [1, 0]]}",
+      0, nullptr);
+  ig_text t{};
+  ASSERT_EQ(ig_scores_text(scores, &t), IG_OK);
+  std::string told = t.data;
+  EXPECT_EQ(told.find('\x1b'), std::string::npos) << told;
+  EXPECT_NE(told.find("\n\"\\x1b[2Jclear\" "), std::string::npos) << told;
+  EXPECT_NE(told.find("ok             "), std::string::npos) << "as wide as the other is told: " << told;
+  EXPECT_NE(told.find("\"\\x1b[2Jclear\" 1\n"), std::string::npos) << "mistaken for it: " << told;
+  ig_free(t.data);
+  json_decref(scores);
 }
 
 TEST_F(DataQuality, BalanceAndMissingClasses) {
