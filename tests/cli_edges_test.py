@@ -187,6 +187,21 @@ def a_comparison_stays_in_the_first_run():
 
 
 @test
+def names_of_classes_reach_no_terminal_raw():
+    data = pictures("raw", [6, 6])
+    os.rename(place("raw", "c0"), place("raw", "\x1b[2Jclear"))
+    os.rename(place("raw", "c1"), place("raw", "new\nline"))
+    out = place("raw-run")
+    expect(run("train", *TINY, "data=" + data, "steps=1", "batch=4", "out=" + out), 0)
+    for words in (("eval", "data=" + data), ("predict", data)):
+        p = run(*words, "weights=" + out)
+        assert p.returncode == 0 and "\x1b" not in p.out, p.out
+        assert '"\\x1b[2Jclear"' in p.out or '"new\\x0aline"' in p.out, p.out
+    labels = {a["label"] for a in answers(run("predict", data, "weights=" + out, "--json"))}
+    assert labels <= {"\x1b[2Jclear", "new\nline"}, labels
+
+
+@test
 def a_class_without_a_sample_is_told():
     run_folder = place("three-run")
     expect(run("train", *TINY, "data=" + pictures("three", [6, 6, 6]), "steps=1", "batch=6", "out=" + run_folder), 0)

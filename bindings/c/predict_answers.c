@@ -101,7 +101,8 @@ static ig_status answer_class(ig_answers *a, const char *path, const float *logi
     json_array_append_new(top, json_pack("{s:o, s:f}", "label", ig_json_text(a->use->names[r.top[i]]), "p", r.p[i]));
   IG_TRY(give(a, json_pack("{s:o, s:o, s:f, s:o}", "path", ig_json_text(path), "label", ig_json_text(label), "p",
                            r.p[0], "top", top)));
-  IG_TRY(ig_text_addf(&a->table, "%-*s  %6.4f  %s", a->width, ig_shown(a->shown, path), r.p[0], label));
+  char q[IG_QUOTE_BYTES];
+  IG_TRY(ig_text_addf(&a->table, "%-*s  %6.4f  %s", a->width, ig_shown(a->shown, path), r.p[0], ig_shown(q, label)));
   IG_TRY(end_row(a));
   if (!a->wants_csv)
     return IG_OK;
@@ -113,6 +114,7 @@ static ig_status answer_class(ig_answers *a, const char *path, const float *logi
 // Numbers in the data's units: one as it is, several by name.
 static ig_status answer_numbers(ig_answers *a, const char *path, const float *x) {
   const ig_head *h = &a->use->head;
+  char q[IG_QUOTE_BYTES];
   json_t *label = h->n == 1 ? json_real((double)x[0]) : json_object();
   for (int i = 0; i < h->n && h->n > 1; i++)
     json_object_set_new(label, h->names[i], json_real((double)x[i]));
@@ -121,7 +123,7 @@ static ig_status answer_numbers(ig_answers *a, const char *path, const float *x)
   if (a->wants_csv)
     IG_TRY(add_cell(&a->csv, path, ','));
   for (int i = 0; i < h->n; i++) {
-    IG_TRY(h->n > 1 ? ig_text_addf(&a->table, "  %s %.6g", h->names[i], (double)x[i])
+    IG_TRY(h->n > 1 ? ig_text_addf(&a->table, "  %s %.6g", ig_shown(q, h->names[i]), (double)x[i])
                     : ig_text_addf(&a->table, "  %.6g", (double)x[i]));
     if (a->wants_csv)
       IG_TRY(ig_text_addf(&a->csv, "%.9g,", (double)x[i]));
@@ -136,6 +138,7 @@ static ig_status answer_labels(ig_answers *a, const char *path, const float *log
   const ig_head *h = &a->use->head;
   json_t *label = json_array(), *unsure = json_array(), *top = json_array();
   ig_text said = {0}, csv = {0}, doubt = {0};
+  char q[IG_QUOTE_BYTES];
   ig_status status = IG_OK;
   for (int i = 0; i < h->n; i++) {
     double p = 1 / (1 + exp(-(double)logits[i]));
@@ -144,9 +147,9 @@ static ig_status answer_labels(ig_answers *a, const char *path, const float *log
     if (rejected || p >= 0.5)
       json_array_append_new(rejected ? unsure : label, ig_json_text(h->names[i]));
     if (rejected)
-      IG_GOTO(ig_text_addf(&doubt, "%s%s (%.4f)", doubt.n ? ", " : "  unsure: ", h->names[i], p));
+      IG_GOTO(ig_text_addf(&doubt, "%s%s (%.4f)", doubt.n ? ", " : "  unsure: ", ig_shown(q, h->names[i]), p));
     else if (p >= 0.5)
-      IG_GOTO(ig_text_addf(&said, "%s%s (%.4f)", said.n ? ", " : "  ", h->names[i], p));
+      IG_GOTO(ig_text_addf(&said, "%s%s (%.4f)", said.n ? ", " : "  ", ig_shown(q, h->names[i]), p));
     if (a->wants_csv && !rejected && p >= 0.5)
       IG_GOTO(ig_text_addf(&csv, "%s%s", csv.n ? ";" : "", h->names[i]));
   }
@@ -249,6 +252,7 @@ ig_status ig_answer_sample(ig_answers *a, const char *path, float *outputs) {
 ig_status ig_answer_tags(ig_answers *a, const char *path, const char *const *words, size_t n_words,
                          const float *logits) {
   const int k = a->use->info.n_classes;
+  char q[IG_QUOTE_BYTES];
   bool told;
   IG_TRY(ig_answer_not_finite(a, path, logits, n_words * (size_t)k, &told));
   if (told)
@@ -261,7 +265,8 @@ ig_status ig_answer_tags(ig_answers *a, const char *path, const char *const *wor
     const char *label = r.p[0] < a->reject ? "unsure" : a->use->names[r.top[0]];
     json_array_append_new(
         tags, json_pack("{s:o, s:o, s:f}", "word", ig_json_text(words[i]), "label", ig_json_text(label), "p", r.p[0]));
-    IG_GOTO(ig_text_addf(&a->table, strcmp(label, "O") ? " %s/%s" : " %s", ig_shown(a->shown, words[i]), label));
+    IG_GOTO(ig_text_addf(&a->table, strcmp(label, "O") ? " %s/%s" : " %s", ig_shown(a->shown, words[i]),
+                         ig_shown(q, label)));
     if (!a->wants_csv)
       continue;
     IG_GOTO(add_cell(&a->csv, path, ','));
