@@ -380,6 +380,17 @@ TEST_F(DataQuality, NamesOfClassesAreEscapedForPeople) {
   EXPECT_NE(text.find("\n\"new\\x0aline\""), std::string::npos) << text;
 }
 
+TEST_F(DataQuality, NamesOfClassesOfTextsToo) {
+  std::string csv = "text,label\n";
+  for (int i = 0; i < 20; i++)
+    csv += "text " + std::to_string(i) + (i % 2 ? ",\"new\nline\"\n" : ",\x1b[2Jclear\n");
+  write(root / "t.csv", csv);
+  ASSERT_EQ(data({(root / "t.csv").string(), "--text"}), IG_OK) << ig_error_message();
+  EXPECT_EQ(text.find('\x1b'), std::string::npos) << text;
+  EXPECT_NE(text.find("\n\"\\x1b[2Jclear\" "), std::string::npos) << text;
+  EXPECT_NE(text.find("\n\"new\\x0aline\" "), std::string::npos) << text;
+}
+
 TEST_F(DataQuality, ScoresOfSuchClassesToo) {
   json_t *scores = json_loads(
       "{\"n\": 2, \"accuracy\": 0.5, \"per_class\": [{\"name\": \"\\u001b[2Jclear\", \"support\": 1, \"recall\": 0, "

@@ -17,16 +17,19 @@ static ig_status more(ig_text *t, size_t n) {
 }
 
 static ig_status text_counts(const json_t *rows, const char *name, ig_text *t) {
+  char shown[IG_QUOTE_BYTES];
   const json_t *row;
   size_t i;
   int width = (int)strlen(name);
-  json_array_foreach(rows, i, row) if ((int)json_string_length(json_object_get(row, "class")) > width) width =
-      (int)json_string_length(json_object_get(row, "class"));
+  json_array_foreach(rows, i, row) {
+    int n = (int)strlen(ig_shown(shown, word(row, "class")));
+    width = n > width ? n : width;
+  }
   if (json_array_size(rows))
     IG_TRY(ig_text_addf(t, "\n%-*s  %8s  %8s  %8s  %8s\n", width, name, "train", "val", "test", "all"));
   json_array_foreach(rows, i, row)
-      IG_TRY(ig_text_addf(t, "%-*s  %8.0f  %8.0f  %8.0f  %8.0f\n", width, word(row, "class"), number(row, "train"),
-                          number(row, "val"), number(row, "test"), number(row, "all")));
+      IG_TRY(ig_text_addf(t, "%-*s  %8.0f  %8.0f  %8.0f  %8.0f\n", width, ig_shown(shown, word(row, "class")),
+                          number(row, "train"), number(row, "val"), number(row, "test"), number(row, "all")));
   return IG_OK;
 }
 
@@ -46,11 +49,12 @@ static ig_status text_lengths(const json_t *result, ig_text *t) {
 static ig_status text_lists(const json_t *result, ig_text *t) {
   const json_t *row, *texts, *one, *unreadable = json_object_get(result, "unreadable"),
                                    *groups = json_object_get(result, "duplicates");
+  char shown[IG_QUOTE_BYTES];
   size_t i, k;
   if (json_array_size(unreadable))
     IG_TRY(ig_text_addf(t, "\nunreadable\n"));
   json_array_foreach(unreadable, i, row) if (i < ROWS)
-      IG_TRY(ig_text_addf(t, "  %s: %s\n", word(row, "path"), word(row, "reason")));
+      IG_TRY(ig_text_addf(t, "  %s: %s\n", ig_shown(shown, word(row, "path")), word(row, "reason")));
   IG_TRY(more(t, json_array_size(unreadable)));
   if (json_array_size(groups))
     IG_TRY(ig_text_addf(t, "\nequal texts\n"));
@@ -60,7 +64,7 @@ static ig_status text_lists(const json_t *result, ig_text *t) {
     texts = json_object_get(row, "texts");
     IG_TRY(ig_text_addf(t, " "));
     json_array_foreach(texts, k, one) if (k < 4)
-        IG_TRY(ig_text_addf(t, "%s %s (%s)", k ? "," : "", word(one, "path"), word(one, "part")));
+        IG_TRY(ig_text_addf(t, "%s %s (%s)", k ? "," : "", ig_shown(shown, word(one, "path")), word(one, "part")));
     if (json_array_size(texts) > 4)
       IG_TRY(ig_text_addf(t, " and %zu more", json_array_size(texts) - 4));
     IG_TRY(ig_text_addf(t, "%s\n", json_is_true(json_object_get(row, "labels_differ")) ? ": labels differ" : ""));
@@ -69,15 +73,15 @@ static ig_status text_lists(const json_t *result, ig_text *t) {
 }
 
 static ig_status text_suspects(const json_t *rows, ig_text *t) {
-  char shown[IG_QUOTE_BYTES];
+  char shown[IG_QUOTE_BYTES], path[IG_QUOTE_BYTES], label[IG_QUOTE_BYTES], said[IG_QUOTE_BYTES];
   const json_t *row;
   size_t i;
   if (json_array_size(rows))
     IG_TRY(ig_text_addf(t, "\nsuspicious labels\n"));
-  json_array_foreach(rows, i, row) if (i < ROWS)
-      IG_TRY(ig_text_addf(t, "  %-5s  %s: labelled %s (%.3f), model says %s (%.3f)  %s\n", word(row, "part"),
-                          word(row, "path"), word(row, "label"), number(row, "p_label"), word(row, "said"),
-                          number(row, "p_said"), ig_shown(shown, word(row, "text"))));
+  json_array_foreach(rows, i, row) if (i < ROWS) IG_TRY(
+      ig_text_addf(t, "  %-5s  %s: labelled %s (%.3f), model says %s (%.3f)  %s\n", word(row, "part"),
+                   ig_shown(path, word(row, "path")), ig_shown(label, word(row, "label")), number(row, "p_label"),
+                   ig_shown(said, word(row, "said")), number(row, "p_said"), ig_shown(shown, word(row, "text"))));
   return more(t, json_array_size(rows));
 }
 
