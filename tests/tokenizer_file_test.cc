@@ -52,6 +52,16 @@ TEST_F(Tokenizer, JsonAddedTokens) {
   with(entry(12, "<t>", "lstrip rstrip"));
   Encoded r = encode("a <t>\u3000 b");
   EXPECT_EQ(r.offsets, (Offsets{{0, 1}, {1, 7}, {7, 8}}));
+  // Spaces belong to the token before and to one that begins with them; where that one takes spaces to its left, to the
+  // token before alone.
+  with(entry(12, "<t>", "rstrip") + "," + entry(13, " b ", "") + "," + entry(14, "\u3000a", "lstrip") + "," +
+       entry(15, "\u00a0", "lstrip rstrip"));
+  r = encode("<t>  b a<t> \u3000a b");
+  EXPECT_EQ(r.ids, (Ids{12, 13, 3, 12, 14, 4}));
+  EXPECT_EQ(r.offsets, (Offsets{{0, 5}, {4, 7}, {7, 8}, {8, 13}, {13, 14}, {15, 16}}));
+  r = encode("b \u00a0 \u00a0\u00a0a");
+  EXPECT_EQ(r.ids, (Ids{4, 15, 3}));  // nothing is left for the second and third
+  EXPECT_EQ(r.offsets, (Offsets{{0, 1}, {1, 6}, {6, 7}}));
   with(entry(6, "foo", "single_word"));
   EXPECT_EQ(encode("foo foob .foo. \u00e9foo").ids, (Ids{6, 6, 5, 11, 6, 11, 0}));  // foob is foo ##b
   with(entry(12, "<t>", "") + "," + entry(13, "<t>b", ""));

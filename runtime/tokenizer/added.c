@@ -75,13 +75,15 @@ bool ig_added_next(const ig_tokenizer *t, const ig_added_set *s, const uint8_t *
     const ig_added *added = &t->added[m->index];
     if (added->single_word && !stands_alone(t, text, n, m))
       continue;
-    if (added->lstrip)
+    if (added->lstrip) {
+      m->begin = m->begin < done ? done : m->begin;  // the token before took the spaces that this one begins with
       while (m->begin > done) {
         size_t before = code_before(text, m->begin, &c);
         if (!is_space(t, c))
           break;
         m->begin = before;
       }
+    }
     if (added->rstrip)
       while (m->end < n) {
         size_t length = ig_utf8_decode(text + m->end, text + n, &c, &invalid);
@@ -89,7 +91,8 @@ bool ig_added_next(const ig_tokenizer *t, const ig_added_set *s, const uint8_t *
           break;
         m->end += length;
       }
-    return true;
+    if (m->begin < m->end)
+      return true;
   }
   return false;
 }

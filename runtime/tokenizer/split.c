@@ -215,6 +215,8 @@ ig_status ig_split(const ig_tokenizer *t, ig_work *w, const uint8_t *text, size_
     if (done < m.begin) {
       IG_TRY(segment(&s, text + done, m.begin - done, place));
       place += offsets ? count_codes(text + done, m.begin - done) : 0;
+    } else if (offsets) {
+      place -= count_codes(text + m.begin, done - m.begin);  // spaces that the token before took, too
     }
     uint32_t length = offsets ? count_codes(text + m.begin, m.end - m.begin) : 0;
     IG_TRY(emit_added(&s, &t->added[m.index], place, place + length));
