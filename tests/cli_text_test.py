@@ -312,6 +312,13 @@ def masked_words_then_a_task():
     for start, out in [("mlm", "after"), ("mlm2", "after2")]:
         p = run("train", "weights=" + start, "model=" + start, *LEARN[2:], "data=" + SINGLE, "out=" + out, "epochs=5", "--json")
         assert answer(p)["accuracy"] > 0.5 and "tensors loaded, with a new head" in p.err, p.err
+    # Measured on the part that the run held out, by the pairs that it learned: its own figures.
+    for pairs in ("next", "order"):
+        words = ["data=" + CORPUS, "seed=9", "split=0.3", "threads=2", "batch=8"]
+        here = answer(run("train", *BASE[:-2], *words, "task=mlm", "steps=4", "max_length=48", "pairs=" + pairs, "out=of-" + pairs, "--json"))
+        for weights in ("of-" + pairs, f"of-{pairs}/checkpoints/step-4"):
+            found = answer(run("eval", "weights=" + weights, *words, "part=val", "--json"))
+            assert all(abs(found[k] - here[k]) < 1e-5 * here[k] for k in ("loss", "perplexity", "pair_accuracy")), (pairs, found, here)
     # The next step as train says it.
     p = run("train", *LEARN[1:], "data=" + CORPUS, "model=" + MODEL, "task=mlm", "steps=3", "out=told")
     words = p.out.split("next     ingot ")[1].split("data=")[0].split()

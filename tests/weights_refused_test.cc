@@ -235,6 +235,9 @@ TEST_F(Weights, MetadataChecked) {
       {"ingot.preprocessing", "{\"image_size\": 32, \"eval_crop_ratio\": 1, \"mean\": [1, 2]}", "mean"},
       {"ingot.preprocessing", "{\"image_size\": 32, \"eval_crop_ratio\": 1, \"mean\": [1, 2, 3], \"std\": [1, 0, 1]}",
        "std"},
+      {"ingot.text", "{\"max_length\": 2}", "max_length"},
+      {"ingot.text", "{\"max_length\": 48, \"pairs\": \"both\"}", "pairs: none, next or order"},
+      {"ingot.text", "{\"max_length\": 48, \"pairs\": 1}", "pairs: none, next or order"},
       {"ingot.step", "12x", "ingot.step"},
   };
   for (const auto &c : cases) {

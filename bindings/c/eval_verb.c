@@ -25,6 +25,14 @@ static ig_status choose_part(const ig_call_state *c, const ig_dataset *d, ig_par
                  ig_part_name(*out), d->count[IG_PART_TRAIN], d->count[IG_PART_VAL], d->count[IG_PART_TEST]);
 }
 
+// Pairs that the weights were trained on; of a file that does not say which, the next sentence.
+static ig_mlm_pair pairs_of(const ig_weights_info *info) {
+  ig_mlm_pair pairs = IG_PAIR_NEXT;
+  if (info->pairs)
+    (void)ig_mlm_pair_from_text(info->pairs, &pairs);  // one of its words: checked where it was read
+  return info->has_pairs ? pairs : IG_PAIR_NONE;
+}
+
 static ig_status open_data(ig_call_state *c, ig_use *use, ig_bert_rows **rows, ig_dataset **out) {
   ig_dataset_options options;
   IG_TRY(ig_dataset_keys(c, &options));
@@ -37,7 +45,7 @@ static ig_status open_data(ig_call_state *c, ig_use *use, ig_bert_rows **rows, i
       IG_TRY(ig_path_join(&use->corpora, use->cache_dir, "corpora"));
     IG_TRY(ig_text_dataset_keys(c, &use->text, use->corpora, NULL, &options));
   }
-  IG_TRY(ig_open_data(c, &use->text, use->info.has_pairs, &options, rows, out));
+  IG_TRY(ig_open_data(c, &use->text, pairs_of(&use->info), &options, rows, out));
   ig_describe_texts(c, *out);
   if (use->head.task == IG_TASK_MLM)
     return IG_OK;

@@ -6,6 +6,7 @@
 #include "bindings/c/call.h"
 #include "bindings/c/text_model.h"
 #include "runtime/data/dataset.h"
+#include "runtime/data/mlm.h"
 #include "runtime/train/session.h"
 #include "runtime/train/shards.h"
 #include "runtime/train/trainer.h"
@@ -29,9 +30,9 @@ ig_status ig_dataset_keys(ig_call_state *c, ig_dataset_options *out);
 // What texts need beside them: tokenizer, and folders that a corpus's tokens go to (each may be NULL).
 ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, const char *cache, const char *beside,
                                ig_dataset_options *out);
-// Opens a data set and makes token ids of its texts, or the samples of pre-training (pairs: where no key says which).
+// Opens a data set and makes token ids of its texts, or the samples of pre-training (pairs: where no key says them).
 // Of NVIDIA's shards *rows is closed after the data set, whatever is returned; text->max_length becomes their longest.
-ig_status ig_open_data(ig_call_state *c, ig_text_model *text, bool pairs, const ig_dataset_options *options,
+ig_status ig_open_data(ig_call_state *c, ig_text_model *text, ig_mlm_pair pairs, const ig_dataset_options *options,
                        ig_bert_rows **rows, ig_dataset **out);
 // IG_ERR_MISMATCH for two texts a sample and a model without types for them.
 ig_status ig_check_token_types(const ig_text_model *text, const ig_dataset *d);

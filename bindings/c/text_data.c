@@ -55,11 +55,11 @@ ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, cons
 }
 
 // Windows of a corpus as the keys say, of max_length tokens.
-static ig_mlm_options mlm_keys(const ig_config *k, int max_length, bool pairs) {
+static ig_mlm_options mlm_keys(const ig_config *k, int max_length, ig_mlm_pair pairs) {
   ig_mlm_options o = ig_mlm_options_default();
   const char *split = ig_config_str(k, "split");
   o.max_length = max_length;
-  o.pair = pairs ? IG_PAIR_NEXT : IG_PAIR_NONE;
+  o.pair = pairs;
   o.val_share = split && *split ? strtod(split, NULL) : 0.05;
   o.seed = (uint64_t)ig_config_int(k, "seed");
   if (ig_config_known(k, "mask_share")) {
@@ -84,7 +84,7 @@ ig_status ig_check_token_types(const ig_text_model *text, const ig_dataset *d) {
 }
 
 // Token ids of texts, or the samples of pre-training.
-static ig_status use_dataset(ig_call_state *c, const ig_text_model *text, bool pairs, ig_dataset *d) {
+static ig_status use_dataset(ig_call_state *c, const ig_text_model *text, ig_mlm_pair pairs, ig_dataset *d) {
   if (d->kind == IG_DATASET_TEXT) {
     IG_TRY(ig_dataset_tokenize(d, text->tokenizer, text->max_length, ig_thread_count(c)));
     return ig_check_token_types(text, d);
@@ -130,7 +130,7 @@ static ig_status open_shards(ig_call_state *c, ig_text_model *text, const ig_dat
   return IG_OK;
 }
 
-ig_status ig_open_data(ig_call_state *c, ig_text_model *text, bool pairs, const ig_dataset_options *o,
+ig_status ig_open_data(ig_call_state *c, ig_text_model *text, ig_mlm_pair pairs, const ig_dataset_options *o,
                        ig_bert_rows **rows, ig_dataset **out) {
   if (text->tokenizer && ig_is_bert_shards(o->data))
     return open_shards(c, text, o, rows, out);
@@ -194,7 +194,7 @@ ig_status ig_second_phase(ig_call_state *c, ig_text_model *text, const ig_datase
   if (length > text->bert.spec.positions)
     return ig_fail(IG_ERR_USAGE, "max_length2=%d: model=%s has %d positions", length, text->bert.model.name,
                    text->bert.spec.positions);
-  ig_mlm_options o = mlm_keys(k, length, true);
+  ig_mlm_options o = mlm_keys(k, length, IG_PAIR_NEXT);
   o.corpus = d->corpus;
   IG_TRY(ig_mlm_create(&o, out));
   text->max_length = length > text->max_length ? length : text->max_length;

@@ -241,7 +241,7 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
   }
   data.order = (const char *const *)s->info.classes;
   data.n_order = s->info.classes ? s->info.n_classes : 0;
-  IG_GOTO(ig_open_data(c, &s->text, true, &data, &s->rows, &s->data));
+  IG_GOTO(ig_open_data(c, &s->text, IG_PAIR_NEXT, &data, &s->rows, &s->data));
   IG_GOTO(ig_refuse_misfits(c, o->session.model, s->data->task));
   if (given)
     compare_classes(c, s);

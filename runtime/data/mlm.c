@@ -237,6 +237,7 @@ uint64_t ig_mlm_count(const ig_mlm *m, ig_part part) {
 }
 int ig_mlm_max_length(const ig_mlm *m) { return m->o.max_length; }
 int ig_mlm_max_masked(const ig_mlm *m) { return m->o.max_masked; }
+ig_mlm_pair ig_mlm_pairs(const ig_mlm *m) { return m->o.pair; }
 
 // A sample has its share, rounded, or one token; given ones and whole words may have more.
 int64_t ig_mlm_masked_rows(const ig_mlm *m, int batch, int64_t capacity) {

@@ -50,6 +50,7 @@ void ig_mlm_destroy(ig_mlm *m);                        // NULL is fine
 uint64_t ig_mlm_count(const ig_mlm *m, ig_part part);  // samples; IG_PART_ALL: of both
 int ig_mlm_max_length(const ig_mlm *m);
 int ig_mlm_max_masked(const ig_mlm *m);
+ig_mlm_pair ig_mlm_pairs(const ig_mlm *m);
 // Rows that hold all masked tokens of any batch of `batch` samples and at most `capacity` tokens; a multiple of 8, but
 // no more than batch x max_masked.
 int64_t ig_mlm_masked_rows(const ig_mlm *m, int batch, int64_t capacity);

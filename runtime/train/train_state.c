@@ -8,6 +8,7 @@
 #include "runtime/base/cpu.h"
 #include "runtime/base/fileop.h"
 #include "runtime/ckpt/checkpoint.h"
+#include "runtime/data/mlm.h"
 #include "runtime/train/trainer_internal.h"
 
 #define SAVE_ATTEMPTS 3  // failed saves in a row that stop the run
@@ -90,6 +91,9 @@ static ig_weights_info info_of(const ig_trainer *t) {
                           .max_length = t->o->max_length,
                           .pair = t->o->data->texts && t->o->data->n && t->o->data->texts[0].second,
                           .step = t->step};
+  const ig_mlm *mlm = t->o->data->mlm;
+  if (mlm && ig_mlm_pairs(mlm) != IG_PAIR_NONE)
+    info.pairs = (char *)ig_mlm_pair_name(ig_mlm_pairs(mlm));
   memcpy(info.mean, t->o->session.model->mean, sizeof info.mean);
   memcpy(info.std, t->o->session.model->std, sizeof info.std);
   return info;

@@ -10,6 +10,7 @@
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 #include "runtime/base/text.h"
+#include "runtime/data/mlm.h"
 #include "runtime/train/weights.h"
 #include "runtime/train/weights_source.h"
 
@@ -143,6 +144,12 @@ static ig_status read_text_model(const texts *t, ig_weights_info *info) {
     IG_GOTO(bad(t, key, "max_length: an integer of 3 to 1048576 expected"));
   info->max_length = (int)length;
   info->pair = json_is_true(json_object_get(j, "pair"));
+  const json_t *pairs = json_object_get(j, "pairs");
+  ig_mlm_pair kind;
+  if (pairs && !(json_is_string(pairs) && ig_mlm_pair_from_text(json_string_value(pairs), &kind)))
+    IG_GOTO(bad(t, key, "pairs: none, next or order expected"));
+  if (pairs)
+    IG_GOTO(ig_strdup(json_string_value(pairs), &info->pairs));
 done:
   json_decref(j);
   return status;
@@ -425,6 +432,7 @@ void ig_weights_info_fini(ig_weights_info *info) {
   ig_free(info->config);
   ig_free(info->folder);
   ig_free(info->model_type);
+  ig_free(info->pairs);
   ig_free(info->target_mean);
   ig_free(info->target_std);
   memset(info, 0, sizeof *info);
