@@ -116,6 +116,8 @@ def are_trained_on():
     assert whole["perplexity"] < 300 and one["perplexity"] != whole["perplexity"]
     refused(2, ["masked and cut already"], *words, "out=x", "max_length=32")
     refused(2, ["pairs=order"], *words, "out=x", "pairs=order")
+    for split in (VOCAB, "0,1", "1.5", "nan"):
+        refused(2, ["split=", split + ": pre-training holds out a share"], *words, "out=x", "split=" + split)
     refused(2, ["task=classify"], *[w for w in words if w != "task=mlm"], "task=classify", "out=x")
     short = os.path.join(cli.WORK, "short")
     os.makedirs(short)
@@ -138,6 +140,9 @@ def refusals():
     refused(2, ["no such file"], "data", "shard", "data=/nowhere.txt", "tokenizer=" + VOCAB, "out=" + out)
     refused(2, [".txt only"], "data", "shard", "data=" + cli.BIN, "tokenizer=" + VOCAB, "out=" + out)
     refused(2, ["vocab"], "data", "shard", "data=" + TEXT, "tokenizer=/nowhere/vocab.txt", "out=" + out)
+    for share in ("0", "1"):
+        refused(2, [f'mask_share is "{share}"', "above 0, below 1"], "data", "shard", "data=" + TEXT, "tokenizer=" + VOCAB,
+                "out=" + out, "mask_share=" + share)
     refused(2, ["max_length=3"], "data", "shard", "data=" + TEXT, "tokenizer=" + VOCAB, "out=" + out, "max_length=3")
     refused(2, ["goes with `ingot data shard`"], "data", TEXT, "data=" + TEXT)
     assert not os.path.exists(out), "a refusal leaves nothing"

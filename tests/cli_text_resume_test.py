@@ -106,6 +106,7 @@ def two_lengths_in_one_run():
     # More steps would move the switch, which is passed.
     refused(2, ["max_length2", "12 steps in place of 10"], "train", *DROP, *words, *second, "steps=12", "resume=auto", "out=two")
     refused(2, ["64 positions"], "train", *DROP, *words, "max_length2=65", "steps=10", "out=no1")
+    refused(2, ["max_length2=4", "expected 5 to"], "train", *DROP, *words, "max_length2=4", "steps=10", "out=no1")
     refused(2, ["needs its length"], "train", *DROP, *words, "phase2=0.5", "steps=10", "out=no2")
     refused(2, ["leaves no step"], "train", *DROP, *words, *second, "steps=1", "out=no3")
     refused(2, ["task=mlm"], "train", *DROP, *CLASSIFY, "batch=8", "max_length2=60", "steps=10", "out=no4")
@@ -130,7 +131,7 @@ def a_resume_with_other_words_is_refused():
     shutil.copy(corpus, place("kept.txt"))
     with open(corpus, "a") as f:
         f.write("\nOne more sentence. And another.\n")
-    refused(2, ["data"], "train", *DROP, *MLM, "batch=8", "steps=201", "out=whole-mlm", "resume=auto")
+    refused(2, ["data set has changed", "or changed under"], "train", *DROP, *MLM, "batch=8", "steps=201", "out=whole-mlm", "resume=auto")
     shutil.move(place("kept.txt"), corpus)
     # Another vocabulary in the model's folder.
     vocabulary = {name: content(MODEL, name) for name in ("vocab.txt", "tokenizer.json")}

@@ -327,6 +327,19 @@ def masked_words_then_a_task():
 
 
 @test
+def the_share_of_documents_that_is_held_out():
+    """Of pre-training it is a number; a file, or a number that is none, had held out nothing without a word."""
+    words = [*LEARN, "task=mlm", "steps=2", "max_length=32", "data=" + CORPUS]
+    parts = write("parts.csv", ["file,split", "a.txt,train", "b.txt,val"])
+    for split in (parts, "0,1", "0.3abc", "10%", "1", "-0.1", "nan"):
+        for call in (["train", *words, "out=no-share"], ["plan", *words], ["eval", "weights=mlm", "data=" + CORPUS]):
+            refused(2, ["split=", split + ": pre-training holds out a share", "0.05"], *call, "split=" + split)
+    assert not os.path.exists(place("no-share"))
+    p = run("train", *words, "split=0", "out=no-val", "--json")
+    assert "perplexity" not in answer(p) and "no text window is held out (split=0)" in p.err and "labelled" not in p.err, p.err
+
+
+@test
 def texts_with_nothing_to_mask_are_refused():
     """Another language's vocabulary, or nothing but special tokens: no loss of 0.0000, and no 0/0 at the end."""
     base = [*LEARN, "task=mlm", "steps=2", "max_length=32", "out=unmasked"]

@@ -54,20 +54,32 @@ ig_status ig_text_dataset_keys(ig_call_state *c, const ig_text_model *text, cons
   return IG_OK;
 }
 
-// Windows of a corpus as the keys say, of max_length tokens.
-static ig_mlm_options mlm_keys(const ig_config *k, int max_length, ig_mlm_pair pairs) {
-  ig_mlm_options o = ig_mlm_options_default();
+// split= of pre-training: the share of documents, or of rows of shards, that is held out.
+static ig_status held_out(const ig_config *k, double *out) {
   const char *split = ig_config_str(k, "split");
-  o.max_length = max_length;
-  o.pair = pairs;
-  o.val_share = split && *split ? strtod(split, NULL) : 0.05;
-  o.seed = (uint64_t)ig_config_int(k, "seed");
+  char *end = "", q[IG_QUOTE_BYTES];
+  *out = split && *split ? strtod(split, &end) : 0.05;
+  if (!*end && *out >= 0 && *out < 1)
+    return IG_OK;
+  return ig_fail(
+      IG_ERR_USAGE,
+      "split=%s: pre-training holds out a share of the documents, which ones by seed=; expected a number from "
+      "0 (none) to below 1, such as 0.05",
+      ig_shown(q, split));
+}
+
+// Windows of a corpus as the keys say, of max_length tokens.
+static ig_status mlm_keys(const ig_config *k, int max_length, ig_mlm_pair pairs, ig_mlm_options *o) {
+  *o = ig_mlm_options_default();
+  o->max_length = max_length;
+  o->pair = pairs;
+  o->seed = (uint64_t)ig_config_int(k, "seed");
   if (ig_config_known(k, "mask_share")) {
-    o.mask_share = ig_config_float(k, "mask_share");
-    o.whole_word = ig_config_bool(k, "whole_word");
-    (void)ig_mlm_pair_from_text(ig_config_str(k, "pairs"), &o.pair);  // one of its words: an enum key
+    o->mask_share = ig_config_float(k, "mask_share");
+    o->whole_word = ig_config_bool(k, "whole_word");
+    (void)ig_mlm_pair_from_text(ig_config_str(k, "pairs"), &o->pair);  // one of its words: an enum key
   }
-  return o;
+  return held_out(k, &o->val_share);
 }
 
 ig_status ig_check_token_types(const ig_text_model *text, const ig_dataset *d) {
@@ -91,7 +103,8 @@ static ig_status use_dataset(ig_call_state *c, const ig_text_model *text, ig_mlm
   }
   if (d->kind != IG_DATASET_CORPUS || !d->corpus)
     return IG_OK;
-  const ig_mlm_options o = mlm_keys(c->config, text->max_length, pairs);
+  ig_mlm_options o;
+  IG_TRY(mlm_keys(c->config, text->max_length, pairs, &o));
   if (o.pair != IG_PAIR_NONE && text->bert.spec.types < 2)
     return ig_fail(IG_ERR_USAGE, "model=%s has one token type (type_vocab_size), and pairs need two: pairs=none",
                    text->bert.model.name);
@@ -117,9 +130,9 @@ static ig_status open_shards(ig_call_state *c, ig_text_model *text, const ig_dat
                    o->data);
   if (o->val)
     return ig_fail(IG_ERR_USAGE, "val=%s: of shards a part is held out (split=0.05); put its files into data=", o->val);
-  const char *split = o->split;
-  IG_TRY(ig_shards_dataset(o->data, (int32_t)text->bert.spec.vocabulary, split && *split ? strtod(split, NULL) : 0.05,
-                           o->seed, rows, out));
+  double share;
+  IG_TRY(held_out(k, &share));
+  IG_TRY(ig_shards_dataset(o->data, (int32_t)text->bert.spec.vocabulary, share, o->seed, rows, out));
   if (text->bert.spec.types < 2)
     return ig_fail(IG_ERR_MISMATCH, "data=%s: shards have two token types, model=%s has one (type_vocab_size)", o->data,
                    text->bert.model.name);
@@ -132,8 +145,11 @@ static ig_status open_shards(ig_call_state *c, ig_text_model *text, const ig_dat
 
 ig_status ig_open_data(ig_call_state *c, ig_text_model *text, ig_mlm_pair pairs, const ig_dataset_options *o,
                        ig_bert_rows **rows, ig_dataset **out) {
+  double share;
   if (text->tokenizer && ig_is_bert_shards(o->data))
     return open_shards(c, text, o, rows, out);
+  if (o->task == IG_TASK_MLM)  // before hours of tokens are made
+    IG_TRY(held_out(c->config, &share));
   IG_TRY(ig_dataset_open(o, out));
   return use_dataset(c, text, pairs, *out);
 }
@@ -194,9 +210,12 @@ ig_status ig_second_phase(ig_call_state *c, ig_text_model *text, const ig_datase
   if (length > text->bert.spec.positions)
     return ig_fail(IG_ERR_USAGE, "max_length2=%d: model=%s has %d positions", length, text->bert.model.name,
                    text->bert.spec.positions);
-  ig_mlm_options o = mlm_keys(k, length, IG_PAIR_NEXT);
+  ig_mlm_options o;
+  IG_TRY(mlm_keys(k, length, IG_PAIR_NEXT, &o));
   o.corpus = d->corpus;
-  IG_TRY(ig_mlm_create(&o, out));
+  ig_status status = ig_mlm_create(&o, out);
+  if (status != IG_OK)
+    return ig_fail_prefix(status, "max_length2=%d", length);
   text->max_length = length > text->max_length ? length : text->max_length;
   return IG_OK;
 }

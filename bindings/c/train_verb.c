@@ -272,7 +272,12 @@ static void describe_data(ig_call_state *c, const ig_train_setup *s) {
              outputs[d->task]);
   ig_note(c, "%s on %s: %zu training, %zu validation %s%s; run folder %s", s->options.session.model->name, d->path,
           d->count[IG_PART_TRAIN], d->count[IG_PART_VAL], ig_dataset_noun(d), what, s->out);
-  if (d->count[IG_PART_VAL] == 0)
+  if (d->count[IG_PART_VAL] == 0 && d->task == IG_TASK_MLM)
+    ig_note(c,
+            "no %s is held out (split=%s): how good the model is will not be known, and the weights of the last epoch "
+            "are kept; a share such as split=0.05 is held out",
+            ig_dataset_noun_of(d, 1), ig_config_str(c->config, "split"));
+  else if (d->count[IG_PART_VAL] == 0)
     ig_note(c,
             "no %s is held out (that would leave a class, or all, without training %s): how good the model is will not "
             "be known, and the weights of the last epoch are kept; add labelled %s, or name others by val= or a "

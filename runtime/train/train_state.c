@@ -213,7 +213,7 @@ static ig_status compare_data(const ig_trainer *t, const char *fingerprint, cons
     return IG_OK;
   return ig_fail(IG_ERR_MISMATCH,
                  "%s: the data set has changed since this checkpoint (fingerprint %.12s, now %.12s): files were "
-                 "added, removed or resized under %s; put them back, or start a new run with weights=%s",
+                 "added, removed or changed under %s; put them back, or start a new run with weights=%s",
                  path, fingerprint, t->o->data->fingerprint, t->o->data->path, path);
 }
 
