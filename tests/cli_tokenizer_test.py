@@ -87,7 +87,9 @@ def decode_is_the_way_back():
 def train_writes_a_folder_that_opens():
     text, out = put("text.txt", TEXT * 3), os.path.join(WORK, "trained")
     a = answer(run("tokenizer", "train", text, "vocabulary=120", "out=" + out, "max_length=64", "--json"))
-    assert a["vocabulary"] <= 120 and a["files"] == 1 and len(a["fingerprint"]) == 64, a
+    assert a["vocabulary"] <= 120 and a["files"] == 1 and a["invalid"] == 0 and len(a["fingerprint"]) == 64, a
+    p = run("tokenizer", "train", put("latin1.txt", b"caf\xe9 na\xefve\n" * 9), "vocabulary=120", "out=" + out + "-latin1", "--json")
+    assert answer(p)["invalid"] == 18 and "18 byte sequences were not UTF-8" in p.err, p.err
     assert sorted(os.listdir(out)) == ["tokenizer.json", "tokenizer_config.json", "vocab.txt"]
     with open(os.path.join(out, "vocab.txt"), encoding="utf-8") as f:
         words = f.read().split("\n")
@@ -128,6 +130,7 @@ def refusals():
     refused(2, ["is there already"], "tokenizer", "train", text, "out=" + WORK)
     refused(2, ["name files"], "tokenizer", "train", "out=" + os.path.join(WORK, "x"))
     refused(2, ["no .txt file"], "tokenizer", "train", os.path.join(WORK, "nothing"), "out=" + os.path.join(WORK, "x"))
+    refused(2, ["wide.txt", "UTF-16", "iconv"], "tokenizer", "train", put("wide.txt", TEXT.encode("utf-16")), "out=" + os.path.join(WORK, "x"))
     refused(2, ["raise vocabulary="], "tokenizer", "train", text, "vocabulary=20", "out=" + os.path.join(WORK, "x"))
     assert not os.path.exists(os.path.join(WORK, "x"))
 

@@ -2,18 +2,20 @@
 // Training a vocabulary and writing a tokenizer: facts of WordPiece's training, the same for any threads, what is
 // written opens as the same, memory that fails.
 #include <algorithm>
+#include <cstring>
 
 #include "tests/tokenizer_fixture.h"
 
 class Training : public Tokenizer {
  protected:
+  uint64_t invalid = 0;
   ig_status train(const Strings &files, int vocabulary, ig_tokenizer **out, bool lower = true, int alphabet = 1000,
                   int threads = 1, int min_frequency = 2) {
     std::vector<const char *> names;
     for (const std::string &f : files)
       names.push_back(f.c_str());
-    ig_tokenizer_train_options o = {sizeof o, names.data(),  names.size(), vocabulary,
-                                    lower,    min_frequency, alphabet,     threads};
+    ig_tokenizer_train_options o = {sizeof o,      names.data(), names.size(), vocabulary, lower,
+                                    min_frequency, alphabet,     threads,      &invalid};
     return ig_tokenizer_train(&o, out);
   }
   static Strings vocabulary(const ig_tokenizer *x) {
@@ -23,6 +25,24 @@ class Training : public Tokenizer {
     return out;
   }
 };
+
+TEST_F(Training, WhatIsNoUtf8IsCountedAndUtf16Refused) {
+  const std::string good = put("a.txt", "hug pug\n"), bad = put("b.txt", "hug\xff \xed\xa0\x80pug\n");
+  const std::string wide = put("c.txt", std::string("\xff\xfeh\0u\0g\0", 8)), other = put("d.txt", "\xfe\xff");
+  for (int threads : {1, 3}) {
+    ASSERT_EQ(train({good, bad, bad}, 60, &t, true, 1000, threads), IG_OK) << ig_error_message();
+    EXPECT_EQ(invalid, 2U * 4);  // a surrogate is three invalid bytes
+    ig_tokenizer_close(t);
+    t = nullptr;
+    for (const std::string &file : {wide, other}) {
+      EXPECT_EQ(train({good, file}, 60, &t, true, 1000, threads), IG_ERR_DATA);
+      EXPECT_NE(strstr(ig_error_message(), "is UTF-16; expected UTF-8"), nullptr) << ig_error_message();
+      EXPECT_NE(strstr(ig_error_message(), file.c_str()), nullptr);
+    }
+  }
+  ASSERT_EQ(train({good}, 60, &t), IG_OK);
+  EXPECT_EQ(invalid, 0U);
+}
 
 TEST_F(Training, AlphabetAndMerges) {
   // hug 10, pug 5, pun 12, bun 4, hugs 5 (the example of the literature): ##ug 20 times, ##un 16, hug 15, pun 12.

@@ -165,6 +165,12 @@ static ig_status decode_line(void *user, const char *source, size_t number, cons
   return status;
 }
 
+static void tell_invalid(ig_call_state *c, uint64_t n) {
+  if (n)
+    ig_note(c, "%llu byte %s not UTF-8 and %s read as U+FFFD", (unsigned long long)n,
+            ig_plural(n, "sequence was", "sequences were"), ig_plural(n, "was", "were"));
+}
+
 static ig_status each_file(work *w, ig_line_fn each) {
   const size_t n = ig_config_n_paths(w->c->config);
   if (n == 1)
@@ -188,9 +194,7 @@ static ig_status lines(ig_call_state *c, bool encode) {
   IG_TRY(ig_want_key(c, "tokenizer"));
   IG_TRY(ig_open_tokenizer_file(c, ig_config_str(k, "tokenizer"), &w.tokenizer));
   IG_GOTO(each_file(&w, encode ? encode_line : decode_line));
-  if (w.n_invalid)
-    ig_note(c, "%zu byte %s not UTF-8 and %s read as U+FFFD", w.n_invalid,
-            ig_plural(w.n_invalid, "sequence was", "sequences were"), ig_plural(w.n_invalid, "was", "were"));
+  tell_invalid(c, w.n_invalid);
   if (w.n_failed)
     status = ig_fail(IG_ERR_PARTIAL, "%zu of %zu %s could not be decoded", w.n_failed, w.n_lines,
                      ig_plural(w.n_lines, "line", "lines"));
@@ -204,12 +208,13 @@ done:
 
 // --- train ---
 
-static ig_status answer_train(ig_call_state *c, const ig_tokenizer *t, const ig_path_list *files, double seconds) {
+static ig_status answer_train(ig_call_state *c, const ig_tokenizer *t, const ig_path_list *files, uint64_t n_invalid,
+                              double seconds) {
   ig_tokenizer_info info;
   ig_tokenizer_get_info(t, &info);
-  json_t *result =
-      json_pack("{s:o, s:i, s:I, s:s, s:f}", "out", ig_json_text(ig_config_str(c->config, "out")), "vocabulary",
-                info.vocabulary, "files", (json_int_t)files->n, "fingerprint", info.fingerprint, "seconds", seconds);
+  json_t *result = json_pack("{s:o, s:i, s:I, s:I, s:s, s:f}", "out", ig_json_text(ig_config_str(c->config, "out")),
+                             "vocabulary", info.vocabulary, "files", (json_int_t)files->n, "invalid",
+                             (json_int_t)n_invalid, "fingerprint", info.fingerprint, "seconds", seconds);
   ig_status status = result ? ig_answer(c, result, NULL) : ig_no_json();
   json_decref(result);
   return status;
@@ -222,6 +227,7 @@ static ig_status train(ig_call_state *c) {
   const uint64_t start = ig_now_ns();
   ig_path_list files = {0};
   ig_tokenizer *t = NULL;
+  uint64_t n_invalid = 0;
   IG_TRY(ig_want_key(c, "out"));
   if (ig_config_n_paths(k) < 2)
     return ig_fail(IG_ERR_USAGE, "tokenizer train: name files of text, or folders of .txt files, to learn from");
@@ -238,8 +244,10 @@ static ig_status train(ig_call_state *c) {
                                                            .lowercase = ig_config_bool(k, "lowercase"),
                                                            .min_frequency = (int)ig_config_int(k, "min_frequency"),
                                                            .limit_alphabet = (int)ig_config_int(k, "alphabet"),
-                                                           .threads = ig_thread_count(c)},
+                                                           .threads = ig_thread_count(c),
+                                                           .n_invalid = &n_invalid},
                              &t));
+  tell_invalid(c, n_invalid);
   status = ig_tokenizer_write(t, out, (int)ig_config_int(k, "max_length"));
   if (status != IG_OK) {
     char *why = NULL;
@@ -250,7 +258,7 @@ static ig_status train(ig_call_state *c) {
     ig_free(why);
     goto done;
   }
-  status = answer_train(c, t, &files, (double)(ig_now_ns() - start) * 1e-9);
+  status = answer_train(c, t, &files, n_invalid, (double)(ig_now_ns() - start) * 1e-9);
 done:
   ig_tokenizer_close(t);
   ig_path_list_fini(&files);

@@ -100,12 +100,18 @@ static ig_status count_file(const counter *k, const char *path, ig_encoding *e, 
   IG_TRY(ig_work_of(e, k->t, &w));
   w->counts = counts;
   IG_TRY(ig_file_map(path, &file));
+  if (file.n >= 2 && (!memcmp(file.data, "\xff\xfe", 2) || !memcmp(file.data, "\xfe\xff", 2))) {
+    char q[IG_QUOTE_BYTES];
+    IG_GOTO(
+        ig_fail(IG_ERR_DATA, "%s is UTF-16; expected UTF-8: convert it (iconv -f UTF-16 -t UTF-8)", ig_quote(q, path)));
+  }
   for (size_t at = 0; at < file.n;) {
     size_t n = part_of(file.data + at, file.n - at);
     int32_t number = 0;
     IG_GOTO(ig_split(k->t, w, file.data + at, n, false, true, &number));
     at += n;
   }
+  counts->n_invalid += w->n_invalid;
 done:
   ig_file_unmap(&file);
   return status;
@@ -129,6 +135,7 @@ static ig_status add_counts(ig_word_counts *to, const ig_word_counts *from) {
   for (size_t i = 0; i < from->n; i++)
     IG_TRY(ig_count_word(to, (const uint8_t *)from->bytes + from->words[i].at, from->words[i].n_bytes,
                          from->words[i].count));
+  to->n_invalid += from->n_invalid;
   return IG_OK;
 }
 

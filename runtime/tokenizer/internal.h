@@ -184,6 +184,7 @@ struct ig_word_counts {
   size_t n, capacity;
   uint32_t *slots;  // [mask + 1] index + 1 of a word
   size_t mask;
+  uint64_t n_invalid;  // byte sequences of the files that were no UTF-8
 };
 ig_status ig_count_word(ig_word_counts *c, const uint8_t *word, size_t n, int64_t times);
 // The words of files, by all threads, in byte order.

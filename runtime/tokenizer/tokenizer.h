@@ -82,9 +82,10 @@ typedef struct ig_tokenizer_train_options {
   int min_frequency;   // of a pair that is merged; Hugging Face's default for BERT: 2
   int limit_alphabet;  // characters kept, by frequency; 1000
   int threads;
+  uint64_t *n_invalid;  // NULL, or gets how many byte sequences of the files were no UTF-8
 } ig_tokenizer_train_options;
 // The vocabulary that tokenizers.BertWordPieceTokenizer.train makes: [PAD] [UNK] [CLS] [SEP] [MASK], the alphabet, then
-// merges by frequency.
+// merges by frequency. IG_ERR_DATA: no word, or UTF-16.
 ig_status ig_tokenizer_train(const ig_tokenizer_train_options *options, ig_tokenizer **out);
 // vocab.txt, tokenizer.json and tokenizer_config.json as AutoTokenizer takes them; max_length: model_max_length.
 ig_status ig_tokenizer_write(const ig_tokenizer *t, const char *folder, int max_length);

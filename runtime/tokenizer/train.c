@@ -155,6 +155,8 @@ static ig_status train(trainer *k) {
   IG_TRY(ig_charmap_init(&t->unicode, t->flags, &t->map));
   IG_TRY(ig_charmap_init(&t->unicode, (ig_normalizer_flags){0}, &t->split_map));
   IG_TRY(ig_count_files(t, k->o->files, k->o->n_files, k->o->threads, &k->counts));
+  if (k->o->n_invalid)
+    *k->o->n_invalid = k->counts.n_invalid;
   if (!k->counts.n)
     return ig_fail(IG_ERR_DATA, "%s%s holds no word to learn from", k->o->files[0],
                    k->o->n_files > 1 ? " and the other files together" : "");
