@@ -6,6 +6,7 @@ Rule: the files are read by h5py where it is installed (else their own numbers a
 import json
 import os
 import random
+import signal
 import sys
 
 try:
@@ -131,6 +132,20 @@ def are_trained_on():
     with open(small, "w") as f:
         f.write("\n".join(words_of) + "\n")
     refused(2, ["vocabulary"], *[w for w in base if "tokenizer" not in w], "tokenizer=" + small, "data=" + out, "steps=2", "out=x")
+
+
+@test
+def stops_when_asked():
+    """Exit code 75 with whole files: nothing of another name is left."""
+    for number, name in ((signal.SIGTERM, "term"), (signal.SIGINT, "int")):
+        out = os.path.join(cli.WORK, "stopped-" + name)
+        p = cli.start("shard", "data=" + TEXT, "tokenizer=" + VOCAB, "out=" + out, "max_length=48", "epochs=100000", "rows=64", verb="data")
+        cli.wait_for(lambda: os.path.isdir(out) and len(os.listdir(out)) > 2, p)
+        p.send_signal(number)
+        said = p.communicate()[1].decode()
+        assert p.returncode == 75 and "rows; " + out + " holds whole files" in said, (p.returncode, said[-300:])
+        files = sorted(os.listdir(out))
+        assert files == [f"training_{i:05d}.hdf5" for i in range(len(files))], files
 
 
 @test

@@ -162,7 +162,10 @@ int main(int argc, char **argv) {
     }
   if (!strcmp(verb, "bench"))
     become_bench(argv);
-  catch_signals(!strcmp(verb, "train") || !strcmp(verb, "demo") || !strcmp(verb, "eval"));
+  int shard = 0;
+  for (int i = 0; i < n_words && !strcmp(verb, "data"); i++)
+    shard |= !strcmp(words[i], "shard");
+  catch_signals(!strcmp(verb, "train") || !strcmp(verb, "demo") || !strcmp(verb, "eval") || shard);
   ig_callbacks callbacks = {.size = sizeof callbacks,
                             .user = &t,
                             .line = on_line,
