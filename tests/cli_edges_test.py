@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What a user meets at the edges: nothing to hold out, lists that name a part of what is there, rows that climb out of
-the data, comparisons of runs, the first line of progress, closed standard files.
+the data, comparisons of runs, the first line of progress, closed standard files, figures of what was trained on.
 
 Rule and helpers: ingot_cli.py. Prints `N passed, N failed`; exit code 1 where one failed.
 """
@@ -266,6 +266,28 @@ def closed_standard_files_take_no_messages():
     assert p.wait(LIMIT) == 75 and held == ["/dev/null"] * 3, (p.returncode, held)
     p = subprocess.run(["sh", "-c", 'exec "$0" help >&-', BIN], cwd=WORK, env=ENV, stderr=subprocess.PIPE)
     assert p.returncode == 1 and b"standard output: Bad file descriptor" in p.stderr, p.stderr
+
+
+@test
+def eval_tells_what_was_trained_on():
+    """A figure of the pictures that a model was trained on is no figure of new ones, and says so."""
+    data, copy, out = pictures("known", [12, 12]), pictures("known-copy", [12, 12]), place("known-run")
+    expect(run("train", *TINY, "data=" + data, "split=0.25", "steps=1", "batch=8", "out=" + out), 0)
+    note = "the weights were trained on pictures of this part"
+    for seen, words in [(True, []), (True, ["part=train", "split=0.25", "seed=1"]),
+                        (False, ["part=val", "split=0.25", "seed=1"]), (True, ["part=val", "split=0.25", "seed=2"]),
+                        (True, ["part=val", "split=0.5", "seed=1"]), (False, ["data=" + copy])]:
+        p = expect(run("eval", "weights=" + out, "data=" + data, *words, "--json"), 0)
+        assert (note in p.err) == seen and json.loads(p.out)["trained_on"] == seen, (words, p.err)
+    shutil.copy(os.path.join(out, "model.safetensors"), place("known.safetensors"))  # of what, is not known
+    p = expect(run("eval", "weights=" + place("known.safetensors"), "data=" + data), 0)
+    assert note not in p.err, p.err
+    os.rename(os.path.join(data, "c0"), place("c0"))
+    os.makedirs(os.path.join(data, "test"))
+    os.rename(place("c0"), os.path.join(data, "test", "c0"))
+    os.rename(os.path.join(data, "c1"), os.path.join(data, "test", "c1"))
+    p = expect(run("eval", "weights=" + out, "data=" + data), 0)
+    assert note not in p.err, p.err
 
 
 @test

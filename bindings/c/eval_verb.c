@@ -60,6 +60,32 @@ static ig_status open_data(ig_call_state *c, ig_use *use, ig_bert_rows **rows, i
                  known);
 }
 
+static bool same_file(const char *a, const char *b) {
+  const ig_fileops *ops = ig_fileops_get();
+  struct stat x, y;
+  return a && b && ops->stat(a, &x) == 0 && ops->stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+// Whether the run that the weights are of was trained on samples of the part: they are of its data, and not its test
+// part, nor what it held out by the same split and seed.
+static ig_status trained_on(const ig_call_state *c, const ig_use *use, const ig_dataset *d, ig_part part, bool *out) {
+  ig_config *run = NULL;
+  char *path;
+  *out = false;
+  if (!use->info.folder || part == IG_PART_TEST || (part == IG_PART_VAL && d->val_was_given))
+    return IG_OK;
+  IG_TRY(ig_path_join(&path, use->info.folder, "args.yaml"));
+  ig_status status = ig_path_exists(path) ? ig_config_create(&run, &ig_keys, "train") : IG_OK;
+  if (run && ig_config_load(run, path) == IG_OK && same_file(ig_config_str(run, "data"), d->path)) {
+    const char *a = ig_config_str(run, "split"), *b = ig_config_str(c->config, "split");
+    const bool same_split = strcmp(a ? a : "", b ? b : "") == 0 || same_file(a, b);
+    *out = part != IG_PART_VAL || !same_split || ig_config_int(run, "seed") != ig_config_int(c->config, "seed");
+  }
+  ig_config_destroy(run);
+  ig_free(path);
+  return status;
+}
+
 ig_status ig_verb_eval(ig_call_state *c) {
   ig_status status = IG_OK;
   ig_use use = {0};
@@ -71,6 +97,7 @@ ig_status ig_verb_eval(ig_call_state *c) {
   json_t *result = NULL;
   ig_text text = {0};
   ig_part part;
+  bool seen;
   ig_scores_init(&scores, 1);
   IG_TRY(ig_want_paths(c, 0, 0));
   IG_TRY(ig_want_key(c, "data"));
@@ -79,6 +106,10 @@ ig_status ig_verb_eval(ig_call_state *c) {
   IG_GOTO(ig_cache_folder(&use.cache_dir));
   IG_GOTO(open_data(c, &use, &rows, &data));
   IG_GOTO(choose_part(c, data, &part));
+  IG_GOTO(trained_on(c, &use, data, part, &seen));
+  if (seen)
+    ig_note(c, "the weights were trained on %s of this part (%s): of new ones fewer are right than is said here",
+            ig_dataset_noun(data), ig_part_name(part));
   if (data->mlm)
     IG_GOTO(ig_want_maskable(data->mlm, data->corpus, data->path, part));
   IG_GOTO(ig_use_session(c, &use));
@@ -102,10 +133,10 @@ ig_status ig_verb_eval(ig_call_state *c) {
   }
   const bool tokens = use.head.task == IG_TASK_TAG || use.head.task == IG_TASK_MLM;  // scores are not of samples
   size_t asked = part == IG_PART_ALL ? data->n : data->count[part], done = tokens ? asked : scores.n;
-  json_t *about = json_pack("{s:s, s:s, s:s, s:o, s:I, s:f, s:f}", "task", ig_task_name(use.head.task), "model",
-                            use.model->name, "part", ig_part_name(part), "weights", ig_json_text(use.info.path),
-                            "unreadable", (json_int_t)(asked + data->n_skipped - done), "seconds", seconds,
-                            "samples_per_second", seconds > 0 ? (double)done / seconds : 0);
+  json_t *about = json_pack("{s:s, s:s, s:s, s:b, s:o, s:I, s:f, s:f}", "task", ig_task_name(use.head.task), "model",
+                            use.model->name, "part", ig_part_name(part), "trained_on", seen, "weights",
+                            ig_json_text(use.info.path), "unreadable", (json_int_t)(asked + data->n_skipped - done),
+                            "seconds", seconds, "samples_per_second", seconds > 0 ? (double)done / seconds : 0);
   if (!about || json_object_update_new(result, about))
     IG_GOTO(ig_no_json());
   if (use.model->build_text && json_object_set_new(result, "invalid", json_integer((json_int_t)data->n_invalid)))
