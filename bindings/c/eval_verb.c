@@ -77,8 +77,9 @@ static ig_status trained_on(const ig_call_state *c, const ig_use *use, const ig_
   IG_TRY(ig_path_join(&path, use->info.folder, "args.yaml"));
   ig_status status = ig_path_exists(path) ? ig_config_create(&run, &ig_keys, "train") : IG_OK;
   if (run && ig_config_load(run, path) == IG_OK && same_file(ig_config_str(run, "data"), d->path)) {
-    const char *a = ig_config_str(run, "split"), *b = ig_config_str(c->config, "split");
-    const bool same_split = strcmp(a ? a : "", b ? b : "") == 0 || same_file(a, b);
+    const char *a = ig_config_str(run, "split"), *b = ig_config_str(c->config, "split"),
+               *val = ig_config_str(run, "val");
+    const bool same_split = (strcmp(a ? a : "", b ? b : "") == 0 || same_file(a, b)) && !(val && *val);
     *out = part != IG_PART_VAL || !same_split || ig_config_int(run, "seed") != ig_config_int(c->config, "seed");
   }
   ig_config_destroy(run);
@@ -133,11 +134,13 @@ ig_status ig_verb_eval(ig_call_state *c) {
   }
   const bool tokens = use.head.task == IG_TASK_TAG || use.head.task == IG_TASK_MLM;  // scores are not of samples
   size_t asked = part == IG_PART_ALL ? data->n : data->count[part], done = tokens ? asked : scores.n;
-  json_t *about = json_pack("{s:s, s:s, s:s, s:b, s:o, s:I, s:f, s:f}", "task", ig_task_name(use.head.task), "model",
-                            use.model->name, "part", ig_part_name(part), "trained_on", seen, "weights",
-                            ig_json_text(use.info.path), "unreadable", (json_int_t)(asked + data->n_skipped - done),
-                            "seconds", seconds, "samples_per_second", seconds > 0 ? (double)done / seconds : 0);
+  json_t *about = json_pack("{s:s, s:s, s:s, s:o, s:I, s:f, s:f}", "task", ig_task_name(use.head.task), "model",
+                            use.model->name, "part", ig_part_name(part), "weights", ig_json_text(use.info.path),
+                            "unreadable", (json_int_t)(asked + data->n_skipped - done), "seconds", seconds,
+                            "samples_per_second", seconds > 0 ? (double)done / seconds : 0);
   if (!about || json_object_update_new(result, about))
+    IG_GOTO(ig_no_json());
+  if (seen && json_object_set_new(result, "trained_on", json_true()))  // absent: it was not, or is not known
     IG_GOTO(ig_no_json());
   if (use.model->build_text && json_object_set_new(result, "invalid", json_integer((json_int_t)data->n_invalid)))
     IG_GOTO(ig_no_json());
