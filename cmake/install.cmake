@@ -20,6 +20,7 @@ if(capi_type STREQUAL "STATIC_LIBRARY")
 
   install(TARGETS ingot_shared EXPORT ingot LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
   install(FILES bindings/c/ingot.h runtime/base/ingot_status.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+  install(FILES bindings/python/ingot.py DESTINATION ${CMAKE_INSTALL_LIBDIR}/ingot/python) # finds the library from there
   install(EXPORT ingot FILE ingotTargets.cmake NAMESPACE ingot:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/ingot)
   file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/ingotConfig.cmake
        CONTENT "include(\"\${CMAKE_CURRENT_LIST_DIR}/ingotTargets.cmake\")\n" @ONLY)

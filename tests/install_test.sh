@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `cmake --install` into an empty folder, moved elsewhere, serves a C program through its CMake package and through
-# pkg-config, and libingot.so shows nothing but the public interface.
+# pkg-config, and Python, and libingot.so shows nothing but the public interface.
 set -euo pipefail
 [[ -z ${INGOT_SLOWER-} ]] || { echo "skipped: a program of the user's has no sanitizer to load first"; exit 77; }
 build=$(dirname "${INGOT_BIN:?}")
@@ -65,6 +65,16 @@ check() {
 cmake -G Ninja -S "$work" -B "$work/build" -DCMAKE_PREFIX_PATH="$work/tree" > "$work/log" || { cat "$work/log"; exit 1; }
 cmake --build "$work/build" > "$work/log" || { cat "$work/log"; exit 1; }
 check "$work/build/user"
+
+# The Python module finds the library of its own tree.
+said=$(cd "$work" && env -u INGOT_LIBRARY PYTHONPATH="$lib/ingot/python" python3 -c '
+import ingot
+try:
+  ingot.train(no_such_key=1)
+except ingot.Error as e:
+  print(ingot.__version__, e.status, e.exit_code, e)')
+[[ $said == *no_such_key* ]] || { echo "the Python module failed: $said"; exit 1; }
+echo "$said"
 
 export PKG_CONFIG_PATH="$lib/pkgconfig"
 # shellcheck disable=SC2046
