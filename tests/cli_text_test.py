@@ -180,6 +180,18 @@ def pairs_of_texts():
     swapped = ["sentence1\tsentence2"] + [f"{line['text2']}\t{line['text']}" for line in lines[:20]]
     other = answers(run("predict", "weights=pairs", write("swapped.tsv", swapped), "--json"))
     assert [x["p"] for x in other] != [x["p"] for x in lines[:20]]
+    # What is read as one text where two were learned, or the reverse, would be answered all the same.
+    one = write("one.csv", ["text,label", "a b,same", "c d,other"])
+    two = write("two.csv", ["text,text2,label", f"a,b,{FRUIT[0]}", f"c,d,{FRUIT[1]}", f"e,f,{FRUIT[2]}"])
+    learn(SINGLE, "of-one", "epochs=1")
+    for weights, data, texts in [("pairs", one, ["one text a sample", "text2_column="]), ("of-one", two, ["two texts a sample", "text_column="])]:
+        refused(2, texts + [data], "eval", "weights=" + weights, "data=" + data)
+        refused(2, texts + [data], "data", data, "weights=" + weights)
+        line = answers(run("predict", "weights=" + weights, data, "--json"), 1)[0]
+        assert all(text in line["error"] for text in texts), line
+    assert answer(run("eval", "weights=of-one", "data=" + two, "text_column=text", "--json"))["n"] == 3
+    answer(run("convert", "pairs", "said.safetensors", "--json"))
+    refused(2, ["one text a sample"], "eval", "weights=said.safetensors", "model=" + MODEL, "data=" + one)
 
 
 @test

@@ -141,6 +141,8 @@ static ig_status tokenize(work *w) {
   const char *path = ig_config_str(k, "tokenizer");
   ig_tokenizer_info info;
   if (w->use.model)
+    IG_TRY(ig_check_pairs(k, &w->use.info, w->data));
+  if (w->use.model)
     return ig_dataset_tokenize(w->data, w->use.text.tokenizer, w->use.text.max_length, ig_thread_count(w->call));
   if (!path || !*path)
     return IG_OK;

@@ -46,6 +46,7 @@ static ig_status open_data(ig_call_state *c, ig_use *use, ig_bert_rows **rows, i
     IG_TRY(ig_text_dataset_keys(c, &use->text, use->corpora, NULL, &options));
   }
   IG_TRY(ig_open_data(c, &use->text, pairs_of(&use->info), &options, rows, out));
+  IG_TRY(ig_check_pairs(c->config, &use->info, *out));
   ig_describe_texts(c, *out);
   if (use->head.task == IG_TASK_MLM)
     return IG_OK;

@@ -36,6 +36,8 @@ ig_status ig_open_data(ig_call_state *c, ig_text_model *text, ig_mlm_pair pairs,
                        ig_bert_rows **rows, ig_dataset **out);
 // IG_ERR_MISMATCH for two texts a sample and a model without types for them.
 ig_status ig_check_token_types(const ig_text_model *text, const ig_dataset *d);
+// IG_ERR_MISMATCH for one text a sample where the weights were trained on two, and the reverse.
+ig_status ig_check_pairs(const ig_config *k, const ig_weights_info *info, const ig_dataset *d);
 // Notes of what texts lose on their way to ids, where that is worth a word: cut, unknown, no UTF-8.
 void ig_describe_texts(ig_call_state *c, const ig_dataset *d);
 // Pre-training: IG_ERR_DATA where no sample of the part has a token that can be masked. corpus: NULL for shards.

@@ -75,6 +75,8 @@ static ig_status open_texts(run *r, const char *path, const ig_text *input, ig_d
   if (!input && !ig_path_exists(path))
     return ig_fail(IG_ERR_NOT_FOUND, "%s: no such folder or file", ig_quote(q, path));
   IG_TRY(ig_dataset_open(&o, out));
+  if (!r->use->embed)
+    IG_TRY(ig_check_pairs(c->config, &r->use->info, *out));
   IG_TRY(ig_dataset_tokenize(*out, r->use->text.tokenizer, r->use->text.max_length, ig_thread_count(c)));
   return ig_check_token_types(&r->use->text, *out);
 }

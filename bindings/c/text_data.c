@@ -95,6 +95,17 @@ ig_status ig_check_token_types(const ig_text_model *text, const ig_dataset *d) {
   return IG_OK;
 }
 
+ig_status ig_check_pairs(const ig_config *k, const ig_weights_info *info, const ig_dataset *d) {
+  char q[IG_QUOTE_BYTES], w[IG_QUOTE_BYTES];
+  if (!info->says_pair || d->kind != IG_DATASET_TEXT || d->n == 0 || !d->texts[0].second == !info->pair)
+    return IG_OK;
+  return ig_fail(IG_ERR_MISMATCH,
+                 info->pair ? "%s has one text a sample, and weights=%s were trained on two; name both columns by "
+                              "text_column= and text2_column="
+                            : "%s has two texts a sample, and weights=%s were trained on one; name it by text_column=",
+                 ig_shown(q, d->path), ig_quote(w, ig_config_str(k, "weights")));
+}
+
 // Token ids of texts, or the samples of pre-training.
 static ig_status use_dataset(ig_call_state *c, const ig_text_model *text, ig_mlm_pair pairs, ig_dataset *d) {
   if (d->kind == IG_DATASET_TEXT) {

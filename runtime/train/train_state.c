@@ -89,6 +89,7 @@ static ig_weights_info info_of(const ig_trainer *t) {
                           .has_preprocessing = !t->o->tokenizer,
                           .config = (char *)t->o->config_json,
                           .max_length = t->o->max_length,
+                          .says_pair = true,
                           .pair = t->o->data->texts && t->o->data->n && t->o->data->texts[0].second,
                           .step = t->step};
   const ig_mlm *mlm = t->o->data->mlm;

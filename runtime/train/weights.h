@@ -28,9 +28,9 @@ typedef struct ig_weights_info {
   // word embeddings in the file, 0 where it has none; folder: where its tokenizer is (the run's, the model's).
   char *config, *folder;
   int64_t vocabulary;
-  int max_length;  // tokens that texts are cut to
-  bool pair;       // two texts a sample
-  char *pairs;     // pre-training: what cls.seq_relationship tells, "next" or "order"; NULL: nothing, or not said
+  int max_length;        // tokens that texts are cut to
+  bool pair, says_pair;  // two texts a sample; says_pair: the file tells
+  char *pairs;           // pre-training: what cls.seq_relationship tells, "next" or "order"; NULL: nothing, or not said
   bool has_classifier, has_pooler, has_words, has_pairs;  // parts of the file: cls.predictions, cls.seq_relationship
   bool tags;                                              // the configuration says token classification
   char *model_type;  // of a config.json beside a file that is no text model of ours, or NULL

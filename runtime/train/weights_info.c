@@ -144,6 +144,7 @@ static ig_status read_text_model(const texts *t, ig_weights_info *info) {
     IG_GOTO(bad(t, key, "max_length: an integer of 3 to 1048576 expected"));
   info->max_length = (int)length;
   info->pair = json_is_true(json_object_get(j, "pair"));
+  info->says_pair = json_is_boolean(json_object_get(j, "pair"));
   const json_t *pairs = json_object_get(j, "pairs");
   ig_mlm_pair kind;
   if (pairs && !(json_is_string(pairs) && ig_mlm_pair_from_text(json_string_value(pairs), &kind)))

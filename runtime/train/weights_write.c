@@ -66,7 +66,8 @@ static ig_status make_pairs(const ig_weights_info *info, pairs *p) {
   }
   if (info->config) {
     add_pair(p, "ingot.config", info->config);
-    IG_TRY(dump(json_pack("{s:i, s:b, s:s*}", "max_length", info->max_length, "pair", info->pair, "pairs", info->pairs),
+    IG_TRY(dump(json_pack("{s:i, s:o*, s:s*}", "max_length", info->max_length, "pair",
+                          info->says_pair ? json_boolean(info->pair) : NULL, "pairs", info->pairs),
                 &p->text));
     add_pair(p, "ingot.text", p->text);
   }
