@@ -222,6 +222,32 @@ def sigterm_and_resume_give_the_same_weights():
 
 
 @test
+def a_launcher_with_many_processes_is_told():
+    for name in ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
+        refused(2, [name + "=2", "in one"], "train", *SMALL, "epochs=1", "out=many", env=dict(ENV, **{name: "2"}))
+    assert not os.path.exists(os.path.join(WORK, "many"))
+    answer(run("train", *SMALL, "epochs=1", "out=many", "--json", env=dict(ENV, WORLD_SIZE="1")))
+
+
+@test
+def a_closed_terminal_stops_in_good_order():
+    words = ["train", *SMALL, "epochs=1000"]
+    for name, ignored in (("hangup", False), ("nohup", True)):  # nohup: goes on until SIGTERM
+        p = subprocess.Popen([BIN, *words, "out=" + name], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=WORK, env=ENV,
+                             preexec_fn=(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if ignored else None)
+        log = os.path.join(WORK, name, "log.jsonl")
+        wait_for(lambda: os.path.exists(log) and os.path.getsize(log) > 0, p)
+        p.send_signal(signal.SIGHUP)
+        if ignored:
+            size = os.path.getsize(log)
+            wait_for(lambda: os.path.getsize(log) > size, p)
+            p.send_signal(signal.SIGTERM)
+        assert p.wait(timeout=LIMIT) == 75, (name, p.returncode)
+        assert json.loads(run("checkpoint", "list", name, "--json").out)["checkpoints"][-1]["valid"], name
+        p.stderr.close()
+
+
+@test
 def ctrl_c_twice_and_time_limit():
     folder = os.path.join(WORK, "twice")
     p = start(*SMALL, "epochs=1000", "out=" + folder)

@@ -438,6 +438,19 @@ def vectors():
             refused(2, ["1_Pooling/config.json", "pooling="], *embed)
     answers(run(*embed, "pooling=mean", "out=v2.npy", "--json"))
     assert npy("v2.npy") == rows["mean"]
+    # And how long a text may be.
+    with open(place("sentences/sentence_bert_config.json"), "w") as f:
+        json.dump({"max_seq_length": 6, "do_lower_case": False}, f)
+    mean = [*embed, "pooling=mean"]
+    assert "sentence_bert_config.json" in run(*mean, "out=v3.npy").err
+    answers(run("predict", "weights=single", *mean[2:], "out=v4.npy", "max_length=6", "--json"))
+    assert npy("v3.npy") == npy("v4.npy") != rows["mean"]
+    answers(run(*mean, "out=v3.npy", "max_length=64", "--json"))
+    assert npy("v3.npy") == rows["mean"]
+    with open(place("sentences/sentence_bert_config.json"), "w") as f:
+        json.dump({"max_seq_length": "6"}, f)
+    refused(2, ["sentence_bert_config.json", "max_seq_length"], *mean)
+    os.remove(place("sentences/sentence_bert_config.json"))
     os.remove(place("sentences/1_Pooling/config.json"))
     write("sentences/modules.json", [json.dumps([{"type": "sentence_transformers.models." + t} for t in ("Transformer", "Dense")])])
     refused(2, ["modules.json", "Dense", "pooling="], *embed)

@@ -220,9 +220,10 @@ ig_status ig_use_session(ig_call_state *c, ig_use *use) {
   IG_TRY(ig_session_keys(c, &options, &use->cache_dir));
   options.model = use->model;
   options.classes = use->info.n_classes;
-  if (use->embed)
+  if (use->embed) {
     IG_TRY(ig_choose_pooling(c, use->info.folder, &options.text_head));
-  else
+    IG_TRY(ig_choose_embed_length(c, use->info.folder, &use->text));
+  } else
     options.text_head = ig_head_of_weights(&use->info);
   options.nsp = use->info.has_pairs;
   if (use->embed)

@@ -24,6 +24,8 @@ ig_text_head ig_head_of_weights(const ig_weights_info *info);
 // task=embed: pooling=, else what the weights' folder (or NULL) says as one of sentence-transformers, else the mean.
 // IG_ERR_UNSUPPORTED where it says what is not built.
 ig_status ig_choose_pooling(ig_call_state *c, const char *folder, ig_text_head *out);
+// task=embed without max_length=: the length that such a folder cuts texts to, where that is less.
+ig_status ig_choose_embed_length(ig_call_state *c, const char *folder, ig_text_model *text);
 // Name of Hugging Face's class for a model with that head.
 const char *ig_architecture(ig_text_head head, bool nsp);
 // Hugging Face's problem_type of a task; NULL where it has none.

@@ -6,7 +6,7 @@
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
 
-enum { MAX_JSON = 1 << 20 };
+enum { MAX_JSON = 1 << 20, LEAST_LENGTH = 3 };
 
 // *out: NULL where the folder has no such file.
 static ig_status read_json(const char *folder, const char *name, char **path, json_t **out) {
@@ -92,6 +92,26 @@ ig_status ig_choose_pooling(ig_call_state *c, const char *folder, ig_text_head *
   }
 done:
   json_decref(pooling);
+  ig_free(path);
+  return status;
+}
+
+ig_status ig_choose_embed_length(ig_call_state *c, const char *folder, ig_text_model *text) {
+  char *path = NULL;
+  json_t *sentences = NULL;
+  ig_status status = IG_OK;
+  if (!folder || ig_config_is_set(c->config, "max_length"))
+    return IG_OK;
+  IG_GOTO(read_json(folder, "sentence_bert_config.json", &path, &sentences));
+  const json_t *most = json_object_get(sentences, "max_seq_length");
+  if (most && !json_is_null(most) && !(json_is_integer(most) && json_integer_value(most) >= LEAST_LENGTH))
+    IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: max_seq_length: a whole number of at least %d expected", path, LEAST_LENGTH));
+  if (json_is_integer(most) && json_integer_value(most) < text->max_length) {
+    text->max_length = (int)json_integer_value(most);
+    ig_note(c, "max_length=%d, as %s says", text->max_length, path);
+  }
+done:
+  json_decref(sentences);
   ig_free(path);
   return status;
 }

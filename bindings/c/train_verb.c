@@ -288,6 +288,21 @@ static void describe_data(ig_call_state *c, const ig_train_setup *s) {
     ig_note(c, "pictures are also shown upside down or turned; where direction matters: flip=0 vflip=0 transpose=0");
 }
 
+// Copies that a launcher started would each train alone, on the same data and for the same folder.
+static ig_status want_one_process(void) {
+  static const char *const counts[] = {"WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"};
+  for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+    const char *text = getenv(counts[i]);
+    const long n = text ? strtol(text, NULL, 10) : 1;
+    if (n > 1)
+      return ig_fail(IG_ERR_UNSUPPORTED,
+                     "%s=%ld: a launcher started %ld processes, and this build trains in one; start it once, without "
+                     "the launcher, or unset %s",
+                     counts[i], n, n, counts[i]);
+  }
+  return IG_OK;
+}
+
 ig_status ig_verb_train(ig_call_state *c) {
   ig_status status = IG_OK;
   ig_train_setup s = {0};
@@ -295,6 +310,7 @@ ig_status ig_verb_train(ig_call_state *c) {
   ig_text text = {0};
   int resume;
   IG_TRY(ig_want_paths(c, 0, 0));
+  IG_TRY(want_one_process());
   IG_GOTO(find_run(c, &s, &resume));
   if (resume == IG_RESUME_NO)
     IG_GOTO(check_new(s.out));

@@ -127,6 +127,9 @@ static void catch_signals(int asks) {
   if (asks) {
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    struct sigaction hangup;
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)  // nohup means to go on
+      sigaction(SIGHUP, &action, NULL);
   }
   action.sa_handler = SIG_IGN;  // writes fail with EPIPE and EFBIG in place of an end without a word
   sigaction(SIGPIPE, &action, NULL);
