@@ -18,6 +18,14 @@
   X(resnet56)         \
   X(resnet110)        \
   X(resnet8_mlperf)   \
+  X(vgg11)            \
+  X(vgg13)            \
+  X(vgg16)            \
+  X(vgg19)            \
+  X(vgg11_bn)         \
+  X(vgg13_bn)         \
+  X(vgg16_bn)         \
+  X(vgg19_bn)         \
   X(resnet50_keras)   \
   X(resnet101_keras) X(resnet152_keras) X(bert_tiny) X(bert_mini) X(bert_small) X(bert_base) X(bert_large)
 

@@ -22,6 +22,10 @@ def plan_says_what_a_train_takes():
         assert key in plan["bytes"], key
     assert plan["bytes"]["total"] >= plan["bytes"]["weights"] >= 4 * plan["parameters"] > 0
     assert "layers" in run("plan", *SMALL, "epochs=2").out
+    # torchvision's counts, with three classes in place of a thousand.
+    for model, parameters in (("vgg11", 132863336), ("vgg19_bn", 143678248)):
+        plan = answer(run("plan", "model=" + model, "data=" + DATA, "batch=2", "image_size=64", "deterministic=1", "--json"))
+        assert plan["parameters"] == parameters - 997 * 4097, (model, plan["parameters"])
     for verb in (["plan"], ["train", "out=" + os.path.join(WORK, "too-large")]):  # a configuration that is refused
         refused(2, ["memory"], *verb, *SMALL, "epochs=2", "memory=1MB")
 

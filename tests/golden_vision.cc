@@ -302,7 +302,7 @@ void run_stored(const std::string &path, const run_graph::Way &way, bool winogra
   golden::compare_norm(r, tag + "logits_after", last, results.f32("logits_after"), kink_logits);
 }
 
-void run_resnet(const std::string &path, golden::Report &r) {
+void run_network(const std::string &path, golden::Report &r) {
   const run_graph::Way &first = run_graph::chosen()[0];
   const bool has_winograd = !first.cuda && first.exact();  // a GPU has none of our own
   if (FILE *f = fopen((path + "/weights.safetensors").c_str(), "rb")) {
@@ -321,9 +321,6 @@ void run_resnet(const std::string &path, golden::Report &r) {
     run_filled(path, first, true, r);
 }
 
-void skip_vgg(const std::string &, golden::Report &) { throw golden::Skip("VGG is not built yet"); }
-
 }  // namespace
 
-GOLDEN_DEVICE_CASE("vision_", run_resnet)
-GOLDEN_CASE("vision_vgg", skip_vgg)
+GOLDEN_DEVICE_CASE("vision_", run_network)

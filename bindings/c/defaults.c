@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "bindings/c/options.h"
 
@@ -14,7 +15,8 @@
 //   batch          16 below 500 pictures, 32 below 10,000, 64 below 40,000, else 128; at most a quarter of N
 //   epochs         fresh weights: as many as show 1.3 G pixels, in fp32, which takes two to four times as long,
 //                  0.55 G, 20 to 300; given weights: 30,000 pictures, 5 to 30
-//   optimizer      SGD with Nesterov momentum 0.9; lr 0.4 a 256 pictures (fresh), 0.02 (given), linear in batch;
+//   optimizer      SGD with Nesterov momentum 0.9; lr 0.4 a 256 pictures (fresh; VGG 0.1), 0.02 (given), linear in
+//   batch;
 //                  regress: AdamW, lr 1e-3 a 256 pictures (given 2e-4), by its root (squares are too steep for SGD's
 //                  rate)
 //   weight decay   5e-4 (fresh), 1e-4 (given)
@@ -25,6 +27,7 @@
 //                  given weights, which have learned which way is up: a defect has no direction more often than not,
 //                  and where it has one, flip=0 vflip=0 transpose=0 says so (train says that it turns them)
 //   label smoothing 0.1 (classify)
+//   dropout        0; VGG 0.5, as published
 //   ema            0.998 (it ramps up from the first step); off below 100 steps
 //
 // Texts:
@@ -90,13 +93,13 @@ static ig_status set_augment(ig_config *c, bool small_pictures, bool pretrained,
 }
 
 // Rate and decay of the optimizers, for fresh and for given weights, at a batch of `batch`.
-static ig_status set_optimizer(ig_config *c, bool given, bool regress, int64_t batch) {
+static ig_status set_optimizer(ig_config *c, bool given, bool regress, bool vgg, int64_t batch) {
   IG_TRY(set(c, "optimizer", regress ? "adamw" : "sgd"));
   bool sgd = ig_config_is(c, "optimizer", "sgd"), lars = ig_config_is(c, "optimizer", "lars");
   bool rms = ig_config_is(c, "optimizer", "rmsprop"), lamb = ig_config_is(c, "optimizer", "lamb");
   double share = (double)batch / 256;
   if (sgd || lars) {
-    IG_TRY(set(c, "lr", "%.6g", (lars ? 1.0 : given ? 0.02 : 0.4) * share));
+    IG_TRY(set(c, "lr", "%.6g", (lars ? 1.0 : given ? 0.02 : vgg ? 0.1 : 0.4) * share));
     IG_TRY(set(c, "weight_decay", given ? "1e-4" : "5e-4"));
     IG_TRY(set(c, "momentum", "0.9"));
     IG_TRY(set(c, "nesterov", sgd ? "1" : "0"));
@@ -146,7 +149,8 @@ ig_status ig_set_defaults(ig_config *c, const ig_facts *f) {
     IG_TRY(set(c, "monitor", "%s", ig_task_monitor(f->task)));
   if (f->width > 0)
     return set_text_defaults(c, f);
-  IG_TRY(set(c, "dropout", "0"));
+  const bool vgg = !strcmp(f->model->family, "vgg");
+  IG_TRY(set(c, "dropout", vgg ? "0.5" : "0"));
   int64_t n = f->n_train > 0 ? f->n_train : 1, quarter = 1;
   while (quarter * 8 <= n)
     quarter *= 2;
@@ -161,7 +165,7 @@ ig_status ig_set_defaults(ig_config *c, const ig_facts *f) {
                (long long)(f->pretrained ? between(5, 30000 / n, 30) : between(20, shown / pixels / n, 300))));
   int64_t steps = ig_config_has_value(c, "steps") ? ig_config_int(c, "steps")
                                                   : (ig_config_int(c, "epochs") * n + batch - 1) / batch;
-  IG_TRY(set_optimizer(c, f->pretrained, regress, batch));
+  IG_TRY(set_optimizer(c, f->pretrained, regress, vgg, batch));
   IG_TRY(set(c, "schedule", "cosine"));
   IG_TRY(set(c, "warmup", "0.1"));
   IG_TRY(set(c, "clip", "0"));

@@ -154,8 +154,8 @@ static const ig_key keys[] = {
      "as much after an overflow, twice after 2000 steps without",
      "dynamic", 0, 16777216, IG_KEY_MIN_OPEN},
     {"dropout", IG_KEY_FLOAT, "", NULL, RUN,
-     "share of the features that are dropped in training: pictures: before the classifier (0); texts: everywhere (by "
-     "default what the model's configuration says)",
+     "share of the features that are dropped in training: pictures: before the classifier (0; VGG: behind both hidden "
+     "layers, 0.5); texts: everywhere (by default what the model's configuration says)",
      NULL, 0, 1, IG_KEY_MAX_OPEN},
     {"ema", IG_KEY_FLOAT, "", NULL, RUN, "decay of the averaged weights; 0: off", NULL, 0, 1, IG_KEY_MAX_OPEN},
     {"ema", IG_KEY_BOOL, "", "1", USE | V(CONVERT), "checkpoints: take the averaged weights where there are some"},
