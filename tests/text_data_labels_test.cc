@@ -133,6 +133,9 @@ TEST_F(TextData, WordsWithTags) {
   ASSERT_EQ(open("m.tsv", "New York\tB\nis\tO\n\nbig\tO\n"), IG_OK) << ig_error_message();  // cut at tabs
   EXPECT_EQ(words(0), "New York/B is/O");
   ASSERT_EQ(open("m.txt", "a B\nb O\n"), IG_OK) << ig_error_message();
+  ASSERT_EQ(open("m.txt", "a B\rb O\r\rc O\r"), IG_OK) << ig_error_message();  // as old programs of Macs write
+  EXPECT_EQ(words(0), "a/B b/O");
+  EXPECT_STREQ(d->samples[1].name, "m.txt:4");
   refuse(IG_ERR_DATA, {"task=tag", "m.csv"}, open("m.csv", "text,label\na,b\n"));
   refuse(IG_ERR_FORMAT, {"m.conll:3:1", "found 1 column;", "first line has 2"}, open("m.conll", "a B\nb O\nc\n"));
   refuse(IG_ERR_FORMAT, {"m.conll:1:1", "one column"}, open("m.conll", "a\nb\n"));

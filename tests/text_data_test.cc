@@ -46,6 +46,43 @@ TEST_F(TextData, DelimitersOfACsvAreTheHeaders) {
   }
 }
 
+TEST_F(TextData, CsvAsSpreadsheetsExportIt) {
+  auto names = [&] {
+    Strings out;
+    for (size_t i = 0; i < d->n; i++)
+      out.push_back(d->samples[i].name);
+    return out;
+  };
+  // Delimiters within quotes are none; one within a cell opens nothing.
+  ASSERT_EQ(open("m.csv", "\"Text, free, as typed\";label\none;x\ntwo;y\n"), IG_OK) << ig_error_message();
+  EXPECT_EQ(first(1), "two");
+  ASSERT_EQ(open("m.csv", "5\" wide;label\none,two;x\ntwo;y\n"), IG_OK) << ig_error_message();
+  EXPECT_EQ(first(0), "one,two");
+  // Excel's own first line.
+  for (char c : {';', ',', '\t', '|'}) {
+    std::string s = "\xef\xbb\xbfsep=@\r\ntext@label\r\none@x\r\ntwo@y\r\n";
+    std::replace(s.begin(), s.end(), '@', c);
+    ASSERT_EQ(open("m.csv", s), IG_OK) << ig_error_message();
+    EXPECT_EQ(names(), (Strings{"m.csv:3", "m.csv:4"}));
+    EXPECT_EQ(first(0), "one");
+  }
+  // CR alone ends lines, also within quotes.
+  ASSERT_EQ(open("m.csv", "text,label\rone,x\r\"two\rlines\",y\r\rfour,y\r"), IG_OK) << ig_error_message();
+  EXPECT_EQ(names(), (Strings{"m.csv:2", "m.csv:3", "m.csv:6"}));
+  EXPECT_EQ(first(1), "two\rlines");
+  refuse(IG_ERR_FORMAT, {"m.csv:3:1", "found 1 cell"}, open("m.csv", "text,label\rone,x\rtwo\r"));
+  // Rows and columns that were emptied.
+  ASSERT_EQ(open("m.csv", ";;;\r\ntext;label;;\r\none;x;;\r\n;;;\r\ntwo;y;;\r\n;;;\r\n;;;\r\n"), IG_OK)
+      << ig_error_message();
+  EXPECT_EQ(names(), (Strings{"m.csv:3", "m.csv:5"}));
+  EXPECT_EQ(d->n_skipped, 0u);
+  EXPECT_TRUE(warnings.empty());
+  ASSERT_EQ(open("m.csv", "text;label\none;x\n\"\";\ntwo;y\n"), IG_OK) << ig_error_message();
+  EXPECT_EQ(d->n_skipped, 1u) << "a text in quotes was meant";
+  refuse(IG_ERR_FORMAT, {"m.csv:1:1", "NUL byte", "UTF-16", "save it as UTF-8"},
+         open("m.csv", std::string("t\0e\0x\0t\0,\0l\0\n\0a\0,\0b\0", 20)));
+}
+
 TEST_F(TextData, TsvAsGlueWritesIt) {
   ASSERT_EQ(open("m.tsv", "sentence\tlabel\n\" it 's \"\" good\t1\nbad \" one\t0\n"), IG_OK) << ig_error_message();
   EXPECT_EQ(first(0), "\" it 's \"\" good");  // quotes are text
@@ -82,6 +119,16 @@ TEST_F(TextData, JsonLinesAndArrays) {
   ASSERT_EQ(open("m.json", " [ {\"sentence\": \"x\",\n \"label\": 1},\n{\"sentence\": \"y\", \"label\": 0} ]\n"), IG_OK)
       << ig_error_message();
   EXPECT_EQ(label(0), "1");
+  // Several in a line: no two have the same name.
+  ASSERT_EQ(open("m.json",
+                 "[{\"text\": \"x\", \"label\": 1}, {\"text\": \"y\", \"label\": 0},{\"text\": \"z\", "
+                 "\"label\": 0}\n,\n\n{\"text\": \"w\", \"label\": 0}]"),
+            IG_OK)
+      << ig_error_message();
+  for (size_t i = 0; i < 4; i++)
+    EXPECT_EQ(d->samples[i].name, "m.json:" + std::to_string(i + 1));
+  refuse(IG_ERR_FORMAT, {"m.json:2:2", "expected a class"},
+         open("m.json", R"([{"text": "x", "label": 1}, {"text": "y", "label": ""}])"));
   // A list of names is multilabel.
   ASSERT_EQ(open("l.jsonl", rows("{\"text\": \"t\", \"label\": []}", 20,
                                  [](int i) {
@@ -144,6 +191,12 @@ TEST_F(TextData, PredictionNeedsNoLabels) {
   EXPECT_EQ(first(0), "one");
   EXPECT_EQ(first(1), "two words");
   EXPECT_STREQ(d->samples[1].name, "m.txt:3");
+  ASSERT_EQ(open("m.txt", "one\r\rtwo words\r"), IG_OK) << ig_error_message();  // as old programs of Macs write
+  ASSERT_EQ(d->n, 2u);
+  EXPECT_EQ(first(0), "one");
+  EXPECT_STREQ(d->samples[1].name, "m.txt:3");
+  ASSERT_EQ(open("m.txt", "one\rstill\ntwo"), IG_OK) << ig_error_message();
+  EXPECT_EQ(first(0), "one\rstill");
   put("deep/er/a.txt", "a\nb");
   ASSERT_EQ(open((root / "deep").string()), IG_OK) << ig_error_message();
   EXPECT_EQ(first(0), "a\nb");

@@ -101,10 +101,10 @@ static ig_status read_line(reader *r, char *p, char *end) {
 }
 
 // Arrays for as many words as the file has lines.
-static ig_status make_arrays(reader *r, const char *data, size_t n) {
+static ig_status make_arrays(reader *r, const char *data, size_t n, char line_end) {
   size_t lines = 1;
   ig_dataset *d = r->b->d;
-  for (const char *p = data, *end = data + n; (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++)
+  for (const char *p = data, *end = data + n; (p = memchr(p, line_end, (size_t)(end - p))) != NULL; p++)
     lines++;
   const char ***to[] = {&r->words, &r->tags};
   for (int i = 0; i < (r->b->options->needs_labels ? 2 : 1); i++) {
@@ -134,10 +134,11 @@ ig_status ig_read_conll(ig_builder *b, const char *path, const char *name, int p
   if (n >= 2 && (!memcmp(p, "\xff\xfe", 2) || !memcmp(p, "\xfe\xff", 2)))
     return ig_fail(IG_ERR_FORMAT, "%s:1:1: found UTF-16, expected UTF-8; save the file as UTF-8", path);
   p += n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3) ? 3 : 0;
-  IG_TRY(make_arrays(&r, p, (size_t)(end - p)));
+  const char line_end = ig_line_end(p, (size_t)(end - p));
+  IG_TRY(make_arrays(&r, p, (size_t)(end - p), line_end));
   b->tables = true;
   while (p < end) {
-    char *stop = memchr(p, '\n', (size_t)(end - p));
+    char *stop = memchr(p, line_end, (size_t)(end - p));
     stop = stop ? stop : end;
     r.line++;
     IG_TRY(read_line(&r, p, stop));

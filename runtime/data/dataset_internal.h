@@ -125,6 +125,8 @@ ig_status ig_read_conll(ig_builder *b, const char *path, const char *name, int p
 // Texts of candidates that are files; what cannot be read or is empty is skipped.
 ig_status ig_load_text_files(ig_builder *b);
 bool ig_text_is_blank(const char *text, size_t n);
+// What ends the lines of a file: LF, or CR where it holds no LF, as old programs of Macs write.
+char ig_line_end(const char *p, size_t n);
 bool ig_is_cifar(const char *root);  // by names only: a .bin file, or a folder that holds batches
 
 // No group in two parts. csv: the table of all samples, or NULL; column: of the groups, -1 = not told.

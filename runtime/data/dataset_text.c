@@ -15,6 +15,8 @@
 #define MAX_TABLE_BYTES ((uint64_t)1 << 36)
 #define MAX_LOOKED_AT   4096  // bytes of a file that tell a picture or an archive from text
 
+char ig_line_end(const char *p, size_t n) { return n && !memchr(p, '\n', n) && memchr(p, '\r', n) ? '\r' : '\n'; }
+
 bool ig_text_is_blank(const char *text, size_t n) {
   for (size_t i = 0; i < n; i++)
     if (text[i] && !strchr(" \t\n\r\v\f", text[i]))
@@ -223,8 +225,9 @@ static ig_status add_lines(ig_builder *b, const char *path, const char *name, co
   if (n >= 2 && (!memcmp(p, "\xff\xfe", 2) || !memcmp(p, "\xfe\xff", 2)))
     return ig_fail(IG_ERR_FORMAT, "%s: found UTF-16, expected a text a line (UTF-8); save the file as UTF-8", path);
   p += n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3) ? 3 : 0;
+  const char line_end = ig_line_end(p, (size_t)(end - p));
   for (const char *next; p < end; p = next, line++) {
-    const char *stop = memchr(p, '\n', (size_t)(end - p));
+    const char *stop = memchr(p, line_end, (size_t)(end - p));
     next = stop ? stop + 1 : end;
     stop = stop ? stop : end;
     stop -= stop > p && stop[-1] == '\r';

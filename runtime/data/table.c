@@ -1,6 +1,7 @@
 // CSV and TSV, and what the forms share. Rule: see table.h.
 #include "runtime/data/table.h"
 
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
@@ -78,18 +79,38 @@ int ig_table_find(const ig_table *t, const char *name) {
   return -1;
 }
 
-// The delimiter that the header has most of.
+static bool ends_line(char c) { return c == '\n' || c == '\r'; }
+
+bool ig_table_counts_line(const ig_table *t) {
+  return *t->p == '\n' || (*t->p == '\r' && (t->p + 1 == t->end || t->p[1] != '\n'));
+}
+
+// The delimiter that the header has most of, outside of quotes.
 static char guess_delimiter(const char *p, const char *end) {
   size_t comma = 0, semicolon = 0, tab = 0;
-  for (; p < end && *p != '\n' && *p != '\r'; p++) {
-    comma += *p == ',';
-    semicolon += *p == ';';
-    tab += *p == '\t';
+  bool quoted = false;
+  while (p < end && ends_line(*p))
+    p++;
+  for (const char *start = p; p < end && (quoted || !ends_line(*p)); p++) {
+    if (*p == '"' && (quoted || p == start || strchr(",;\t\"", p[-1])))  // within a cell it is text
+      quoted = !quoted;
+    comma += !quoted && *p == ',';
+    semicolon += !quoted && *p == ';';
+    tab += !quoted && *p == '\t';
   }
   return semicolon > comma && semicolon >= tab ? ';' : tab > comma ? '\t' : ',';
 }
 
-static bool ends_line(char c) { return c == '\n' || c == '\r'; }
+// Excel's own first line, such as sep=; that names the delimiter and is no row.
+static bool take_separator(ig_table *t) {
+  const char *p = t->p;
+  if (t->end - p < 6 || strncasecmp(p, "sep=", 4) || (!ispunct((unsigned char)p[4]) && p[4] != '\t') || p[4] == '"' ||
+      !ends_line(p[5]))
+    return false;
+  t->delimiter = p[4];
+  t->p += 5;  // the end of its line is a blank line's
+  return true;
+}
 
 // Do quotes hold in a TSV? See table.h.
 static bool needs_quotes(const char *p, const char *end) {
@@ -126,7 +147,10 @@ ig_status ig_table_init(ig_table *t, const char *path, ig_table_form form, char 
     return ig_fail(IG_ERR_FORMAT, "%s:1:1: found UTF-16, expected UTF-8; save the file as UTF-8", path);
   if (n >= 3 && !memcmp(data, "\xef\xbb\xbf", 3))
     t->p += 3;
-  t->delimiter = form == IG_TABLE_TSV ? '\t' : guess_delimiter(t->p, t->end);
+  if (form == IG_TABLE_TSV)
+    t->delimiter = '\t';
+  else if (form == IG_TABLE_CSV && !take_separator(t))
+    t->delimiter = guess_delimiter(t->p, t->end);
   t->quotes = form == IG_TABLE_CSV || (form == IG_TABLE_TSV && needs_quotes(t->p, t->end));
   return IG_OK;
 }
@@ -141,7 +165,7 @@ static ig_status read_quoted(ig_table *t, char **to) {
       if (t->p == t->end || *t->p != '"')
         return IG_OK;
     }
-    t->line += *t->p == '\n';
+    t->line += ig_table_counts_line(t);
     *(*to)++ = *t->p++;
     if ((size_t)(*to - t->cell[t->n]) > IG_TABLE_CELL_BYTES)
       return IG_OK;  // refused by the caller, before an unclosed quote has eaten a large file
@@ -149,9 +173,9 @@ static ig_status read_quoted(ig_table *t, char **to) {
 }
 
 // Cells are unquoted where they lie; blank lines are passed over.
-static ig_status next_row(ig_table *t, bool *more) {
-  while (t->p < t->end && ends_line(*t->p))
-    t->line += *t->p++ == '\n';
+static ig_status read_row(ig_table *t, bool *more) {
+  for (; t->p < t->end && ends_line(*t->p); t->p++)
+    t->line += ig_table_counts_line(t);
   *more = t->p < t->end;
   t->row = t->line;
   t->n = 0;
@@ -179,7 +203,8 @@ static ig_status next_row(ig_table *t, bool *more) {
     if (t->p < t->end) {
       if (*t->p == '\r' && t->p + 1 < t->end && t->p[1] == '\n')
         t->p++;
-      t->line += *t->p++ == '\n';
+      t->line += ig_table_counts_line(t);
+      t->p++;
     }
     *to = 0;
     if (!t->nul_ok)
@@ -190,13 +215,29 @@ static ig_status next_row(ig_table *t, bool *more) {
   return IG_OK;
 }
 
+// Delimiters alone are a blank line: spreadsheets write such rows where cells were emptied.
+static bool is_blank_row(const ig_table *t) {
+  for (size_t i = 0; i < t->n; i++)
+    if (t->length[i] || t->quoted[i])
+      return false;
+  return true;
+}
+
+static ig_status next_row(ig_table *t, bool *more) {
+  do
+    IG_TRY(read_row(t, more));
+  while (*more && is_blank_row(t));
+  return IG_OK;
+}
+
 ig_status ig_table_header(ig_table *t) {
   bool more;
   if (t->form == IG_TABLE_JSON)
     return ig_table_next_object(t, &more);
   IG_TRY(next_row(t, &more));
   for (size_t i = 0; i < t->n; i++) {
-    IG_TRY(ig_table_check_nul(t, i));
+    if (strlen(t->cell[i]) != t->length[i])
+      return ig_table_fail(t, i, "a NUL byte in the header; if the file is UTF-16, save it as UTF-8");
     ig_table_trim(t, i);
     t->name[i] = t->cell[i];
   }

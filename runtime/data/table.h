@@ -1,8 +1,9 @@
 // Rows of a table file: CSV and TSV, and objects of JSON lines. Rule: cells are unescaped where they lie in the buffer,
 // so that a row costs no allocation and its texts live as long as the buffer; whatever is wrong names file:row:column
-// (row = line of the file, from 1).
+// (row = line of the file, from 1; of objects in one line the second is the next row, so that no two are the same).
 //
-// CSV: comma, semicolon or tab, whichever the header has most of; quotes by RFC 4180. TSV: tabs, and quotes are text,
+// CSV: comma, semicolon or tab, whichever the header has most of, or what Excel's first line sep=; says; quotes by RFC
+// 4180. TSV: tabs, and quotes are text,
 // as in GLUE's files; but where the first line of another number of cells has a cell that opens with a quote, quotes
 // hold. JSON: an object a line, or one array of objects; the keys of the first are the columns, other keys of later
 // objects are passed over. A byte order mark, CRLF and blank lines are taken; bytes that are no UTF-8 stay as they are,
@@ -67,6 +68,8 @@ int ig_table_find(const ig_table *t, const char *name);
 // "file:row:column: text".
 ig_status ig_table_fail(const ig_table *t, size_t column, const char *text);
 ig_status ig_table_check_nul(const ig_table *t, size_t column);
+// At t->p: does a line end with this character? Of CRLF with the LF.
+bool ig_table_counts_line(const ig_table *t);
 
 // table_json.c: one object as a row.
 ig_status ig_table_next_object(ig_table *t, bool *more);

@@ -17,7 +17,7 @@ static ig_status fail_here(const ig_table *t, const char *start, const char *tex
 
 static void skip_space(ig_table *t) {
   for (; t->p < t->end && (*t->p == ' ' || *t->p == '\t' || *t->p == '\n' || *t->p == '\r'); t->p++)
-    t->line += *t->p == '\n';
+    t->line += ig_table_counts_line(t);
 }
 
 static bool at(const ig_table *t, char c) { return t->p < t->end && *t->p == c; }
@@ -321,7 +321,7 @@ ig_status ig_table_next_object(ig_table *t, bool *more) {
     return t->in_array ? fail_here(t, start, "the array of objects is never closed") : IG_OK;
   if (!at(t, '{'))
     return fail_here(t, start, "expected an object, such as {\"text\": \"...\", \"label\": \"...\"}");
-  t->row = t->line;
+  t->row = t->line > t->row ? t->line : t->row + 1;
   IG_TRY(read_object(t, start, first));
   if (first && t->n_names == 0)
     return fail_here(t, start, "the first object has no keys");
