@@ -87,6 +87,16 @@ TEST_F(Data, FoldersTrainValTestArePartsAndTestNeverMoves) {
   expect_fail(IG_ERR_DATA, {"valid", "validation"}, open(root));
 }
 
+TEST_F(Data, FoldersThatPeopleTakeForOneClassAreTold) {
+  tree(root, {"a", "b"}, 4);
+  ASSERT_EQ(open(root), IG_OK) << ig_error_message();
+  EXPECT_FALSE(warnings.has("learned as two"));
+  tree(root, {"A"}, 4);
+  ASSERT_EQ(open(root), IG_OK) << ig_error_message();
+  EXPECT_EQ(d->n_classes, 3);
+  EXPECT_TRUE(warnings.has("classes \"A\" and \"a\" are learned as two"));
+}
+
 TEST_F(Data, FoldersOfRunsAreNoClasses) {
   auto run_in = [&](const fs::path &at) {
     write(at / "args.yaml", "model: x\n");
@@ -178,6 +188,7 @@ TEST_F(Data, SplitFile) {
   bad("file,file,class\na/0.png,a/1.png,x\n", {"s.csv:1:2", "column \"file\"", "twice"});
   bad("\nfile,class,split,Class\na/0.png,x,train,y\n", {"s.csv:2:4", "column \"Class\"", "twice", "column 2"});
   bad("file,split\na/0.png,train\na/9.png,train\n", {"s.csv:3:1", "a/9.png"}, IG_ERR_DATA);
+  bad("file,split\na/0.png,train\na\\1.png,train\n", {"s.csv:3:1", "a\\1.png", "separated by /"}, IG_ERR_DATA);
   bad("file,split\na/0.png,trian\n", {"s.csv:2:2", "trian"});
   bad("file,split\na/0.png\n", {"s.csv:2:1", "header has 2"});
   bad("file,split\na/0.png,train,x\n", {"s.csv:2:3"});

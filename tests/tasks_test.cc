@@ -168,6 +168,18 @@ TEST_F(Tables, ColumnsAndNames) {
   ASSERT_EQ(open(text, IG_TASK_REGRESS, {"w"}), IG_OK);
   EXPECT_NE(first, d->fingerprint);
   EXPECT_EQ(open(text, IG_TASK_REGRESS, {"x"}), IG_ERR_DATA);
+  // Emptied columns, and the row numbers that pandas writes.
+  std::string spread = ";file;w;;\n", pandas = "Unnamed: 0,file,w\n";
+  for (int i = 0; i < 60; i++) {
+    const std::string n = std::to_string(i);
+    spread += n + ";" + n + ".bmp;" + n + ".5;;\n";
+    pandas += n + "," + n + ".bmp," + n + ".5\n";
+  }
+  for (auto &table : {spread, pandas}) {
+    ASSERT_EQ(open(table, IG_TASK_REGRESS), IG_OK) << ig_error_message();
+    ASSERT_EQ(d->n_classes, 1);
+    EXPECT_STREQ(d->classes[0], "w");
+  }
   EXPECT_EQ(open(text), IG_ERR_DATA);  // auto: neither class column nor class folder that differs
 }
 

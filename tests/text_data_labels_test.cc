@@ -84,6 +84,90 @@ TEST_F(TextData, LabelsByNameAndNumber) {
          open("m.csv", "text,label\na,1\nb,poss\n"));
 }
 
+TEST_F(TextData, NumbersAsPeopleWriteThemAreNoClasses) {
+  auto csv = [](const std::string &odd) {
+    return rows("text;label", 9, [&](int i) { return "t;" + (i == 4 ? odd : std::to_string(i) + ".5"); });
+  };
+  for (auto &odd : {"4,5", "1.234,5", "1,234.5", "+4.5 %", "n/a", ""})
+    refuse(IG_ERR_FORMAT,
+           {"m.csv:6:2", "column \"label\"", std::string("found \"") + odd + "\"", "such as 0.5", "task=classify"},
+           open("m.csv", csv(odd)));
+  const auto commas = rows("text;label", 9, [](int i) { return "t;" + std::to_string(i % 3) + ",5"; });
+  refuse(IG_ERR_FORMAT, {"m.csv:2:2", "found \"0,5\"", "such as 0.5"}, open("m.csv", commas));
+  o.inspect = true;  // a report tells it and goes on
+  ASSERT_EQ(open("m.csv", commas), IG_OK) << ig_error_message();
+  EXPECT_TRUE(warned("m.csv:2:2"));
+  o.inspect = false;
+  o.task = IG_TASK_CLASSIFY;
+  ASSERT_EQ(open("m.csv", commas), IG_OK) << ig_error_message();
+  EXPECT_EQ(classes(), (Strings{"0,5", "1,5", "2,5"}));
+  o.task = IG_TASK_REGRESS;
+  refuse(IG_ERR_FORMAT, {"m.csv:2:2", "found \"0,5\"", "a finite number such as 0.5"}, open("m.csv", commas));
+  o.task = IG_TASK_AUTO;
+  for (auto &names : {Strings{"2024-01-02", "3,5 mm", "A4"}, Strings{"1.5", "n/a", "x"},
+                      Strings{"01.02.2024", "-", "1,2,3"}, Strings{"5", "10", "n/a"}}) {
+    ASSERT_EQ(open("m.csv", rows("text;label", 9, [&](int i) { return "t;" + names[i % 3]; })), IG_OK)
+        << ig_error_message();
+    EXPECT_EQ(d->n_classes, 3);
+  }
+}
+
+TEST_F(TextData, KeysOfLaterObjects) {
+  const std::string one = "{\"text\": \"a\", \"label\": \"x\"}\n";
+  auto later = [&](const std::string &members) { return one + "{\"text\": \"b\", \"label\": \"y\"" + members + "}\n"; };
+  for (auto &key : {"\"split\": \"test\"", "\"Part\": \"val\"", "\"group\": 7", "\"text2\": \"c\""})
+    refuse(IG_ERR_FORMAT, {"m.jsonl:2", "the first object has not", "write it there"},
+           open("m.jsonl", later(std::string(", ") + key)));
+  for (auto &fine : {", \"more\": 1, \"part\": \"axle\", \"split\": null, \"group\": \"\"", ", \"class\": \"z\""})
+    ASSERT_EQ(open("m.jsonl", later(fine)), IG_OK) << ig_error_message();
+  const std::string other = "{\"text\": \"a\", \"lang\": \"x\"}\n{\"text\": \"b\", \"lang\": \"y\", \"label\": 1}\n";
+  refuse(IG_ERR_FORMAT, {"m.jsonl:2", "\"label\"", "write it there"}, open("m.jsonl", other));
+  const char *lang = "lang";
+  o.columns = &lang;
+  o.n_columns = 1;
+  ASSERT_EQ(open("m.jsonl", other), IG_OK) << ig_error_message();
+  o.columns = nullptr;
+  o.n_columns = 0;
+  o.needs_labels = false;
+  ASSERT_EQ(open("m.jsonl", other), IG_OK) << ig_error_message();
+  o.needs_labels = true;
+  // No key is not the same as no label.
+  const auto lists = rows("{\"text\": \"t\", \"label\": [\"a\"]}", 9, [](int i) {
+    return std::string("{\"text\": \"t\", \"label\": ") +
+           (i % 3 == 0   ? "null"
+            : i % 3 == 1 ? "[]"
+                         : "[\"a\", \"b\"]") +
+           "}";
+  });
+  ASSERT_EQ(open("m.jsonl", lists), IG_OK) << ig_error_message();
+  EXPECT_EQ(d->task, IG_TASK_MULTILABEL);
+  refuse(IG_ERR_FORMAT, {"m.jsonl:11:2", "\"label\"", "no label by this key"},
+         open("m.jsonl", lists + "{\"text\": \"t\", \"labels\": [\"a\"]}\n"));
+}
+
+TEST_F(TextData, NamesThatPeopleTakeForOneAreTold) {
+  auto two = [&](const std::string &a, const std::string &b) {
+    EXPECT_EQ(open("m.csv", rows("text,label", 8, [&](int i) { return "t,\"" + (i % 2 ? a : b) + "\""; })), IG_OK)
+        << ig_error_message();
+    return warned("learned as two");
+  };
+  EXPECT_TRUE(two("OK", "ok"));
+  EXPECT_TRUE(two("ok ", "ok"));
+  EXPECT_TRUE(two("not ok", "not\u00a0ok"));
+  EXPECT_TRUE(two("Pr\u00fcfung", "Pru\u0308fung"));  // composed and not
+  EXPECT_TRUE(two("\u00c4", "a\u0308"));
+  EXPECT_TRUE(two("ok", "ok\u200b"));
+  EXPECT_TRUE(two("01", "1"));
+  EXPECT_FALSE(two("Pr\u00fcfung", "Prufung"));
+  EXPECT_FALSE(two("1", "10"));
+  EXPECT_FALSE(two("a-b", "ab"));
+  ASSERT_EQ(open("m.csv", "text,label\nt,a;A;b\nt,a;B\nt,b\nt,A\n"), IG_OK) << ig_error_message();
+  EXPECT_TRUE(warned("labels \"A\" and \"a\" are learned as two")) << warnings[0];
+  EXPECT_TRUE(warned("(1 more such pair)"));
+  ASSERT_EQ(open("m.conll", "a B-X\nb b-x\n"), IG_OK) << ig_error_message();
+  EXPECT_TRUE(warned("tags \"B-X\" and \"b-x\""));
+}
+
 TEST_F(TextData, NumbersAndSeveralLabels) {
   o.task = IG_TASK_REGRESS;
   ASSERT_EQ(open("m.csv", rows("text,score", 40, [](int i) { return "t," + std::to_string(i * 0.25); })), IG_OK)

@@ -418,6 +418,7 @@ ig_status ig_dataset_open(const ig_dataset_options *options, ig_dataset **out) {
     IG_GOTO(ig_set_tags(&b));
   else if (b.d->task != IG_TASK_CLASSIFY)
     IG_GOTO(ig_set_targets(&b));
+  IG_GOTO(ig_tell_alike(&b));
   IG_GOTO(set_parts(&b, fraction));
   IG_GOTO(finish(&b));
   *out = b.d;

@@ -29,10 +29,13 @@ void ig_tell_no_parts(const ig_builder *b, const ig_table *t) {
                     t->path, ig_column_names(names, sizeof names, t));
 }
 
+// Emptied columns of a spreadsheet, and the row numbers that pandas writes before the others.
+static bool is_unnamed(const char *name) { return !*name || !strcmp(name, "Unnamed: 0"); }
+
 void ig_tell_folder_classes(const ig_builder *b, const ig_table *t, const bool *taken) {
   char q[IG_QUOTE_BYTES];
   size_t i = 0;
-  while (i < t->n_names && taken[i])
+  while (i < t->n_names && (taken[i] || is_unnamed(t->name[i])))
     i++;
   if (b->options->needs_labels && i < t->n_names)
     ig_builder_warn(b,
@@ -82,7 +85,7 @@ static ig_status choose(const ig_builder *b, const ig_table *t, const bool *take
     }
   }
   for (size_t i = 0; i < t->n_names; i++)
-    if (!taken[i])
+    if (!taken[i] && !is_unnamed(t->name[i]))
       f->at[f->n++] = i;
   char names[1024];
   if (!numbers && one_left && f->n > 1)
@@ -225,4 +228,25 @@ ig_status ig_find_text_columns(const ig_builder *b, const ig_table *t, ig_text_c
   if (c->second >= 0)
     c->taken[c->second] = true;
   return IG_OK;
+}
+
+ig_status ig_refuse_late_key(const ig_table *t, const char *key, const char *value, size_t n) {
+  char word[16], q[IG_QUOTE_BYTES];
+  const size_t length = n < sizeof word ? n : 0;
+  memcpy(word, value, length);
+  word[length] = 0;
+  bool matters = !strcasecmp(key, "group") || (!strcasecmp(key, "text2") && ig_table_find(t, "text") >= 0) ||
+                 (!strcasecmp(key, "sentence2") && ig_table_find(t, "sentence1") >= 0);
+  if (!strcasecmp(key, "split") || !strcasecmp(key, "part"))
+    matters = ig_part_from_text(word) != IG_PART_NONE;  // else it is the user's own
+  bool has_label = ((const ig_builder *)t->user)->options->n_columns > 0;
+  for (size_t i = 0; i < N_USUAL; i++)
+    has_label |= ig_table_find(t, usual_labels[i]) >= 0;
+  for (size_t i = 0; i < N_USUAL && !has_label; i++)
+    matters |= !strcasecmp(key, usual_labels[i]);
+  return matters ? ig_fail(IG_ERR_FORMAT,
+                           "%s:%zu: found the key %s, which the first object has not, so that it would not be read: "
+                           "the columns are the keys of the first; write it there, too",
+                           t->path, t->row, ig_quote(q, key))
+                 : IG_OK;
 }

@@ -95,6 +95,8 @@ typedef struct ig_text_columns {
   bool taken[IG_TABLE_COLUMNS];
 } ig_text_columns;
 ig_status ig_find_text_columns(const ig_builder *b, const ig_table *t, ig_text_columns *out);
+// ig_table.late_key, user the builder: refuses what has a meaning by its name (part, group, second text, label).
+ig_status ig_refuse_late_key(const ig_table *t, const char *key, const char *value, size_t n);
 // "a", "b" and "c", for messages.
 const char *ig_column_names(char *out, size_t bytes, const ig_table *t);
 // A line where a split file names no parts, so that a user's own are not taken for read.
@@ -166,6 +168,9 @@ ig_status ig_set_tags(ig_builder *b);
 ig_status ig_decide_task(ig_builder *b);
 // regress, multilabel: names, numbers and strata of the finished candidates; refuses what cannot be learned from.
 ig_status ig_set_targets(ig_builder *b);
+
+// dataset_alike.c: warns of classes, labels or tags whose names people would take for one.
+ig_status ig_tell_alike(const ig_builder *b);
 
 // Moves a share of the training candidates to IG_PART_VAL: by stratum, or by whole groups where there are groups. Items
 // are sorted and have their strata.

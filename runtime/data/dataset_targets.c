@@ -1,8 +1,9 @@
 // What is learned from the label columns of a split file or a table of texts: one class, numbers (regress), or any
 // number of labels (multilabel). Rule: a cell that does not fit is an error that names file:row:column.
 //
-// task=auto: one column with `;` in a cell is multilabel, numbers of which one has a fraction are regress, all else
-// classes; several columns (label_column=) of 0 and 1 alone are multilabel, of numbers regress.
+// task=auto: one column with `;` in a cell is multilabel, numbers of which one has a fraction are regress (where most
+// are and one is none, that is an error), all else classes; several columns (label_column=) of 0 and 1 alone are
+// multilabel, of numbers regress.
 // multilabel: one column of names separated by `;` (empty: none holds), or a column a label that holds 0 or 1.
 #include <math.h>
 #include <stdlib.h>
@@ -36,8 +37,32 @@ static bool number_of(const char *cell, double *out) {
   return end != cell && !*(end + strspn(end, " \t")) && isfinite((float)*out);
 }
 
+// A number as people write it, but not we: with a decimal comma or commas for thousands, or a percentage with a point.
+static bool is_written_number(const char *cell) {
+  static const char digits[] = "0123456789";
+  const char *p = cell + strspn(cell, " \t");
+  p += *p == '-' || *p == '+';
+  if (!*p || !strchr(digits, *p))
+    return false;
+  bool odd = false, point = false;
+  for (; *p && strchr("0123456789.' ", *p); p++)
+    point |= *p == '.';
+  if (*p == ',') {
+    size_t n = strspn(p + 1, digits);
+    n += p[1 + n] == '.' ? 1 + strspn(p + 2 + n, digits) : 0;
+    odd = n > 0;
+    p += 1 + n;
+  }
+  p += strspn(p, " \t");
+  odd |= point && *p == '%';
+  p += *p == '%';
+  return odd && !p[strspn(p, " \t")];
+}
+
 typedef struct kind {
   bool lists, numbers, fraction, bits;
+  size_t n_cells, n_numbers;  // also of those that only people read
+  const ig_candidate *odd;    // the first whose cell is no number to us
 } kind;
 
 // What the cells of all rows allow.
@@ -48,13 +73,32 @@ static kind look(const ig_builder *b) {
     for (size_t c = 0; cell && c < b->n_columns; c++, cell += strlen(cell) + 1) {
       double x;
       bool is_number = number_of(cell, &x);
+      const bool written = !is_number && is_written_number(cell);
       k.lists |= strchr(cell, ';') != NULL;
       k.numbers &= is_number;
-      k.fraction |= is_number && x != floor(x);
+      k.fraction |= written || (is_number && x != floor(x));
+      k.n_cells++;
+      k.n_numbers += is_number || written;
+      if (!is_number && !k.odd)
+        k.odd = &b->items[i];
       k.bits &= is_number && (x == 0 || x == 1);
     }
   }
   return k;
+}
+
+// A column of numbers is not a class for every number because one cell is none, or because they have decimal commas.
+static ig_status check_numbers(const ig_builder *b, const kind *k) {
+  if (b->n_columns > 1 || k->lists || k->numbers || !k->fraction || 2 * k->n_numbers <= k->n_cells)
+    return IG_OK;
+  ig_status refusal = fail_cell(b, k->odd, 0, k->odd->cells,
+                                "a number such as 0.5, as most cells of this column are numbers; correct it, or say "
+                                "task=classify");
+  if (!b->options->inspect)
+    return refusal;
+  ig_builder_warn(b, "%s", ig_error_message());
+  ig_error_clear();
+  return IG_OK;
 }
 
 ig_status ig_decide_task(ig_builder *b) {
@@ -77,6 +121,7 @@ ig_status ig_decide_task(ig_builder *b) {
   }
   if (d->task == IG_TASK_AUTO) {
     kind k = look(b);
+    IG_TRY(check_numbers(b, &k));
     d->task = b->n_columns > 1          ? (k.bits ? IG_TASK_MULTILABEL : IG_TASK_REGRESS)
               : k.lists                 ? IG_TASK_MULTILABEL
               : k.numbers && k.fraction ? IG_TASK_REGRESS
@@ -206,7 +251,10 @@ static ig_status read_numbers(const ig_builder *b, const ig_candidate *item, flo
   for (size_t c = 0; c < b->n_columns; c++, cell += strlen(cell) + 1) {
     double x;
     if (!number_of(cell, &x))
-      return fail_cell(b, item, c, cell, bits ? "0 or 1" : "a finite number");
+      return fail_cell(b, item, c, cell,
+                       bits                      ? "0 or 1"
+                       : is_written_number(cell) ? "a finite number such as 0.5"
+                                                 : "a finite number");
     if (bits && x != 0 && x != 1)
       return fail_cell(b, item, c, cell, "0 or 1");
     to[c] = (float)x;

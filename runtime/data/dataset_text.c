@@ -74,7 +74,7 @@ static ig_status fail_cell(const ig_table *t, int column, const char *what) {
 
 static ig_status take_text(ig_builder *b, const ig_table *t, int column, ig_text_sample *s, const char **text,
                            size_t *n) {
-  if (t->kind[column] == IG_CELL_MISSING)
+  if (t->kind[column] == IG_CELL_MISSING || t->kind[column] == IG_CELL_ABSENT)
     return fail_cell(t, column, "this object has no text by this key");
   if (t->kind[column] != IG_CELL_TEXT)
     return fail_cell(t, column, "found a number, list or object, expected a text in quotes");
@@ -114,6 +114,8 @@ static ig_status take_labels(ig_builder *b, const ig_table *t, const source *s, 
     int column = (int)s->labels[i];
     if (t->kind[column] == IG_CELL_NESTED)
       return fail_cell(t, column, "found an object or a list that holds more than texts, expected a label");
+    if (t->kind[column] == IG_CELL_ABSENT)
+      return fail_cell(t, column, "this object has no label by this key; where none holds, write [] or null");
     IG_TRY(ig_table_check_nul(t, (size_t)column));
   }
   if (b->n_columns > 1)
@@ -202,6 +204,8 @@ static ig_status read_table(ig_builder *b, ig_table *t, source *s) {
   }
   if (s->columns.part < 0 && b->options->split && !strcmp(b->options->split, s->path))
     ig_tell_no_parts(b, t);
+  t->user = b;
+  t->late_key = b->options->needs_labels ? ig_refuse_late_key : NULL;
   IG_TRY(read_rows(b, t, s));
   return b->options->inspect ? IG_OK : ig_check_groups(b, NULL, s->columns.group);
 }

@@ -169,8 +169,9 @@ static ig_status locate(ig_builder *b, const ig_table *r, const columns *c, list
       return ig_builder_skip(b, name, "listed in the split file, but there is no such file");
     }
     if (ops->stat(item->sample.path, &st) != 0)
-      return ig_fail(IG_ERR_DATA, "%s:%zu:%d: file %s exists neither in the split file's folder nor in data=%s",
-                     r->path, r->row, c->file + 1, ig_quote(q, name), b->options->data);
+      return ig_fail(IG_ERR_DATA, "%s:%zu:%d: file %s exists neither in the split file's folder nor in data=%s%s",
+                     r->path, r->row, c->file + 1, ig_quote(q, name), b->options->data,
+                     strchr(name, '\\') ? "; folders are separated by / here, not by \\: write dir/name.png" : "");
   }
   ig_status inside = check_inside(b, r, c->file, l->folder, item->sample.path);
   if (inside == IG_ERR_DATA && b->options->inspect) {

@@ -27,11 +27,13 @@ typedef enum ig_cell {
   IG_CELL_TEXT,
   IG_CELL_NUMBER,   // also true and false
   IG_CELL_LIST,     // of texts: joined by ;
-  IG_CELL_MISSING,  // no such key, or null
+  IG_CELL_MISSING,  // null
+  IG_CELL_ABSENT,   // no such key
   IG_CELL_NESTED,   // an object, or a list that does not hold texts alone
 } ig_cell;
 
-typedef struct ig_table {
+typedef struct ig_table ig_table;
+struct ig_table {
   const char *path;
   ig_table_form form;
   char *p, *end;  // *end is writable
@@ -45,7 +47,10 @@ typedef struct ig_table {
   size_t length[IG_TABLE_COLUMNS];
   uint8_t kind[IG_TABLE_COLUMNS];  // ig_cell
   bool quoted[IG_TABLE_COLUMNS];   // the cell stood in quotes; not set by JSON
-} ig_table;
+  // Of a key that the first object has not (value [n]: a text, number or list); NULL: all such are passed over.
+  ig_status (*late_key)(const ig_table *t, const char *key, const char *value, size_t n);
+  const void *user;  // late_key's
+};
 
 // By the file's ending: csv, tsv, json, jsonl, ndjson; false for others.
 bool ig_table_form_of(const char *path, ig_table_form *form);

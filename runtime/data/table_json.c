@@ -253,7 +253,7 @@ static ig_status read_member(ig_table *t, const char *start, size_t number, bool
   int column = column_of(t, key, number);
   if (column < 0) {
     if (!naming)
-      return IG_OK;
+      return t->late_key && to > cell ? t->late_key(t, key, cell, (size_t)(to - cell)) : IG_OK;
     if (t->n_names == IG_TABLE_COLUMNS)
       return fail_here(t, start, "more than 256 keys");
     column = (int)t->n_names++;
@@ -285,8 +285,9 @@ static ig_status read_object(ig_table *t, const char *start, bool naming) {
   t->p++;
   t->n = t->n_names;
   for (size_t i = 0; i < t->n; i++) {
-    if (!t->cell[i] || t->kind[i] == IG_CELL_MISSING || t->kind[i] == IG_CELL_NESTED) {
-      t->kind[i] = t->cell[i] && t->kind[i] == IG_CELL_NESTED ? IG_CELL_NESTED : IG_CELL_MISSING;
+    if (!t->cell[i])
+      t->kind[i] = IG_CELL_ABSENT;
+    if (t->kind[i] >= IG_CELL_MISSING) {
       t->cell[i] = t->end;
       t->length[i] = 0;
     } else {

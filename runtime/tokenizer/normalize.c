@@ -6,7 +6,7 @@
 #include "runtime/base/mem.h"
 #include "runtime/tokenizer/unicode.h"
 
-typedef struct ig_part {
+typedef struct ig_code_part {
   uint32_t code, order;
   uint8_t class;
   bool added;  // not the first part of what it is from

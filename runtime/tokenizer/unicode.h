@@ -117,7 +117,7 @@ typedef struct ig_normalized {
   uint8_t *bytes;
   uint32_t *origin;  // [n] as Hugging Face counts it: of marks that moved, by position
   size_t n, bytes_capacity, origin_capacity;
-  struct ig_part *parts;  // decomposed code points
+  struct ig_code_part *parts;  // decomposed code points
   size_t n_parts, parts_capacity;
   uint32_t *places;  // of what came to decomposition
   size_t n_places, places_capacity;
