@@ -20,15 +20,41 @@ def weights_file(name, **weights):
     return "class_weights=" + path
 
 
-def make():
+def make_once():
+    if os.path.exists(RARE):
+        return
     shutil.copytree(DATA, RARE)
     for name in sorted(os.listdir(os.path.join(RARE, "train", "checks")))[2:]:
         os.remove(os.path.join(RARE, "train", "checks", name))
 
 
 @test
+def a_file_of_weights_is_a_table():
+    make_once()
+    words = [*BASE, "steps=1", "seed=1"]
+
+    def of(text):
+        path = os.path.join(WORK, "table.csv")
+        with open(path, "wb") as f:
+            f.write(text)
+        return "class_weights=" + path
+
+    answer(run(*words, weights_file("plain", checks=2.5, rows=1, stripes=0.5), "out=plain", "--json"))
+    for i, text in enumerate((b'"checks",2.5\r\n"rows",1\r\n"stripes",0.5\r\n',
+                              b"\xef\xbb\xbfchecks,2.5\nrows,1\nstripes,0.5\n", b"name;factor;;\n checks ; 2.5;;\nrows;1;;\nstripes;0.5;;\n;;;\n",
+                              b"sep=;\rWeight;Class\r2.5;checks\r1;rows\r0.5;stripes\r")):
+        answer(run(*words, of(text), f"out=table{i}", "--json"))
+        assert content(f"table{i}", "model.safetensors") == content("plain", "model.safetensors"), text
+    for text, parts in ((b"class,weight\nchecks,1\nrows,1\nstripes,1\nchecks,9\n", ["table.csv:5:1", "checks", "row 2 already"]),
+                        (b"class;weight\nchecks;2,5\n", ["table.csv:2:2", '"2,5" found', "such as 2.5"]),
+                        (b"class,weight\nchecks,1,2\n", ["table.csv:2:3", "the header has 2"]), (b"class\nchecks\n", ["table.csv:1:1", "class,weight"]),
+                        (b"", ["table.csv:1:1", "class,weight"])):
+        refused(2, parts, *words, of(text), "out=never")
+
+
+@test
 def balanced_is_what_it_says():
-    make()
+    make_once()
     words = [*BASE, "epochs=1", "seed=1"]
     n, classes = 42, {"checks": 2, "rows": 20, "stripes": 20}
     by_hand = weights_file("balanced", **{c: repr(n / (3 * k)) for c, k in classes.items()})

@@ -181,6 +181,18 @@ TEST_F(TextData, NumbersAndSeveralLabels) {
            open("m.csv", std::string("text,score\nt,1\nt,") + bad + "\n"));
   refuse(IG_ERR_DATA, {"nothing to learn"}, open("m.csv", "text,score\nt,1\nt,1\n"));
   refuse(IG_ERR_DATA, {"task=regress", "column of labels"}, open("m.csv", "text\nt\n"));
+  // Digits that fp32 has not.
+  auto from = [&](double first, double step) {
+    return open("m.csv", rows("text,score", 40, [&](int i) {
+                  char text[64];
+                  snprintf(text, sizeof text, "t,%.17g", first + i * step);
+                  return std::string(text);
+                }));
+  };
+  refuse(IG_ERR_DATA, {"m.csv", "\"score\" goes from 1700000000 to 1700000039", "subtract 1700000000"}, from(1.7e9, 1));
+  EXPECT_EQ(from(1.7e9, 3600), IG_OK) << ig_error_message();
+  EXPECT_EQ(from(0.1, 1e-3), IG_OK) << ig_error_message();
+  refuse(IG_ERR_DATA, {"0.1 in all", "nothing to learn"}, from(0.1, 0));
   o.task = IG_TASK_AUTO;
   ASSERT_EQ(open("m.jsonl", rows("{\"text\": \"t\", \"label\": 0.5}", 20,
                                  [](int i) { return "{\"text\": \"t\", \"label\": " + std::to_string(i) + "}"; })),

@@ -7,6 +7,7 @@
 #include "runtime/base/cpu.h"
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "runtime/data/table.h"
 
 static ig_augment augment_keys(const ig_config *k) {
   size_t n = 0;
@@ -68,52 +69,72 @@ static ig_status schedule_keys(const ig_config *k, int64_t total, ig_schedule *s
   return ig_schedule_check(s);
 }
 
-// One row of the file: class,weight.
-static ig_status read_weight(const char *path, int row, char *line, const ig_dataset *d, float *weights, bool *seen) {
-  char *comma = strrchr(line, ','), *end, quoted[IG_QUOTE_BYTES];
-  if (!comma)
-    return ig_fail(IG_ERR_FORMAT, "%s:%d: class,weight is expected, %s found", path, row, ig_quote(quoted, line));
-  *comma = 0;
-  double weight = strtod(comma + 1, &end);
-  if (end == comma + 1 || *end || !isfinite((float)weight) || weight < 0) {
-    if (row == 1)
-      return IG_OK;  // the header
-    return ig_fail(IG_ERR_FORMAT, "%s:%d:2: a weight of 0 or more is expected, %s found", path, row,
-                   ig_quote(quoted, comma + 1));
+static bool weight_of(const char *cell, double *weight) {
+  char *end;
+  *weight = strtod(cell, &end);
+  return end != cell && !*end && isfinite((float)*weight) && *weight >= 0;
+}
+
+static ig_status read_weight(const ig_table *t, size_t name, size_t number, const ig_dataset *d, float *weights,
+                             size_t *rows) {
+  char near[IG_NEAREST_BYTES], quoted[IG_QUOTE_BYTES];
+  double weight;
+  if (!weight_of(t->cell[number], &weight))
+    return ig_fail(IG_ERR_FORMAT, "%s:%zu:%zu: a weight of 0 or more, such as 2.5, is expected, %s found", t->path,
+                   t->row, number + 1, ig_quote(quoted, t->cell[number]));
+  for (int i = 0; i < d->n_classes; i++) {
+    if (strcmp(d->classes[i], t->cell[name]) != 0)
+      continue;
+    if (rows[i])
+      return ig_fail(IG_ERR_DATA, "%s:%zu:%zu: class %s has a weight in row %zu already; keep one", t->path, t->row,
+                     name + 1, ig_quote(quoted, t->cell[name]), rows[i]);
+    weights[i] = (float)weight;
+    rows[i] = t->row;
+    return IG_OK;
   }
-  for (int i = 0; i < d->n_classes; i++)
-    if (!strcmp(d->classes[i], line)) {
-      weights[i] = (float)weight;
-      seen[i] = true;
+  return ig_fail(IG_ERR_DATA, "%s:%zu:%zu: the data have no class %s%s", t->path, t->row, name + 1,
+                 ig_quote(quoted, t->cell[name]),
+                 ig_nearest(near, t->cell[name], (const char *const *)d->classes, (size_t)d->n_classes));
+}
+
+// Columns class and weight; without such names, or without a header, the first two.
+static ig_status read_weights(ig_table *t, const ig_dataset *d, float *weights, size_t *rows) {
+  static const char *const names[] = {"class", "weight"};
+  double weight;
+  bool more;
+  IG_TRY(ig_table_header(t));
+  if (t->n_names < 2)
+    return ig_fail(IG_ERR_FORMAT, "%s:%zu:1: found %zu %s, expected two: class,weight", t->path, t->row ? t->row : 1,
+                   t->n_names, ig_plural(t->n_names, "column", "columns"));
+  if (weight_of(t->name[1], &weight))
+    ig_table_no_header(t, names, 2);
+  const int name = ig_table_find(t, names[0]), number = ig_table_find(t, names[1]);
+  const bool named = name >= 0 && number >= 0;
+  for (;;) {
+    IG_TRY(ig_table_next(t, &more));
+    if (!more)
       return IG_OK;
-    }
-  char nearest[IG_NEAREST_BYTES];
-  return ig_fail(IG_ERR_DATA, "%s:%d:1: the data have no class %s%s", path, row, ig_quote(quoted, line),
-                 ig_nearest(nearest, line, (const char *const *)d->classes, (size_t)d->n_classes));
+    const size_t columns[] = {named ? (size_t)name : 0, named ? (size_t)number : 1};
+    ig_table_trim(t, columns[0]);
+    ig_table_trim(t, columns[1]);
+    IG_TRY(read_weight(t, columns[0], columns[1], d, weights, rows));
+  }
 }
 
 static ig_status weights_of_file(const char *path, const ig_dataset *d, float *weights) {
   ig_status status = IG_OK;
   uint8_t *bytes = NULL;
-  size_t n;
-  bool *seen = NULL, any = false;
-  int row = 1;
-  IG_GOTO(ig_alloc_array((size_t)d->n_classes, sizeof *seen, "class weights", &seen));
+  size_t n, *rows = NULL;
+  ig_table *t = NULL;
+  bool any = false;
+  IG_GOTO(ig_alloc_array((size_t)d->n_classes, sizeof *rows, "class weights", &rows));
+  IG_GOTO(ig_alloc(sizeof *t, "class weights", &t));
   IG_GOTO(ig_file_read(path, 1 << 24, &bytes, &n));
-  for (char *line = (char *)bytes; line && *line; row++) {
-    char *next = strchr(line, '\n');
-    if (next)
-      *next++ = 0;
-    size_t length = strlen(line);
-    if (length && line[length - 1] == '\r')
-      line[--length] = 0;
-    if (length)
-      IG_GOTO(read_weight(path, row, line, d, weights, seen));
-    line = next;
-  }
+  IG_GOTO(ig_table_init(t, path, IG_TABLE_CSV, (char *)bytes, n));
+  IG_GOTO(read_weights(t, d, weights, rows));
   for (int i = 0; i < d->n_classes; i++) {
     any = any || weights[i] > 0;
-    if (!seen[i]) {
+    if (!rows[i]) {
       char quoted[IG_QUOTE_BYTES];
       IG_GOTO(ig_fail(IG_ERR_DATA, "%s: there is no weight of class %s", path, ig_quote(quoted, d->classes[i])));
     }
@@ -123,7 +144,8 @@ static ig_status weights_of_file(const char *path, const ig_dataset *d, float *w
                     path));
 done:
   ig_free(bytes);
-  ig_free(seen);
+  ig_free(rows);
+  ig_free(t);
   return status;
 }
 

@@ -287,6 +287,29 @@ static ig_status check_targets(const ig_builder *b) {
   return IG_OK;
 }
 
+// Numbers of many digits that differ in the last ones alone (times in seconds, dates) would be rounded to each other.
+static ig_status check_digits(const ig_builder *b, size_t column) {
+  double low = INFINITY, high = -INFINITY, worst = 0;
+  char q[IG_QUOTE_BYTES];
+  for (size_t i = 0; i < b->n; i++) {
+    const char *cell = b->items[i].cells;
+    double x;
+    for (size_t c = 0; c < column; c++)
+      cell += strlen(cell) + 1;
+    number_of(cell, &x);
+    low = fmin(low, x);
+    high = fmax(high, x);
+    worst = fmax(worst, fabs(x - (double)(float)x));
+  }
+  if (worst <= 1e-3 * (high - low) || high == low)  // the same number in all: check_targets() tells
+    return IG_OK;
+  return ig_fail(
+      IG_ERR_DATA,
+      "%s: %s goes from %.17g to %.17g: in fp32, as numbers are learned, they would be rounded by up to %.3g; "
+      "subtract %.17g from all",
+      table_of(b), ig_quote(q, b->columns[column]), low, high, worst, low);
+}
+
 typedef struct ranked {
   float value;
   size_t item;
@@ -349,6 +372,8 @@ ig_status ig_set_targets(ig_builder *b) {
     b->items[i].sample.label = -1;
     IG_TRY(lists ? read_list(b, &b->items[i], to) : read_numbers(b, &b->items[i], to));
   }
+  for (size_t c = 0; c < b->n_columns && d->task == IG_TASK_REGRESS && !b->options->allow_one_class; c++)
+    IG_TRY(check_digits(b, c));
   if (!b->options->allow_one_class)
     IG_TRY(check_targets(b));
   return set_strata(b);
