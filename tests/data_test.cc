@@ -87,6 +87,16 @@ TEST_F(Data, FoldersTrainValTestArePartsAndTestNeverMoves) {
   expect_fail(IG_ERR_DATA, {"valid", "validation"}, open(root));
 }
 
+TEST_F(Data, ClassesThatCannotBeMeasuredAreTold) {
+  tree(root, {"a", "b"}, 10);
+  ASSERT_EQ(open(root), IG_OK) << ig_error_message();
+  EXPECT_FALSE(warnings.has("says nothing of them"));
+  tree(root, {"rare", "solo"}, 1);
+  ASSERT_EQ(open(root), IG_OK) << ig_error_message();
+  EXPECT_EQ(d->count[IG_PART_VAL], 4u);
+  EXPECT_TRUE(warnings.has("lacks 2 of the 4 classes (the first is \"rare\")"));
+}
+
 TEST_F(Data, FoldersThatPeopleTakeForOneClassAreTold) {
   tree(root, {"a", "b"}, 4);
   ASSERT_EQ(open(root), IG_OK) << ig_error_message();
@@ -288,6 +298,10 @@ TEST_F(Data, BadSets) {
   expect_fail(IG_ERR_DATA, {"no class folders"}, open(root));
   tree(root, {"a"}, 3);
   expect_fail(IG_ERR_DATA, {"one class", "\"a\""}, open(root));  // 45
+  EXPECT_EQ(std::string(ig_error_message()).find("name it by data="), std::string::npos);
+  tree(root / "deep" / "set", {"a", "b"}, 3);
+  expect_fail(IG_ERR_DATA, {"one class", "\"set\"", "name it by data="}, open(root / "deep"));
+  fs::remove_all(root / "deep");
   o.allow_one_class = true;
   EXPECT_EQ(open(root), IG_OK) << ig_error_message();
   o.allow_one_class = false;

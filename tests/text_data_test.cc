@@ -79,7 +79,7 @@ TEST_F(TextData, CsvAsSpreadsheetsExportIt) {
   EXPECT_TRUE(warnings.empty());
   ASSERT_EQ(open("m.csv", "text;label\none;x\n\"\";\ntwo;y\n"), IG_OK) << ig_error_message();
   EXPECT_EQ(d->n_skipped, 1u) << "a text in quotes was meant";
-  refuse(IG_ERR_FORMAT, {"m.csv:1:1", "NUL byte", "UTF-16", "save it as UTF-8"},
+  refuse(IG_ERR_FORMAT, {"m.csv:1:1", "NUL byte", "UTF-16", "CSV in UTF-8"},
          open("m.csv", std::string("t\0e\0x\0t\0,\0l\0\n\0a\0,\0b\0", 20)));
 }
 

@@ -302,6 +302,11 @@ static ig_status check_counts(const ig_builder *b, const part_counts *counts, bo
   const ig_dataset *d = b->d;
   char q[IG_QUOTE_BYTES];
   int present = 0, one = 0;
+  bool below = !b->csv && !b->tables;  // no sample lies in the class folder itself
+  for (size_t i = 0; i < b->n && below; i++) {
+    const char *slash = strchr(b->items[i].sample.name, '/');
+    below = b->items[i].part == IG_PART_NONE && slash && strchr(slash + 1, '/');
+  }
   for (int c = 0; c < d->n_classes; c++) {
     const int64_t *k = counts[c];
     if (k[0] + k[1] + k[2] == 0)
@@ -318,8 +323,9 @@ static ig_status check_counts(const ig_builder *b, const part_counts *counts, bo
           k[IG_PART_VAL] ? "validation" : "test");
   }
   if (present < 2 && !b->options->allow_one_class)
-    return ig_fail(IG_ERR_DATA, "%s has one class only (%s, %zu %s); at least two are needed to learn from", d->path,
-                   ig_quote(q, d->classes[one]), b->n, ig_plural(b->n, "sample", "samples"));
+    return ig_fail(IG_ERR_DATA, "%s has one class only (%s, %zu %s); at least two are needed to learn from%s", d->path,
+                   ig_quote(q, d->classes[one]), b->n, ig_plural(b->n, "sample", "samples"),
+                   below ? "; if they are the folders in it, name it by data=" : "");
   return IG_OK;
 }
 

@@ -79,6 +79,35 @@ done:
   return status;
 }
 
+// Classes of which no sample could be spared: what is measured says nothing of them.
+static ig_status tell_unmeasured(const ig_builder *b) {
+  const ig_dataset *d = b->d;
+  char q[IG_QUOTE_BYTES];
+  bool *held;
+  int missing = 0, first = 0;
+  size_t n_held = 0;
+  if (d->task != IG_TASK_CLASSIFY)
+    return IG_OK;
+  IG_TRY(ig_alloc_array((size_t)d->n_classes, sizeof *held, "a split", &held));
+  for (size_t i = 0; i < b->n; i++)
+    if (b->items[i].part == IG_PART_VAL && b->items[i].stratum >= 0) {
+      held[b->items[i].stratum] = true;
+      n_held++;
+    }
+  for (int c = d->n_classes - 1; c >= 0; c--)
+    if (!held[c]) {
+      missing++;
+      first = c;
+    }
+  ig_free(held);
+  if (n_held && missing)  // of nothing held out the trainer tells
+    ig_builder_warn(b,
+                    "the held-out validation part lacks %d of the %d classes (the first is %s), which have too few "
+                    "samples or groups: what is measured says nothing of them",
+                    missing, d->n_classes, ig_quote(q, d->classes[first]));
+  return IG_OK;
+}
+
 ig_status ig_hold_out(ig_builder *b, double fraction) {
   ig_status status = IG_OK;
   member *m = NULL;
@@ -118,7 +147,7 @@ done:
   ig_free(m);
   ig_free(rows);
   ig_free(offset);
-  return status;
+  return status == IG_OK ? tell_unmeasured(b) : status;
 }
 
 ig_status ig_check_groups(const ig_builder *b, const char *csv, int column) {

@@ -237,7 +237,8 @@ ig_status ig_table_header(ig_table *t) {
   IG_TRY(next_row(t, &more));
   for (size_t i = 0; i < t->n; i++) {
     if (strlen(t->cell[i]) != t->length[i])
-      return ig_table_fail(t, i, "a NUL byte in the header; if the file is UTF-16, save it as UTF-8");
+      return ig_table_fail(t, i,
+                           "a NUL byte in the header: is this UTF-16, or no text? Save the table as CSV in UTF-8");
     ig_table_trim(t, i);
     t->name[i] = t->cell[i];
   }
