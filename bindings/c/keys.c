@@ -24,7 +24,8 @@ static const ig_key keys[] = {
     {"task", IG_KEY_ENUM, "", NULL, V(PREDICT), "embed: the text's vector in place of an answer", "embed"},
     {"label_column", IG_KEY_LIST, "", NULL, RUN | V(EVAL) | V(DATA),
      "columns of split=FILE.csv, or of a table of texts, with the class, numbers or labels (default: class, label, "
-     "category or target; texts: else the one that is left; regress, multilabel: else all but file, split and group)"},
+     "category or target; texts: else the one that is left; regress, multilabel: else all with a name but file, split "
+     "and group)"},
     {"text_column", IG_KEY_STRING, "", NULL, RUN | V(EVAL) | V(PREDICT) | V(DATA),
      "texts: column of the text (default: text, sentence, or sentence1 and sentence2 of a pair; else the one that is "
      "left)"},

@@ -3,8 +3,9 @@
 //
 // Header: file or path (relative to the CSV's folder, else to the data folder); optionally split or part (else all are
 // training samples), group, and what is learned: the columns of label_column=, else class, label, category or target,
-// else for task=regress and multilabel all that remain, else the name of the file's folder is its class. Comma,
-// semicolon or tab, quotes by RFC 4180 (table.h); blanks around names and around cells without quotes are none.
+// else for task=regress and multilabel all that remain and have a name, else the name of the file's folder is its
+// class. Comma, semicolon or tab, quotes by RFC 4180 (table.h); blanks around names and around cells without quotes are
+// none.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
