@@ -33,6 +33,7 @@ ALLOWED = {
     ("runtime/data/dataset_columns.c", "more than %d names"): "a limit",
     ("runtime/data/dataset_labels.c", "at most %d are possible"): "more than the most",
     ("runtime/data/dataset_labels.c", "lacks %lld of the %d classes"): "two at least",
+    ("runtime/data/split.c", "lacks %d of the %d classes"): "two at least",
     ("runtime/data/dataset_targets.c", "1 to %d are possible"): "none, or more than the most",
     ("runtime/data/loader.c", "more than %d files of records"): "a limit",
     ("runtime/data/mlm_batch.c", "ascending ones of 1 to %d rows"): "a limit",
