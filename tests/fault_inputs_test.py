@@ -433,6 +433,25 @@ def p23_to_33_pictures():
     assert SLOWER > 4 or most < 300 << 10, f"{most} KiB: memory for a picture that was refused"
 
 
+def p24_more_than_a_hundredth_is_truncated():
+    """What was cut off before the start is skipped, however much of it there is: it is no failing disk (49)."""
+    whole = {b".jpg": seed("jpeg/420"), b".png": seed("png/rgb"), b".bmp": bmp(16, 90)}
+    for name in (b"dark", b"light"):
+        folder = os.path.join(WORK, "cut-off").encode() + b"/" + name
+        os.makedirs(folder)
+        for i in range(20):
+            put(folder + b"/%d.bmp" % i, bmp(16, (40 if name == b"dark" else 160) + i))
+        for end, data in whole.items():
+            put(folder + b"/half" + end, data[:len(data) // 2])
+            put(folder + b"/end" + end, data[:-1])
+    keys = ["model=resnet8_mlperf", "image_size=16", "batch=4", "threads=1", "data=cut-off", "epochs=1"]
+    code, out, err = run("train", *keys, "out=cut-run", "--json")
+    assert code == 0 and json.loads(out)["unreadable"] == 12, f"exit {code}: {err[-800:]}"
+    assert all(f"/{n}.{e}\": " in err for n in ("half", "end") for e in ("jpg", "png", "bmp")), err[-2000:]
+    code, _, err = run("train", *keys, "out=cut-strict", "strict=1")
+    assert code == 2 and "truncated" in err and not os.path.exists(os.path.join(WORK, "cut-strict")), err[-800:]
+
+
 def s36_s38_split_files():
     def train(text):
         put("parts.csv", text)

@@ -124,6 +124,11 @@ TEST(Image, TruncatedIsAlwaysAnError) {
       EXPECT_EQ(ig_image_decode(exact.data(), n, nullptr, &p.i), IG_ERR_FORMAT)
           << name << " cut to " << n << " of " << file.size();
       EXPECT_NE(*ig_error_message(), '\0');
+      ig_image_info info;  // the opening scan of a data set finds it, too, but where only decoding can tell
+      if (name != "tiff jpeg" && name != "bmp rle") {
+        EXPECT_EQ(ig_image_probe(exact.data(), n, &info), IG_ERR_FORMAT)
+            << name << " cut to " << n << " of " << file.size();
+      }
     }
 }
 
@@ -145,8 +150,9 @@ TEST(Image, BitFlipsNeverCrash) {
       if (s != IG_OK) {
         ASSERT_NE(*ig_error_message(), '\0');
       }
+      const bool decoded = s == IG_OK;
       s = ig_image_probe(bad.data(), bad.size(), &info);
-      ASSERT_TRUE(s == IG_OK || s == IG_ERR_FORMAT) << name << ": " << ig_error_message();
+      ASSERT_TRUE(s == IG_OK || (s == IG_ERR_FORMAT && !decoded)) << name << ": " << ig_error_message();
     }
     if (name == "bmp") {
       EXPECT_GT(readable, 500) << "flipped pixels of a BMP are not damage";

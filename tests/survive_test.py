@@ -141,7 +141,28 @@ def vanished_files_stop_the_run():
     shutil.rmtree(os.path.join(data, "train", "pits"))
     _, err = p.communicate(timeout=300)
     assert p.returncode == 1, f"exit {p.returncode}: {err[-800:]}"
-    assert "can no longer be read" in err and "pits" in err, err[-800:]
+    assert "cannot be read" in err and "pits" in err, err[-800:]
+
+
+def vanished_validation_files_stop_the_run():
+    """Else the best epoch would be one that was measured on what is left."""
+    data = os.path.join(WORK, "vanishing-val")
+    shutil.copytree(DATA, data)
+    for name in os.listdir(os.path.join(data, "train")):
+        os.makedirs(os.path.join(data, "val", name))
+        for picture in sorted(os.listdir(os.path.join(data, "train", name)))[::4]:
+            os.rename(os.path.join(data, "train", name, picture), os.path.join(data, "val", name, picture))
+    p = start(*train("vanished-val", "epochs=79", "save_every=2", data=data))
+    log = os.path.join(WORK, "vanished-val", "log.jsonl")
+    deadline = time.monotonic() + 60
+    while not (os.path.exists(log) and '"val"' in open(log).read()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    shutil.rmtree(os.path.join(data, "val", "pits"))
+    _, err = p.communicate(timeout=300)
+    assert p.returncode == 1, f"exit {p.returncode}: {err[-800:]}"
+    assert "of the val part" in err and "pits" in err, err[-800:]
+    code, out, err = run("checkpoint", "verify", "vanished-val", "--json")
+    assert code == 0 and json.loads(out)["checkpoints"], err[-800:]
 
 
 # ---- signals, full disks, two runs ----
@@ -361,6 +382,7 @@ def too_little_memory_is_refused_while_planning():
 def main():
     tests = [kill_9_and_resume_is_bitwise, accumulation_sees_every_picture, recomputation_changes_no_bit,
              losses_that_are_not_finite_stop_the_run, changed_data_are_refused_on_resume, vanished_files_stop_the_run,
+             vanished_validation_files_stop_the_run,
              sigterm_writes_a_checkpoint, second_ctrl_c_exits_at_once, stopped_and_continued_process,
              two_runs_in_one_folder, too_little_room_is_refused_before_the_start,
              read_only_folder_is_refused_before_the_start, full_disk_in_the_middle,

@@ -62,7 +62,7 @@ ig_status ig_data_ask_model(ig_call_state *c, ig_use *use, const ig_dataset *dat
   IG_GOTO(data->texts ? ig_evaluator_create_text(use->session, data, IG_PART_ALL, use->batch, &e)
                       : ig_evaluator_create(use->session, use->batch, use->image_size, use->mean, use->std, &e));
   IG_GOTO(ig_evaluator_refresh(e, false));
-  IG_GOTO(ig_evaluate(e, data, IG_PART_ALL, use->crop_ratio, ig_thread_count(c), false, &callbacks, scores));
+  IG_GOTO(ig_evaluate(e, data, IG_PART_ALL, use->crop_ratio, ig_thread_count(c), false, 1, &callbacks, scores));
 done:
   ig_evaluator_destroy(e);
   return status;

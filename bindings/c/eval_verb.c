@@ -122,7 +122,7 @@ ig_status ig_verb_eval(ig_call_state *c) {
   ig_scores_init(&scores, evaluator->classes);
   ig_train_callbacks callbacks = {c, ig_note_text, ig_show_progress, ig_asked_to_stop};
   uint64_t start = ig_now_ns();
-  IG_GOTO(ig_evaluate(evaluator, data, part, use.crop_ratio, ig_thread_count(c), ig_config_bool(c->config, "strict"),
+  IG_GOTO(ig_evaluate(evaluator, data, part, use.crop_ratio, ig_thread_count(c), ig_config_bool(c->config, "strict"), 1,
                       &callbacks, &scores));
   double seconds = (double)(ig_now_ns() - start) * 1e-9;
   ig_show_progress(c, "");

@@ -52,8 +52,10 @@ ig_image_options ig_image_options_default(void);
 
 const char *ig_image_format_name(ig_image_format format);
 
-// Reads the headers only; no memory for pixels. IG_ERR_FORMAT when it is not one of the five formats (the message names
-// what was found, such as GIF) or when the headers are broken. Size limits are decode's.
+// Reads the headers, and whether the file's end is there (not of compressed TIFFs and BMPs); no memory for pixels.
+// IG_ERR_FORMAT when it is not one of the five formats (the message names what was found, such as GIF), when the
+// headers are broken or the file is cut off. What it refuses decode refuses, too; not the other way round (damaged
+// pixels). Size limits are decode's.
 ig_status ig_image_probe(const void *bytes, size_t n, ig_image_info *info);
 
 // Decodes into *out (see ig_image). Transparency is dropped, not composited; grey is repeated; CMYK and YCCK become

@@ -150,12 +150,21 @@ static ig_status read_row(const bmp *b, const uint8_t *row, uint8_t *to) {
   return IG_OK;
 }
 
-static ig_status read_plain(const bmp *b, uint8_t *data) {
-  uint64_t row_bits = (uint64_t)b->w * (uint64_t)b->bits, stride = (row_bits + 31) / 32 * 4;
-  uint64_t need = stride * (b->h - 1) + (row_bits + 7) / 8;
+static bool has_runs(const bmp *b) { return b->compression == BI_RLE8 || b->compression == BI_RLE4; }
+
+static ig_status check_plain(const bmp *b, uint64_t *stride) {
+  uint64_t row_bits = (uint64_t)b->w * (uint64_t)b->bits;
+  *stride = (row_bits + 31) / 32 * 4;
+  uint64_t need = *stride * (b->h - 1) + (row_bits + 7) / 8;
   if (need > b->n - b->pixels_at)
     return ig_fail(IG_ERR_FORMAT, "BMP: truncated: %zu bytes of pixels; %ux%u at %d bits needs %llu",
                    b->n - b->pixels_at, b->w, b->h, b->bits, (unsigned long long)need);
+  return IG_OK;
+}
+
+static ig_status read_plain(const bmp *b, uint8_t *data) {
+  uint64_t stride;
+  IG_TRY(check_plain(b, &stride));
   for (uint32_t y = 0; y < b->h; y++) {
     uint32_t to = b->top_down ? y : b->h - 1 - y;
     IG_TRY(read_row(b, b->bytes + b->pixels_at + stride * y, data + (size_t)to * b->w * 3));
@@ -227,14 +236,15 @@ static ig_status probe(const uint8_t *bytes, size_t n, ig_image_info *info) {
                                   : b.bits == 16 ? 5
                                                  : b.bits,
                           .orientation = 1};
-  return IG_OK;
+  uint64_t stride;
+  return has_runs(&b) ? IG_OK : check_plain(&b, &stride);
 }
 
 static ig_status decode(const uint8_t *bytes, size_t n, const ig_image_options *options, ig_image *out,
                         int *orientation) {
   bmp b;
   IG_TRY(read_header(bytes, n, &b));
-  bool runs = b.compression == BI_RLE8 || b.compression == BI_RLE4;
+  bool runs = has_runs(&b);
   uint64_t decoded = ((uint64_t)b.w * (uint64_t)b.bits + 7) / 8 * b.h;
   // A move of 4 bytes skips up to 255 rows of any width, so runs have no useful bound.
   IG_TRY(ig_image_check("BMP", b.w, b.h, decoded, n, runs ? 0 : 1, options));

@@ -141,6 +141,16 @@ static ig_status read_pixels(jpeg_reader *r) {
   return IG_OK;
 }
 
+// Behind the first scan's header an end-of-image marker must stand somewhere, or decoding ends in source_more().
+static ig_status check_end(jpeg_reader *r) {
+  const uint8_t *from = r->source.next_input_byte;
+  for (size_t i = r->source.bytes_in_buffer; i >= 2; i--)
+    if (from[i - 2] == 0xff && from[i - 1] == JPEG_EOI)
+      return IG_OK;
+  source_more(&r->lib);
+  return IG_OK;
+}
+
 static ig_status guarded(jpeg_reader *r) {
   if (setjmp(r->escape))
     return r->status;
@@ -149,7 +159,7 @@ static ig_status guarded(jpeg_reader *r) {
   r->lib.src = &r->source;
   r->lib.progress = &r->progress;
   IG_TRY(read_header(r));
-  return r->out ? read_pixels(r) : IG_OK;
+  return r->out ? read_pixels(r) : check_end(r);
 }
 
 static ig_status run(jpeg_reader *r, const uint8_t *bytes) {

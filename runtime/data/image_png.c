@@ -6,6 +6,8 @@
 
 #include "runtime/data/image_codec.h"
 
+#define TRUNCATED "truncated: the data end before the IEND chunk"
+
 typedef struct png_reader {
   png_structp lib;
   png_infop header;
@@ -15,6 +17,7 @@ typedef struct png_reader {
   ig_image *out;        // NULL: probe
   ig_image_info *info;  // or NULL
   int orientation;
+  bool whole;
 } png_reader;
 
 _Noreturn static void on_error(png_structp lib, png_const_charp text) {
@@ -27,24 +30,30 @@ static void on_warning(png_structp lib, png_const_charp text) { (void)lib, (void
 static void on_read(png_structp lib, png_bytep to, size_t n) {
   png_reader *r = png_get_io_ptr(lib);
   if (n > r->left)
-    png_error(lib, "truncated: the data end before the IEND chunk");
+    png_error(lib, TRUNCATED);
   memcpy(to, r->at, n);
   r->at += n;
   r->left -= n;
 }
 
-// The eXIf chunk may stand before the pixels or after them: a walk over the chunks that needs no pixels.
-static int find_orientation(const uint8_t *bytes, size_t n) {
+// The eXIf chunk may stand before the pixels or after them: a walk over the chunks that needs no pixels. *whole: the
+// last chunk is there.
+static int find_orientation(const uint8_t *bytes, size_t n, bool *whole) {
+  int orientation = 0;
+  *whole = false;
   for (size_t at = 8; n - at >= 12;) {
     const uint8_t *chunk = bytes + at;
     size_t length = (size_t)chunk[0] << 24 | (size_t)chunk[1] << 16 | (size_t)chunk[2] << 8 | chunk[3];
     if (length > n - at - 12)
       break;
-    if (memcmp(chunk + 4, "eXIf", 4) == 0)
-      return ig_image_exif_orientation(chunk + 8, length);
+    if (!orientation && memcmp(chunk + 4, "eXIf", 4) == 0)
+      orientation = ig_image_exif_orientation(chunk + 8, length);
+    *whole = memcmp(chunk + 4, "IEND", 4) == 0;
+    if (*whole)
+      break;
     at += 12 + length;
   }
-  return 1;
+  return orientation ? orientation : 1;
 }
 
 static ig_status read_pixels(png_reader *r, png_uint_32 w, png_uint_32 h, int depth, int type) {
@@ -86,13 +95,15 @@ static ig_status guarded(png_reader *r) {
                                .channels = png_get_channels(r->lib, r->header),
                                .bits = depth,
                                .orientation = r->orientation};
+  if (!r->out && !r->whole)
+    png_error(r->lib, TRUNCATED);
   return r->out ? read_pixels(r, w, h, depth, type) : IG_OK;
 }
 
 static ig_status run(png_reader *r, const uint8_t *bytes) {
   r->at = bytes;
   r->left = r->n;
-  r->orientation = r->n >= 8 ? find_orientation(bytes, r->n) : 1;
+  r->orientation = r->n >= 8 ? find_orientation(bytes, r->n, &r->whole) : 1;
   ig_status status = IG_ERR_MEMORY;
   r->lib = png_create_read_struct(PNG_LIBPNG_VER_STRING, r, on_error, on_warning);
   r->header = r->lib ? png_create_info_struct(r->lib) : NULL;

@@ -285,6 +285,10 @@ static ig_status probe(const uint8_t *bytes, size_t n, ig_image_info *info) {
   ig_status status = read_header(&r);
   *info = (ig_image_info){
       .w = (int)r.w, .h = (int)r.h, .channels = r.samples, .bits = r.bits, .orientation = r.orientation};
+  uint64_t decoded = ((uint64_t)r.w * r.samples * r.bits + 7) / 8 * r.h;
+  if (status == IG_OK && r.compression == COMPRESSION_NONE && decoded > n)
+    status = ig_fail(IG_ERR_FORMAT, "TIFF: truncated: %zu %s; the %ux%u pixels of the header need %llu", n,
+                     ig_plural(n, "byte", "bytes"), r.w, r.h, (unsigned long long)decoded);
   TIFFClose(r.lib);
   return status;
 }

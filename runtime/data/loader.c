@@ -360,7 +360,7 @@ static ig_status report_unreadable(ig_loader *l, size_t n_bad) {
   }
   ig_status status =
       ig_fail(IG_ERR_IO,
-              "%zu of %llu %s of the %s part can no longer be read (at most %zu are tolerated): %s%s; check the disk, "
+              "%zu of %llu %s of the %s part cannot be read (at most %zu tolerated): %s%s; check the disk, "
               "repair or remove the files and start again",
               n_bad, (unsigned long long)l->n, ig_plural((unsigned long long)l->n, "sample", "samples"),
               ig_part_name(l->o.part), l->limit, names.data, n_bad > 5 ? ", ..." : "");

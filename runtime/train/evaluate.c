@@ -249,7 +249,8 @@ static ig_status add_scores(const ig_evaluator *e, const ig_batch *b, const floa
 }
 
 static ig_status open_loader(const ig_evaluator *e, const ig_dataset *data, ig_part part, double eval_crop_ratio,
-                             int threads, bool strict, const ig_train_callbacks *callbacks, ig_loader **out) {
+                             int threads, bool strict, double max_unreadable, const ig_train_callbacks *callbacks,
+                             ig_loader **out) {
   ig_loader_options o = {.size = sizeof(ig_loader_options),
                          .data = data,
                          .part = part,
@@ -258,7 +259,7 @@ static ig_status open_loader(const ig_evaluator *e, const ig_dataset *data, ig_p
                          .eval_crop_ratio = eval_crop_ratio,
                          .threads = threads,
                          .strict = strict,
-                         .max_unreadable = 1,
+                         .max_unreadable = max_unreadable,
                          .warn = callbacks ? callbacks->line : NULL,
                          .warn_user = callbacks ? callbacks->user : NULL};
   o.n_rungs = e->rungs[0].capacity > 0 ? e->n_rungs : 0;
@@ -268,9 +269,9 @@ static ig_status open_loader(const ig_evaluator *e, const ig_dataset *data, ig_p
 }
 
 ig_status ig_evaluate(ig_evaluator *e, const ig_dataset *data, ig_part part, double eval_crop_ratio, int threads,
-                      bool strict, const ig_train_callbacks *callbacks, ig_scores *scores) {
+                      bool strict, double max_unreadable, const ig_train_callbacks *callbacks, ig_scores *scores) {
   ig_loader *loader;
-  IG_TRY(open_loader(e, data, part, eval_crop_ratio, threads, strict, callbacks, &loader));
+  IG_TRY(open_loader(e, data, part, eval_crop_ratio, threads, strict, max_unreadable, callbacks, &loader));
   ig_status status = IG_OK;
   const ig_batch *batch;
   const float *logits;

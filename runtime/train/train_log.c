@@ -232,6 +232,7 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
   callbacks.should_stop = NULL;
   json_t *metrics = NULL;
   char *path = NULL, *text = NULL;
+  size_t unreadable = t->o->data->n_skipped + ig_loader_unreadable(t->loader);
   ig_status status = IG_OK;
   ig_scores_init(&scores, t->evaluator ? t->evaluator->classes : 1);
   IG_GOTO(ig_trainer_log_flush(t, false));
@@ -242,7 +243,9 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
                             &(ig_weights_options){.size = sizeof(ig_weights_options)}, &(ig_weights_report){0}));
     IG_GOTO(ig_evaluator_refresh(t->evaluator, false));
     IG_GOTO(ig_evaluate(t->evaluator, t->o->data, IG_PART_VAL, t->o->eval_crop_ratio, t->o->loader_threads, false,
-                        &callbacks, &scores));
+                        IG_MAX_UNREADABLE, &callbacks, &scores));
+    if (!t->o->session.model->build_text)  // whose scores may be of words
+      unreadable += t->o->data->count[IG_PART_VAL] - scores.n;
     IG_GOTO(ig_outcome_measure(&t->head, &scores, t->o->data, &outcome));
     IG_GOTO(ig_outcome_json(&t->head, &outcome, &metrics));
     IG_GOTO(ig_trainer_write_predictions(t, &scores));
@@ -253,8 +256,7 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
       "{s:s, s:I, s:I, s:I, s:f, s:o, s:o, s:I, s:I}", "run", t->o->out, "steps", (json_int_t)t->step, "total_steps",
       (json_int_t)t->total_steps, "epochs", (json_int_t)ig_trainer_epoch(t), "seconds", ig_trainer_seconds(t),
       "train_loss", number(t->last_loss), "best_epoch", t->best.exists ? json_integer(t->best.epoch) : json_null(),
-      "unreadable", (json_int_t)(t->o->data->n_skipped + ig_loader_unreadable(t->loader)), "peak_memory",
-      (json_int_t)ig_memory_peak());
+      "unreadable", (json_int_t)unreadable, "peak_memory", (json_int_t)ig_memory_peak());
   json_t *tokens = token_json(t->o->data);
   if (run)
     json_object_set_new(run, "samples", json_string(ig_dataset_noun(t->o->data)));

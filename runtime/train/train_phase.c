@@ -98,7 +98,7 @@ static ig_status open_loader(ig_trainer *t) {
                          .mlm = t->phase ? o->second : NULL,
                          .cache_bytes = o->cache_bytes,
                          .strict = o->strict,
-                         .max_unreadable = 0.01,
+                         .max_unreadable = IG_MAX_UNREADABLE,
                          .warn = t->cb->line,
                          .warn_user = t->cb->user};
   const int first = t->first_rung[t->phase];

@@ -169,7 +169,7 @@ static ig_status evaluate(ig_trainer *t, bool *returned) {
   ig_scores_init(&scores, t->evaluator->classes);
   IG_GOTO(ig_evaluator_refresh(t->evaluator, t->o->ema > 0));
   IG_GOTO(ig_evaluate(t->evaluator, t->o->data, IG_PART_VAL, t->o->eval_crop_ratio, t->o->loader_threads, t->o->strict,
-                      &callbacks, &scores));
+                      IG_MAX_UNREADABLE, &callbacks, &scores));
   status = ig_outcome_measure(&t->head, &scores, t->o->data, &outcome);
   if (status == IG_ERR_NUMERIC) {
     char names[600] = "", why[800];

@@ -93,9 +93,9 @@ ig_status ig_train_run(const ig_train_options *options, const ig_train_callbacks
 ig_status ig_train_plan(const ig_train_options *options, ig_plan_summary *out, json_t **rows);
 
 // Evaluates part of the data with an evaluator; scores collect logits, labels and sample numbers. should_stop is asked
-// between batches: IG_STOPPED.
+// between batches: IG_STOPPED. max_unreadable: see ig_loader_options; 1: one that can be read is enough.
 ig_status ig_evaluate(ig_evaluator *e, const ig_dataset *data, ig_part part, double eval_crop_ratio, int threads,
-                      bool strict, const ig_train_callbacks *callbacks, ig_scores *scores);
+                      bool strict, double max_unreadable, const ig_train_callbacks *callbacks, ig_scores *scores);
 
 #ifdef __cplusplus
 }

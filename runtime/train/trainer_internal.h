@@ -14,7 +14,8 @@
 #include "runtime/train/events.h"
 #include "runtime/train/trainer.h"
 
-#define IG_MAX_MOMENTS 3
+#define IG_MAX_MOMENTS    3
+#define IG_MAX_UNREADABLE 0.01  // share of a part that may turn bad before the run stops (49)
 
 typedef struct ig_best {
   bool exists;
