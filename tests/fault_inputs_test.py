@@ -278,6 +278,16 @@ def nameless_classes(three):
     assert code == 2 and "CIFAR-10 with 10 classes" in err and "1000" in err, f"exit {code}: {err[-500:]}"
 
 
+def w12_model_that_does_not_exist():
+    def rename(header, data):
+        header["__metadata__"]["ingot.model"] = "resnet9000"
+    put("model.safetensors", edited(rename))
+    for words in (["eval", "weights=model.safetensors", "data=" + DATA], ["predict", "weights=model.safetensors", DATA],
+                  ["convert", "model.safetensors", "out.safetensors"]):
+        code, _, err = run(*words)
+        assert code == 2 and "model.safetensors: " in err and "resnet9000" in err, f"{words}: {code}: {err[-500:]}"
+
+
 def w13_transposed():
     def turn(header, data):
         for k, v in header.items():

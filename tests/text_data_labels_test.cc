@@ -82,6 +82,9 @@ TEST_F(TextData, LabelsByNameAndNumber) {
          open("m.csv", "text,label\na,1\nb,3\n"));
   refuse(IG_ERR_MISMATCH, {"class \"poss\"", "m.csv:3", "did you mean pos"},
          open("m.csv", "text,label\na,1\nb,poss\n"));
+  names[2] = "neg";  // which of the two is meant nobody knows
+  refuse(IG_ERR_MISMATCH, {"class \"neg\"", "m.csv:3", "two of the 3 classes"},
+         open("m.csv", "text,label\na,pos\nb,neg\n"));
 }
 
 TEST_F(TextData, NumbersAsPeopleWriteThemAreNoClasses) {

@@ -62,8 +62,10 @@ ig_status ig_find_model(const char *name, const ig_weights_info *info, ig_text_m
     return info ? ig_fail(IG_ERR_USAGE, "%s does not say which model it is of: add model=NAME (names: ingot help)",
                           info->path)
                 : ig_fail(IG_ERR_USAGE, "model= is missing (names: ingot help)");
-  if (!info || !info->config)
-    return find_preset(name ? name : info->model, info, text, model);
+  if (!info || !info->config) {
+    const ig_status status = find_preset(name ? name : info->model, info, text, model);
+    return status == IG_OK || name ? status : ig_fail_prefix(status, "%s: metadata ingot.model", info->path);
+  }
   IG_TRY(parse(info->config, strlen(info->config), info->path, text, model));
   const ig_model *preset;
   if (ig_model_find(info->model, &preset) == IG_OK)
