@@ -44,6 +44,12 @@ def names_that_nothing_has_are_refused():
 
 
 @test
+def bounds_of_a_key_are_told_in_whole():
+    words = ["plan", "model=resnet8_mlperf", "data=" + DATA]
+    refused(2, ["seed", '"-1"', "0 to 9007199254740992"], *words, "seed=-1")
+
+
+@test
 def inputs_are_no_place_for_results():
     picture, other = place("mine.png"), place("other.png")
     shutil.copy(os.path.join(DATA, "test", "rows", "001.png"), picture)

@@ -142,7 +142,7 @@ static void bound_text(const ig_key *key, double x, char out[32]) {
   if (key->type == IG_KEY_SIZE)
     for (; unit < 4 && x >= 1024 && fmod(x, 1024) == 0; unit++)
       x /= 1024;
-  snprintf(out, 32, "%.15g%s", x, units[unit]);
+  snprintf(out, 32, x == floor(x) ? "%.16g%s" : "%.15g%s", x, units[unit]);  // 2^53 has 16 digits
 }
 
 void ig_key_range_text(const ig_key *key, char out[96]) {

@@ -161,10 +161,9 @@ ig_status ig_class_find(const ig_class_finder *f, const char *name, const char *
   }
   if (low < f->n && !strcmp(sorted[low].name, name)) {
     if (low + 1 < f->n && !strcmp(sorted[low + 1].name, name))
-      return ig_fail(
-          IG_ERR_MISMATCH,
-          "%s: class %s (of %s) is the name of two of the %zu classes of the weights; their names must differ", path,
-          ig_quote(q, name), ig_quote(q2, where), f->n);
+      return ig_fail(IG_ERR_MISMATCH,
+                     "%s: class %s (of %s) is the name of two of the %zu %s of the weights; their names must differ",
+                     path, ig_quote(q, name), ig_quote(q2, where), f->n, ig_plural(f->n, "class", "classes"));
     *label = (int32_t)sorted[low].number;
     return IG_OK;
   }
