@@ -60,8 +60,8 @@ static ig_status judge_files(ig_quality *q) {
     }
   char quoted[IG_QUOTE_BYTES];
   return find(q, IG_SEVERITY_SERIOUS, "unreadable", n,
-              "%zu of %zu file%s cannot be read (first: %s: %.300s). Training skips a few such; repair or remove them.", n,
-              all, s_of(all), ig_quote(quoted, first), reason);
+              "%zu of %zu file%s cannot be read (first: %s: %.300s). Training skips a few such; repair or remove them.",
+              n, all, s_of(all), ig_quote(quoted, first), reason);
 }
 
 static ig_status judge_copies(ig_quality *q) {
