@@ -160,6 +160,24 @@ def checkpoints_and_convert():
                          (["tokenizer=absent", "texts"], [RUN, "new", "tokenizer=absent"])]:
         refused(2, texts, "convert", *words)
     assert content("back.safetensors") == before and not os.path.exists(os.path.join(WORK, "new"))
+    # Only the very name step-N is a checkpoint's: another way to write N replaced the checkpoint of that number.
+    was = content(step, "MANIFEST")
+    for name in ["0" + step.split("-")[1], "+" + step.split("-")[1], "", "9" * 19]:
+        refused(2, ["step-N"], "convert", RUN, "there/step-" + name)
+    refused(2, ["there already"], "convert", RUN, step + "/")
+    answer(run("convert", RUN, "there/step-99999/", "--json"))
+    assert [c["valid"] for c in answer(run("checkpoint", "verify", "there", "--json"))["checkpoints"]] == [True, True]
+    assert content(step, "MANIFEST") == was
+    # A run keeps its weights, and what is no file of weights stays; a folder is written whole or not at all.
+    with open(os.path.join(WORK, "letter.safetensors"), "w") as f:
+        f.write("Dear all,\n")
+    for texts, to in [(["file of that run"], os.path.join(RUN, "model.safetensors")), (["no .safetensors"], "letter.safetensors"),
+                      (["another ending"], "slash.safetensors/"), (["there already"], "..")]:
+        refused(2, texts, "convert", step, to)
+    assert content("letter.safetensors") == b"Dear all,\n"
+    p = subprocess.run(["sh", "-c", 'ulimit -f 16; exec "$0" "$@"', BIN, "convert", RUN, "half"], cwd=WORK, env=ENV,
+                       stderr=subprocess.PIPE)
+    assert p.returncode == 1 and b"File too large" in p.stderr and not os.path.exists(os.path.join(WORK, "half")), p
     refused(2, ["lies in no run folder", "weights="], "train", *SMALL, "steps=1", "resume=" + step)
     assert answer(run("train", *SMALL, "steps=1", "weights=" + step, "out=" + WORK + "/from", "--json"))["steps"] == 1
     refused(2, ["resnet20", "resnet8_mlperf"], "eval", "weights=" + out, "data=" + DATA, "model=resnet8_mlperf")

@@ -216,6 +216,25 @@ def what_is_saved_there_loads_here():
         subprocess.run([sys.executable, "-c", p.err.split("python3 -c '")[1].split("'")[0]], check=True, cwd=WORK)
         answer(run("convert", folder, folder + "-out", "--json"))
     near(ours("h-torch", SINGLE), want, "h-torch")
+    # Two classes without names of their own, which no config.json lists, keep their classifier.
+    model, tokenizer = random_model(kind, "h-two", ["LABEL_0", "LABEL_1"])
+    with open(place("zeros.csv"), "w") as f:
+        f.write("text,label\n" + "".join(f'"{t}",{i % 2}\n' for i, t in enumerate(texts)))
+    for source, to in [("h-two", "h-two-out"), ("h-two-out", "h-two.safetensors"), ("h-two.safetensors", "h-two-again")]:
+        answer(run("convert", source, to, "tokenizer=h-two", "--json"))
+    near(ours("h-two-again", "zeros.csv"), logits(model, tokenizer, texts), "two classes")
+    # Texts are cut as they were before, or as max_length= says.
+    with open(place("h-two/tokenizer_config.json")) as f:
+        about = json.load(f)
+    with open(place("h-two/tokenizer_config.json"), "w") as f:
+        json.dump(dict(about, model_max_length=8), f)
+    cut = ours("h-two", "zeros.csv")
+    assert float((cut - ours("h-two-again", "zeros.csv")).abs().max()) > 1e-3
+    answer(run("convert", "h-two", "h-eight", "--json"))
+    answer(run("convert", "h-two-out", "h-asked", "max_length=8", "--json"))
+    near(ours("h-eight", "zeros.csv"), cut, "model_max_length", 1e-7)
+    near(ours("h-asked", "zeros.csv"), cut, "max_length=", 1e-7)
+    refused(2, ["max_length=65", "64 positions"], "convert", "h-two", "h-long", "max_length=65")
     # Pairs, words, one number, several labels.
     model, tokenizer = random_model(kind, "h-pair", ["other", "same"])
     near(ours("h-pair", PAIRS), logits(model, tokenizer, *rows_of("pair")), "pair")

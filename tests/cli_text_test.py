@@ -434,6 +434,9 @@ def vectors():
         if said in (["cls_token"], ["mean_tokens"]):
             answers(run(*embed, "out=v2.npy", "--json"))
             assert npy("v2.npy") == rows["cls" if "cls_token" in said else "mean"], said
+            answer(run("convert", "sentences", "copy-" + said[0], "--json"))
+            answers(run("predict", "weights=copy-" + said[0], *embed[2:], "out=v2.npy", "--json"))
+            assert npy("v2.npy") == rows["cls" if "cls_token" in said else "mean"], said
         else:
             refused(2, ["1_Pooling/config.json", "pooling="], *embed)
     answers(run(*embed, "pooling=mean", "out=v2.npy", "--json"))

@@ -6,6 +6,8 @@
 #include "bindings/c/options.h"
 #include "runtime/base/fileop.h"
 #include "runtime/base/mem.h"
+#include "runtime/ckpt/checkpoint.h"
+#include "runtime/ckpt/safetensors.h"
 
 typedef struct account {
   json_t *renamed, *missing, *extra;
@@ -45,7 +47,28 @@ static void fold_scale(ig_use *use) {
   info->target_mean = info->target_std = NULL;
 }
 
-// The configuration as it is written, and the tokenizer where there is one.
+// The tokenizer where there is one, and how texts are cut: as max_length= says, else as the weights, else as the
+// tokenizer.
+static ig_status find_tokenizer(ig_call_state *c, ig_use *use) {
+  ig_weights_info *info = &use->info;
+  const int positions = use->text.bert.spec.positions;
+  if (ig_config_is_set(c->config, "max_length"))
+    info->max_length = (int)ig_config_int(c->config, "max_length");
+  if (info->max_length > positions && ig_config_is_set(c->config, "max_length"))
+    return ig_fail(IG_ERR_USAGE, "max_length=%d: model=%s has %d positions", info->max_length, use->model->name,
+                   positions);
+  const ig_status status = ig_open_tokenizer(c, info, NULL, &use->text);
+  if (status != IG_OK && ig_config_has_value(c->config, "tokenizer"))
+    return status;
+  if (status != IG_OK)
+    ig_note(c, "no tokenizer is written: %s", ig_error_message());
+  info->max_length = status == IG_OK                                        ? use->text.max_length
+                     : info->max_length > 0 && info->max_length < positions ? info->max_length
+                                                                            : positions;
+  return IG_OK;
+}
+
+// The configuration as it is written, and the tokenizer.
 static ig_status complete_text(ig_call_state *c, ig_text_head head, ig_use *use) {
   ig_weights_info *info = &use->info;
   ig_status status = IG_OK;
@@ -53,8 +76,7 @@ static ig_status complete_text(ig_call_state *c, ig_text_head head, ig_use *use)
   char *text = NULL;
   if (!info->task && head != IG_TEXT_POOLED && head != IG_TEXT_MEAN)
     IG_GOTO(ig_strdup(head == IG_TEXT_PRETRAIN ? "mlm" : head == IG_TEXT_TOKEN ? "tag" : "classify", &info->task));
-  if (info->max_length < 1)
-    info->max_length = use->text.bert.spec.positions;
+  IG_GOTO(find_tokenizer(c, use));
   if (info->classes) {
     labels = json_array();
     for (int i = 0; i < info->n_classes; i++)
@@ -67,13 +89,7 @@ static ig_status complete_text(ig_call_state *c, ig_text_head head, ig_use *use)
     IG_GOTO(ig_no_json());
   ig_free(info->config);
   info->config = NULL;
-  IG_GOTO(ig_strdup(text, &info->config));
-  if (ig_open_tokenizer(c, info, NULL, &use->text) != IG_OK) {
-    if (ig_config_has_value(c->config, "tokenizer"))
-      status = IG_ERR_USAGE;  // as its message says
-    else
-      ig_note(c, "no tokenizer is written: %s", ig_error_message());
-  }
+  status = ig_strdup(text, &info->config);
 done:
   free(text);
   json_decref(labels);
@@ -127,52 +143,83 @@ static ig_status read_weights(ig_call_state *c, const char *in, ig_use *use, ig_
   return IG_OK;
 }
 
+// OUT is not what IN reads (what the model does not use would be gone, and a regress head is scaled), nor a run's own
+// weights, nor a file that somebody keeps under such a name.
+static ig_status may_replace(const char *in, const char *out) {
+  const ig_fileops *ops = ig_fileops_get();
+  struct stat a, b;
+  char *inner = NULL, *folder = NULL, q[IG_QUOTE_BYTES];
+  ig_st *st = NULL;
+  bool is_run = false;
+  if (ops->stat(out, &a) != 0)
+    return IG_OK;
+  const int n = (int)(ig_path_name(out) - out);
+  IG_TRY(ig_path_join(&inner, in, "model.safetensors"));
+  const bool same = ops->stat(ig_path_is_dir(in) ? inner : in, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+  ig_free(inner);
+  if (same)
+    return ig_fail(IG_ERR_USAGE, "%s is the file that this command reads; name another one", ig_shown(q, out));
+  IG_TRY(n ? ig_asprintf(&folder, "%.*s", n, out) : ig_strdup(".", &folder));
+  ig_status status = ig_path_holds(folder, "args.yaml", &is_run);
+  ig_free(folder);
+  IG_TRY(status);
+  if (is_run && !strcmp(ig_path_name(out), "model.safetensors"))
+    return ig_fail(IG_ERR_USAGE, "%s is a file of that run; name another one", ig_shown(q, out));
+  if (S_ISDIR(a.st_mode) || (S_ISREG(a.st_mode) && a.st_size == 0))
+    return IG_OK;  // a folder has a message of its own
+  status = ig_st_open(out, &st);
+  ig_st_close(st);
+  return status == IG_OK || status == IG_ERR_MEMORY
+             ? status
+             : ig_fail(IG_ERR_USAGE,
+                       "%s is there already and is no .safetensors file that can be read; name another file, or remove "
+                       "it",
+                       ig_shown(q, out));
+}
+
 // FILE.safetensors; a checkpoint FOLDER/step-N; else a new folder that holds model.safetensors, as a run's does.
 typedef enum kind { OUT_FILE, OUT_CHECKPOINT, OUT_FOLDER } kind;
 
-// OUT is not what IN reads: what the model does not use would be gone, and a regress head is scaled.
-static ig_status want_other_file(const char *in, const char *out) {
-  const ig_fileops *ops = ig_fileops_get();
-  struct stat a, b;
-  char *inner = NULL, q[IG_QUOTE_BYTES];
-  IG_TRY(ig_path_join(&inner, in, "model.safetensors"));
-  const bool same = ops->stat(out, &a) == 0 && ops->stat(ig_path_is_dir(in) ? inner : in, &b) == 0 &&
-                    a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-  ig_free(inner);
-  return same ? ig_fail(IG_ERR_USAGE, "%s is the file that this command reads; name another one", ig_shown(q, out))
-              : IG_OK;
-}
-
-static ig_status kind_of(const char *in, const char *out, kind *what) {
+// slash: OUT ended in one, which a file's name does not.
+static ig_status kind_of(const char *in, const char *out, bool slash, kind *what) {
   const char *name = ig_path_name(out), *ending = strrchr(name, '.');
+  const bool dots = !strcmp(name, ".") || !strcmp(name, ".."), weights = ending && !strcmp(ending, ".safetensors");
   char q[IG_QUOTE_BYTES];
-  if (!*in || !*out)
-    return ig_fail(IG_ERR_USAGE, "convert: %s is empty; usage: %s", *in ? "OUT" : "IN", ig_verb_usage[IG_VERB_CONVERT]);
-  *what = ending && strcmp(ending, ".safetensors") == 0         ? OUT_FILE
-          : !strncmp(name, "step-", 5)                          ? OUT_CHECKPOINT
-          : !ending || !*name || !strcmp(name, ".") || !name[1] ? OUT_FOLDER
-                                                                : OUT_FILE;
-  if (*what == OUT_FILE && strcmp(ending, ".safetensors") != 0)
+  *what = weights ? OUT_FILE : !strncmp(name, "step-", 5) ? OUT_CHECKPOINT : !ending || dots ? OUT_FOLDER : OUT_FILE;
+  if (*what == OUT_FILE && (!weights || slash))
     return ig_fail(IG_ERR_USAGE,
-                   "convert writes FILE.safetensors, a checkpoint FOLDER/step-N or a folder; %s has another ending",
-                   out);
+                   "convert writes FILE.safetensors, a checkpoint FOLDER/step-N or a folder; %s%s has another ending",
+                   ig_shown(q, out), slash ? "/" : "");
+  if (*what == OUT_CHECKPOINT && ig_step_of_name(name, "") < 0)
+    return ig_fail(IG_ERR_USAGE, "%s: a checkpoint's folder is called step-N, N without a zero before it",
+                   ig_shown(q, out));
   if (*what != OUT_FILE)
-    return ig_path_exists(out) ? ig_fail(IG_ERR_USAGE, "%s is there already: name a new folder", out) : IG_OK;
-  IG_TRY(want_other_file(in, out));
+    return ig_path_exists(out) ? ig_fail(IG_ERR_USAGE, "%s is there already: name a new folder", ig_shown(q, out))
+                               : IG_OK;
+  IG_TRY(may_replace(in, out));
   return ig_file_check_writable(out) == IG_OK ? IG_OK
                                               : ig_fail_prefix(IG_ERR_USAGE, "%s cannot be written", ig_shown(q, out));
 }
 
-static ig_status write_weights(const char *out, kind what, const ig_use *use) {
+// IN and OUT as they are named, OUT without slashes at its end (ig_free).
+static ig_status find_out(const ig_call_state *c, char **out, kind *what) {
+  const char *in = ig_config_path(c->config, 0), *asked = ig_config_path(c->config, 1);
+  if (!*in || !*asked)
+    return ig_fail(IG_ERR_USAGE, "convert: %s is empty; usage: %s", *in ? "OUT" : "IN", ig_verb_usage[IG_VERB_CONVERT]);
+  size_t n = strlen(asked);
+  while (n > 1 && asked[n - 1] == '/')
+    n--;
+  IG_TRY(ig_asprintf(out, "%.*s", (int)n, asked));
+  return kind_of(in, *out, asked[n], what);
+}
+
+// A new folder, whole or not at all.
+static ig_status write_folder(ig_call_state *c, const char *out, const ig_use *use) {
   const ig_params *params = &use->session->params;
   const float *const *buffers = (const float *const *)use->session->buffers;
-  char *file = NULL;
+  char *file = NULL, *message = NULL;
   ig_status status = IG_OK;
-  if (what == OUT_CHECKPOINT)
-    return ig_weights_save_checkpoint(out, params, buffers, &use->info);
-  if (what == OUT_FILE)
-    return ig_weights_save(out, params, buffers, &use->info, use->info.step);
-  IG_GOTO(ig_make_dirs(out));
+  IG_TRY(ig_make_dirs(out));
   IG_GOTO(ig_path_join(&file, out, "model.safetensors"));
   IG_GOTO(ig_weights_save(file, params, buffers, &use->info, use->info.step));
   if (use->info.config) {
@@ -182,9 +229,27 @@ static ig_status write_weights(const char *out, kind what, const ig_use *use) {
   }
   if (use->text.tokenizer)
     IG_GOTO(ig_tokenizer_write(use->text.tokenizer, out, use->info.max_length));
+  if (use->model->build_text)
+    IG_GOTO(ig_copy_pooling(c, use->info.folder, out));
 done:
   ig_free(file);
+  if (status != IG_OK && ig_strdup(ig_error_message(), &message) == IG_OK) {
+    (void)!ig_remove_tree(out);
+    ig_fail(status, "%s", message);
+  }
+  ig_free(message);
   return status;
+}
+
+static ig_status write_weights(ig_call_state *c, const char *out, kind what, const ig_use *use) {
+  const ig_params *params = &use->session->params;
+  const float *const *buffers = (const float *const *)use->session->buffers;
+  if (what == OUT_FOLDER)
+    return write_folder(c, out, use);
+  if (use->model->build_text)
+    IG_TRY(ig_copy_pooling(c, use->info.folder, NULL));
+  return what == OUT_CHECKPOINT ? ig_weights_save_checkpoint(out, params, buffers, &use->info)
+                                : ig_weights_save(out, params, buffers, &use->info, use->info.step);
 }
 
 enum { SHOWN = 12 };
@@ -220,14 +285,16 @@ ig_status ig_verb_convert(ig_call_state *c) {
   json_t *result = NULL;
   ig_text table = {0};
   kind what = OUT_FOLDER;
+  char *out = NULL;
   IG_GOTO(ig_want_paths(c, 2, 2));
-  const char *in = ig_config_path(c->config, 0), *out = ig_config_path(c->config, 1);
-  IG_GOTO(kind_of(in, out, &what));
+  const char *in = ig_config_path(c->config, 0);
+  IG_GOTO(find_out(c, &out, &what));
   IG_GOTO(read_weights(c, in, &use, &report, &a));
-  IG_GOTO(write_weights(out, what, &use));
-  result = json_pack("{s:o, s:o, s:s, s:i, s:i, s:i, s:O, s:O, s:O}", "in", ig_json_text(in), "out", ig_json_text(out),
-                     "model", use.model->name, "classes", use.info.n_classes, "mapped", report.loaded, "converted",
-                     report.converted, "renamed", a.renamed, "missing", a.missing, "extra", a.extra);
+  IG_GOTO(write_weights(c, out, what, &use));
+  result = json_pack("{s:o, s:o, s:s, s:i, s:i, s:i, s:O, s:O, s:O}", "in", ig_json_text(in), "out",
+                     ig_json_text(ig_config_path(c->config, 1)), "model", use.model->name, "classes",
+                     use.info.n_classes, "mapped", report.loaded, "converted", report.converted, "renamed", a.renamed,
+                     "missing", a.missing, "extra", a.extra);
   if (!result)
     IG_GOTO(ig_no_json());
   IG_GOTO(describe(result, &a, &table));
@@ -238,6 +305,7 @@ done:
   json_decref(a.missing);
   json_decref(a.extra);
   ig_free(table.data);
+  ig_free(out);
   ig_use_fini(&use);
   return status;
 }

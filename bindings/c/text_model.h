@@ -26,6 +26,8 @@ ig_text_head ig_head_of_weights(const ig_weights_info *info);
 ig_status ig_choose_pooling(ig_call_state *c, const char *folder, ig_text_head *out);
 // task=embed without max_length=: the length that such a folder cuts texts to, where that is less.
 ig_status ig_choose_embed_length(ig_call_state *c, const char *folder, ig_text_model *text);
+// What such a folder says of its vectors, into the folder `to`; NULL: a note that it is lost.
+ig_status ig_copy_pooling(ig_call_state *c, const char *folder, const char *to);
 // Name of Hugging Face's class for a model with that head.
 const char *ig_architecture(ig_text_head head, bool nsp);
 // Hugging Face's problem_type of a task; NULL where it has none.

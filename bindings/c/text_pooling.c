@@ -8,6 +8,9 @@
 
 enum { MAX_JSON = 1 << 20, LEAST_LENGTH = 3 };
 
+static const char pooling_file[] = "1_Pooling/config.json", length_file[] = "sentence_bert_config.json",
+                  modules_file[] = "modules.json";
+
 // *out: NULL where the folder has no such file.
 static ig_status read_json(const char *folder, const char *name, char **path, json_t **out) {
   uint8_t *text = NULL;
@@ -32,7 +35,7 @@ static ig_status check_modules(const char *folder) {
   char *path = NULL, q[IG_QUOTE_BYTES];
   json_t *modules = NULL;
   ig_status status = IG_OK;
-  IG_GOTO(read_json(folder, "modules.json", &path, &modules));
+  IG_GOTO(read_json(folder, modules_file, &path, &modules));
   for (size_t i = 0; i < json_array_size(modules); i++) {
     const char *type = json_string_value(json_object_get(json_array_get(modules, i), "type"));
     const char *name = type && strrchr(type, '.') ? strrchr(type, '.') + 1 : type;
@@ -66,7 +69,7 @@ ig_status ig_choose_pooling(ig_call_state *c, const char *folder, ig_text_head *
   if (!folder)
     return IG_OK;
   IG_TRY(check_modules(folder));
-  IG_GOTO(read_json(folder, "1_Pooling/config.json", &path, &pooling));
+  IG_GOTO(read_json(folder, pooling_file, &path, &pooling));
   json_object_foreach(pooling, name, value) {
     if (strncmp(name, start, sizeof start - 1) != 0 || !json_is_true(value))
       continue;
@@ -102,7 +105,7 @@ ig_status ig_choose_embed_length(ig_call_state *c, const char *folder, ig_text_m
   ig_status status = IG_OK;
   if (!folder || ig_config_is_set(c->config, "max_length"))
     return IG_OK;
-  IG_GOTO(read_json(folder, "sentence_bert_config.json", &path, &sentences));
+  IG_GOTO(read_json(folder, length_file, &path, &sentences));
   const json_t *most = json_object_get(sentences, "max_seq_length");
   if (most && !json_is_null(most) && !(json_is_integer(most) && json_integer_value(most) >= LEAST_LENGTH))
     IG_GOTO(ig_fail(IG_ERR_FORMAT, "%s: max_seq_length: a whole number of at least %d expected", path, LEAST_LENGTH));
@@ -114,4 +117,41 @@ done:
   json_decref(sentences);
   ig_free(path);
   return status;
+}
+
+static ig_status copy_file(const char *folder, const char *name, const char *to) {
+  char *from = NULL, *copy = NULL;
+  uint8_t *text = NULL;
+  size_t n = 0;
+  ig_status status = IG_OK;
+  IG_GOTO(ig_path_join(&from, folder, name));
+  if (!ig_path_exists(from))
+    goto done;
+  IG_GOTO(ig_file_read(from, MAX_JSON, &text, &n));
+  IG_GOTO(ig_path_join(&copy, to, name));
+  status = ig_file_write_atomic(copy, text, n);
+done:
+  ig_free(text);
+  ig_free(from);
+  ig_free(copy);
+  return status;
+}
+
+ig_status ig_copy_pooling(ig_call_state *c, const char *folder, const char *to) {
+  char *inner = NULL;
+  bool there = false;
+  IG_TRY(folder ? ig_path_holds(folder, pooling_file, &there) : IG_OK);
+  if (!there)
+    return IG_OK;
+  if (!to) {
+    ig_note(c, "how %s makes vectors of sentences (%s) is not written; a folder as OUT keeps it", folder, pooling_file);
+    return IG_OK;
+  }
+  IG_TRY(ig_path_join(&inner, to, "1_Pooling"));
+  const ig_status status = ig_make_dirs(inner);
+  ig_free(inner);
+  IG_TRY(status);
+  IG_TRY(copy_file(folder, pooling_file, to));
+  IG_TRY(copy_file(folder, length_file, to));
+  return copy_file(folder, modules_file, to);
 }

@@ -138,6 +138,8 @@ typedef struct ig_ckpt_info {
   char *problem;   // why it is not valid, else NULL
 } ig_ckpt_info;
 
+// The N of "step-N<suffix>", or -1: plain decimal, no leading zero.
+int64_t ig_step_of_name(const char *name, const char *suffix);
 // All step-N of a folder, ascending. `deep`: every file is hashed and every tensor read and compared; else only the
 // MANIFEST and the sizes are checked. *list: ig_ckpt_list_free. A missing folder is an empty list.
 ig_status ig_ckpt_list(const char *folder, bool deep, ig_ckpt_info **list, size_t *n);

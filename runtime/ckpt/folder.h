@@ -7,8 +7,6 @@
 
 // FOLDER/step-N<suffix> (ig_free).
 ig_status ig_step_path(const char *folder, int64_t step, const char *suffix, char **out);
-// The N of "step-N<suffix>", or -1: plain decimal, no leading zero.
-int64_t ig_step_of_name(const char *name, const char *suffix);
 // Steps of all entries named step-N<suffix>, ascending (ig_free). A missing folder is an empty list.
 ig_status ig_step_list(const char *folder, const char *suffix, int64_t **steps, size_t *n);
 // The MANIFEST reads well, is of the step that the folder's name says, and all files have their size.

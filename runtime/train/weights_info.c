@@ -372,8 +372,11 @@ done:
 
 static ig_status check_head(const ig_weight_source *s, ig_weights_info *info) {
   int64_t n = 0;
+  bool known = false;  // a model of a config.json has no row in the table; it has the names of one that has
+  for (size_t i = 0; ig_models[i]; i++)
+    known = known || (info->model && !strcmp(info->model, ig_models[i]->name));
   for (size_t i = 0; ig_models[i] && n == 0; i++)
-    if (!info->model || !strcmp(info->model, ig_models[i]->name))
+    if (!known || !strcmp(info->model, ig_models[i]->name))
       n = classes_of_head(s, ig_models[i]);
   if (n < 0 || n > MAX_CLASSES)
     return ig_fail(IG_ERR_FORMAT, "%s: its classifier has %lld classes; at most %d are possible", s->path, (long long)n,

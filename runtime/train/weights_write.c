@@ -151,15 +151,15 @@ done:
 ig_status ig_weights_save_checkpoint(const char *step_folder, const ig_params *params,
                                      const float *const buffers[IG_N_PARAM_KINDS], const ig_weights_info *info) {
   ig_ckpt_tensor *rows = NULL;
-  char *folder = NULL, *text = NULL, *state_json = NULL, *slash, *end = NULL;
+  char *folder = NULL, *text = NULL, *state_json = NULL, *slash;
   json_t *state = NULL;
   ig_status status = IG_OK;
   IG_GOTO(ig_asprintf(&folder, "./%s", step_folder));
   if (*step_folder == '/')
     memmove(folder, folder + 2, strlen(folder) - 1);
   slash = strrchr(folder, '/');
-  const long long step = strncmp(slash, "/step-", 6) ? -1 : strtoll(slash + 6, &end, 10);
-  if (step < 0 || *end)
+  const int64_t step = ig_step_of_name(slash + 1, "");
+  if (step < 0)
     IG_GOTO(ig_fail(IG_ERR_USAGE, "%s: a checkpoint's folder is called step-N", step_folder));
   if (ig_path_exists(step_folder))
     IG_GOTO(ig_fail(IG_ERR_USAGE, "%s is there already: name another step", step_folder));
