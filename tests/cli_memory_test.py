@@ -114,6 +114,37 @@ def a_budget_is_kept():
 
 
 @test
+def many_classes_take_room_at_the_end():
+    """The matrix of a thousand classes is a million cells, in result.json and again as the report reads it."""
+    with open(VOCAB) as f:
+        words = f.read().split()[5:]
+    for name in ("classes.csv", "classes-val.csv"):
+        with open(os.path.join(WORK, name), "w") as f:
+            f.write("text,category\n" + "".join(f"{words[i % 60]} {words[i % 7]},class{i}\n" for i in range(1200)))
+    model = os.path.join(WORK, "narrow")
+    os.makedirs(model)
+    with open(os.path.join(model, "config.json"), "w") as f:
+        json.dump(dict(model_type="bert", vocab_size=72, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                       intermediate_size=64, max_position_embeddings=32, type_vocab_size=2), f)
+    words = ["model=" + model, "weights=none", "tokenizer=" + VOCAB, "data=classes.csv", "val=classes-val.csv",
+             "batch=16", "epochs=1", "precision=fp32"]
+    plan = answer(run("plan", *words, "--json"))["bytes"]
+    p = subprocess.Popen([BIN, "train", *words, "out=many", "--quiet"], cwd=WORK, env=ENV, stdout=subprocess.DEVNULL)
+    used = 0
+    while p.poll() is None:  # result.json says the peak before it is written itself
+        try:
+            with open(f"/proc/{p.pid}/status") as f:
+                used = max([used] + [1024 * int(line.split()[1]) for line in f if line.startswith("VmHWM")])
+        except OSError:
+            break
+        time.sleep(0.001)
+    assert p.wait() == 0
+    used -= answer(run("bench", "step", "model=resnet20", "batch=1", "steps=1", "rounds=1", "--json"))["rows"][0]["idle_bytes"]
+    print(f"     plan {plan['total'] / 1e6:.1f} MB, measured {used / 1e6:.1f} MB, {plan}", flush=True)
+    assert -0.05 < plan["total"] / used - 1 < 0.1, (plan, used)
+
+
+@test
 def the_time_has_a_source():
     words = ["data=" + BIG, "model=resnet18", "image_size=64", "batch=12", "epochs=1"]
     plan = answer(run("plan", *words, "--json"))

@@ -55,6 +55,11 @@ ig_status ig_find_model(const char *name, const ig_weights_info *info, ig_text_m
     return read_folder(name, text, model);
   if (info && info->model && name && strcmp(name, info->model) != 0)
     return ig_fail(IG_ERR_MISMATCH, "%s holds weights of model=%s, not of model=%s", info->path, info->model, name);
+  if (!name && info && !info->model && info->model_type && !strcmp(info->model_type, "bert"))
+    return ig_fail(IG_ERR_MISMATCH,
+                   "%s: config.json beside it says model_type bert, but the file has no tensor "
+                   "bert.embeddings.word_embeddings.weight",
+                   info->path);
   if (!name && info && !info->model && info->model_type)
     return ig_fail(IG_ERR_UNSUPPORTED, "%s: config.json beside it says model_type %s; of texts only bert is built",
                    info->path, ig_quote(q, info->model_type));

@@ -280,9 +280,10 @@ static void summarize(const ig_trainer *t, ig_plan_summary *s) {
   uint64_t pictures = (uint64_t)t->n_train * (uint64_t)t->o->data->typical_w * (uint64_t)t->o->data->typical_h * 3;
   s->cache = t->o->cache_bytes < pictures ? t->o->cache_bytes : pictures;
   s->snapshot = ig_trainer_snapshot_bytes(t);
+  s->results = ig_trainer_result_bytes(t, s->snapshot);
   s->heap = ig_memory_heap() + library_bytes(t);
   uint64_t batches = 4 * (uint64_t)t->micro * (uint64_t)t->o->image_size * (uint64_t)t->o->image_size * 3;
-  s->total = s->weights + s->gradients + s->optimizer + arena + s->cache + s->snapshot + s->heap + batches;
+  s->total = s->weights + s->gradients + s->optimizer + arena + s->cache + s->snapshot + s->results + s->heap + batches;
   s->flops_per_step = ig_plan_flops(t->rungs[t->n_rungs - 1].plan) * (t->o->accumulate > 1 ? t->o->accumulate : 1);
 }
 

@@ -222,6 +222,28 @@ static json_t *token_json(const ig_dataset *d) {
                    "bar_width", (json_int_t)width, "lengths", lengths);
 }
 
+// The scores of the validation part and the matrix of its classes, in each evaluation; at the end, where no snapshot is
+// in memory any more, result.json as it is written (the matrix's zeros are one value) and as the report reads it (32
+// bytes a value), and predictions.csv (16 characters an output).
+uint64_t ig_trainer_result_bytes(const ig_trainer *t, uint64_t snapshot) {
+  const ig_dataset *d = t->o->data;
+  const uint64_t n = d->count[IG_PART_VAL], k = (uint64_t)d->n_classes;
+  uint64_t rows = n, held, files, row = 8;
+  if (!n || d->task == IG_TASK_MLM)
+    return 0;
+  for (uint64_t i = 0; d->task == IG_TASK_TAG && i < n; i++)  // scores of words
+    rows += d->texts[d->index[IG_PART_VAL][i]].n_words - 1;
+  held = 4 * k * rows;
+  files = 16 * k * rows;
+  if (ig_task_has_classes(d->task)) {
+    while (row < k)
+      row *= 2;  // jansson's arrays double
+    held += 8 * k * k;
+    files += k * (2 * 8 * row + 32 * k);
+  }
+  return held + (files > snapshot ? files - snapshot : 0);
+}
+
 // Reads the best weights back, evaluates them on the validation part, and writes predictions.csv, result.json and
 // report.html.
 ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
@@ -272,6 +294,8 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
   text = json_dumps(run, JSON_INDENT(1));
   IG_GOTO(ig_path_join(&path, t->o->out, "result.json"));
   IG_GOTO(text ? ig_file_write_atomic(path, text, strlen(text)) : ig_fail(IG_ERR_MEMORY, "result: out of memory"));
+  free(text);
+  text = NULL;
   ig_free(path);
   path = NULL;
   IG_GOTO(ig_path_join(&path, t->o->out, "report.html"));

@@ -218,6 +218,7 @@ ig_status ig_trainer_log_step(ig_trainer *t);
 ig_status ig_trainer_log_eval(ig_trainer *t, const ig_outcome *o);
 void ig_trainer_show(ig_trainer *t, bool now);
 void ig_trainer_warm(ig_trainer *t);  // the first step is done
+uint64_t ig_trainer_result_bytes(const ig_trainer *t, uint64_t snapshot);
 ig_status ig_trainer_finish(ig_trainer *t, json_t **result);
 void ig_trainer_line(const ig_trainer *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 double ig_trainer_seconds(const ig_trainer *t);
