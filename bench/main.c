@@ -55,6 +55,11 @@ static ig_status refuse_misfits(const ig_config *k, const char *word, unsigned b
     if (!(keys[i].of & bit) && ig_config_is_set(k, keys[i].key))
       return ig_fail(IG_ERR_USAGE, "bench %s: %s=%s belongs to bench %s: leave it out", word, keys[i].key,
                      ig_shown(quoted, ig_config_str(k, keys[i].key)), keys[i].to);
+  static const char *const measured[] = {"shape", "against", "launches", "seconds"};
+  for (size_t i = 0; ig_config_bool(k, "list") && i < sizeof measured / sizeof *measured; i++)
+    if (ig_config_is_set(k, measured[i]))
+      return ig_fail(IG_ERR_USAGE, "bench kernels: list=1 measures nothing: leave %s=%s out", measured[i],
+                     ig_shown(quoted, ig_config_str(k, measured[i])));
   return IG_OK;
 }
 

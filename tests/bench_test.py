@@ -73,7 +73,9 @@ def refusals():
                         (["kernels", "op=sgd", "rivals=pytorch"], "rivals=pytorch belongs to bench step, loader"),
                         (["step", "op=sgd"], "op=sgd belongs to bench kernels"), (["step", "data=absent"], "data=absent"),
                         (["loader", "data=absent", "trace=x"], "trace=x belongs to bench step"),
-                        (["step", "trace=absent/x"], "trace=absent/x cannot be written")):
+                        (["step", "trace=absent/x"], "trace=absent/x cannot be written"),
+                        (["kernels", "list=1", "shape=4x*"], "leave shape=4x* out"),
+                        (["kernels", "list=1", "against=first.json"], "leave against=first.json out")):
         p = run(*words, "--quiet")
         assert p.returncode == 2 and said in p.stderr and p.stdout == "", (words, p.returncode, p.stderr)
 

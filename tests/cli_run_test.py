@@ -172,6 +172,7 @@ def checkpoints_and_convert():
     with open(os.path.join(WORK, "letter.safetensors"), "w") as f:
         f.write("Dear all,\n")
     for texts, to in [(["file of that run"], os.path.join(RUN, "model.safetensors")), (["no .safetensors"], "letter.safetensors"),
+                      (["a run's own checkpoints"], os.path.join(RUN, "checkpoints", "step-99999")),
                       (["another ending"], "slash.safetensors/"), (["there already"], "..")]:
         refused(2, texts, "convert", step, to)
     assert content("letter.safetensors") == b"Dear all,\n"

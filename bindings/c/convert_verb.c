@@ -180,6 +180,21 @@ static ig_status may_replace(const char *in, const char *out) {
 // FILE.safetensors; a checkpoint FOLDER/step-N; else a new folder that holds model.safetensors, as a run's does.
 typedef enum kind { OUT_FILE, OUT_CHECKPOINT, OUT_FOLDER } kind;
 
+// A checkpoint of weights alone, beside a run's own and newer than they, would be where the run cannot go on from.
+static ig_status refuse_run(const char *out) {
+  char *above = NULL, q[IG_QUOTE_BYTES];
+  bool is_run = false;
+  IG_TRY(ig_asprintf(&above, "%.*s..", (int)(ig_path_name(out) - out), out));
+  const ig_status status = ig_path_holds(above, "args.yaml", &is_run);
+  ig_free(above);
+  IG_TRY(status);
+  return is_run ? ig_fail(IG_ERR_USAGE,
+                          "%s would be among a run's own checkpoints, which hold what the run goes on with; name "
+                          "another folder",
+                          ig_shown(q, out))
+                : IG_OK;
+}
+
 // slash: OUT ended in one, which a file's name does not.
 static ig_status kind_of(const char *in, const char *out, bool slash, kind *what) {
   const char *name = ig_path_name(out), *ending = strrchr(name, '.');
@@ -193,6 +208,8 @@ static ig_status kind_of(const char *in, const char *out, bool slash, kind *what
   if (*what == OUT_CHECKPOINT && ig_step_of_name(name, "") < 0)
     return ig_fail(IG_ERR_USAGE, "%s: a checkpoint's folder is called step-N, N without a zero before it",
                    ig_shown(q, out));
+  if (*what == OUT_CHECKPOINT)
+    IG_TRY(refuse_run(out));
   if (*what != OUT_FILE)
     return ig_path_exists(out) ? ig_fail(IG_ERR_USAGE, "%s is there already: name a new folder", ig_shown(q, out))
                                : IG_OK;
