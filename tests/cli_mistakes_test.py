@@ -35,6 +35,10 @@ def names_that_nothing_has_are_refused():
     train = ["train", *TINY, "data=" + DATA, "out=" + place("never")]
     refused(2, ["no_decay=zzz*", "matches no tensor of resnet8_mlperf", "the first is "], *train, "no_decay=zzz*")
     refused(2, ["no_decay=zzz*"], *train, "no_decay=*.bias,zzz*")
+    # cuda:2^32 was cuda:0; verbs that compute nothing took any word.
+    for device in ("foo", "cuda:", "cuda:-1", "cuda:4294967296", "cuda:1x", "CPU"):
+        for words in (train, ["doctor"], ["keys"], ["checkpoint", "list", FIRST]):
+            refused(2, [f"device={device}: expected auto, cpu, cuda or cuda:N"], *words, "device=" + device)
     refused(2, ["impl", '"xyz"', "list=1"], *train, "impl=xyz=ref")
     refused(2, ["impl", '"xyz"', "list=1"], *train, "impl=conv2d=xyz")
     refused(2, ["impl", '"xyz"', "list=1"], *train, "impl=xyz")

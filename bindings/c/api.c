@@ -4,6 +4,7 @@
 
 #include "bindings/c/call.h"
 #include "runtime/base/mem.h"
+#include "runtime/train/session.h"
 
 // From the generated ingot_build.h, which the build includes into this file alone.
 #ifndef INGOT_VERSION
@@ -51,6 +52,8 @@ static ig_status check_arguments(const char *verb, int n_words, const char *cons
 static ig_status call_verb(ig_call_state *c) {
   IG_TRY(ig_config_create(&c->config, &ig_keys, c->verb));
   ig_status status = ig_config_args(c->config, c->n_words, c->words);
+  if (status == IG_OK && ig_config_has_value(c->config, "device"))  // of verbs that take none, too
+    status = ig_session_check_device(ig_config_str(c->config, "device"));
   if (status == IG_OK) {
     c->json = ig_config_bool(c->config, "json");
     c->quiet = ig_config_bool(c->config, "quiet");

@@ -10,6 +10,7 @@
 #include "kernels/reorder/reorder.h"
 #include "runtime/base/cpu.h"
 #include "runtime/base/fileop.h"
+#include "runtime/base/text.h"
 #include "runtime/device/peak.h"
 
 bool ig_name_matches(const char *pattern, const char *name) {
@@ -55,14 +56,23 @@ static ig_status make_cpu(const ig_session_options *o, ig_device **out) {
 ig_status ig_session_device(const ig_session_options *o, ig_device **out) {
   const char *device = o->device ? o->device : "cpu";
   ig_cuda_options cuda = {.size = sizeof cuda, .tf32 = o->precision && !strcmp(o->precision, "tf32")};
-  char *end = NULL;
-  if (!strncmp(device, "cuda:", 5))
-    cuda.index = (int)strtol(device + 5, &end, 10);
+  IG_TRY(ig_session_check_device(device));
   if (!strcmp(device, "cpu") || !strcmp(device, "auto"))
     return make_cpu(o, out);
-  if (strcmp(device, "cuda") && (!end || end == device + 5 || *end || cuda.index < 0))
-    return ig_fail(IG_ERR_USAGE, "device=%s: expected auto, cpu, cuda or cuda:N", device);
+  if (device[4])
+    cuda.index = atoi(device + 5);
   return ig_device_create_cuda(&cuda, out);
+}
+
+ig_status ig_session_check_device(const char *device) {
+  enum { MAX_DIGITS = 4 };
+  char q[IG_QUOTE_BYTES];
+  bool good = !strcmp(device, "cpu") || !strcmp(device, "auto") || !strcmp(device, "cuda");
+  if (!strncmp(device, "cuda:", 5)) {
+    const size_t digits = strspn(device + 5, "0123456789");
+    good = digits > 0 && digits <= MAX_DIGITS && !device[5 + digits];
+  }
+  return good ? IG_OK : ig_fail(IG_ERR_USAGE, "device=%s: expected auto, cpu, cuda or cuda:N", ig_shown(q, device));
 }
 
 ig_status ig_session_compute(const ig_device_caps *caps, const char *precision, ig_dtype *out) {

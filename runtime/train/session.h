@@ -55,6 +55,7 @@ typedef struct ig_session {
 
 // The device of the options alone, for who needs no session; and the type that a device computes in by that name.
 ig_status ig_session_device(const ig_session_options *options, ig_device **out);
+ig_status ig_session_check_device(const char *device);  // whether it is written as one
 ig_status ig_session_compute(const ig_device_caps *caps, const char *precision, ig_dtype *out);
 // Creates device, tuner and parameters (initialised from the seed).
 ig_status ig_session_create(const ig_session_options *options, ig_session **out);
