@@ -21,6 +21,7 @@ def plan_says_what_a_train_takes():
     for key in ["weights", "gradients", "optimizer", "activations", "workspace", "total"]:
         assert key in plan["bytes"], key
     assert plan["bytes"]["total"] >= plan["bytes"]["weights"] >= 4 * plan["parameters"] > 0
+    assert plan["bytes"]["total"] == sum(n for part, n in plan["bytes"].items() if part != "total"), plan["bytes"]
     assert "layers" in run("plan", *SMALL, "epochs=2").out
     # torchvision's counts, with three classes in place of a thousand.
     for model, parameters in (("vgg11", 132863336), ("vgg19_bn", 143678248)):

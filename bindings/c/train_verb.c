@@ -341,14 +341,15 @@ ig_status ig_verb_plan(ig_call_state *c) {
   IG_GOTO(ig_train_setup_init(c, &s));
   s.options.out = "";
   IG_GOTO(ig_train_plan(&s.options, &p, &rows));
-  object = json_pack("{s:s, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:f, s:f, s:f, s:i, s:i, s:O}",
-                     "model", s.options.session.model->name, "parameters", (json_int_t)p.parameters, "bytes", "weights",
-                     (json_int_t)p.weights, "gradients", (json_int_t)p.gradients, "optimizer", (json_int_t)p.optimizer,
-                     "activations", (json_int_t)p.activations, "workspace", (json_int_t)p.workspace, "cache",
-                     (json_int_t)p.cache, "snapshot", (json_int_t)p.snapshot, "results", (json_int_t)p.results, "heap",
-                     (json_int_t)p.heap, "total", (json_int_t)p.total, "flops_per_step", p.flops_per_step,
-                     "seconds_per_step", p.seconds_per_step, "timed", p.timed, "batch", s.options.batch, "image_size",
-                     s.options.image_size, "layers", rows);
+  object =
+      json_pack("{s:s, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:f, s:f, s:f, s:i, s:i, s:O}",
+                "model", s.options.session.model->name, "parameters", (json_int_t)p.parameters, "bytes", "weights",
+                (json_int_t)p.weights, "gradients", (json_int_t)p.gradients, "optimizer", (json_int_t)p.optimizer,
+                "activations", (json_int_t)p.activations, "workspace", (json_int_t)p.workspace, "cache",
+                (json_int_t)p.cache, "snapshot", (json_int_t)p.snapshot, "results", (json_int_t)p.results, "heap",
+                (json_int_t)p.heap, "batches", (json_int_t)p.batches, "total", (json_int_t)p.total, "flops_per_step",
+                p.flops_per_step, "seconds_per_step", p.seconds_per_step, "timed", p.timed, "batch", s.options.batch,
+                "image_size", s.options.image_size, "layers", rows);
   if (!object)
     IG_GOTO(ig_no_json());
   IG_GOTO(ig_answer(c, object, NULL));

@@ -282,8 +282,9 @@ static void summarize(const ig_trainer *t, ig_plan_summary *s) {
   s->snapshot = ig_trainer_snapshot_bytes(t);
   s->results = ig_trainer_result_bytes(t, s->snapshot);
   s->heap = ig_memory_heap() + library_bytes(t);
-  uint64_t batches = 4 * (uint64_t)t->micro * (uint64_t)t->o->image_size * (uint64_t)t->o->image_size * 3;
-  s->total = s->weights + s->gradients + s->optimizer + arena + s->cache + s->snapshot + s->results + s->heap + batches;
+  s->batches = 4 * (uint64_t)t->micro * (uint64_t)t->o->image_size * (uint64_t)t->o->image_size * 3;
+  s->total =
+      s->weights + s->gradients + s->optimizer + arena + s->cache + s->snapshot + s->results + s->heap + s->batches;
   s->flops_per_step = ig_plan_flops(t->rungs[t->n_rungs - 1].plan) * (t->o->accumulate > 1 ? t->o->accumulate : 1);
 }
 

@@ -80,8 +80,8 @@ typedef struct ig_train_options {
 typedef struct ig_plan_summary {
   int64_t parameters;
   // Bytes. results: scores and what is made of them at the end, beyond the snapshot's room; heap: graphs, plans,
-  // primitives, the data set's table, code of libraries; total: the sum and staging buffers.
-  uint64_t weights, gradients, optimizer, activations, workspace, cache, snapshot, results, heap, total;
+  // primitives, the data set's table, code of libraries; batches: staging buffers; total: the sum.
+  uint64_t weights, gradients, optimizer, activations, workspace, cache, snapshot, results, heap, batches, total;
   double flops_per_step, seconds_per_step;
   double timed;  // share of seconds_per_step that rests on the tuner's timings; the rest is from measured peak rates
 } ig_plan_summary;
