@@ -114,6 +114,23 @@ def a_budget_is_kept():
 
 
 @test
+def a_few_large_pictures_count():
+    """One in four is 144 times as large; the median says nothing of what the cache takes."""
+    rng = random.Random(9)
+    mixed = os.path.join(WORK, "mixed")
+    for part in ("train", "val"):
+        for number, name in enumerate(CLASSES):
+            place = os.path.join(mixed, part, name)
+            os.makedirs(place)
+            rows = pixels(number, rng, SIDE)
+            large = [r for r in [b"".join(r[3 * x:3 * x + 3] * ZOOM for x in range(SIDE)) for r in rows] for _ in range(ZOOM)]
+            for i in range(8):
+                write_bmp(os.path.join(place, f"{i}.bmp"), *((large, SIDE * ZOOM) if i % 4 == 0 else (rows, SIDE)))
+    plan = answer(run("plan", "data=" + mixed, "model=resnet20", "batch=8", "epochs=1", "cache=200MB", "--json"))
+    assert plan["bytes"]["cache"] == 3 * 3 * (2 * (SIDE * ZOOM) ** 2 + 6 * SIDE ** 2), plan["bytes"]
+
+
+@test
 def many_classes_take_room_at_the_end():
     """The matrix of a thousand classes is a million cells, in result.json and again as the report reads it."""
     with open(VOCAB) as f:

@@ -287,8 +287,12 @@ static ig_status finish(ig_builder *b) {
 
   // A spread of those probed; all are, unless the set is large.
   size_t probed = 0, seen = 0;
-  for (size_t i = 0; i < b->n; i++)
+  double pixels = 0;
+  for (size_t i = 0; i < b->n; i++) {
     probed += b->items[i].w > 0;
+    pixels += (double)b->items[i].w * b->items[i].h;
+  }
+  d->mean_pixels = probed ? pixels / (double)probed : 0;
   for (size_t i = 0; i < b->n && n_sizes < MAX_TYPICAL; i++) {
     if (b->items[i].w == 0 || seen++ % (probed / MAX_TYPICAL + 1))
       continue;

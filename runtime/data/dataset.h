@@ -129,6 +129,7 @@ typedef struct ig_dataset {
   char fingerprint[65];              // SHA-256 over names, sizes, labels and parts (not pixels), and over texts
   bool val_was_given;                // false: the validation part was held out of the training data here
   int typical_w, typical_h;          // median picture size of a fixed spread of at most 64 samples
+  double mean_pixels;                // of the pictures whose headers were read: all, unless the set is large
   ig_text_sample *texts;             // [n] of IG_DATASET_TEXT, else NULL
   ig_token_table *tokens;            // of IG_DATASET_TEXT after ig_dataset_tokenize
   struct ig_corpus *corpus;          // of IG_DATASET_CORPUS (corpus.h); NULL where mlm is made of given samples

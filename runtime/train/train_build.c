@@ -276,8 +276,8 @@ static void summarize(const ig_trainer *t, ig_plan_summary *s) {
   arena = eval.arena > arena ? eval.arena : arena;
   s->workspace = workspace;
   s->activations = arena - workspace;
-  // Decoded pictures never take more than there are.
-  uint64_t pictures = (uint64_t)t->n_train * (uint64_t)t->o->data->typical_w * (uint64_t)t->o->data->typical_h * 3;
+  // Decoded pictures never take more than there are; a few large ones among small ones count.
+  uint64_t pictures = (uint64_t)((double)t->n_train * t->o->data->mean_pixels * 3);
   s->cache = t->o->cache_bytes < pictures ? t->o->cache_bytes : pictures;
   s->snapshot = ig_trainer_snapshot_bytes(t);
   s->results = ig_trainer_result_bytes(t, s->snapshot);
