@@ -207,6 +207,9 @@ def what_is_saved_there_loads_here():
         model, tokenizer = load(transformers.AutoModelForSequenceClassification, folder + "-out")
         near(logits(model, tokenizer, texts), want, folder)
         assert model.config.id2label == dict(enumerate(FRUIT))
+    shutil.copytree(place("h-fp32"), place("h-twice"))
+    rename("h-twice", lambda k: "bert." + k)
+    refused(2, ["has no tensor bert.embeddings.word_embeddings.weight"], "convert", "h-twice", "h-twice-out")
     # A folder of PyTorch's own form: what the message says to run makes it one that is read, tied weights too.
     for folder, kept in [("h-torch", None), ("h-tied", transformers.BertForMaskedLM)]:
         model = random_model(kept, folder, [])[0] if kept else shutil.copytree(place("h-fp32"), place(folder)) and load(kind, "h-fp32")[0]
