@@ -86,22 +86,24 @@ static ig_tensor *embed(const builder *b, ig_tensor **words) {
              : x;
 }
 
-// Behind the last layer's attention no row depends on another: only those that the head reads go on.
+// In the last layer the head reads some rows alone, and no row there depends on another's query: only those have one
+// (zeros elsewhere), and only those go on behind attention.
 static ig_tensor *layer(const builder *b, int i, ig_tensor *x) {
   const ig_bert_spec *s = b->spec;
   ig_tensor *rows = i == s->layers - 1 ? b->rows : NULL, *keys = rows ? b->keys : b->in->row_keys;
   ig_graph_scope(b->g, "bert.encoder.layer.%d.", i);
-  ig_tensor *q = dense(b, "attention.self.query", x, s->width);
+  ig_tensor *read = rows ? ig_gather_rows(b->g, "rows", x, rows) : x;
+  ig_tensor *q = dense(b, "attention.self.query", read, s->width);
+  if (q && rows)
+    q = ig_gather_rows(b->g, "attention.queries", q, ig_row_places(b->g, "places", rows, x->shape.d[0]));
   ig_tensor *k = dense(b, "attention.self.key", x, s->width);
   ig_tensor *v = dense(b, "attention.self.value", x, s->width);
   const ig_attention_attr attr = {.heads = s->heads, .dropout = dropout_of(b, s->attention_dropout)};
   ig_tensor *a =
       ig_attention(b->g, "attention.self", q, k, v, b->in->cu_seqlens, &attr, b->config->step_state, b->in->row_keys);
-  if (rows) {
+  if (rows)
     a = ig_gather_rows(b->g, "attention.rows", a, rows);
-    x = ig_gather_rows(b->g, "rows", x, rows);
-  }
-  x = add_norm(b, "attention.output.LayerNorm", dense(b, "attention.output.dense", a, s->width), x, keys);
+  x = add_norm(b, "attention.output.LayerNorm", dense(b, "attention.output.dense", a, s->width), read, keys);
   ig_tensor *h = dense_gelu(b, "intermediate.dense", x, s->inner);
   return add_norm(b, "output.LayerNorm", dense(b, "output.dense", h, s->width), x, keys);
 }

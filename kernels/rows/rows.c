@@ -46,6 +46,13 @@ static ig_status infer_mean_bwd(ig_graph *g, ig_node *n) {
   return ig_node_set_out(g, n, 0, a->type, IG_SHAPE2(a->T, n->in[0]->shape.d[1]));
 }
 
+static ig_status infer_places(ig_graph *g, ig_node *n) {
+  const ig_rows_bwd_attr *a = n->attr;
+  IG_TRY(ig_check_rank(n, 0, 1));
+  IG_TRY(ig_check_dtype(n, 0, IG_I32));
+  return ig_node_set_out(g, n, 0, IG_I32, IG_SHAPE1(a->T));
+}
+
 // ---- gradients ----
 static ig_status emit(ig_graph *g, const ig_node *n, const char *op, ig_tensor *dy, ig_tensor **din) {
   const ig_tensor *x = n->in[0];
@@ -75,6 +82,7 @@ static void cost_gather(const ig_node *n, ig_cost *cost) {
 static void cost_sums(const ig_node *n, ig_cost *cost) {
   *cost = (ig_cost){(double)ig_shape_count(&n->in[0]->shape), ig_cost_bytes(n)};
 }
+static void cost_places(const ig_node *n, ig_cost *cost) { *cost = (ig_cost){0, ig_cost_bytes(n)}; }
 
 // ---- cases ----
 #define X(T, D) \
@@ -96,7 +104,7 @@ static const ig_op_case gather_cases[] = {
     {"keys", 2, {KEYS(301, 1), INDEX(277, 301)}, .attr = NULL},
     {"bench", 2, {X(1024, 768), INDEX(160, 1024)}, .bench = true},
 };
-static const ig_rows_bwd_attr t5 = {5, IG_F32}, t13 = {13, IG_F32}, t1024 = {1024, IG_F32}, t11 = {11, IG_F32};
+static const ig_rows_bwd_attr t1 = {1, IG_F32}, t5 = {5, IG_F32}, t13 = {13, IG_F32}, t1024 = {1024, IG_F32}, t11 = {11, IG_F32};
 static const ig_op_case gather_bwd_cases[] = {
     {"ragged", 2, {X(7, 37), INDEX(7, 13)}, .attr = &t13},
     {"often", 2, {X(31, 67), INDEX(31, 5)}, .attr = &t5},
@@ -114,6 +122,14 @@ static const ig_op_case mean_bwd_cases[] = {
     {"ragged", 2, {WIDE(3, 37), OFFSETS(3, 11)}, .attr = &t11},
     {"rest", 2, {WIDE(4, 67), OFFSETS(4, 9)}, .attr = &t13},
     {"bench", 2, {WIDE(24, 768), OFFSETS(24, 1024)}, &t1024, .bench = true},
+};
+static const ig_op_case places_cases[] = {
+    {"one", 1, {INDEX(1, 1)}, .attr = &t1},
+    {"ragged", 1, {INDEX(7, 13)}, .attr = &t13},
+    {"often", 1, {INDEX(31, 5)}, .attr = &t5},
+    {"past_the_end", 1, {INDEX(31, 13)}, .attr = &t11},
+    {"wide", 1, {INDEX(277, 301)}, .attr = &t1024},
+    {"bench", 1, {INDEX(168, 1024)}, .attr = &t1024, .bench = true},
 };
 
 // ---- rows ----
@@ -157,8 +173,19 @@ static const ig_op mean_bwd_row = {.name = "segment_mean_bwd",
                                    .cost = cost_sums,
                                    CASES(mean_bwd_cases),
                                    IMPLS("segment_mean_bwd")};
+static const ig_op places_row = {.name = "row_places",
+                                 .summary = "y[t] = the last p where index[p] = t, else -1",
+                                 .min_in = 1,
+                                 .max_in = 1,
+                                 .n_out = 1,
+                                 .attr_bytes = sizeof(ig_rows_bwd_attr),
+                                 .infer = infer_places,
+                                 .grad = ig_no_grad,
+                                 .cost = cost_places,
+                                 CASES(places_cases),
+                                 IMPLS("row_places")};
 
-IG_OPS(rows) = {&gather_row, &gather_bwd_row, &mean_row, &mean_bwd_row, NULL};
+IG_OPS(rows) = {&gather_row, &gather_bwd_row, &mean_row, &mean_bwd_row, &places_row, NULL};
 
 // ---- builders ----
 static ig_tensor *build(ig_graph *g, const char *op, const char *name, ig_tensor *x, ig_tensor *places) {
@@ -174,4 +201,10 @@ ig_tensor *ig_gather_rows(ig_graph *g, const char *name, ig_tensor *x, ig_tensor
 
 ig_tensor *ig_segment_mean(ig_graph *g, const char *name, ig_tensor *x, ig_tensor *cu_seqlens) {
   return build(g, "segment_mean", name, x, cu_seqlens);
+}
+
+ig_tensor *ig_row_places(ig_graph *g, const char *name, ig_tensor *index, int64_t T) {
+  const ig_rows_bwd_attr attr = {.T = T};
+  ig_node *n = index ? ig_graph_node(g, "row_places", name, 1, &index, &attr) : NULL;
+  return n ? n->out[0] : NULL;
 }

@@ -18,7 +18,11 @@ ig_tensor *ig_gather_rows(ig_graph *g, const char *name, ig_tensor *x, ig_tensor
 // gradients.
 ig_tensor *ig_segment_mean(ig_graph *g, const char *name, ig_tensor *x, ig_tensor *cu_seqlens);
 
-// Attribute of the rows gather_rows_bwd and segment_mean_bwd: what x was.
+// y[t] = the last p with index[p] = t, -1 where there is none: what puts chosen rows back, gather_rows(rows, y). index
+// i32 [P]; y i32 [T].
+ig_tensor *ig_row_places(ig_graph *g, const char *name, ig_tensor *index, int64_t T);
+
+// Attribute of the rows gather_rows_bwd, segment_mean_bwd and row_places: what x was.
 typedef struct ig_rows_bwd_attr {
   int64_t T;
   ig_dtype type;  // segment_mean_bwd

@@ -102,10 +102,22 @@ static ig_status segment_mean_bwd_cpu(const ig_launch *l) {
   return IG_OK;
 }
 
+static ig_status row_places_cpu(const ig_launch *l) {
+  const int64_t P = l->node->in[0]->shape.d[0], T = l->node->out[0]->shape.d[0];
+  const int32_t *index = l->in[0];
+  int32_t *y = l->out[0];
+  memset(y, -1, (size_t)T * sizeof *y);
+  for (int64_t p = 0; p < P; p++)
+    if (index[p] >= 0 && index[p] < T)
+      y[index[p]] = (int32_t)p;
+  return IG_OK;
+}
+
 #define COMMON .flags = IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, .isa = IG_ISA_LEVEL, .supports = ig_lanes_supports
 IG_IMPLS(rows_cpu) = {
     {.name = "gather_rows_cpu", COMMON, .run = gather_rows_cpu},
     {.name = "gather_rows_bwd_cpu", COMMON, .prepare = prepare_gather_bwd, .run = gather_rows_bwd_cpu},
     {.name = "segment_mean_cpu", COMMON, .run = segment_mean_cpu},
     {.name = "segment_mean_bwd_cpu", COMMON, .run = segment_mean_bwd_cpu},
+    {.name = "row_places_cpu", COMMON, .run = row_places_cpu},
     {0}};

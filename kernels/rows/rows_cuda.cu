@@ -1,6 +1,7 @@
 // Chosen rows and means over sequences on a GPU. gather_rows: a warp owns a row of the result, of keys (u64) a thread
 // an element; segment_mean: a block of 8 warps owns a sequence and a lane 8 (or 1) of its columns, warps take every 8th
-// row and meet in 8 KiB of shared memory; segment_mean_bwd: a block owns every SPLITS-th row of a sequence. Each number
+// row and meet in 8 KiB of shared memory; segment_mean_bwd: a block owns every SPLITS-th row of a sequence; row_places: a thread walks the
+// indices from the last one (all threads the same: one read of a cached line a warp). Each number
 // read once and written once, by 128 bits where D is a multiple of 8; at most 48 registers. gather_rows_bwd is
 // cuda_common/cuda_scatter.cu: rows sorted by index. Sums have a fixed order, no atomics: deterministic.
 #include <math.h>
@@ -97,6 +98,16 @@ static __global__ void __launch_bounds__(THREADS)
     ig_store<E>(dx + (int64_t)(t < rows ? t : t - rows) * D + c, v);
 }
 
+static __global__ void __launch_bounds__(THREADS) places_kernel(int32_t *y, const int32_t *index, int64_t P, int64_t T) {
+  const int64_t t = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+  if (t >= T)
+    return;
+  int64_t p = P - 1;
+  while (p >= 0 && index[p] != t)
+    p--;
+  y[t] = (int32_t)p;
+}
+
 // ---- launches: STATEMENT with T and E for an element type and a row's length ----
 #define BY_ROW(dtype, D, ...) \
   IG_BY_TYPE(                 \
@@ -149,6 +160,15 @@ static ig_status run_mean_bwd(const ig_launch *l) {
   return IG_OK;
 }
 
+static ig_status run_places(const ig_launch *l) {
+  const int64_t T = l->node->out[0]->shape.d[0];
+  if (T > 0)
+    places_kernel<<<ig_blocks(T, THREADS), THREADS, 0, ig_stream_of(l)>>>(
+        (int32_t *)l->out[0], (const int32_t *)l->in[0], l->node->in[0]->shape.d[0], T);
+  IG_CUDA_LAUNCHED();
+  return IG_OK;
+}
+
 static bool supports_bwd(const ig_node *n, const ig_device_caps *caps, char *why, size_t why_bytes) {
   return ig_cuda_supports(n, caps, why, why_bytes) &&
          ig_cuda_scatter_supports(n->in[1]->shape.d[0], n->out[0]->shape.d[0], n->out[0]->shape.d[1], why, why_bytes);
@@ -186,4 +206,5 @@ IG_CUDA_IMPLS(rows_cuda) = {IG_CUDA_IMPL("gather_rows", run_gather),
                             IG_CUDA_IMPL_FLAGS("gather_rows_bwd", FLAGS, supports_bwd, prepare_bwd, run_gather_bwd),
                             IG_CUDA_IMPL("segment_mean", run_mean),
                             IG_CUDA_IMPL_FLAGS("segment_mean_bwd", FLAGS, supports_mean_bwd, NULL, run_mean_bwd),
+                            IG_CUDA_IMPL("row_places", run_places),
                             {0}};

@@ -64,6 +64,17 @@ static ig_status segment_mean_bwd_ref(const ig_launch *l) {
   return IG_OK;
 }
 
+static ig_status row_places_ref(const ig_launch *l) {
+  const int32_t *index = l->in[0];
+  for (int64_t t = 0; t < l->node->out[0]->shape.d[0]; t++) {
+    int32_t last = -1;
+    for (int64_t p = 0; p < l->node->in[0]->shape.d[0]; p++)
+      last = index[p] == t ? (int32_t)p : last;
+    ((int32_t *)l->out[0])[t] = last;
+  }
+  return IG_OK;
+}
+
 #define REF(op) \
   { .name = #op "_ref", .flags = IG_IMPL_REF | IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, .run = op##_ref }
-IG_IMPLS(rows_ref) = {REF(gather_rows), REF(gather_rows_bwd), REF(segment_mean), REF(segment_mean_bwd), {0}};
+IG_IMPLS(rows_ref) = {REF(gather_rows), REF(gather_rows_bwd), REF(segment_mean), REF(segment_mean_bwd), REF(row_places), {0}};
