@@ -3,9 +3,11 @@
 
 Rule and helpers: ingot_cli.py. Prints `N passed, N failed`; exit code 1 where one failed.
 """
+import glob
 import json
 import math
 import os
+import random
 import shutil
 import signal
 import time
@@ -99,6 +101,43 @@ def the_log_tells_speed():
     with open(os.path.join(WORK, "cache", "ingot", "peak.json")) as f:
         peaks = json.load(f)
     assert len(peaks) >= 1 and all(1e9 < v < 1e15 for v in peaks.values()), peaks
+
+
+def low(share, n):  # Wilson's interval of one standard error
+    return (share + 0.5 / n - math.sqrt(share * (1 - share) / n + 0.25 / n ** 2)) / (1 + 1 / n)
+
+
+@test
+def the_latest_epoch_that_is_as_good_is_kept():
+    """Of fresh weights; labels by chance, so that accuracy goes up and down. A resumed run remembers the highest."""
+    noisy, rng = make_data(os.path.join(WORK, "noisy"), {"train": 20, "val": 10}), random.Random(5)
+    for i, path in enumerate(sorted(glob.glob(os.path.join(noisy, "val", "*", "*")))):
+        os.rename(path, os.path.join(noisy, "val", rng.choice(CLASSES), f"{i}-{os.path.basename(path)}"))
+    words = ["train", "model=resnet8_mlperf", "data=" + noisy, "image_size=16", "batch=12", "threads=1", "precision=fp32",
+             "ema=0", "lr=0.05", "epochs=24", "save_every=5", "keep=30", "--json"]
+    lower = 0
+    for seed in range(4):
+        out = f"noisy-{seed}"
+        result = answer(run(*words, f"seed={seed}", "out=" + out))
+        highest, kept = 0, None
+        for r in log_of(out):
+            if r["split"] == "val":
+                highest = max(highest, r["accuracy"])
+                if r["accuracy"] >= low(highest, 30):
+                    kept = r
+        assert (result["best_epoch"], result["accuracy"]) == (kept["epoch"], kept["accuracy"]), (seed, result, kept)
+        assert result.get("highest_accuracy", kept["accuracy"]) == highest, (seed, result, highest)
+        lower += kept["accuracy"] < highest
+        again = answer(run(*words, f"seed={seed}", f"resume={out}/checkpoints/step-{5 * kept['epoch']}"))
+        assert [again[k] for k in ("best_epoch", "accuracy")] == [result[k] for k in ("best_epoch", "accuracy")], (seed, again)
+    assert lower, "no run kept an epoch below its highest"
+    # Learned weights, and another measure: the best is kept.
+    result = answer(run(*words, "seed=3", "weights=noisy-3", "out=learned"))
+    assert result["accuracy"] == max(r["accuracy"] for r in log_of("learned") if r["split"] == "val"), result
+    result = answer(run(*words, "seed=3", "monitor=loss", "out=by-loss"))
+    assert result["loss"] == min(r["loss"] for r in log_of("by-loss") if r["split"] == "val"), result
+    said = expect(run(*[w for w in words if w != "--json"], "seed=3", "out=said"), 0, "kept: not measurably below the best")
+    assert "last within a standard error of the highest accuracy" in said.out, said.out
 
 
 main(needed=["an_older_step_is_the_present_from_now_on"])

@@ -177,7 +177,8 @@ static const ig_key keys[] = {
      "epochs/40; 0: off",
      NULL, 0, 1e9},
     {"monitor", IG_KEY_ENUM, "", NULL, V(TRAIN),
-     "what the best epoch is best in (default: accuracy; regress: rmse; multilabel: average_precision)",
+     "what the best epoch is best in (default: accuracy; regress: rmse; multilabel: average_precision); accuracy, "
+     "fresh weights: the last epoch within a standard error of the highest is kept",
      "accuracy|loss|f1|roc_auc|average_precision|rmse|mae|r2"},
     {"strict", IG_KEY_BOOL, "", "0", V(TRAIN) | V(EVAL), "an unreadable picture is an error, not skipped and counted"},
     {"nan_limit", IG_KEY_INT, "", "3", V(TRAIN),

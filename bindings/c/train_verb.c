@@ -243,8 +243,13 @@ static ig_status train_text(const ig_call_state *c, const ig_train_setup *s, con
   if (!held_out) {
     IG_TRY(ig_text_addf(out, "the last epoch; nothing was held out, so that the accuracy is not known\n"));
   } else {
-    IG_TRY(ig_text_addf(out, "epoch %lld, the best on the validation %s\n",
-                        (long long)json_integer_value(json_object_get(result, "best_epoch")), noun));
+    const json_t *highest = json_object_get(result, "highest_accuracy");
+    IG_TRY(ig_text_addf(out, "epoch %lld, the ", (long long)json_integer_value(json_object_get(result, "best_epoch"))));
+    if (highest)
+      IG_TRY(ig_text_addf(out, "last within a standard error of the highest accuracy (%.2f %%) on the validation %s\n",
+                          100 * json_number_value(highest), noun));
+    else
+      IG_TRY(ig_text_addf(out, "best on the validation %s\n", noun));
     IG_TRY(ig_text_addf(out, "\nOn the validation %s, by which the epoch was chosen:\n", noun));
     IG_TRY(ig_scores_text(result, out));
   }

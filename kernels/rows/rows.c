@@ -104,7 +104,8 @@ static const ig_op_case gather_cases[] = {
     {"keys", 2, {KEYS(301, 1), INDEX(277, 301)}, .attr = NULL},
     {"bench", 2, {X(1024, 768), INDEX(160, 1024)}, .bench = true},
 };
-static const ig_rows_bwd_attr t1 = {1, IG_F32}, t5 = {5, IG_F32}, t13 = {13, IG_F32}, t1024 = {1024, IG_F32}, t11 = {11, IG_F32};
+static const ig_rows_bwd_attr t1 = {1, IG_F32}, t5 = {5, IG_F32}, t13 = {13, IG_F32}, t1024 = {1024, IG_F32},
+                              t11 = {11, IG_F32};
 static const ig_op_case gather_bwd_cases[] = {
     {"ragged", 2, {X(7, 37), INDEX(7, 13)}, .attr = &t13},
     {"often", 2, {X(31, 67), INDEX(31, 5)}, .attr = &t5},
@@ -124,12 +125,9 @@ static const ig_op_case mean_bwd_cases[] = {
     {"bench", 2, {WIDE(24, 768), OFFSETS(24, 1024)}, &t1024, .bench = true},
 };
 static const ig_op_case places_cases[] = {
-    {"one", 1, {INDEX(1, 1)}, .attr = &t1},
-    {"ragged", 1, {INDEX(7, 13)}, .attr = &t13},
-    {"often", 1, {INDEX(31, 5)}, .attr = &t5},
-    {"past_the_end", 1, {INDEX(31, 13)}, .attr = &t11},
-    {"wide", 1, {INDEX(277, 301)}, .attr = &t1024},
-    {"bench", 1, {INDEX(168, 1024)}, .attr = &t1024, .bench = true},
+    {"one", 1, {INDEX(1, 1)}, .attr = &t1},         {"ragged", 1, {INDEX(7, 13)}, .attr = &t13},
+    {"often", 1, {INDEX(31, 5)}, .attr = &t5},      {"past_the_end", 1, {INDEX(31, 13)}, .attr = &t11},
+    {"wide", 1, {INDEX(277, 301)}, .attr = &t1024}, {"bench", 1, {INDEX(168, 1024)}, .attr = &t1024, .bench = true},
 };
 
 // ---- rows ----

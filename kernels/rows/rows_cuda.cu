@@ -1,7 +1,7 @@
 // Chosen rows and means over sequences on a GPU. gather_rows: a warp owns a row of the result, of keys (u64) a thread
 // an element; segment_mean: a block of 8 warps owns a sequence and a lane 8 (or 1) of its columns, warps take every 8th
-// row and meet in 8 KiB of shared memory; segment_mean_bwd: a block owns every SPLITS-th row of a sequence; row_places: a thread walks the
-// indices from the last one (all threads the same: one read of a cached line a warp). Each number
+// row and meet in 8 KiB of shared memory; segment_mean_bwd: a block owns every SPLITS-th row of a sequence; row_places:
+// a thread walks the indices from the last one (all threads the same: one read of a cached line a warp). Each number
 // read once and written once, by 128 bits where D is a multiple of 8; at most 48 registers. gather_rows_bwd is
 // cuda_common/cuda_scatter.cu: rows sorted by index. Sums have a fixed order, no atomics: deterministic.
 #include <math.h>
@@ -98,7 +98,8 @@ static __global__ void __launch_bounds__(THREADS)
     ig_store<E>(dx + (int64_t)(t < rows ? t : t - rows) * D + c, v);
 }
 
-static __global__ void __launch_bounds__(THREADS) places_kernel(int32_t *y, const int32_t *index, int64_t P, int64_t T) {
+static __global__ void __launch_bounds__(THREADS)
+    places_kernel(int32_t *y, const int32_t *index, int64_t P, int64_t T) {
   const int64_t t = (int64_t)blockIdx.x * THREADS + threadIdx.x;
   if (t >= T)
     return;

@@ -77,4 +77,5 @@ static ig_status row_places_ref(const ig_launch *l) {
 
 #define REF(op) \
   { .name = #op "_ref", .flags = IG_IMPL_REF | IG_IMPL_DETERMINISTIC | IG_IMPL_THREAD_FREE, .run = op##_ref }
-IG_IMPLS(rows_ref) = {REF(gather_rows), REF(gather_rows_bwd), REF(segment_mean), REF(segment_mean_bwd), REF(row_places), {0}};
+IG_IMPLS(rows_ref) = {REF(gather_rows),      REF(gather_rows_bwd), REF(segment_mean),
+                      REF(segment_mean_bwd), REF(row_places),      {0}};

@@ -130,8 +130,8 @@ static ig_status curves(const report_run *r, findings *f) {
   if (n >= 3 && last > 1.15 * lowest + 0.02) {
     IG_TRY(ig_text_addf(&f->care,
                         "<li>It began to learn the training %s by heart: the validation loss rose from %.3g to "
-                        "%.3g at the end. The best epoch was kept.</li>",
-                        noun, lowest, last));
+                        "%.3g at the end. Epoch %.0f was kept.</li>",
+                        noun, lowest, last, ig_report_number(r->result, "best_epoch")));
     IG_TRY(
         ig_text_addf(&f->next, "<li>More data, %sfewer epochs.</li>",
                      strcmp(noun, "pictures") ? "more <code>dropout</code> or " : "<code>augment=strong</code> or "));

@@ -191,7 +191,7 @@ void ig_trainer_show(ig_trainer *t, bool now) {
     snprintf(waiting, sizeof waiting, "  waiting for data %.1f %%", 100 * t->shown_wait);
   }
   if (t->best.exists)
-    snprintf(best, sizeof best, "  best %s %.4g%s (epoch %lld)", t->monitor, fabs(t->best.score) * (share ? 100 : 1),
+    snprintf(best, sizeof best, "  kept: %s %.4g%s (epoch %lld)", t->monitor, fabs(t->best.score) * (share ? 100 : 1),
              share ? " %" : "", (long long)t->best.epoch);
   // What a narrow terminal cuts off matters least.
   snprintf(text, sizeof text, "epoch %lld of %lld%s  loss %.4f%s%s  step %lld of %lld%s  %.0f MiB",
@@ -282,6 +282,8 @@ ig_status ig_trainer_finish(ig_trainer *t, json_t **result) {
   json_t *tokens = token_json(t->o->data);
   if (run)
     json_object_set_new(run, "samples", json_string(ig_dataset_noun(t->o->data)));
+  if (run && t->best.exists && t->best.highest > t->best.score)
+    json_object_set_new(run, "highest_accuracy", json_real(t->best.highest));
   if (run && (tokens || t->o->data->kind == IG_DATASET_CORPUS))
     json_object_set_new(run, "invalid", json_integer((json_int_t)t->o->data->n_invalid));
   if (run && tokens)

@@ -122,15 +122,15 @@ static ig_status start_save(ig_trainer *t) {
   IG_GOTO(ig_weights_info_json(&info, &about));
   IG_GOTO(ig_tuner_export(t->session->tuner, &choices));
   json = json_pack(
-      "{s:I, s:I, s:I, s:I, s:{s:b, s:I, s:I, s:f, s:f}, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:f, s:f}",
+      "{s:I, s:I, s:I, s:I, s:{s:b, s:I, s:I, s:f, s:f, s:f}, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:f, s:f}",
       "step", (json_int_t)t->step, "updates", (json_int_t)t->updates, "position", (json_int_t)t->position,
       "evaluations_since_best", (json_int_t)t->evaluations_since_best, "best", "exists", t->best.exists, "step",
       (json_int_t)t->best.step, "epoch", (json_int_t)t->best.epoch, "score", t->best.score, "loss", t->best.loss,
-      "seconds", ig_trainer_seconds(t), "last_loss", t->last_loss, "model", t->o->session.model->name, "dataset",
-      t->o->data->fingerprint, "choices", choices, "config", t->o->args_yaml ? t->o->args_yaml : "", "seed",
-      (json_int_t)t->o->session.seed, "total_steps", (json_int_t)t->total_steps, "loss_scale",
-      (double)t->result.scaler[IG_SCALER_SCALE], "loss_scale_good", (double)t->result.scaler[IG_SCALER_GOOD],
-      "loss_scale_skips", (double)t->result.scaler[IG_SCALER_SKIPS]);
+      "highest", t->best.highest, "seconds", ig_trainer_seconds(t), "last_loss", t->last_loss, "model",
+      t->o->session.model->name, "dataset", t->o->data->fingerprint, "choices", choices, "config",
+      t->o->args_yaml ? t->o->args_yaml : "", "seed", (json_int_t)t->o->session.seed, "total_steps",
+      (json_int_t)t->total_steps, "loss_scale", (double)t->result.scaler[IG_SCALER_SCALE], "loss_scale_good",
+      (double)t->result.scaler[IG_SCALER_GOOD], "loss_scale_skips", (double)t->result.scaler[IG_SCALER_SKIPS]);
   if (json && !json_object_set_new(json, "info", json_loads(about, 0, NULL)))
     state = json_dumps(json, JSON_COMPACT);
   if (!state)
@@ -277,6 +277,8 @@ static ig_status read_state(ig_trainer *t, const char *text, const char *path) {
   t->best.epoch = json_integer_value(json_object_get(best, "epoch"));
   t->best.score = json_number_value(json_object_get(best, "score"));
   t->best.loss = json_number_value(json_object_get(best, "loss"));
+  const json_t *highest = json_object_get(best, "highest");  // not in checkpoints before 2026-12
+  t->best.highest = highest ? json_number_value(highest) : t->best.score;
   t->scaler[IG_SCALER_SCALE] = (float)json_number_value(json_object_get(j, "loss_scale"));
   t->scaler[IG_SCALER_GOOD] = (float)json_number_value(json_object_get(j, "loss_scale_good"));
   t->scaler[IG_SCALER_SKIPS] = (float)json_number_value(json_object_get(j, "loss_scale_skips"));

@@ -14,6 +14,7 @@
 #include "runtime/ckpt/checkpoint.h"
 #include "runtime/device/peak.h"
 #include "runtime/tokenizer/tokenizer.h"
+#include "runtime/train/interval.h"
 #include "runtime/train/trainer_internal.h"
 
 #define SECOND    1000000000ull
@@ -156,6 +157,16 @@ static ig_status settle(ig_trainer *t, int leave, bool *returned) {
   return IG_OK;
 }
 
+// Does a result, no better than the best so far, speak against its epoch? Of fresh weights, whose rate falls to the
+// end, the latest epoch is kept whose accuracy is within one standard error of the highest (Breiman et al. 1984): among
+// dozens of evaluations the highest is often luck, of an epoch half learned. Learned weights get worse by too many
+// epochs.
+static bool as_good(const ig_trainer *t, const ig_outcome *o, double score) {
+  const int64_t n = o->classes.n;
+  return !t->o->weights && ig_task_has_classes(t->head.task) && !strcmp(t->monitor, "accuracy") &&
+         score >= ig_interval_wilson(llround(t->best.highest * (double)n), n, 1).low;
+}
+
 // *returned: the weights are no good, and the run is back at its last checkpoint.
 static ig_status evaluate(ig_trainer *t, bool *returned) {
   ig_scores scores;
@@ -181,20 +192,23 @@ static ig_status evaluate(ig_trainer *t, bool *returned) {
   if (*returned || status != IG_OK)
     goto done;
   double loss = outcome.loss, score = ig_outcome_score(&t->head, &outcome, t->monitor);
-  bool better = !t->best.exists || score > t->best.score || (score == t->best.score && loss < t->best.loss);
+  const bool first = !t->best.exists, higher = first || score > t->best.highest,
+             better = higher || (score == t->best.highest && loss < t->best.loss),
+             kept = better || as_good(t, &outcome, score);
   IG_GOTO(ig_trainer_log_eval(t, &outcome));
-  if (better) {
-    t->best = (ig_best){true, t->step, ig_trainer_epoch(t), score, loss};
-    t->evaluations_since_best = 0;
+  t->evaluations_since_best = better ? 0 : t->evaluations_since_best + 1;
+  if (kept) {
+    t->best = (ig_best){true, t->step, ig_trainer_epoch(t), score, loss, higher ? score : t->best.highest};
     IG_GOTO(ig_trainer_save_best(t));
-  } else {
-    t->evaluations_since_best++;
   }
   if (t->cb->progress)
     t->cb->progress(t->cb->user, "");
   ig_trainer_line(t, "epoch %lld of %lld done  training loss %.4f  validation: loss %.4f  %s%s",
                   (long long)ig_trainer_epoch(t), (long long)ig_trainer_epochs(t), t->last_loss, loss,
-                  ig_outcome_text(&t->head, &outcome, text), better ? "  best so far" : "");
+                  ig_outcome_text(&t->head, &outcome, text),
+                  better ? "  best so far"
+                  : kept ? "  kept: not measurably below the best"
+                         : "");
 done:
   ig_outcome_fini(&outcome);
   ig_scores_fini(&scores);

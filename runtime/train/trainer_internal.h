@@ -17,11 +17,13 @@
 #define IG_MAX_MOMENTS    3
 #define IG_MAX_UNREADABLE 0.01  // share of a part that may turn bad before the run stops (49)
 
+// The epoch whose weights are kept.
 typedef struct ig_best {
   bool exists;
   int64_t step, epoch;
   double score;  // larger is better
   double loss;
+  double highest;  // score of any epoch so far
 } ig_best;
 
 // The scalars of a step, as they lie in device memory and come back from it.
