@@ -67,6 +67,24 @@ def a_finished_run_goes_on_from_a_named_step():
 
 
 @test
+def automatic_precision_stays_what_it_was():
+    if answer(run("doctor", "--json"))["auto_precision"] != "bf16":
+        return
+    keys = [*KEYS, "precision=auto"]
+    expect(run(*keys, "out=half", "time_limit=1ms"), 75)
+    before = steps_of("half")
+    refused(2, ["half/checkpoints/step-1", "computes in bf16", "avx2", "precision=fp32 weights=half"], *keys, "out=half", "isa=avx2",
+            "resume=auto")
+    assert steps_of("half") == before, "a refused resume went on"
+    expect(run(*keys, "out=half", "resume=auto", "isa=auto", "time_limit=1h"), 0)
+    assert "is finished already" in expect(run(*keys, "out=half", "resume=auto", "isa=avx2"), 0).err
+    # Begun in fp32: where auto would be bf16 the run goes on in fp32, as the third part shows, which could not go on otherwise.
+    expect(run(*keys, "out=full", "isa=avx2", "time_limit=1ms"), 75)
+    expect(run(*keys, "out=full", "resume=auto", "isa=auto", "time_limit=1ms"), 75, "resumed at step 1")
+    expect(run(*keys, "out=full", "resume=auto", "isa=avx2", "time_limit=1h"), 0, "resumed at step 2")
+
+
+@test
 def evaluation_stops_when_asked():
     for number, code in ((signal.SIGTERM, 75), (signal.SIGINT, 75)):
         p = start("weights=whole", "data=" + DATA, "part=all", "image_size=640", "batch=1", "threads=1", "--json",

@@ -122,15 +122,17 @@ static ig_status start_save(ig_trainer *t) {
   IG_GOTO(ig_weights_info_json(&info, &about));
   IG_GOTO(ig_tuner_export(t->session->tuner, &choices));
   json = json_pack(
-      "{s:I, s:I, s:I, s:I, s:{s:b, s:I, s:I, s:f, s:f, s:f}, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:f, s:f}",
+      "{s:I, s:I, s:I, s:I, s:{s:b, s:I, s:I, s:f, s:f, s:f}, s:f, s:f, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:f, "
+      "s:f}",
       "step", (json_int_t)t->step, "updates", (json_int_t)t->updates, "position", (json_int_t)t->position,
       "evaluations_since_best", (json_int_t)t->evaluations_since_best, "best", "exists", t->best.exists, "step",
       (json_int_t)t->best.step, "epoch", (json_int_t)t->best.epoch, "score", t->best.score, "loss", t->best.loss,
       "highest", t->best.highest, "seconds", ig_trainer_seconds(t), "last_loss", t->last_loss, "model",
-      t->o->session.model->name, "dataset", t->o->data->fingerprint, "choices", choices, "config",
-      t->o->args_yaml ? t->o->args_yaml : "", "seed", (json_int_t)t->o->session.seed, "total_steps",
-      (json_int_t)t->total_steps, "loss_scale", (double)t->result.scaler[IG_SCALER_SCALE], "loss_scale_good",
-      (double)t->result.scaler[IG_SCALER_GOOD], "loss_scale_skips", (double)t->result.scaler[IG_SCALER_SKIPS]);
+      t->o->session.model->name, "dataset", t->o->data->fingerprint, "choices", choices, "precision",
+      ig_dtype_name(t->session->compute), "config", t->o->args_yaml ? t->o->args_yaml : "", "seed",
+      (json_int_t)t->o->session.seed, "total_steps", (json_int_t)t->total_steps, "loss_scale",
+      (double)t->result.scaler[IG_SCALER_SCALE], "loss_scale_good", (double)t->result.scaler[IG_SCALER_GOOD],
+      "loss_scale_skips", (double)t->result.scaler[IG_SCALER_SKIPS]);
   if (json && !json_object_set_new(json, "info", json_loads(about, 0, NULL)))
     state = json_dumps(json, JSON_COMPACT);
   if (!state)
@@ -235,7 +237,11 @@ static json_t *state_of(const ig_ckpt_reader *reader) {
 ig_status ig_trainer_recall_choices(ig_trainer *t) {
   json_t *j = t->reader ? state_of(t->reader) : NULL;
   const char *choices = json_string_value(json_object_get(j, "choices"));
+  const char *precision = json_string_value(json_object_get(j, "precision"));
   ig_status status = choices ? ig_tuner_import(t->session->tuner, choices) : IG_OK;
+  if (precision && !strcmp(t->o->session.precision, "auto"))
+    t->session->compute =
+        !strcmp(precision, ig_dtype_name(IG_BF16)) && t->session->device->caps.bf16 ? IG_BF16 : IG_F32;
   json_decref(j);
   return status;
 }
@@ -252,6 +258,19 @@ ig_status ig_trainer_compare(const ig_trainer *t) {
   return status;
 }
 
+// precision=auto is what it was when the run began (ig_trainer_recall_choices), or the run ends here. Older checkpoints
+// do not say.
+static ig_status compare_precision(const ig_trainer *t, const char *precision, const char *path) {
+  const ig_device_caps *caps = &t->session->device->caps;
+  if (!precision || !strcmp(precision, ig_dtype_name(t->session->compute)))
+    return IG_OK;
+  return ig_fail(IG_ERR_UNSUPPORTED,
+                 "%s: the run computes in %s, which %s does not have%s%s; go on where there is %s, or start a new run "
+                 "in fp32 from its weights (precision=fp32 weights=%s)",
+                 path, precision, caps->name, caps->kind == IG_DEVICE_CPU ? " with isa=" : "",
+                 caps->kind == IG_DEVICE_CPU ? ig_isa_name(caps->isa) : "", precision, t->o->out);
+}
+
 static ig_status read_state(ig_trainer *t, const char *text, const char *path) {
   json_error_t error;
   json_t *j = json_loads(text ? text : "", JSON_REJECT_DUPLICATES, &error), *best = json_object_get(j, "best");
@@ -266,6 +285,7 @@ static ig_status read_state(ig_trainer *t, const char *text, const char *path) {
     IG_GOTO(ig_fail(IG_ERR_MISMATCH, "%s: was written by model=%s, this run has model=%s", path, model,
                     t->o->session.model->name));
   IG_GOTO(compare_data(t, fingerprint, path));
+  IG_GOTO(compare_precision(t, json_string_value(json_object_get(j, "precision")), path));
   IG_GOTO(ig_tuner_import(t->session->tuner, choices));
   t->step = json_integer_value(json_object_get(j, "step"));
   t->updates = json_integer_value(json_object_get(j, "updates"));

@@ -204,7 +204,8 @@ uint64_t ig_trainer_snapshot_bytes(const ig_trainer *t);  // of memory, while a 
 // Opens the checkpoint that the run goes on from, in t->reader, before anything is planned: plans take its choices of
 // implementations, which another machine's cache, or an empty one, would make anew and otherwise.
 ig_status ig_trainer_open_checkpoint(ig_trainer *t);
-ig_status ig_trainer_recall_choices(ig_trainer *t);  // into the session's tuner
+// Into the session: its tuner's, and what precision=auto was.
+ig_status ig_trainer_recall_choices(ig_trainer *t);
 // Whether the open checkpoint, if any, is of these keys and data: for a finished run, of which nothing is restored.
 ig_status ig_trainer_compare(const ig_trainer *t);
 // The open checkpoint, which it closes; where none is open, from: a step-N folder, or RUN/checkpoints with walk_back
