@@ -103,6 +103,31 @@ def what_was_skipped_is_counted():
     assert answer(run("train", *TINY, "data=" + data, "out=" + place("skipped"), "--json"))["unreadable"] == 2
 
 
+def write_tiff(path, kinds, side=32):
+    """A grey page for each kind: 0 a page, 1 a thumbnail."""
+    data, ifds, n = b"", b"", 9
+    for i, kind in enumerate(kinds):
+        at, here = 8 + len(kinds) * (2 + 12 * n + 4) + len(data), 8 + len(ifds)
+        following = here + 2 + 12 * n + 4 if i + 1 < len(kinds) else 0
+        tags = ((254, kind), (256, side), (257, side), (258, 8), (259, 1), (262, 1), (273, at), (278, side), (279, side * side))
+        ifds += struct.pack("<H", n) + b"".join(struct.pack("<HHII", t, 4 if t != 258 else 3, 1, v) for t, v in tags)
+        ifds += struct.pack("<I", following)
+        data += bytes(range(side)) * side
+    with open(path, "wb") as f:
+        f.write(b"II*\0" + struct.pack("<I", 8) + ifds + data)
+
+
+@test
+def pages_behind_the_first_are_told_once():
+    data = make_data(place("paged"), {"train": 4, "val": 2})
+    for name, kinds in (("a.tif", (0, 0, 0)), ("b.tif", (0,)), ("c.tif", (0, 1)), ("d.tif", (0, 1, 0))):
+        write_tiff(os.path.join(data, "train", "rows", name), kinds)
+    told = 'ignored all pages but the first of 2 pictures (the first such: "train/rows/a.tif")\n'
+    for words in (["train", "model=resnet20", "data=" + data, "out=paged-run", "epochs=2", "batch=4"], ["data", data]):
+        p = expect(run(*words), 0, told)
+        assert p.err.count("pages") == 1 and "skipped" not in p.err, p.err
+
+
 @test
 def an_answer_that_is_not_finite_is_an_error():
     weights = with_overflow("first/model.safetensors", "first/inf.safetensors", "fc.weight")

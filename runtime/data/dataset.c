@@ -172,6 +172,8 @@ static ig_status probe_all(ig_builder *b) {
         IG_TRY(ig_builder_skip(b, item->sample.name, NULL));
         continue;
       }
+      if (info.more_pages && b->n_paged++ == 0)
+        b->first_paged = item->sample.name;
       item->w = info.w;
       item->h = info.h;
     }
@@ -377,6 +379,9 @@ static void tell_ignored(const ig_builder *b) {
         ig_plural(b->n_ignored, "file that is", "files that are"),
         b->options->text ? ig_plural(b->n_ignored, "text", "texts") : ig_plural(b->n_ignored, "picture", "pictures"),
         ig_plural(b->n_ignored, "its name", "their names"), ig_quote(q, b->first_ignored));
+  if (b->n_paged)
+    ig_builder_warn(b, "ignored all pages but the first of %zu %s (the first such: %s)", b->n_paged,
+                    ig_plural(b->n_paged, "picture", "pictures"), ig_quote(q, b->first_paged));
   if (b->n_runs)
     ig_builder_warn(b, "ignored %zu %s (first: %s)", b->n_runs,
                     ig_plural(b->n_runs, "folder of a run", "folders of runs"), ig_quote(q, b->first_run));

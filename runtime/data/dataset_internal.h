@@ -39,6 +39,8 @@ typedef struct ig_builder {
   size_t n, capacity;
   ig_empty_class *empty;
   size_t n_empty, empty_capacity;
+  size_t n_paged;             // pictures with pages behind the first, which alone is read
+  const char *first_paged;    // of the data set
   size_t n_ignored;           // files that are no pictures by name
   const char *first_ignored;  // owned by the data set
   const char *csv;            // the split file; NULL: a sample's own file is the table

@@ -4,6 +4,7 @@
 #ifndef IG_DATA_IMAGE_H
 #define IG_DATA_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,6 +37,7 @@ typedef struct ig_image_info {
   int channels;     // as stored: 1 grey or palette, 2 grey + alpha, 3, 4 (alpha or CMYK)
   int bits;         // a sample, as stored
   int orientation;  // EXIF 1..8; for PNG and WebP, where it may follow the pixels, what the whole file says
+  bool more_pages;  // of a TIFF: behind the first, which alone is decoded
 } ig_image_info;
 
 typedef struct ig_image_options {

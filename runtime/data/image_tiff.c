@@ -279,6 +279,17 @@ done:
   return status;
 }
 
+// Thumbnails and masks of the picture are none.
+static bool has_more_pages(TIFF *lib) {
+  while (TIFFReadDirectory(lib)) {
+    uint32_t kind = 0;
+    TIFFGetFieldDefaulted(lib, TIFFTAG_SUBFILETYPE, &kind);
+    if (!(kind & (FILETYPE_REDUCEDIMAGE | FILETYPE_MASK)))
+      return true;
+  }
+  return false;
+}
+
 static ig_status probe(const uint8_t *bytes, size_t n, ig_image_info *info) {
   tiff_reader r;
   IG_TRY(open_reader(&r, bytes, n, NULL));
@@ -289,6 +300,7 @@ static ig_status probe(const uint8_t *bytes, size_t n, ig_image_info *info) {
   if (status == IG_OK && r.compression == COMPRESSION_NONE && decoded > n)
     status = ig_fail(IG_ERR_FORMAT, "TIFF: truncated: %zu %s; the %ux%u pixels of the header need %llu", n,
                      ig_plural(n, "byte", "bytes"), r.w, r.h, (unsigned long long)decoded);
+  info->more_pages = status == IG_OK && has_more_pages(r.lib);
   TIFFClose(r.lib);
   return status;
 }
