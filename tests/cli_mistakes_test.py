@@ -238,6 +238,9 @@ def heads_and_models_that_are_not_ours_are_named():
         return run("predict", "weights=" + place("heads"), place("heads.csv"), "--json")
     named = predict(_name_or_path="me/BertForTokenClassification-x")
     assert all(row["label"] in "ab" for row in answers(named)), named.out
+    for names, found in ({"0": "a", "1": "b", "2": "c"}, "3 names"), ({"0": "a"}, "1 name"):
+        expect(predict(id2label=names), 2, f"heads/config.json: id2label: {found} found", "heads/model.safetensors has 2 classes", "mend it")
+    assert all(row["label"] in "01" for row in answers(predict(id2label={})))
     expect(predict(architectures=["BertForMultipleChoice"]), 2, "BertForMultipleChoice", "BertForSequenceClassification")
     os.makedirs(place("roberta"))
     write_safetensors(place("roberta", "model.safetensors"),

@@ -358,7 +358,14 @@ static ig_status read_config_beside(const ig_weight_source *s, ig_weights_info *
   IG_GOTO(head_of_config(info->config, info));
   IG_GOTO(ig_strdup(model.model.name, &info->model));
   IG_GOTO(task_of_config(info->config, info));
-  if (info->n_classes > 0 && json_array_size(labels) == (size_t)info->n_classes && !info->classes) {
+  if (info->n_classes > 0 && labels && !info->classes) {
+    const size_t names = json_array_size(labels);
+    if (names != (size_t)info->n_classes)
+      IG_GOTO(ig_fail(IG_ERR_FORMAT,
+                      "%s: id2label: %zu %s found, but the classifier in %s has %d %s; mend it, or remove it, and the "
+                      "classes are numbers",
+                      path, names, ig_plural(names, "name", "names"), info->path, info->n_classes,
+                      ig_plural((unsigned)info->n_classes, "class", "classes")));
     IG_GOTO(ig_alloc_array((size_t)info->n_classes, sizeof *info->classes, "names of classes", &info->classes));
     for (int i = 0; i < info->n_classes; i++)
       IG_GOTO(ig_strdup(json_string_value(json_array_get(labels, (size_t)i)), &info->classes[i]));
