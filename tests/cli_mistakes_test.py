@@ -51,6 +51,11 @@ def names_that_nothing_has_are_refused():
 def bounds_of_a_key_are_told_in_whole():
     words = ["plan", "model=resnet8_mlperf", "data=" + DATA]
     refused(2, ["seed", '"-1"', "0 to 9007199254740992"], *words, "seed=-1")
+    # What 0 means.
+    rows = {row["key"]: row["meaning"] for row in answer(run("keys", "train", "--json"))["keys"]}
+    for name in ("memory", "time_limit"):
+        assert rows[name].endswith("; 0: no limit"), rows[name]
+    expect(run("train", *TINY, "data=" + DATA, "memory=0", "time_limit=0", "out=" + place("unlimited")), 0)
 
 
 @test

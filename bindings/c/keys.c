@@ -170,7 +170,8 @@ static const ig_key keys[] = {
     {"keep", IG_KEY_INT, "", "3", V(TRAIN), "checkpoints that stay, beside the best", NULL, 3, 1e6, MAY},
     {"resume", IG_KEY_STRING, "", NULL, V(TRAIN),
      "auto: start, or go on with the run that is there; PATH: go on from this run folder or checkpoint", .flags = CALL},
-    {"time_limit", IG_KEY_DURATION, "s", NULL, V(TRAIN), "stop with a checkpoint and exit code 75 after", NULL, 0, 1e10,
+    {"time_limit", IG_KEY_DURATION, "s", NULL, V(TRAIN),
+     "stop with a checkpoint and exit code 75 after this time, counted from the first step; 0: no limit", NULL, 0, 1e10,
      MAY},
     {"patience", IG_KEY_INT, "evaluations", "0", V(TRAIN),
      "end after so many evaluations without a better one; there is one an epoch, of 80 epochs or more one every "
@@ -183,7 +184,8 @@ static const ig_key keys[] = {
     {"strict", IG_KEY_BOOL, "", "0", V(TRAIN) | V(EVAL), "an unreadable picture is an error, not skipped and counted"},
     {"nan_limit", IG_KEY_INT, "", "3", V(TRAIN),
      "losses in a row that are not finite before the last checkpoint is taken again", NULL, 1, 1e6},
-    {"memory", IG_KEY_SIZE, "bytes", NULL, RUN, "budget of the run; a plan beyond it is refused", NULL, 0, 0, MAY},
+    {"memory", IG_KEY_SIZE, "bytes", NULL, RUN, "budget of the run; a plan beyond it is refused; 0: no limit", NULL, 0,
+     0, MAY},
     {"recompute", IG_KEY_ENUM, "", "auto", RUN,
      "less memory: cheap results are computed again in the backward pass; auto: where that can save a fifth, as much "
      "as saves a ninth (in 16 bits copies of weights on top)",
