@@ -67,6 +67,22 @@ def a_finished_run_goes_on_from_a_named_step():
 
 
 @test
+def a_checkpoint_of_another_run_is_not_this_run():
+    expect(run(*KEYS, "out=own", "time_limit=1ms"), 75)
+    shutil.copytree(os.path.join(WORK, "whole/checkpoints/step-14"), os.path.join(WORK, "own/checkpoints/step-14"))
+    said = ["own/checkpoints/step-14: was written by another run", "remove it", "weights=own/checkpoints/step-14"]
+    for more in (["out=own", "resume=auto"], ["resume=own/checkpoints/step-14"]):
+        refused(2, said, *KEYS, "time_limit=1h", *more)
+    # As a folder of an older version, which does not say which run it is: taken, and its run from now on.
+    old = shutil.copytree(os.path.join(WORK, "own"), os.path.join(WORK, "old"))
+    os.remove(os.path.join(old, ".run"))
+    expect(run(*KEYS, "out=old", "resume=auto", "time_limit=1ms"), 75, "resumed at step 14")
+    assert content("old", ".run") == content("whole", ".run") != content("own", ".run")
+    shutil.rmtree(os.path.join(WORK, "own/checkpoints/step-14"))
+    expect(run(*KEYS, "out=own", "resume=auto", "time_limit=1h"), 0, "resumed at step 1 ")
+
+
+@test
 def automatic_precision_stays_what_it_was():
     if answer(run("doctor", "--json"))["auto_precision"] != "bf16":
         return

@@ -224,9 +224,32 @@ static ig_status open_checkpoint(const ig_trainer *t, const char *from, bool wal
   return walk_back ? ig_ckpt_open_latest(from, out, warn_line, (void *)t) : ig_ckpt_open(from, out);
 }
 
+// A folder that does not say which run it is began with an older version.
+static ig_status compare_run(const ig_trainer *t) {
+  const char *path = ig_ckpt_path(t->reader), *uuid = ig_ckpt_run_uuid(t->reader);
+  char *mine = NULL;
+  uint8_t *text = NULL;
+  size_t n;
+  ig_status status = IG_OK;
+  IG_TRY(ig_path_join(&mine, t->o->out, IG_RUN_FILE));
+  if (!ig_path_exists(mine))
+    goto done;
+  IG_GOTO(ig_file_read(mine, sizeof t->uuid, &text, &n));
+  if (n != strlen(uuid) || memcmp(text, uuid, n) != 0)
+    status = ig_fail(IG_ERR_MISMATCH,
+                     "%s: was written by another run (%s, this folder's is %.*s); remove it from here, or start a new "
+                     "run from it with weights=%s",
+                     path, uuid, (int)n, (const char *)text, path);
+done:
+  ig_free(text);
+  ig_free(mine);
+  return status;
+}
+
 ig_status ig_trainer_open_checkpoint(ig_trainer *t) {
   const bool step = t->o->resume == IG_RESUME_PATH;
-  return open_checkpoint(t, step ? t->o->resume_path : t->checkpoints, !step, &t->reader);
+  IG_TRY(open_checkpoint(t, step ? t->o->resume_path : t->checkpoints, !step, &t->reader));
+  return compare_run(t);
 }
 
 static json_t *state_of(const ig_ckpt_reader *reader) {

@@ -337,6 +337,7 @@ static ig_status start(ig_trainer *t, bool resume) {
     ig_trainer_line(t, "resumed at step %lld of %lld", (long long)t->step, (long long)t->total_steps);
   }
   t->begun = true;
+  IG_TRY(write_text(t, IG_RUN_FILE, t->uuid));
   IG_TRY(write_text(t, "args.yaml", o->args_yaml));
   IG_TRY(write_text(t, "environment.json", o->environment_json));
   IG_TRY(write_text(t, "config.json", o->config_json));

@@ -140,6 +140,8 @@ typedef struct ig_trainer {
   int bad_in_a_row, fallbacks;
 } ig_trainer;
 
+#define IG_RUN_FILE ".run"  // in the run folder: its UUID, as its checkpoints have it
+
 // train_folder.c
 // First of all: nothing is planned or timed for a folder that is another's, or cannot be written.
 ig_status ig_trainer_claim_folder(ig_trainer *t);
