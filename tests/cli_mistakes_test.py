@@ -131,6 +131,7 @@ def pages_behind_the_first_are_told_once():
     for words in (["train", "model=resnet20", "data=" + data, "out=paged-run", "epochs=2", "batch=4"], ["data", data]):
         p = expect(run(*words), 0, told)
         assert p.err.count("pages") == 1 and "skipped" not in p.err, p.err
+    assert answer(run("data", data, "--json", "--quiet"))["warnings"] == [told[:-1]]
 
 
 @test

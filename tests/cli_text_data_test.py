@@ -24,7 +24,7 @@ def a_sound_table():
     make_texts()
     r = report(SINGLE, "tokenizer=" + MODEL)
     assert r["texts"] == 120 and r["parts"] == {"train": 96, "val": 24, "test": 0} and r["held_out"], r
-    assert r["task"] == "classify" and r["findings"] == r["duplicates"] == r["unreadable"] == [], r
+    assert r["task"] == "classify" and r["findings"] == r["duplicates"] == r["unreadable"] == r["warnings"] == [], r
     assert [(c["class"], c["all"]) for c in r["classes"]] == [(name, 40) for name in FRUIT]
     assert r["unit"] == "tokens" and sum(b["train"] + b["val"] for b in r["lengths"]) == 120
     assert r["tokens"]["truncated"] == 0 and r["tokens"]["unknown_share"] == 0 and r["tokens"]["longest"] > 10
@@ -126,7 +126,8 @@ def a_count_of_one_is_singular():
 def what_is_no_set_of_texts():
     write("bare.csv", ["text"] + [sentence(i % 3) for i in range(20)])
     p = run("data", "bare.csv", "--json")
-    assert answer(p)["texts"] == 20 and "without labels" in p.err
+    found = answer(p)
+    assert found["texts"] == 20 and "without labels" in p.err and found["warnings"] == p.err.splitlines(), (found["warnings"], p.err)
     refused(2, ["task=mlm"], "data", CORPUS)
     refused(2, ["absent"], "data", "absent.csv")
     refused(2, ["neither model.safetensors"], "data", SINGLE, "weights=" + MODEL)

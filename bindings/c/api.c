@@ -64,6 +64,7 @@ static ig_status call_verb(ig_call_state *c) {
     status = functions[v](c);
     ig_show_progress(c, "");
   }
+  json_decref(c->warnings);
   ig_config_destroy(c->config);
   return status;
 }

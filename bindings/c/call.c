@@ -39,6 +39,19 @@ int ig_asked_to_stop(void *call_state) {
   return c->callbacks.should_stop ? c->callbacks.should_stop(c->callbacks.user) : 0;
 }
 
+void ig_warn_text(void *call_state, const char *text) {
+  ig_call_state *c = call_state;
+  ig_note_text(c, text);
+  if (!c->warnings)
+    c->warnings = json_array();
+  json_array_append_new(c->warnings, ig_json_text(text));
+}
+
+ig_status ig_answer_warnings(const ig_call_state *c, json_t *object) {
+  json_t *list = c->warnings ? json_incref(c->warnings) : json_array();
+  return json_object_set_new(object, "warnings", list) ? ig_no_json() : IG_OK;
+}
+
 ig_status ig_no_json(void) { return ig_fail(IG_ERR_MEMORY, "no memory for the JSON of an answer"); }
 
 json_t *ig_json_text(const char *text) {

@@ -17,6 +17,7 @@ typedef struct ig_call_state {
   bool json, quiet;
   int n_words;  // as given
   const char *const *words;
+  json_t *warnings;  // of ig_warn_text; NULL: none
 } ig_call_state;
 
 // The verbs. IG_ERR_USAGE before any work.
@@ -43,6 +44,9 @@ void ig_note(ig_call_state *c, const char *format, ...) __attribute__((format(pr
 void ig_note_text(void *call_state, const char *text);
 void ig_show_progress(void *call_state, const char *text);
 int ig_asked_to_stop(void *call_state);
+// A note that the answer repeats: ig_answer_warnings adds all of them to it, a list `warnings`.
+void ig_warn_text(void *call_state, const char *text);
+ig_status ig_answer_warnings(const ig_call_state *c, json_t *object);
 
 // JSON where it was asked for (or where there is no receiver of tables), else `table`, or where that is NULL a table
 // made from the object.

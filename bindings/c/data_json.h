@@ -29,6 +29,7 @@
 //                        seen: stands in the training part, whose labels the model may know by heart
 //   thresholds           {hash_bits, thumb, difference, local, plain} of quality.h
 //   seconds, pictures_per_second   of reading and comparing
+// The verb adds warnings: [text], what opening the set told (files that are ignored, names that look alike).
 json_t *ig_data_json(const ig_quality *q, const char *path);
 // Appends `item` (taken) unless it could not be made; false without memory.
 bool ig_json_push(json_t *list, json_t *item);

@@ -108,7 +108,7 @@ static ig_status open_once(work *w, bool labels) {
                           .needs_labels = labels,
                           .allow_one_class = true,
                           .inspect = true,
-                          .warn = ig_note_text,
+                          .warn = ig_warn_text,
                           .warn_user = w->call,
                           .skipped = ig_quality_skip,
                           .skipped_user = &w->skipped};
@@ -122,16 +122,18 @@ static ig_status open_data(work *w) {
   if (status != IG_ERR_DATA || w->use.model || ig_config_has_value(w->call->config, "label_column") ||
       ig_path_is_dir(w->path))
     return status;
-  char *why;
+  char *why, *told = NULL;
   IG_TRY(ig_strdup(ig_error_message(), &why));
+  json_array_clear(w->call->warnings);  // come again
   ig_quality_fini(&w->skipped);
   w->skipped = (ig_quality){0};
   if (open_once(w, false) != IG_OK)
     status = ig_fail(status, "%s", why);
-  else {
-    ig_note(w->call, "without labels: %s", why);
-    status = IG_OK;
-  }
+  else
+    status = ig_asprintf(&told, "without labels: %s", why);
+  if (told)
+    ig_warn_text(w->call, told);
+  ig_free(told);
   ig_free(why);
   return status;
 }
@@ -301,6 +303,7 @@ ig_status ig_data_texts(ig_call_state *c, const char *path) {
   result = to_json(&w);
   if (!result)
     IG_GOTO(ig_no_json());
+  IG_GOTO(ig_answer_warnings(c, result));
   if (out && *out) {
     IG_GOTO(ig_text_report_write(result, out));
     ig_note(c, "report: %s", out);

@@ -20,6 +20,7 @@ bool ig_looks_like_texts(const char *path);
 //   tokens               only with tokenizer=: {n, longest, max_length, truncated, unknown_share, invalid}
 //   suspects             only with weights=: [{path, part, label, said, p_label, p_said, seen, text}], the surest first
 //   seconds              of reading and comparing
+//   warnings             [text]: what opening the set told
 ig_status ig_data_texts(ig_call_state *c, const char *path);
 // That answer for people.
 ig_status ig_data_texts_show(const json_t *result, ig_text *out);

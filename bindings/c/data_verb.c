@@ -26,7 +26,7 @@ static ig_status open_once(ig_call_state *c, const char *path, const ig_use *use
                                                .n_classes = use->info.n_classes,
                                                .needs_labels = labels,
                                                .allow_one_class = true,
-                                               .warn = ig_note_text,
+                                               .warn = ig_warn_text,
                                                .warn_user = c,
                                                .inspect = true,
                                                .skipped = ig_quality_skip,
@@ -40,6 +40,7 @@ static ig_status open_data(ig_call_state *c, const char *path, const ig_use *use
   if (status == IG_ERR_DATA && !q->n_skipped && !use->info.path && !ig_config_has_value(c->config, "label_column")) {
     char *why;
     IG_TRY(ig_strdup(ig_error_message(), &why));
+    json_array_clear(c->warnings);  // come again
     ig_status again = open_once(c, path, use, false, q, out);
     if (again != IG_OK)
       status = ig_fail(status, "%s", why);
@@ -128,6 +129,7 @@ ig_status ig_verb_data(ig_call_state *c) {
     result = ig_data_json(&q, path);
     if (!result)
       IG_GOTO(ig_no_json());
+    IG_GOTO(ig_answer_warnings(c, result));
     if (out && *out && json_object_set_new(result, "report", ig_json_text(out)))
       IG_GOTO(ig_no_json());
   } else {
