@@ -235,6 +235,42 @@ def on_a_terminal(*words):
     return seen.decode(errors="replace")
 
 
+def raw_text(name):
+    """A folder with a.txt, and a vocabulary beside it."""
+    os.makedirs(place(name))
+    with open(place(name, "a.txt"), "w") as f:
+        f.write("The cat sat. It was dark.\n\n" * 60)
+    with open(place(name + ".vocab.txt"), "w") as f:
+        f.write("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "it", "was", "dark", "."]))
+    return place(name), place(name + ".vocab.txt")
+
+
+@test
+def what_cannot_be_written_is_refused():
+    """Exit 2 before any work, whichever verb it is."""
+    data, run_folder = pictures("whole", [6, 6]), place("whole-run")
+    texts, vocab = raw_text("whole-texts")
+    train = ["train", *TINY, "data=" + data, "batch=4"]
+    expect(run(*train, "steps=1", "out=" + run_folder), 0)
+    for at in ("/sys/ingot", "/sys/ingot/deep/er", place("whole", "c0", "00.png", "x")):  # not even root may
+        for words in ([*train, "steps=1", "out=" + at], ["demo", "out=" + at], ["demo", "text", "out=" + at],
+                      ["predict", "weights=" + run_folder, data, "out=" + at + ".csv"],
+                      ["eval", "weights=" + run_folder, "data=" + data, "logits=" + at + ".npy"],
+                      ["data", data, "out=" + at + ".html"], ["report", run_folder, "out=" + at + ".html"],
+                      ["convert", run_folder, at], ["convert", run_folder, at + ".safetensors"], ["convert", run_folder, at + "/step-1"],
+                      ["tokenizer", "train", texts, "out=" + at],
+                      ["data", "shard", "data=" + texts, "tokenizer=" + vocab, "out=" + at]):
+            p = refused(2, [" cannot be "], *words)
+            assert "loss" not in p.err and "writes" not in p.err, p.err
+    # Of a run folder, a single file.
+    os.remove(os.path.join(run_folder, "log.jsonl"))
+    os.makedirs(os.path.join(run_folder, "log.jsonl"))
+    p = refused(2, ["log.jsonl: Is a directory"], *train, "steps=2", "out=" + run_folder, "resume=auto")
+    assert "loss" not in p.err, p.err
+    os.makedirs(os.path.join(run_folder, "comparison.html"))
+    refused(2, ["comparison.html", "another file by out="], "report", run_folder, run_folder)
+
+
 @test
 def what_may_not_be_read_is_refused():
     """Exit 2, as of what is not there: nothing was begun, and no checkpoint was written."""
@@ -246,8 +282,15 @@ def what_may_not_be_read_is_refused():
         refused(2, ["File name too long" if words[1:2] != TINY[:1] else "does not exist"], *words)
     if os.geteuid() == 0:  # who may read everything
         return
+    texts, vocab = raw_text("secret-texts")
+    mlm = ["train", "model=bert_tiny", "task=mlm", "tokenizer=" + vocab, "steps=1", "out=never"]
     for secret, words in ((run_folder + "/model.safetensors", ["eval", "weights=" + run_folder, "data=" + data]),
-                          (data, ["train", *TINY, "data=" + data, "steps=1", "out=never"])):
+                          (data, ["train", *TINY, "data=" + data, "steps=1", "out=never"]),
+                          (data, ["predict", "weights=" + run_folder, data]),
+                          (run_folder + "/checkpoints", ["checkpoint", "list", run_folder]),
+                          (run_folder + "/checkpoints", ["train", "resume=" + run_folder, *TINY, "data=" + data, "steps=2"]),
+                          (texts, [*mlm, "data=" + texts]), (texts + "/a.txt", [*mlm, "data=" + texts]),
+                          (texts, ["tokenizer", "train", texts, "out=never"])):
         os.chmod(secret, 0)
         refused(2, ["Permission denied"], *words)
         os.chmod(secret, 0o700)

@@ -307,3 +307,10 @@ ig_status ig_want_writable(const ig_call_state *c, const char *name) {
              ? IG_OK
              : ig_fail_prefix(IG_ERR_USAGE, "%s=%s cannot be written", name, ig_shown(q, path));
 }
+
+ig_status ig_want_folder(const char *key, const char *path) {
+  char q[IG_QUOTE_BYTES];
+  return ig_folder_check_writable(path) == IG_OK
+             ? IG_OK
+             : ig_fail_prefix(IG_ERR_USAGE, "%s%s cannot be written", key, ig_shown(q, path));
+}

@@ -65,6 +65,7 @@ ig_status ig_want_paths(const ig_call_state *c, size_t min, size_t max);
 ig_status ig_want_key(const ig_call_state *c, const char *name);  // IG_ERR_USAGE unless it has a value
 // Before any work: the file that key `name` gives, if it does, can be written there. IG_ERR_USAGE with the reason.
 ig_status ig_want_writable(const ig_call_state *c, const char *name);
+ig_status ig_want_folder(const char *key, const char *path);  // the same of a folder; key: "out=", or "" of a bare word
 
 // Text of every byte sequence: bytes that are not UTF-8 become \xNN. NULL: no memory.
 json_t *ig_json_text(const char *text);

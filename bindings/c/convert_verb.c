@@ -212,7 +212,7 @@ static ig_status kind_of(const char *in, const char *out, bool slash, kind *what
     IG_TRY(refuse_run(out));
   if (*what != OUT_FILE)
     return ig_path_exists(out) ? ig_fail(IG_ERR_USAGE, "%s is there already: name a new folder", ig_shown(q, out))
-                               : IG_OK;
+                               : ig_want_folder("", out);
   IG_TRY(may_replace(in, out));
   return ig_file_check_writable(out) == IG_OK ? IG_OK
                                               : ig_fail_prefix(IG_ERR_USAGE, "%s cannot be written", ig_shown(q, out));

@@ -158,6 +158,7 @@ static ig_status prepare(ig_demo *d, const char *out, int n_documents) {
   ig_status status = IG_OK;
   ig_demo_words w = {.n = 0};
   char *data = NULL;
+  IG_GOTO(ig_want_folder("out=", out));
   IG_GOTO(ig_asprintf(&data, "%s/data", out));
   ig_note(c, "1. writes %d documents about incidents with machines and orders, and messages with %d intents: %s",
           n_documents, IG_MESSAGES_N_CLASSES, data);

@@ -63,6 +63,7 @@ static ig_status pictures(ig_call_state *c) {
   json_t *result = NULL, *test = NULL;
   const char *out = ig_demo_choice(c, "out", "ingot-demo");
   int per_class = atoi(ig_demo_choice(c, "samples", "1800")) / IG_DEFECTS_N_CLASSES, n_test = per_class / 5;
+  IG_GOTO(ig_want_folder("out=", out));
   IG_GOTO(ig_asprintf(&data, "%s/data", out));
   ig_note(c, "1. draws %d pictures of steel surfaces with %d kinds of defects, a folder a kind: %s",
           per_class * IG_DEFECTS_N_CLASSES, IG_DEFECTS_N_CLASSES, data);

@@ -41,7 +41,7 @@ static ig_status add_folder(ig_path_list *l, const char *folder, is_taken_fn is_
   struct stat st;
   char q[IG_QUOTE_BYTES];
   if (ig_fileops_get()->stat(folder, &st) != 0)
-    return ig_fail(IG_ERR_IO, "cannot list %s: %s", ig_quote(q, folder), strerror(errno));
+    return ig_fail_open("list", folder);
   for (const frame *f = up; f; f = f->up)
     if (f->dev == st.st_dev && f->ino == st.st_ino)
       return IG_OK;
@@ -51,7 +51,7 @@ static ig_status add_folder(ig_path_list *l, const char *folder, is_taken_fn is_
                    MAX_DEPTH);
   DIR *dir = opendir(folder);
   if (!dir)
-    return ig_fail(IG_ERR_IO, "cannot list %s: %s", ig_quote(q, folder), strerror(errno));
+    return ig_fail_open("list", folder);
   ig_status status = IG_OK;
   char *path = NULL;
   for (struct dirent *e; (e = readdir(dir));) {

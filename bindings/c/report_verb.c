@@ -30,7 +30,7 @@ static ig_status keep_own_report(const char *out) {
 ig_status ig_verb_report(ig_call_state *c) {
   ig_status status = IG_OK;
   const char *out = ig_config_str(c->config, "out");
-  char *path = NULL;
+  char *path = NULL, q[IG_QUOTE_BYTES];
   json_t *result = NULL;
   IG_TRY(ig_want_paths(c, 1, SIZE_MAX));
   IG_TRY(ig_want_writable(c, "out"));
@@ -45,6 +45,8 @@ ig_status ig_verb_report(ig_call_state *c) {
     IG_GOTO(ig_path_join(&path, runs[0], n == 1 ? "report.html" : COMPARISON));
   if (n > 1)
     IG_GOTO(keep_own_report(path));
+  if (ig_path_is_dir(runs[0]) && ig_file_check_writable(path) != IG_OK)
+    IG_GOTO(ig_fail_prefix(IG_ERR_USAGE, "%s cannot be written; name another file by out=", ig_shown(q, path)));
   IG_GOTO(n == 1 ? ig_report_write(runs[0], path) : ig_report_compare(n, runs, path));
   result = json_pack("{s:o}", "path", ig_json_text(path));
   status = ig_answer(c, result, NULL);

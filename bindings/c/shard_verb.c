@@ -12,7 +12,7 @@ static ig_status check_keys(const ig_call_state *c) {
   if (!ig_config_has_value(c->config, "tokenizer") || !ig_config_has_value(c->config, "out"))
     return ig_fail(IG_ERR_USAGE,
                    "data shard needs data=TEXT (a .txt file or a folder of such), tokenizer=VOCAB and out=FOLDER");
-  return IG_OK;
+  return ig_want_folder("out=", ig_config_str(c->config, "out"));
 }
 
 static bool asked_to_stop(void *user) { return ig_asked_to_stop(user) != 0; }

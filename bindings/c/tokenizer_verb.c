@@ -233,6 +233,7 @@ static ig_status train(ig_call_state *c) {
     return ig_fail(IG_ERR_USAGE, "tokenizer train: name files of text, or folders of .txt files, to learn from");
   if (ig_path_exists(out))
     return ig_fail(IG_ERR_USAGE, "%s is there already: name a new folder", out);
+  IG_TRY(ig_want_folder("out=", out));
   for (size_t i = 1; i < ig_config_n_paths(k); i++)
     IG_GOTO(ig_path_list_texts(ig_config_path(k, i), &files));
   for (size_t i = 0; i < files.n; i++)

@@ -57,11 +57,9 @@ static ig_status fail_errno(const char *verb, const char *path) {
   return ig_fail(status, "cannot %s %s: %s", verb, path, strerror(code));
 }
 
-// What may not be read, or has a name that no file can have, is refused like what is not there. An error of the disk is
-// none of these.
-static ig_status fail_open(const char *path) {
+ig_status ig_fail_open(const char *verb, const char *path) {
   const int code = errno;
-  const ig_status status = fail_errno("open", path);
+  const ig_status status = fail_errno(verb, path);
   return code == EACCES || code == EPERM || code == ENAMETOOLONG ? IG_ERR_USAGE : status;
 }
 
@@ -70,7 +68,7 @@ static ig_status open_regular(const char *path, int *fd, struct stat *st) {
   const ig_fileops *ops = ig_fileops_get();
   *fd = ops->open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
   if (*fd < 0)
-    return fail_open(path);
+    return ig_fail_open("open", path);
   ig_status status = IG_OK;
   if (ops->fstat(*fd, st) != 0) {
     status = fail_errno("examine", path);
@@ -193,6 +191,24 @@ ig_status ig_file_check_writable(const char *path) {
     ops->unlink(temporary);
   }
   ig_free(temporary);
+  return status;
+}
+
+ig_status ig_folder_check_writable(const char *path) {
+  char *inner = NULL, *folder = NULL;
+  ig_status status = ig_path_join(&inner, path, ".ingot");
+  if (status == IG_OK)
+    status = parent_of(inner, &folder);
+  while (status == IG_OK && !ig_path_exists(folder) && strcmp(folder, inner)) {
+    ig_free(inner);
+    inner = folder;
+    folder = NULL;
+    status = parent_of(inner, &folder);
+  }
+  if (status == IG_OK)
+    status = ig_file_check_writable(inner);
+  ig_free(folder);
+  ig_free(inner);
   return status;
 }
 

@@ -39,12 +39,16 @@ typedef struct ig_fileops {
 const ig_fileops *ig_fileops_get(void);
 void ig_fileops_set(const ig_fileops *ops);
 
+// "cannot VERB PATH: errno's text". What may not be read, or has a name that no file can have, is refused like what is
+// not there (exit 2); an error of the disk is neither.
+ig_status ig_fail_open(const char *verb, const char *path);
 // Whole-file helpers over the table; messages name the path and errno's text.
 ig_status ig_file_read(const char *path, uint64_t max_bytes, uint8_t **data, size_t *n);  // data: ig_free; NUL follows
 ig_status ig_file_write_atomic(const char *path, const void *data,
                                size_t n);  // temporary beside, fsync, rename, fsync dir
 // Whether ig_file_write_atomic would begin: asked before long work whose result goes there. Leaves nothing behind.
 ig_status ig_file_check_writable(const char *path);
+ig_status ig_folder_check_writable(const char *path);  // the same of a folder, or of where it would be made
 ig_status ig_file_append(const char *path, const void *data, size_t n);
 ig_status ig_write_all(int fd, const void *data, size_t n, const char *path);  // retries EINTR and short writes
 ig_status ig_make_dirs(const char *path);                                      // like mkdir -p

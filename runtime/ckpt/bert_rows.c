@@ -51,7 +51,7 @@ static ig_status list_files(ig_bert_rows *r, const char *path) {
     return add_file(r, "", path);
   DIR *dir = opendir(path);
   if (!dir)
-    return ig_fail(IG_ERR_IO, "cannot list %s: %s", ig_quote(q, path), strerror(errno));
+    return ig_fail_open("list", path);
   for (struct dirent *e; (errno = 0, e = readdir(dir)) != NULL;) {
     if (!is_hdf5(e->d_name) || e->d_name[0] == '.')
       continue;
@@ -61,7 +61,7 @@ static ig_status list_files(ig_bert_rows *r, const char *path) {
       r->n_other++;
   }
   if (errno)
-    IG_GOTO(ig_fail(IG_ERR_IO, "cannot list %s: %s", ig_quote(q, path), strerror(errno)));
+    IG_GOTO(ig_fail_open("list", path));
   if (!r->n_files)
     IG_GOTO(ig_fail(IG_ERR_DATA,
                     "%s holds no shard: expected .hdf5 files whose names contain \"training\", found %zu %s",

@@ -40,7 +40,7 @@ ig_status ig_step_list(const char *folder, const char *suffix, int64_t **steps, 
   *n = 0;
   DIR *dir = opendir(folder);
   if (!dir)
-    return errno == ENOENT ? IG_OK : ig_ckpt_fail_errno("list", folder);
+    return errno == ENOENT ? IG_OK : ig_fail_open("list", folder);
   for (struct dirent *entry; (errno = 0, entry = readdir(dir)) != NULL;) {
     int64_t step = ig_step_of_name(entry->d_name, suffix);
     if (step < 0)
@@ -49,7 +49,7 @@ ig_status ig_step_list(const char *folder, const char *suffix, int64_t **steps, 
     (*steps)[(*n)++] = step;
   }
   if (errno != 0)
-    IG_GOTO(ig_ckpt_fail_errno("list", folder));
+    IG_GOTO(ig_fail_open("list", folder));
   if (*n)
     qsort(*steps, *n, sizeof **steps, compare_steps);
 done:

@@ -80,12 +80,12 @@ static ig_status list_folder(corpus_plan *p, const char *folder, int depth) {
                    ig_quote(q, folder), MAX_DEPTH);
   DIR *dir = opendir(folder);
   if (!dir)
-    return ig_fail(IG_ERR_IO, "cannot list %s: %s", ig_quote(q, folder), strerror(errno));
+    return ig_fail_open("list", folder);
   for (struct dirent *e; (errno = 0, e = readdir(dir)) != NULL;)
     if (e->d_name[0] != '.')
       IG_GOTO(list_entry(p, folder, e->d_name, depth));
   if (errno)
-    status = ig_fail(IG_ERR_IO, "cannot list %s: %s", ig_quote(q, folder), strerror(errno));
+    status = ig_fail_open("list", folder);
 done:
   closedir(dir);
   return status;
@@ -141,8 +141,7 @@ static ig_status open_text(const char *path, int *fd, uint64_t *bytes) {
   char q[IG_QUOTE_BYTES];
   *fd = ig_fileops_get()->open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
   if (*fd < 0)
-    return ig_fail(errno == ENOENT ? IG_ERR_NOT_FOUND : IG_ERR_IO, "cannot open %s: %s", ig_quote(q, path),
-                   strerror(errno));
+    return ig_fail_open("open", path);
   ig_status status = IG_OK;
   if (ig_fileops_get()->fstat(*fd, &st) != 0)
     status = ig_fail(IG_ERR_IO, "cannot examine %s: %s", ig_quote(q, path), strerror(errno));

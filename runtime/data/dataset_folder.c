@@ -38,10 +38,10 @@ ig_status ig_list_folder(const char *path, ig_names *out) {
   *out = (ig_names){0};
   int fd = ops->open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (fd < 0)
-    return ig_fail(errno == EACCES ? IG_ERR_USAGE : IG_ERR_IO, "cannot read folder %s: %s", path, strerror(errno));
+    return ig_fail_open("list", path);
   DIR *dir = fdopendir(fd);  // owns fd from here
   if (!dir) {
-    status = ig_fail(IG_ERR_IO, "cannot read folder %s: %s", path, strerror(errno));
+    status = ig_fail_open("list", path);
     ops->close(fd);
     return status;
   }
@@ -53,7 +53,7 @@ ig_status ig_list_folder(const char *path, ig_names *out) {
     out->n++;
   }
   if (errno)
-    status = ig_fail(IG_ERR_IO, "cannot read folder %s: %s", path, strerror(errno));
+    status = ig_fail_open("list", path);
   if (out->n)
     qsort(out->at, out->n, sizeof *out->at, by_text);
 done:
@@ -156,7 +156,7 @@ static ig_status walk(ig_builder *b, const char *folder, const char *rel, const 
   ig_names list = {0};
   char *path = NULL, *child = NULL;
   status = ig_list_folder(folder, &list);
-  if (status == IG_ERR_IO || status == IG_ERR_USAGE)
+  if (status != IG_OK && status != IG_ERR_MEMORY)
     return ig_builder_skip(b, rel, NULL);
   IG_TRY(status);
   for (size_t i = 0; i < list.n; i++) {

@@ -129,5 +129,7 @@ ig_status ig_trainer_check_room(const ig_trainer *t) {
   for (size_t i = 0; i < n; i++)
     need -= list[i].bytes < need ? list[i].bytes : need;
   ig_ckpt_list_free(list, n);
+  if (ig_path_exists(t->log_path))  // it is not replaced as the others are
+    IG_TRY(refuse_folder(t, ig_file_append(t->log_path, "", 0)));
   return refuse_folder(t, ig_ckpt_probe(t->checkpoints, need + bytes));
 }
