@@ -13,16 +13,6 @@
 #include "runtime/base/text.h"
 #include "runtime/data/dataset.h"
 
-enum { MAX_DEPTH = 64 };
-
-// A folder on the way down, to see a link that leads back up: what lies there is listed already.
-typedef struct frame {
-  const struct frame *up;
-  dev_t dev;
-  ino_t ino;
-  int depth;
-} frame;
-
 static ig_status add(ig_path_list *l, const char *path) {
   IG_TRY(ig_grow(&l->paths, &l->capacity, l->n, l->n + 1, sizeof *l->paths, "paths"));
   IG_TRY(ig_strdup(path, &l->paths[l->n]));
@@ -37,18 +27,17 @@ static bool is_text_name(const char *name) {
 
 typedef bool (*is_taken_fn)(const char *name);
 
-static ig_status add_folder(ig_path_list *l, const char *folder, is_taken_fn is_taken, const frame *up) {
+static ig_status add_folder(ig_path_list *l, const char *folder, is_taken_fn is_taken, const ig_frame *up) {
   struct stat st;
   char q[IG_QUOTE_BYTES];
   if (ig_fileops_get()->stat(folder, &st) != 0)
     return ig_fail_open("list", folder);
-  for (const frame *f = up; f; f = f->up)
-    if (f->dev == st.st_dev && f->ino == st.st_ino)
-      return IG_OK;
-  const frame self = {up, st.st_dev, st.st_ino, up ? up->depth + 1 : 0};
-  if (self.depth > MAX_DEPTH)
+  if (ig_frame_holds(up, &st))
+    return IG_OK;  // what lies there is listed already
+  const ig_frame self = ig_frame_below(up, &st);
+  if (self.depth > IG_MAX_DEPTH)
     return ig_fail(IG_ERR_DATA, "%s lies more than %d folders deep; name a folder further down", ig_quote(q, folder),
-                   MAX_DEPTH);
+                   IG_MAX_DEPTH);
   DIR *dir = opendir(folder);
   if (!dir)
     return ig_fail_open("list", folder);

@@ -301,6 +301,16 @@ done:
   return status;
 }
 
+ig_frame ig_frame_below(const ig_frame *up, const struct stat *st) {
+  return (ig_frame){up, st->st_dev, st->st_ino, up ? up->depth + 1 : 0};
+}
+
+bool ig_frame_holds(const ig_frame *f, const struct stat *st) {
+  while (f && (f->dev != st->st_dev || f->ino != st->st_ino))
+    f = f->up;
+  return f != NULL;
+}
+
 ig_status ig_make_parent(const char *path) {
   char *folder;
   IG_TRY(parent_of(path, &folder));

@@ -63,6 +63,18 @@ ig_status ig_path_join(char **out, const char *a, const char *b);          // ig
 const char *ig_path_name(const char *path);                                // what stands behind the last slash
 bool ig_path_ends_in(const char *path, const char *ending);                // "csv": by its name, in upper or lower case
 ig_status ig_path_holds(const char *folder, const char *name, bool *out);  // folder/name is there
+
+// A folder on the way down a tree, to see a link that leads back up.
+#define IG_MAX_DEPTH 64
+typedef struct ig_frame {
+  const struct ig_frame *up;  // NULL: the top
+  dev_t dev;
+  ino_t ino;
+  int depth;
+} ig_frame;
+ig_frame ig_frame_below(const ig_frame *up, const struct stat *st);
+bool ig_frame_holds(const ig_frame *f, const struct stat *st);  // is this folder f, or one above it?
+
 ig_status ig_free_bytes(const char *path, uint64_t *bytes);  // room on the disk that holds path (or its nearest parent)
 
 // Read-only memory map of a whole regular file (refuses directories, FIFOs and devices, without blocking on them).

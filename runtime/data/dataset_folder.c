@@ -13,16 +13,7 @@
 #include "runtime/base/text.h"
 #include "runtime/data/dataset_internal.h"
 
-#define MAX_DEPTH      64
 #define MAX_RUNS_DEPTH 4  // of folders of runs
-
-// A folder on the way down, to see a link that leads back up.
-typedef struct frame {
-  const struct frame *up;
-  dev_t dev;
-  ino_t ino;
-  int depth;
-} frame;
 
 void ig_names_free(ig_names *list) {
   for (size_t i = 0; i < list->n; i++)
@@ -92,16 +83,15 @@ static ig_status ignore(ig_builder *b, const char *rel) {
 }
 
 // Follows links. False with a warning given (or *status set) where the entry is of no use.
-static bool examine(ig_builder *b, const char *path, const char *rel, const frame *up, struct stat *st,
+static bool examine(ig_builder *b, const char *path, const char *rel, const ig_frame *up, struct stat *st,
                     ig_status *status) {
   const char *why = NULL;
   if (ig_fileops_get()->stat(path, st) != 0) {
     why = errno == ENOENT ? "a link to nothing" : errno == ELOOP ? "a link that leads in a circle" : strerror(errno);
   } else if (S_ISDIR(st->st_mode)) {
-    for (const frame *f = up; f && !why; f = f->up)
-      if (f->dev == st->st_dev && f->ino == st->st_ino)
-        why = "a link back to a folder above it";
-    if (!why && up && up->depth >= MAX_DEPTH)
+    if (ig_frame_holds(up, st))
+      why = "a link back to a folder above it";
+    else if (up && up->depth >= IG_MAX_DEPTH)
       why = "a folder too deep in the tree";
   } else if (!S_ISREG(st->st_mode)) {
     why = S_ISFIFO(st->st_mode)   ? "a FIFO, not a regular file"
@@ -121,7 +111,7 @@ static ig_status add_run(ig_builder *b, const char *rel) {
 
 // Entry `name` of a folder: its path and its name from the root on, in place of those that stood there. Not of use:
 // what is hidden, what examine() warned of, and the folder of a run, which is nobody's class.
-static ig_status enter(ig_builder *b, const char *folder, const char *rel, const char *name, const frame *up,
+static ig_status enter(ig_builder *b, const char *folder, const char *rel, const char *name, const ig_frame *up,
                        char **path, char **child, struct stat *st, bool *of_use) {
   ig_status status = IG_OK;
   ig_free(*path);
@@ -151,7 +141,7 @@ static ig_status add_file(ig_builder *b, const char *path, const char *rel, cons
 
 // Takes all samples of a folder and below.
 static ig_status walk(ig_builder *b, const char *folder, const char *rel, const char *class_name, int part,
-                      const frame *self) {
+                      const ig_frame *self) {
   ig_status status = IG_OK;
   ig_names list = {0};
   char *path = NULL, *child = NULL;
@@ -166,7 +156,7 @@ static ig_status walk(ig_builder *b, const char *folder, const char *rel, const 
     if (!of_use)
       continue;
     if (S_ISDIR(st.st_mode)) {
-      frame below = {self, st.st_dev, st.st_ino, self->depth + 1};
+      const ig_frame below = ig_frame_below(self, &st);
       IG_GOTO(walk(b, path, child, class_name, part, &below));
     } else if (ig_is_sample_name(b, list.at[i])) {
       IG_GOTO(add_file(b, path, child, class_name, part, &st));
@@ -192,7 +182,7 @@ static ig_status is_of_runs(const char *path, bool holds_runs, bool *of_runs) {
 }
 
 // Every folder in `folder` is a class.
-static ig_status read_classes(ig_builder *b, const char *folder, const char *rel, int part, const frame *self) {
+static ig_status read_classes(ig_builder *b, const char *folder, const char *rel, int part, const ig_frame *self) {
   ig_status status = IG_OK;
   ig_names list = {0};
   char *path = NULL, *child = NULL;
@@ -208,7 +198,7 @@ static ig_status read_classes(ig_builder *b, const char *folder, const char *rel
       IG_GOTO(ig_is_sample_name(b, list.at[i]) ? add_outside(b, child) : ignore(b, child));
       continue;
     }
-    frame below = {self, st.st_dev, st.st_ino, self->depth + 1};
+    const ig_frame below = ig_frame_below(self, &st);
     const size_t before = b->n, others = b->n_ignored + b->d->n_skipped, runs = b->n_runs;
     bool of_runs = false;
     IG_GOTO(ig_dataset_text(b->d, list.at[i], strlen(list.at[i]), &class_name));
@@ -318,7 +308,7 @@ static ig_status add_beside(ig_builder *b, const char *path, const char *name, b
   return b->n_beside++ == 0 ? ig_dataset_text(b->d, name, strlen(name), &b->first_beside) : IG_OK;
 }
 
-static ig_status read_parts(ig_builder *b, const char *root, const frame *self) {
+static ig_status read_parts(ig_builder *b, const char *root, const ig_frame *self) {
   ig_status status = IG_OK;
   ig_names list = {0};
   char *path = NULL;
@@ -345,7 +335,7 @@ static ig_status read_parts(ig_builder *b, const char *root, const frame *self) 
       IG_GOTO(ig_fail(IG_ERR_DATA, "%s: folders %s and %s are both the %s part; keep one", root, seen[part], name,
                       ig_part_name((ig_part)part)));
     seen[part] = name;
-    frame below = {self, st.st_dev, st.st_ino, 1};
+    const ig_frame below = ig_frame_below(self, &st);
     IG_GOTO(read_classes(b, path, name, part, &below));
   }
 done:
@@ -359,7 +349,7 @@ ig_status ig_read_folder(ig_builder *b, const char *root, int part) {
   char q[IG_QUOTE_BYTES];
   if (ig_fileops_get()->stat(root, &st) != 0)
     return ig_fail(IG_ERR_NOT_FOUND, "%s: %s", ig_quote(q, root), strerror(errno));
-  frame top = {NULL, st.st_dev, st.st_ino, 0};
+  const ig_frame top = ig_frame_below(NULL, &st);
   if (!S_ISDIR(st.st_mode)) {
     if (b->options->needs_labels || !S_ISREG(st.st_mode))
       return ig_fail(IG_ERR_DATA, "data=%s is not a folder; expected one folder a class, or CIFAR .bin files",

@@ -8,8 +8,6 @@
 #include "runtime/base/text.h"
 #include "runtime/data/dataset_internal.h"
 
-enum { MAX_DEPTH = 64 };  // as dataset_folder.c goes
-
 typedef struct search {
   const ig_builder *b;
   const ig_file_id *listed;  // sorted
@@ -22,23 +20,8 @@ static int by_id(const void *pa, const void *pb) {
   return a->dev != b->dev ? (a->dev > b->dev) - (a->dev < b->dev) : (a->ino > b->ino) - (a->ino < b->ino);
 }
 
-// A folder on the way down, to see a link that leads back up.
-typedef struct frame {
-  const struct frame *up;
-  ig_file_id id;
-  int depth;
-} frame;
-
-static bool leads_back(const frame *f, const ig_file_id *id) {
-  if (f->depth >= MAX_DEPTH)
-    return true;
-  while (f && by_id(&f->id, id))
-    f = f->up;
-  return f != NULL;
-}
-
 // A folder that cannot be read is passed over: nobody asked for its pictures.
-static ig_status look_below(search *s, const char *folder, const char *rel, const frame *self) {
+static ig_status look_below(search *s, const char *folder, const char *rel, const ig_frame *self) {
   ig_status status = IG_OK;
   ig_names list = {0};
   char *path = NULL, *child = NULL;
@@ -55,11 +38,12 @@ static ig_status look_below(search *s, const char *folder, const char *rel, cons
     if (list.at[i][0] == '.' || ig_fileops_get()->stat(path, &st) != 0)
       continue;
     const ig_file_id id = {st.st_dev, st.st_ino};
+    const ig_frame below = ig_frame_below(self, &st);
     bool run = false;
     if (S_ISDIR(st.st_mode))
       IG_GOTO(ig_is_run(path, &run));
-    if (S_ISDIR(st.st_mode) && !run && !leads_back(self, &id))
-      IG_GOTO(look_below(s, path, child, &(frame){self, id, self->depth + 1}));
+    if (S_ISDIR(st.st_mode) && !run && below.depth <= IG_MAX_DEPTH && !ig_frame_holds(self, &st))
+      IG_GOTO(look_below(s, path, child, &below));
     if (!S_ISREG(st.st_mode) || !ig_is_sample_name(s->b, list.at[i]) ||
         (s->n_listed && bsearch(&id, s->listed, s->n_listed, sizeof id, by_id)))
       continue;
@@ -81,7 +65,8 @@ ig_status ig_tell_unlisted(ig_builder *b, ig_file_id *listed, size_t n) {
     return IG_OK;  // data= is the list itself: it names no folder
   if (n)
     qsort(listed, n, sizeof *listed, by_id);
-  ig_status status = look_below(&s, b->options->data, "", &(frame){.id = {st.st_dev, st.st_ino}});
+  const ig_frame top = ig_frame_below(NULL, &st);
+  ig_status status = look_below(&s, b->options->data, "", &top);
   if (status == IG_OK && s.n_unlisted)
     ig_builder_warn(b, "%zu %s of %s %s not listed in the split file and left out (the first is %s)", s.n_unlisted,
                     ig_plural(s.n_unlisted, "picture", "pictures"), b->options->data,
