@@ -66,6 +66,16 @@ def classes():
 
 
 @test
+def given_weights_are_averaged_by_default():
+    def optimizer(*more):
+        return answer(run("plan", "model=" + MODEL, "data=" + SINGLE, *more, "--json"))["bytes"]["optimizer"]
+
+    two = optimizer("weights=none", "steps=100")  # moments alone
+    assert optimizer("weights=single", "steps=100") * 2 == two * 3
+    assert optimizer("weights=single", "steps=99") == optimizer("weights=single", "steps=100", "ema=0") == two
+
+
+@test
 def standard_input_and_bad_lines():
     words = f"{sentence(0)}\n\n{sentence(1)}\n\xff\xfe oops\n".encode("latin-1")
     lines = answers(run("predict", "weights=single", "-", "--json", stdin=words))

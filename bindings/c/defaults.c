@@ -38,7 +38,9 @@
 //                  beyond 1500 steps (four times that below width 384), with the root of their number;
 //                  fresh ones and pre-training: 1e-3 at width 256, falling with it
 //   schedule       linear to 0 after a warm-up of 10 % of the steps; gradients clipped at norm 1
-//   ema            off
+//   ema            given weights: 0.999, which ramps up to it: mostly the mean of the last tenth of the steps; off
+//   below
+//                  100 steps, for fresh weights and in pre-training
 
 static ig_status set(ig_config *c, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static ig_status set(ig_config *c, const char *name, const char *format, ...) {
@@ -135,7 +137,7 @@ static ig_status set_text_defaults(ig_config *c, const ig_facts *f) {
   IG_TRY(set(c, "warmup", "0.1"));
   IG_TRY(set(c, "clip", "1"));
   IG_TRY(set(c, "label_smoothing", "0"));
-  IG_TRY(set(c, "ema", "0"));
+  IG_TRY(set(c, "ema", tuning && steps >= 100 ? "0.999" : "0"));
   if (ig_config_known(c, "save_every"))
     IG_TRY(set(c, "save_every", "5m"));
   return IG_OK;

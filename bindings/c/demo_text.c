@@ -81,6 +81,7 @@ static ig_status learn(ig_demo *d, const char *out, const char *run, bool pretra
   IG_GOTO(ig_demo_add(&w, "epochs=20"));
   IG_GOTO(ig_demo_add(&w, "batch=8"));
   IG_GOTO(ig_demo_add(&w, "lr=5e-4"));
+  IG_GOTO(ig_demo_add(&w, "ema=0"));
   IG_GOTO(ig_demo_call(d, "train", &w));
   trained = json_incref(d->result);
   ig_demo_clear(&w);
