@@ -95,7 +95,7 @@ void run_steps(Net &net, const std::string &path, const std::string &suffix, con
     // Adam divides what is zero by mathematics by its own size: rounding is all that moves it. On the CPU attention_bwd
     // makes it small; a GPU's takes means that are rounded by themselves.
     const bool zero = ends_with(p->name, "attention.self.key.bias");
-    // The way that users run is held to TEXT.md's 2e-6. Five steps divide by gradients that nearly cancel: of eight
+    // The way that users run is held to TEXT.md's 2e-6. Five steps divide by gradients that nearly cancel: of sixteen
     // other seeds two had one value of a further way beyond that, by 2.9e-6 and 2.03e-6.
     const bool further = !net.way.cuda && std::string(net.way.name) != run_graph::chosen()[0].name;
     const double allowed = zero && net.way.cuda ? 1e-5 : further ? 8e-6 : 2e-6;
