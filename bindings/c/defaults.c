@@ -38,9 +38,8 @@
 //                  beyond 1500 steps (four times that below width 384), with the root of their number;
 //                  fresh ones and pre-training: 1e-3 at width 256, falling with it
 //   schedule       linear to 0 after a warm-up of 10 % of the steps; gradients clipped at norm 1
-//   ema            given weights: 0.999, which ramps up to it: mostly the mean of the last tenth of the steps; off
-//   below
-//                  100 steps, for fresh weights and in pre-training
+//   ema            given weights: 0.999, which ramps up (mostly the mean of the last tenth of the steps); off below 100
+//                  steps, for fresh weights and in pre-training
 
 static ig_status set(ig_config *c, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static ig_status set(ig_config *c, const char *name, const char *format, ...) {
