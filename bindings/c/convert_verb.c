@@ -60,8 +60,11 @@ static ig_status find_tokenizer(ig_call_state *c, ig_use *use) {
   const ig_status status = ig_open_tokenizer(c, info, NULL, &use->text);
   if (status != IG_OK && ig_config_has_value(c->config, "tokenizer"))
     return status;
-  if (status != IG_OK)
+  if (status != IG_OK) {
     ig_note(c, "no tokenizer is written: %s", ig_error_message());
+    ig_tokenizer_close(use->text.tokenizer);  // one that was read, but is another model's
+    use->text.tokenizer = NULL;
+  }
   info->max_length = status == IG_OK                                        ? use->text.max_length
                      : info->max_length > 0 && info->max_length < positions ? info->max_length
                                                                             : positions;
