@@ -80,7 +80,12 @@ static ig_status activation(const reader *r, bool *tanh_form) {
 static ig_status labels_of(const reader *r, json_t **out) {
   const json_t *map = json_object_get(r->config, "id2label");
   *out = NULL;
-  if (!json_is_object(map) || json_object_size(map) == 0)
+  if (!map || json_is_null(map))
+    return IG_OK;
+  if (!json_is_object(map))
+    return ig_fail(IG_ERR_FORMAT,
+                   "%s: id2label: an object of numbers with their names expected, such as {\"0\": \"no\"}", r->where);
+  if (json_object_size(map) == 0)
     return IG_OK;
   json_t *list = json_array();
   for (size_t i = 0; list && i < json_object_size(map); i++) {

@@ -247,7 +247,15 @@ def heads_and_models_that_are_not_ours_are_named():
     for names, found in ({"0": "a", "1": "b", "2": "c"}, "3 names"), ({"0": "a"}, "1 name"):
         expect(predict(id2label=names), 2, f"heads/config.json: id2label: {found} found", "heads/model.safetensors has 2 classes", "mend it")
     assert all(row["label"] in "01" for row in answers(predict(id2label={})))
+    expect(predict(id2label=["a", "b"]), 2, "heads/config.json: id2label: an object", '{"0": "no"}')
     expect(predict(architectures=["BertForMultipleChoice"]), 2, "BertForMultipleChoice", "BertForSequenceClassification")
+    # A tokenizer that is another model's is told and left behind.
+    expect(predict(), 0)
+    os.remove(place("heads", "tokenizer.json"))
+    with open(place("heads", "vocab.txt"), "a") as f:
+        f.write("one\ntoo\nmany\n")
+    expect(run("convert", place("heads"), place("heads-out")), 0, "no tokenizer is written", "it is another model's")
+    assert sorted(os.listdir(place("heads-out"))) == ["config.json", "model.safetensors"], os.listdir(place("heads-out"))
     os.makedirs(place("roberta"))
     write_safetensors(place("roberta", "model.safetensors"),
                       {"roberta.x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"\0" * 4)
