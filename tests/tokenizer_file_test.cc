@@ -138,6 +138,8 @@ TEST_F(Tokenizer, JsonRefused) {
       {"added", &Json::added, R"([{"id":5,"content":"a"}])", IG_ERR_FORMAT, "added_tokens"},
       {"added twice", &Json::added, R"([{"id":3,"content":"a"},{"id":3,"content":"a"}])", IG_ERR_FORMAT, "twice"},
       {"added empty", &Json::added, R"([{"id":12,"content":""}])", IG_ERR_FORMAT, "no text"},
+      {"added behind a gap", &Json::added, R"([{"id":13,"content":"<t>"}])", IG_ERR_UNSUPPORTED,
+       "\"<t>\" has id 13; Hugging Face's tokenizers ignores that and counts on behind the 12 tokens"},
       {"added mark", &Json::added, R"([{"id":12,"content":"\u0301"}])", IG_ERR_FORMAT, "normalized"},
       {"added same", &Json::added, R"([{"id":6,"content":"foo"},{"id":12,"content":"FOO"}])", IG_ERR_UNSUPPORTED,
        "same"},
@@ -149,6 +151,13 @@ TEST_F(Tokenizer, JsonRefused) {
     EXPECT_NE(message.find(path), std::string::npos) << c.name << ": " << message;
     EXPECT_NE(message.find(c.says), std::string::npos) << c.name << ": " << message;
   }
+  Json gap;  // they count tokens, not ids
+  gap.vocab = R"({"[UNK]":0,"a":4})";
+  gap.added = R"([{"id":3,"content":"<t>"},{"id":2,"content":"<u>"}])";
+  open(put("tokenizer.json", gap.text()));
+  EXPECT_EQ(encode("a<t><u>").ids, (Ids{4, 3, 2}));
+  gap.added = R"([{"id":5,"content":"<t>"}])";
+  EXPECT_NE(refusal(put("tokenizer.json", gap.text()), IG_ERR_UNSUPPORTED).find("ids from 2 on"), std::string::npos);
   const std::string whole = Json().text();
   open(put("tokenizer.json", whole));
   for (size_t n = 0; n < whole.size(); n += 7)

@@ -97,6 +97,28 @@ static ig_status read_model(const json_t *root, ig_tokenizer *t) {
   return IG_OK;
 }
 
+static bool is_new(const ig_tokenizer *t, const ig_added *a) {
+  return ig_trie_find(&t->vocabulary, a->content, strlen(a->content)) < 0;
+}
+
+// Hugging Face's counts tokens that the vocabulary lacks on behind it, whatever their ids say.
+static ig_status check_added_ids(const ig_tokenizer *t) {
+  char quoted[IG_QUOTE_BYTES];
+  size_t n_new = 0;
+  for (size_t i = 0; i < t->n_added; i++)
+    n_new += is_new(t, &t->added[i]);
+  for (size_t i = 0; i < t->n_added; i++) {
+    const ig_added *a = &t->added[i];
+    if (is_new(t, a) && ((size_t)a->id < t->n_vocabulary || (size_t)a->id >= t->n_vocabulary + n_new))
+      return ig_fail(
+          IG_ERR_UNSUPPORTED,
+          "\"added_tokens\": token %s has id %d; Hugging Face's tokenizers ignores that and counts on behind "
+          "the %zu tokens of the vocabulary: give the added tokens the ids from %zu on",
+          ig_quote(quoted, a->content), a->id, t->n_vocabulary, t->n_vocabulary);
+  }
+  return IG_OK;
+}
+
 static ig_status read_added(const json_t *root, ig_tokenizer *t) {
   const json_t *list = json_object_get(root, "added_tokens"), *entry;
   size_t i;
@@ -123,7 +145,7 @@ static ig_status read_added(const json_t *root, ig_tokenizer *t) {
     if (status != IG_OK)
       return ig_fail_prefix(status, "%s", where);
   }
-  return IG_OK;
+  return check_added_ids(t);
 }
 
 static ig_status known_id(const ig_tokenizer *t, const char *where, json_int_t id) {
