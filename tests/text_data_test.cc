@@ -99,6 +99,15 @@ TEST_F(TextData, TsvAsGlueWritesIt) {
   // Quotes hold where the rows would be ragged without.
   ASSERT_EQ(open("q.tsv", "text\tlabel\n\"two\nlines\ttab\"\ta\nplain\tb\n"), IG_OK) << ig_error_message();
   EXPECT_EQ(first(0), "two\nlines\ttab");
+  // In a last cell, too, where the line before the break is not ragged.
+  ASSERT_EQ(open("l.tsv", "label\ttext\na\t\"x\"\nb\t\"say \"\"two\"\"\n\nlines\"\na\tz\n"), IG_OK)
+      << ig_error_message();
+  ASSERT_EQ(d->n, 3u);
+  EXPECT_EQ(first(1), "say \"two\"\n\nlines");
+  // Half of a pair of quotes, closed quotes and a quote within a cell open nothing.
+  for (auto &cell : {"\"x\"", "say \"x"})
+    refuse(IG_ERR_FORMAT, {"r.tsv:3:1", "quotes are text in a .tsv"},
+           open("r.tsv", std::string("label\ttext\na\t") + cell + "\nlines\nb\ty\n"));
 }
 
 TEST_F(TextData, JsonLinesAndArrays) {

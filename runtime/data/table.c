@@ -115,13 +115,16 @@ static bool take_separator(ig_table *t) {
 // Do quotes hold in a TSV? See table.h.
 static bool needs_quotes(const char *p, const char *end) {
   size_t expected = 0;
+  bool quoted = false, open = false;  // the last cell: a quote opens it, and none has closed it
   for (bool first = true; p < end;) {
     size_t tabs = 0;
-    bool opens = false;
+    bool opens = open;
     const char *start = p;
     for (bool fresh = true; p < end && !ends_line(*p); fresh = *p++ == '\t') {
       tabs += *p == '\t';
-      opens |= fresh && *p == '"';
+      quoted = fresh ? *p == '"' : quoted;
+      opens |= fresh && quoted;
+      open = quoted && (fresh || open != (*p == '"'));
     }
     if (p > start && first) {
       expected = tabs;

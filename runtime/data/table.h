@@ -4,10 +4,10 @@
 //
 // CSV: comma, semicolon or tab, whichever the header has most of, or what Excel's first line sep=; says; quotes by RFC
 // 4180. TSV: tabs, and quotes are text, as in GLUE's files; but where the first line of another number of cells has a
-// cell that opens with a quote, quotes hold. JSON: an object a line, or one array of objects; the keys of the first are
-// the columns, other keys of later objects are passed over, but for those that late_key refuses. A byte order mark,
-// CRLF and blank lines are taken; bytes that are no UTF-8 stay as they are, and half a pair of \u escapes becomes such
-// a byte (mend.h makes U+FFFD of both).
+// cell that opens with a quote, or follows one whose last cell does and does not close, quotes hold. JSON: an object a
+// line, or one array of objects; the keys of the first are the columns, other keys of later objects are passed over,
+// but for those that late_key refuses. A byte order mark, CRLF and blank lines are taken; bytes that are no UTF-8 stay
+// as they are, and half a pair of \u escapes becomes such a byte (mend.h makes U+FFFD of both).
 #ifndef IG_DATA_TABLE_H
 #define IG_DATA_TABLE_H
 
