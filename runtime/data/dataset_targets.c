@@ -30,11 +30,11 @@ static const char *trimmed_end(const char *from, const char *to) {
   return to;
 }
 
-// A finite number that fits a float, blanks around it allowed.
+// A finite number that fits a float, blanks around it allowed. 0x10 is none: whoever writes it means a name.
 static bool number_of(const char *cell, double *out) {
   char *end;
   *out = strtod(cell, &end);
-  return end != cell && !*(end + strspn(end, " \t")) && isfinite((float)*out);
+  return end != cell && !strpbrk(cell, "xX") && !*(end + strspn(end, " \t")) && isfinite((float)*out);
 }
 
 // A number as people write it, but not we: with a decimal comma or commas for thousands, or a percentage with a point.
