@@ -56,6 +56,21 @@ TEST_F(TextData, Columns) {
          open("m.csv", "good film,1,x\nbad film,0,y\n"));
 }
 
+TEST_F(TextData, ColumnsThatAreNotReadAreTold) {
+  const std::string rows = "1\twho?\tme\tx\n2\twhen?\tnow\ty\n";
+  ASSERT_EQ(open("train.tsv", "index\tquestion\tsentence\tlabel\n" + rows), IG_OK) << ig_error_message();
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_TRUE(warned("train.tsv: the text is column \"sentence\"; not read: \"question\" (text_column="))
+      << warnings[0];
+  o.text_column = "question";
+  o.text2_column = "sentence";
+  ASSERT_EQ(open("train.tsv", "index\tquestion\tsentence\tlabel\n" + rows), IG_OK) << ig_error_message();
+  EXPECT_TRUE(warnings.empty());
+  o.text_column = o.text2_column = nullptr;
+  ASSERT_EQ(open("train.tsv", "Unnamed: 0\tsentence1\tsentence2\tlabel\n" + rows), IG_OK) << ig_error_message();
+  EXPECT_TRUE(warnings.empty());
+}
+
 TEST_F(TextData, NamesOfLabelsAreUtf8) {
   refuse(IG_ERR_FORMAT, {"m.csv:3:2", "class \"caf\\xe9\"", "not UTF-8", "save the file as UTF-8"},
          open("m.csv", "text,label\na,x\nb,caf\xe9\n"));
@@ -91,7 +106,7 @@ TEST_F(TextData, NumbersAsPeopleWriteThemAreNoClasses) {
   auto csv = [](const std::string &odd) {
     return rows("text;label", 9, [&](int i) { return "t;" + (i == 4 ? odd : std::to_string(i) + ".5"); });
   };
-  for (auto &odd : {"4,5", "1.234,5", "1,234.5", "+4.5 %", "n/a", ""})
+  for (auto &odd : {"4,5", "1.234,5", "1,234.5", "+4.5 %", "n/a", "", "0x10"})
     refuse(IG_ERR_FORMAT,
            {"m.csv:6:2", "column \"label\"", std::string("found \"") + odd + "\"", "such as 0.5", "task=classify"},
            open("m.csv", csv(odd)));
@@ -179,7 +194,7 @@ TEST_F(TextData, NumbersAndSeveralLabels) {
   EXPECT_EQ(classes(), (Strings{"score"}));
   EXPECT_FLOAT_EQ(d->targets[7], 1.75f);
   EXPECT_EQ(d->samples[7].label, -1);
-  for (auto &bad : {"x", "nan", "1e400", ""})
+  for (auto &bad : {"x", "nan", "1e400", "", "0x10"})
     refuse(IG_ERR_FORMAT, {"m.csv:3:2", "\"score\"", "a finite number"},
            open("m.csv", std::string("text,score\nt,1\nt,") + bad + "\n"));
   refuse(IG_ERR_DATA, {"nothing to learn"}, open("m.csv", "text,score\nt,1\nt,1\n"));

@@ -44,6 +44,21 @@ void ig_tell_folder_classes(const ig_builder *b, const ig_table *t, const bool *
                     t->path, ig_quote(q, t->name[i]));
 }
 
+void ig_tell_unread(const ig_builder *b, const ig_table *t, const ig_text_columns *c, const size_t *labels) {
+  char names[1024], q[IG_QUOTE_BYTES];
+  size_t n = 0, k;
+  *names = 0;
+  for (size_t i = 0; i < t->n_names; i++) {
+    for (k = 0; k < b->n_columns && labels[k] != i;)
+      k++;
+    if (!c->taken[i] && k == b->n_columns && !is_unnamed(t->name[i]) && n + IG_QUOTE_BYTES + 8 < sizeof names)
+      n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", ig_quote(q, t->name[i]));
+  }
+  if (n)
+    ig_builder_warn(b, "%s: the text is column %s; not read: %s (text_column= and text2_column= name others)", t->path,
+                    ig_quote(q, t->name[c->first]), names);
+}
+
 static ig_status fail_missing(const ig_table *t, const char *name, const char *key) {
   char q[IG_QUOTE_BYTES], near[IG_NEAREST_BYTES], all[1024];
   const char *nearest = ig_nearest(near, name, t->name, t->n_names);

@@ -103,6 +103,8 @@ ig_status ig_refuse_late_key(const ig_table *t, const char *key, const char *val
 const char *ig_column_names(char *out, size_t bytes, const ig_table *t);
 // A line where a split file names no parts, so that a user's own are not taken for read.
 void ig_tell_no_parts(const ig_builder *b, const ig_table *t);
+// A line where a table has columns that are no text by a usual name, such as QNLI's question beside its sentence.
+void ig_tell_unread(const ig_builder *b, const ig_table *t, const ig_text_columns *c, const size_t *labels);
 // A line where folders name the classes beside a column that could, by no usual name. taken: [t->n_names].
 void ig_tell_folder_classes(const ig_builder *b, const ig_table *t, const bool *taken);
 

@@ -202,6 +202,8 @@ static ig_status read_table(ig_builder *b, ig_table *t, source *s) {
     ig_builder_warn(b, "%s has no labels (columns %s): left out", s->name, names);
     return IG_OK;
   }
+  if (s->labels && b->n == 0 && !b->options->text_column && !b->options->inspect)
+    ig_tell_unread(b, t, &s->columns, s->labels);
   if (s->columns.part < 0 && b->options->split && !strcmp(b->options->split, s->path))
     ig_tell_no_parts(b, t);
   t->user = b;
