@@ -35,6 +35,9 @@ TEST_F(TextData, FilesNamedAsParts) {
          open((root / "s").string()));
   put("s/dev.tsv", "sentence\tlabel\nv\t2\n");
   refuse(IG_ERR_DATA, {"class \"2\"", "validation part", "none in the training part"}, open((root / "s").string()));
+  put("s/dev.tsv", "sentence1\tsentence2\tlabel\nv\tw\t1\n");
+  refuse(IG_ERR_MISMATCH, {"dev.tsv:1:1", "found two texts a row", "s/train.tsv\" has one"},
+         open((root / "s").string()));
   put("n/all.csv", "text,label\na,1\n");
   refuse(IG_ERR_DATA, {"named as a part", "data=", "n/all.csv"}, open((root / "n").string()));
   fs::create_directories(root / "e");

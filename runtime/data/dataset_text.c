@@ -185,6 +185,19 @@ static bool lists_files(const ig_builder *b, const ig_table *t) {
   return ig_table_find(t, "text") < 0 && ig_table_find(t, "sentence") < 0 && ig_table_find(t, "sentence1") < 0;
 }
 
+// Parts of one set are all of one text a row, or all of two.
+static ig_status check_pairs(const ig_builder *b, const ig_table *t, const source *s) {
+  const bool pairs = s->columns.second >= 0;
+  char q[IG_QUOTE_BYTES];
+  if (b->n == 0 || (b->items[0].text.second != NULL) == pairs)
+    return IG_OK;
+  return ig_fail(IG_ERR_MISMATCH,
+                 "%s:%zu:1: found %s a row, and %s has %s; expected the same in all parts (text_column= and "
+                 "text2_column= name them)",
+                 s->path, t->row, pairs ? "two texts" : "one text", ig_quote(q, b->items[0].sample.path),
+                 pairs ? "one" : "two");
+}
+
 static ig_status read_table(ig_builder *b, ig_table *t, source *s) {
   char names[1024];
   IG_TRY(open_table(b, s->path, t));
@@ -192,6 +205,7 @@ static ig_status read_table(ig_builder *b, ig_table *t, source *s) {
     return ig_read_split_csv(b, s->path);
   b->tables = true;
   IG_TRY(ig_find_text_columns(b, t, &s->columns));
+  IG_TRY(check_pairs(b, t, s));
   IG_TRY(ig_find_label_columns(b, t, s->columns.taken, true, &s->labels));
   if (!s->labels && b->options->needs_labels) {
     ig_column_names(names, sizeof names, t);
