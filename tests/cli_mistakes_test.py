@@ -5,6 +5,7 @@ results written over inputs, links that lead in a circle, names that a terminal 
 Rule and helpers: ingot_cli.py. Prints `N passed, N failed`; exit code 1 where one failed.
 """
 import codecs
+import stat
 
 from ingot_cli import *  # noqa: F403 - the tests' own words
 
@@ -73,6 +74,29 @@ def inputs_are_no_place_for_results():
     for _ in range(2):  # what a call wrote, the next one may replace
         expect(run("predict", "weights=" + FIRST, picture, "out=" + place("answers.csv")), 0)
         expect(run("eval", "weights=" + FIRST, "data=" + DATA, "logits=" + place("logits.npy")), 0)
+
+
+@test
+def links_and_what_is_no_file_stay():
+    """A rename would put a file in their place: once /dev/null was one."""
+    picture, fifo, link, behind = (place(n) for n in ("p.png", "fifo.csv", "link.csv", "behind.csv"))
+    shutil.copy(os.path.join(DATA, "test", "rows", "001.png"), picture)
+    os.mkfifo(fifo)
+    open(behind, "w").close()
+    os.symlink("behind.csv", link)
+    for words in (["predict", "weights=" + FIRST, picture, "out=" + fifo], ["data", DATA, "out=" + fifo],
+                  ["eval", "weights=" + FIRST, "data=" + DATA, "logits=" + fifo], ["report", FIRST, "out=" + fifo]):
+        refused(2, ["a FIFO; a regular file is expected"], *words)
+        assert stat.S_ISFIFO(os.stat(fifo).st_mode), words
+    expect(run("predict", "weights=" + FIRST, picture, "out=" + link), 0)
+    assert os.path.islink(link) and picture.encode() in content(behind), content(behind)
+
+
+@test
+def paths_of_standard_input_are_lines():
+    """Of find's -print0 only the first was answered."""
+    picture = os.path.join(DATA, "test", "rows", "001.png")
+    refused(2, ["standard input holds a NUL byte"], "predict", "weights=" + FIRST, "-", stdin=f"{picture}\0{picture}\0".encode())
 
 
 @test

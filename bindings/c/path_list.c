@@ -75,6 +75,10 @@ static ig_status add_standard_input(ig_path_list *l) {
       break;
     IG_GOTO(ig_text_add(&text, buffer, (size_t)n));
   }
+  if (text.n && memchr(text.data, 0, text.n))  // all behind it would be passed over
+    IG_GOTO(ig_fail(IG_ERR_USAGE,
+                    "standard input holds a NUL byte; a path a line is expected (find's -print, not its "
+                    "-print0)"));
   char *rest = NULL;
   for (char *line = text.data ? strtok_r(text.data, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest)) {
     size_t n = strlen(line);

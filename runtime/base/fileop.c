@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/file.h>
@@ -63,22 +64,18 @@ ig_status ig_fail_open(const char *verb, const char *path) {
   return code == EACCES || code == EPERM || code == ENAMETOOLONG ? IG_ERR_USAGE : status;
 }
 
+static ig_status refuse_irregular(const char *path, mode_t mode) {
+  const char *found = S_ISDIR(mode) ? "a folder" : S_ISFIFO(mode) ? "a FIFO" : S_ISSOCK(mode) ? "a socket" : "a device";
+  return S_ISREG(mode) ? IG_OK : ig_fail(IG_ERR_FORMAT, "%s is %s; a regular file is expected", path, found);
+}
+
 // Opens a regular file for reading without ever blocking on a FIFO or device; *st is its state.
 static ig_status open_regular(const char *path, int *fd, struct stat *st) {
   const ig_fileops *ops = ig_fileops_get();
   *fd = ops->open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
   if (*fd < 0)
     return ig_fail_open("open", path);
-  ig_status status = IG_OK;
-  if (ops->fstat(*fd, st) != 0) {
-    status = fail_errno("examine", path);
-  } else if (!S_ISREG(st->st_mode)) {
-    const char *found = S_ISDIR(st->st_mode)    ? "a folder"
-                        : S_ISFIFO(st->st_mode) ? "a FIFO"
-                        : S_ISSOCK(st->st_mode) ? "a socket"
-                                                : "a device";
-    status = ig_fail(IG_ERR_FORMAT, "%s is %s; a regular file is expected", path, found);
-  }
+  ig_status status = ops->fstat(*fd, st) != 0 ? fail_errno("examine", path) : refuse_irregular(path, st->st_mode);
   if (status != IG_OK) {
     ops->close(*fd);
     *fd = -1;
@@ -179,18 +176,30 @@ static ig_status open_temporary(const char *path, char **temporary, int *fd) {
   }
 }
 
+// Where a write to path goes: what a link leads to, so that the link stays.
+static ig_status behind_links(const char *path, char **out) {
+  char *real = realpath(path, NULL);  // NULL: nothing is there yet
+  const ig_status status = ig_strdup(real ? real : path, out);
+  free(real);
+  return status;
+}
+
 ig_status ig_file_check_writable(const char *path) {
   const ig_fileops *ops = ig_fileops_get();
-  char *temporary = NULL;
+  char *temporary = NULL, *real = NULL;
+  struct stat st;
   int fd = -1;
-  if (ig_path_is_dir(path))
-    return ig_fail(IG_ERR_IO, "%s is a folder; a file is expected", path);
-  ig_status status = open_temporary(path, &temporary, &fd);
+  if (ops->stat(path, &st) == 0)  // a rename would put a file in the place of /dev/null
+    IG_TRY(refuse_irregular(path, st.st_mode));
+  ig_status status = behind_links(path, &real);
+  if (status == IG_OK)
+    status = open_temporary(real, &temporary, &fd);
   if (status == IG_OK) {
     ops->close(fd);
     ops->unlink(temporary);
   }
   ig_free(temporary);
+  ig_free(real);
   return status;
 }
 
@@ -215,11 +224,12 @@ ig_status ig_folder_check_writable(const char *path) {
 ig_status ig_file_write_atomic(const char *path, const void *data, size_t n) {
   const ig_fileops *ops = ig_fileops_get();
   ig_status status = IG_OK;
-  char *temporary = NULL, *folder = NULL;
+  char *temporary = NULL, *folder = NULL, *real = NULL;
   int fd = -1;
   bool made = false;
-  IG_GOTO(parent_of(path, &folder));
-  IG_GOTO(open_temporary(path, &temporary, &fd));
+  IG_GOTO(behind_links(path, &real));
+  IG_GOTO(parent_of(real, &folder));
+  IG_GOTO(open_temporary(real, &temporary, &fd));
   made = true;
   IG_GOTO(ig_write_all(fd, data, n, temporary));
   if (ops->fsync(fd) != 0)
@@ -228,7 +238,7 @@ ig_status ig_file_write_atomic(const char *path, const void *data, size_t n) {
   fd = -1;
   if (closed != 0)
     IG_GOTO(fail_errno("close", temporary));
-  if (ops->rename(temporary, path) != 0)
+  if (ops->rename(temporary, real) != 0)
     IG_GOTO(fail_errno("rename a finished file to", path));
   made = false;
   IG_GOTO(ig_fsync_dir(folder));
@@ -239,6 +249,7 @@ done:
     ops->unlink(temporary);
   ig_free(temporary);
   ig_free(folder);
+  ig_free(real);
   return status;
 }
 

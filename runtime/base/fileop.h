@@ -44,9 +44,10 @@ void ig_fileops_set(const ig_fileops *ops);
 ig_status ig_fail_open(const char *verb, const char *path);
 // Whole-file helpers over the table; messages name the path and errno's text.
 ig_status ig_file_read(const char *path, uint64_t max_bytes, uint8_t **data, size_t *n);  // data: ig_free; NUL follows
-ig_status ig_file_write_atomic(const char *path, const void *data,
-                               size_t n);  // temporary beside, fsync, rename, fsync dir
+// Temporary beside, fsync, rename, fsync dir; a link stays, and what it leads to is replaced.
+ig_status ig_file_write_atomic(const char *path, const void *data, size_t n);
 // Whether ig_file_write_atomic would begin: asked before long work whose result goes there. Leaves nothing behind.
+// Refuses what is no regular file: it would be gone.
 ig_status ig_file_check_writable(const char *path);
 ig_status ig_folder_check_writable(const char *path);  // the same of a folder, or of where it would be made
 ig_status ig_file_append(const char *path, const void *data, size_t n);
