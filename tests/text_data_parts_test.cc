@@ -120,6 +120,9 @@ TEST_F(TextData, PartsGroupsAndOtherFiles) {
   EXPECT_EQ(d->count[IG_PART_TRAIN], 2u);
   EXPECT_EQ(d->count[IG_PART_VAL], 1u);
   EXPECT_EQ(first(d->index[IG_PART_VAL][0]), "e");
+  val = data = put("m.csv", "text,label\na,x\nb,y\n");
+  o.val = val.c_str();
+  refuse(IG_ERR_DATA, {"val=", "is a file of data= too"}, open(data));
   o.val = "/nowhere/v.csv";
   refuse(IG_ERR_NOT_FOUND, {"val=", "/nowhere/v.csv"}, open(data));
   o.val = nullptr;

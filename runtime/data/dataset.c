@@ -310,6 +310,41 @@ static ig_status finish(ig_builder *b) {
   return IG_OK;
 }
 
+static int by_id(const void *pa, const void *pb) {
+  const ig_file_id *a = pa, *b = pb;
+  return a->dev != b->dev ? (a->dev > b->dev) - (a->dev < b->dev) : (a->ino > b->ino) - (a->ino < b->ino);
+}
+
+ig_status ig_refuse_shared(const ig_builder *b, size_t first) {
+  const ig_fileops *ops = ig_fileops_get();
+  ig_status status = IG_OK;
+  ig_file_id *ids;
+  struct stat st;
+  size_t n = 0;
+  char q[IG_QUOTE_BYTES], q2[IG_QUOTE_BYTES];
+  if (b->options->inspect)
+    return IG_OK;
+  IG_TRY(ig_alloc_array(b->n, sizeof *ids, "files of a data set", &ids));
+  for (size_t i = 0; i < b->n && status == IG_OK; i++) {
+    if (i == first)
+      qsort(ids, n, sizeof *ids, by_id);
+    const char *path = b->items[i].sample.path;
+    const bool seen = i != first && i && path == b->items[i - 1].sample.path;  // rows of a table
+    if (seen || ops->stat(path, &st) != 0)                                     // told when it is read
+      continue;
+    const ig_file_id id = {st.st_dev, st.st_ino};
+    if (i < first)
+      ids[n++] = id;
+    else if (n && bsearch(&id, ids, n, sizeof id, by_id))
+      status = ig_fail(IG_ERR_DATA,
+                       "val=%s: %s is a file of data= too; what is learned from tells nothing about what is not known: "
+                       "name others, or leave val= out, and a share is held out",
+                       ig_shown(q, b->options->val), ig_quote(q2, b->items[i].sample.name));
+  }
+  ig_free(ids);
+  return status;
+}
+
 // Candidates of all sources, with parts where the form knows them.
 static ig_status read_sources(ig_builder *b, double fraction) {
   const ig_dataset_options *o = b->options;
@@ -341,7 +376,8 @@ static ig_status read_sources(ig_builder *b, double fraction) {
     if (b->items[i].part != IG_PART_VAL)
       b->items[kept++] = b->items[i];
   b->n = kept;
-  return ig_read_folder(b, o->val, IG_PART_VAL);
+  IG_TRY(ig_read_folder(b, o->val, IG_PART_VAL));
+  return ig_refuse_shared(b, kept);
 }
 
 // Samples that are files each: sorted, read (pictures: their headers), and what is of no use is dropped.
