@@ -85,6 +85,14 @@ TEST_F(Data, FoldersTrainValTestArePartsAndTestNeverMoves) {
   EXPECT_TRUE(warnings.has("ignored 1 file that is no picture by its name (first: \"list.csv\")"));
   tree(root / "valid", {"a"}, 2);
   expect_fail(IG_ERR_DATA, {"valid", "validation"}, open(root));
+  tree(root / "sets" / "Training_Set", {"a", "b"}, 4);  // else two classes, Training_Set and testset
+  tree(root / "sets" / "testset", {"a", "b"}, 3);
+  ASSERT_EQ(open(root / "sets"), IG_OK) << ig_error_message();
+  EXPECT_EQ(std::string(d->classes[0]), "a");
+  EXPECT_EQ(d->count[IG_PART_TEST], 6u);
+  tree(root / "no", {"asset", "onset", "set", "_set", "backtest"}, 2);
+  ASSERT_EQ(open(root / "no"), IG_OK) << ig_error_message();
+  EXPECT_EQ(d->n_classes, 5);
 }
 
 TEST_F(Data, ClassesThatCannotBeMeasuredAreTold) {

@@ -63,8 +63,13 @@ int ig_part_from_text(const char *text) {
   } known[] = {{"train", IG_PART_TRAIN}, {"training", IG_PART_TRAIN}, {"val", IG_PART_VAL},
                {"valid", IG_PART_VAL},   {"validation", IG_PART_VAL}, {"dev", IG_PART_VAL},
                {"test", IG_PART_TEST},   {"testing", IG_PART_TEST}};
+  size_t n = strlen(text);
+  if (n > 3 && !strcasecmp(text + n - 3, "set")) {  // training_set, "test set", valset
+    n -= 3;
+    n -= strchr("_- ", text[n - 1]) != NULL;
+  }
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-    if (!strcasecmp(text, known[i].text))
+    if (!strncasecmp(text, known[i].text, n) && !known[i].text[n])
       return known[i].part;
   return IG_PART_NONE;
 }

@@ -74,7 +74,8 @@ void ig_builder_warn(const ig_builder *b, const char *format, ...) __attribute__
 ig_status ig_builder_skip(ig_builder *b, const char *name, const char *why);
 // Tells how many more were skipped than were named.
 void ig_builder_end_skips(const ig_builder *b);
-// IG_PART_NONE where `text` names no part: train, training, val, valid, validation, dev, test, testing; in any case.
+// IG_PART_NONE where `text` names no part: train, training, val, valid, validation, dev, test, testing; in any case,
+// and with _set, -set or set behind it.
 int ig_part_from_text(const char *text);
 
 // Entries of a folder by code point, without . and ..; zero before, names_free after. IG_ERR_IO: cannot be read.
