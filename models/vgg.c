@@ -80,7 +80,11 @@ static ig_tensor *hidden(ig_graph *g, const ig_model_config *c, int at, ig_tenso
 }
 
 static ig_tensor *build(const ig_model *m, ig_graph *g, const ig_model_config *c, ig_tensor *x, ig_tensor *sw) {
+  enum { LEAST = 1 << STAGES };  // each stage halves
   size_t i = 0;
+  if (x && (x->shape.d[1] < LEAST || x->shape.d[2] < LEAST))
+    return ig_graph_fail(g, IG_ERR_USAGE, "image_size=%lld is too small for model=%s; expected at least %d",
+                         (long long)x->shape.d[1], m->name, LEAST);
   while (specs[i].depth != m->variant % NORMALISED)
     i++;
   x = features(g, specs[i].convolutions, m->variant > NORMALISED, x, sw);

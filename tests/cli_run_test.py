@@ -27,6 +27,8 @@ def plan_says_what_a_train_takes():
     for model, parameters in (("vgg11", 132863336), ("vgg19_bn", 143678248)):
         plan = answer(run("plan", "model=" + model, "data=" + DATA, "batch=2", "image_size=64", "deterministic=1", "--json"))
         assert plan["parameters"] == parameters - 997 * 4097, (model, plan["parameters"])
+    refused(2, ["image_size=31 is too small for model=vgg11; expected at least 32"],
+            "plan", "model=vgg11", "data=" + DATA, "batch=2", "image_size=31")
     for verb in (["plan"], ["train", "out=" + os.path.join(WORK, "too-large")]):  # a configuration that is refused
         refused(2, ["memory"], *verb, *SMALL, "epochs=2", "memory=1MB")
 
