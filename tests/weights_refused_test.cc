@@ -232,6 +232,7 @@ TEST_F(Weights, MetadataChecked) {
       {"ingot.classes", "{}", "array"},
       {"ingot.preprocessing", "{\"image_size\": 0}", "image_size"},
       {"ingot.preprocessing", "{\"image_size\": 32, \"eval_crop_ratio\": 2}", "eval_crop_ratio"},
+      {"ingot.preprocessing", "{\"image_size\": 32, \"eval_crop_ratio\": \"0.875\"}", "eval_crop_ratio"},
       {"ingot.preprocessing", "{\"image_size\": 32, \"eval_crop_ratio\": 1, \"mean\": [1, 2]}", "mean"},
       {"ingot.preprocessing", "{\"image_size\": 32, \"eval_crop_ratio\": 1, \"mean\": [1, 2, 3], \"std\": [1, 0, 1]}",
        "std"},

@@ -61,10 +61,10 @@ const char *ig_image_format_name(ig_image_format format);
 ig_status ig_image_probe(const void *bytes, size_t n, ig_image_info *info);
 
 // Decodes into *out (see ig_image). Transparency is dropped, not composited; grey is repeated; CMYK and YCCK become
-// RGB; the EXIF orientation is applied. Limits are checked after the header, before any memory for pixels. options:
-// NULL for the default. IG_ERR_FORMAT: not a picture, damaged, truncated or over a limit; IG_ERR_MEMORY. After a
-// failure *out is still valid to reuse or fini, its pixels undefined. The message does not know the file:
-// ig_fail_prefix it. Any number of threads may decode at once.
+// RGB; the orientation is applied, of EXIF alone (Pillow takes XMP's and ImageMagick's raw profile, too). Limits are
+// checked after the header, before any memory for pixels. options: NULL for the default. IG_ERR_FORMAT: not a picture,
+// damaged, truncated or over a limit; IG_ERR_MEMORY. After a failure *out is still valid to reuse or fini, its pixels
+// undefined. The message does not know the file: ig_fail_prefix it. Any number of threads may decode at once.
 ig_status ig_image_decode(const void *bytes, size_t n, const ig_image_options *options, ig_image *out);
 
 // Makes room for w x h pixels (no initial content) and sets w, h; grows only.

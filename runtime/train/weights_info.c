@@ -115,10 +115,11 @@ static ig_status read_preprocessing(const texts *t, ig_weights_info *info) {
   if (!j)
     return status;
   const json_int_t side = json_integer_value(json_object_get(j, "image_size"));
-  info->eval_crop_ratio = json_number_value(json_object_get(j, "eval_crop_ratio"));
+  const json_t *ratio = json_object_get(j, "eval_crop_ratio");
+  info->eval_crop_ratio = json_number_value(ratio);
   if (side < 1 || side > MAX_SIDE)
     IG_GOTO(bad(t, key, "image_size: an integer of 1 to 65536 expected"));
-  if (!(info->eval_crop_ratio >= 0 && info->eval_crop_ratio <= 1))
+  if ((ratio && !json_is_number(ratio)) || !(info->eval_crop_ratio >= 0 && info->eval_crop_ratio <= 1))
     IG_GOTO(bad(t, key, "eval_crop_ratio: a number from 0 (the whole picture) to 1 expected"));
   if (!three(json_object_get(j, "mean"), info->mean) || !three(json_object_get(j, "std"), info->std))
     IG_GOTO(bad(t, key, "mean and std: three finite numbers expected"));
