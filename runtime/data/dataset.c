@@ -320,34 +320,35 @@ static int by_id(const void *pa, const void *pb) {
   return a->dev != b->dev ? (a->dev > b->dev) - (a->dev < b->dev) : (a->ino > b->ino) - (a->ino < b->ino);
 }
 
-ig_status ig_refuse_shared(const ig_builder *b, size_t first) {
+ig_status ig_tell_shared(const ig_builder *b, size_t first) {
   const ig_fileops *ops = ig_fileops_get();
-  ig_status status = IG_OK;
   ig_file_id *ids;
   struct stat st;
-  size_t n = 0;
+  size_t n = 0, shared = 0, named = 0;
+  bool known = false;  // the file of the row before is one of data=
   char q[IG_QUOTE_BYTES], q2[IG_QUOTE_BYTES];
-  if (b->options->inspect)
-    return IG_OK;
   IG_TRY(ig_alloc_array(b->n, sizeof *ids, "files of a data set", &ids));
-  for (size_t i = 0; i < b->n && status == IG_OK; i++) {
+  for (size_t i = 0; i < b->n; i++) {
     if (i == first)
       qsort(ids, n, sizeof *ids, by_id);
     const char *path = b->items[i].sample.path;
-    const bool seen = i != first && i && path == b->items[i - 1].sample.path;  // rows of a table
-    if (seen || ops->stat(path, &st) != 0)                                     // told when it is read
-      continue;
-    const ig_file_id id = {st.st_dev, st.st_ino};
-    if (i < first)
-      ids[n++] = id;
-    else if (n && bsearch(&id, ids, n, sizeof id, by_id))
-      status = ig_fail(IG_ERR_DATA,
-                       "val=%s: %s is a file of data= too; what is learned from tells nothing about what is not known: "
-                       "name others, or leave val= out, and a share is held out",
-                       ig_shown(q, b->options->val), ig_quote(q2, b->items[i].sample.name));
+    if (i == 0 || i == first || path != b->items[i - 1].sample.path) {
+      const bool there = ops->stat(path, &st) == 0;  // else it is told when it is read
+      const ig_file_id id = {st.st_dev, st.st_ino};
+      if (there && i < first)
+        ids[n++] = id;
+      known = there && i >= first && bsearch(&id, ids, n, sizeof id, by_id);
+    }
+    named = known && !shared ? i : named;
+    shared += known;
   }
   ig_free(ids);
-  return status;
+  if (shared)
+    ig_builder_warn(b,
+                    "val=%s: %zu of its %zu samples are of files of data=, too (the first: %s): what is measured there "
+                    "has been learned",
+                    ig_shown(q, b->options->val), shared, b->n - first, ig_quote(q2, b->items[named].sample.name));
+  return IG_OK;
 }
 
 // Candidates of all sources, with parts where the form knows them.
@@ -382,7 +383,7 @@ static ig_status read_sources(ig_builder *b, double fraction) {
       b->items[kept++] = b->items[i];
   b->n = kept;
   IG_TRY(ig_read_folder(b, o->val, IG_PART_VAL));
-  return ig_refuse_shared(b, kept);
+  return ig_tell_shared(b, kept);
 }
 
 // Samples that are files each: sorted, read (pictures: their headers), and what is of no use is dropped.

@@ -429,7 +429,7 @@ ig_status ig_read_texts(ig_builder *b, bool csv) {
   if (others && b->n > others && tables != (b->items[others].sample.record >= 0))
     return ig_fail(IG_ERR_USAGE, "data=%s and val=%s are of different forms; give two tables or two folders",
                    ig_quote(q, o->data), o->val);
-  return ig_refuse_shared(b, others);
+  return ig_tell_shared(b, others);
 }
 
 // A file as a text without its byte order mark; sets the thread's message where it is of no use.
