@@ -305,6 +305,28 @@ def default_run_folder():
 
 
 @test
+def oblong_pictures_are_not_transposed():
+    """They are seen whole, in a square: rows are stretched, columns are not."""
+    rng, found = random.Random(4), []
+    for name, height in ("square", 64), ("oblong", 40):
+        for number, label in enumerate(("bright", "dark")):
+            place = os.path.join(WORK, name, label)
+            os.makedirs(place)
+            for i in range(5):
+                rows = [bytes(120 * number + rng.randrange(60) for _ in range(3 * 64)) for _ in range(height)]
+                write_png(os.path.join(place, f"{i}.png"), rows, 64)
+    for name, crop in ("square", 0), ("oblong", 0), ("oblong", 0.875):
+        out = os.path.join(WORK, f"turned-{name}-{crop}")
+        p = run("train", "model=resnet18", "data=" + os.path.join(WORK, name), "image_size=64", "batch=4", "steps=1",
+                f"crop_ratio={crop}", "out=" + out, "--quiet")
+        assert p.returncode == 0, p.err
+        args = content(out, "args.yaml").decode()
+        assert "\nvflip: 1\n" in args, args
+        found.append("\ntranspose: 1\n" in args)
+    assert found == [True, False, True], found
+
+
+@test
 def fine_tuning_with_a_fresh_head():
     two = os.path.join(WORK, "two")
     for part in ["train", "val"]:

@@ -257,6 +257,41 @@ TEST_F(Data, CropsAreInsideOfTheShareAndExtremeShapesWork) {
   EXPECT_EQ(run(lo, 10).size(), 3u);
 }
 
+// Evaluation sees a whole picture whatever its shape, so crops have its shape, about; of centre squares they are about
+// square. Columns hold a quarter of their number.
+TEST_F(Data, CropsHaveTheShapeThatEvaluationSees) {
+  const int w = 800, h = 100;
+  pic::Bytes p(static_cast<size_t>(w) * h * 3);
+  for (size_t i = 0; i < p.size(); i++)
+    p[i] = static_cast<uint8_t>(i / 3 % w / 4);
+  for (int i = 0; i < 4; i++)
+    for (std::string c : {"a", "b"})
+      write(root / c / (std::to_string(i) + ".png"), pic::png(p, w, h));
+  for (double eval_crop_ratio : {0.0, 0.9}) {
+    ASSERT_EQ(open(root), IG_OK);
+    auto lo = loader_options(true, 6, 50);
+    lo.augment.crop_scale_min = eval_crop_ratio > 0 ? 0.1 : 0.6;
+    lo.augment.crop_scale_max = eval_crop_ratio > 0 ? 0.1 : 0.9;
+    lo.eval_crop_ratio = eval_crop_ratio;
+    ig_loader *l;
+    const ig_batch *b;
+    ASSERT_EQ(ig_loader_create(&lo, &l), IG_OK);
+    std::set<int> lefts;
+    for (int k = 0; k < 20; k++) {
+      ASSERT_EQ(ig_loader_next(l, &b), IG_OK);
+      for (int i = 0; i < 6; i++) {
+        const uint8_t *row = b->pictures + static_cast<size_t>(i) * 7500;
+        const double width = (row[3 * 49] - row[0]) * 4 * 50.0 / 49;
+        EXPECT_GE(width, eval_crop_ratio > 0 ? std::sqrt(8000 * 0.75) - 8 : w * std::sqrt(0.6 * 0.75) - 8);
+        EXPECT_LE(width, eval_crop_ratio > 0 ? std::sqrt(8000 * 4 / 3.0) + 8 : w + 8);
+        lefts.insert(row[0]);
+      }
+    }
+    ig_loader_destroy(l);
+    EXPECT_GT(lefts.size(), 20u) << eval_crop_ratio;
+  }
+}
+
 // A JPEG of 160 pixels is smaller, at half its size, than the 91 of which the centre 64 are taken.
 TEST_F(Data, CentreCropsOfTrainingAreNotTakenFromTooSmallPictures) {
   for (int i = 0; i < 4; i++)

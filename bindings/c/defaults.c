@@ -25,7 +25,9 @@
 //                  or scales the picture, as size and place may be what is measured. standard and strong also turn
 //                  pictures over and on their side (vflip, transpose), but not those of at most 48 pixels and not for
 //                  given weights, which have learned which way is up: a defect has no direction more often than not,
-//                  and where it has one, flip=0 vflip=0 transpose=0 says so (train says that it turns them)
+//                  and where it has one, flip=0 vflip=0 transpose=0 says so (train says that it turns them). No
+//                  transpose of oblong pictures (longer side over 4/3 of the shorter): as the model sees them whole,
+//                  in a square, rows are stretched and columns are not
 //   label smoothing 0.1 (classify)
 //   dropout        0; VGG 0.5, as published
 //   ema            0.998 (it ramps up from the first step); off below 100 steps
@@ -64,7 +66,7 @@ static int image_size(const ig_facts *f) {
   return (int)between(64, (f->typical_side + 16) / 32 * 32, size);
 }
 
-static ig_status set_augment(ig_config *c, bool small_pictures, bool pretrained, bool still) {
+static ig_status set_augment(ig_config *c, const ig_facts *f, bool small_pictures) {
   static const struct {
     const char *crop, *crop_small, *jitter, *mixup, *cutmix, *erase;
     int flip, turn;
@@ -75,6 +77,7 @@ static ig_status set_augment(ig_config *c, bool small_pictures, bool pretrained,
       {"0.8,1", "0.6,1", "0.2", "0", "0", "0", 1, 1},
       {"0.2,1", "0.5,1", "0.4", "0.2", "1", "0.25", 1, 1},
   };
+  const bool still = f->task == IG_TASK_REGRESS;
   int level = ig_config_choice(c, "augment");
   if (still) {
     IG_TRY(set(c, "crop_scale", "1,1"));
@@ -87,9 +90,9 @@ static ig_status set_augment(ig_config *c, bool small_pictures, bool pretrained,
   IG_TRY(set(c, "mixup", "%s", levels[level].mixup));
   IG_TRY(set(c, "cutmix", "%s", levels[level].cutmix));
   IG_TRY(set(c, "erase", "%s", levels[level].erase));
-  const int turn = levels[level].turn && !small_pictures && !pretrained && !still;
+  const int turn = levels[level].turn && !small_pictures && !f->pretrained && !still;
   IG_TRY(set(c, "vflip", "%d", turn));
-  IG_TRY(set(c, "transpose", "%d", turn));
+  IG_TRY(set(c, "transpose", "%d", turn && !(f->oblong && ig_config_float(c, "crop_ratio") == 0)));
   return set(c, "flip", "%d", levels[level].flip);
 }
 
@@ -172,10 +175,10 @@ ig_status ig_set_defaults(ig_config *c, const ig_facts *f) {
   IG_TRY(set(c, "clip", "0"));
   bool scarce = f->task == IG_TASK_CLASSIFY && f->n_classes > 0 && n / f->n_classes < 20;
   IG_TRY(set(c, "augment", f->pretrained && scarce ? "light" : "standard"));
-  IG_TRY(set_augment(c, ig_config_int(c, "image_size") <= 48, f->pretrained, regress));
+  IG_TRY(set(c, "crop_ratio", "0"));
+  IG_TRY(set_augment(c, f, ig_config_int(c, "image_size") <= 48));
   IG_TRY(set(c, "label_smoothing", f->task == IG_TASK_CLASSIFY ? "0.1" : "0"));
   IG_TRY(set(c, "ema", steps >= 100 ? "0.998" : "0"));
-  IG_TRY(set(c, "crop_ratio", "0"));
   if (ig_config_known(c, "save_every"))
     IG_TRY(set(c, "save_every", "5m"));
   return IG_OK;

@@ -93,6 +93,7 @@ typedef struct ig_facts {
   int64_t n_train;  // samples
   int n_classes;
   int typical_side;  // of the median picture, the shorter one
+  bool oblong;       // its longer one is over 4/3 of that
   bool pretrained;   // weights= is given
   bool in_16_bits;   // what the step computes in
   int width;         // of a text model, else 0

@@ -257,6 +257,7 @@ ig_status ig_train_setup_init(ig_call_state *c, ig_train_setup *s) {
                                                  .n_train = (int64_t)s->data->count[IG_PART_TRAIN],
                                                  .n_classes = s->data->n_classes,
                                                  .typical_side = w < h ? w : h,
+                                                 .oblong = 3 * w > 4 * h || 3 * h > 4 * w,
                                                  .pretrained = given,
                                                  .in_16_bits = computes_in_16_bits(&o->session),
                                                  .width = o->session.model->build_text ? s->text.bert.spec.width : 0}));

@@ -15,7 +15,7 @@ enum { IG_MAX_RUNGS = 8 };
 
 // Ranges of the drawn augmentation; all zero (scale 1..1) = none.
 typedef struct ig_augment {
-  double crop_scale_min, crop_scale_max;  // share of the picture's area; ratio 3/4..4/3 where below 1
+  double crop_scale_min, crop_scale_max;  // share of the picture's area; 1, 1: no crops
   bool flip, vflip, transpose;            // each with probability 1/2
   double rotate;                          // degrees, uniform in +-
   double jitter;                          // brightness, contrast and saturation uniform in 1 +- jitter

@@ -91,17 +91,18 @@ static bool draw_box(ig_rng *r, int w, int h, double share_min, double share_max
   return false;
 }
 
-// The crop of a picture; where none fits, the largest centred one of a permitted ratio.
-static ig_rect draw_crop(ig_rng *r, const ig_augment *a, int w, int h) {
+// The crop of a picture, of the shape that evaluation sees or up to a third wider or higher: that is the whole picture,
+// whatever its shape, or a square of it. Where none fits, the largest centred one of a permitted ratio.
+static ig_rect draw_crop(ig_rng *r, const ig_loader_options *o, int w, int h) {
+  const double shape = o->eval_crop_ratio > 0 ? 1 : (double)w / h, least = shape * 3 / 4, most = shape * 4 / 3;
   ig_rect box;
-  double low = a->crop_scale_min, high = a->crop_scale_max;
-  if (draw_box(r, w, h, low, high, 3.0 / 4, 4.0 / 3, &box))
+  if (draw_box(r, w, h, o->augment.crop_scale_min, o->augment.crop_scale_max, least, most, &box))
     return box;
   box = (ig_rect){0, 0, w, h};
-  if ((double)w < 0.75 * (double)h)
-    box.h = (int)fmin((double)h, floor((double)w / 0.75 + 0.5));
-  else if ((double)w > (double)h * 4 / 3)
-    box.w = (int)fmin((double)w, floor((double)h * 4 / 3 + 0.5));
+  if ((double)w < least * (double)h)
+    box.h = (int)fmin((double)h, floor((double)w / least + 0.5));
+  else if ((double)w > (double)h * most)
+    box.w = (int)fmin((double)w, floor((double)h * most + 0.5));
   box.x = (w - box.w) / 2;
   box.y = (h - box.h) / 2;
   return box;
@@ -223,8 +224,8 @@ ig_status ig_sample_make(const ig_sample_source *s, ig_sample_work *work, uint64
   }
   if (!crops(&o->augment))
     return eval_geometry(&work->resize, src, w, h, o->image_size, o->eval_crop_ratio, pixels);
-  return ig_resize_run(&work->resize, src, w, h, draw_crop(&crop, &o->augment, w, h), o->image_size, o->image_size,
-                       NULL, pixels, size * 3);
+  return ig_resize_run(&work->resize, src, w, h, draw_crop(&crop, o, w, h), o->image_size, o->image_size, NULL, pixels,
+                       size * 3);
 }
 
 // A row's own targets and its partner's, lam : 1 - lam. Rows of weight 0 keep zeros.
