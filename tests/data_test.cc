@@ -173,12 +173,12 @@ TEST_F(Data, AValidationPartThatIsLearnedFromIsTold) {
   EXPECT_EQ(d->count[IG_PART_VAL], 6u);
   EXPECT_FALSE(warnings.has("has been learned"));
   ASSERT_EQ(open(root / "x", nullptr, train.c_str()), IG_OK) << ig_error_message();
-  EXPECT_TRUE(warnings.has("6 of its 6 samples are of files of data=, too (the first: \"a/0.png\")"));
+  EXPECT_TRUE(warnings.has("samples of files of data=, too: 6 of 6 (the first: \"a/0.png\")"));
   tree(root / "y", {"a", "b"}, 1);
   std::filesystem::create_symlink(root / "x/train/b/1.png", root / "y/b/9.png");
   val = (root / "y").string();
   ASSERT_EQ(open(root / "x", nullptr, val.c_str()), IG_OK) << ig_error_message();
-  EXPECT_TRUE(warnings.has("1 of its 3 samples are of files of data=, too (the first: \"b/9.png\")"));
+  EXPECT_TRUE(warnings.has("samples of files of data=, too: 1 of 3 (the first: \"b/9.png\")"));
 }
 
 TEST_F(Data, SplitFile) {

@@ -123,7 +123,7 @@ TEST_F(TextData, PartsGroupsAndOtherFiles) {
   val = data = put("m.csv", "text,label\na,x\nb,y\n");
   o.val = val.c_str();
   ASSERT_EQ(open(data), IG_OK) << ig_error_message();
-  EXPECT_TRUE(warned("2 of its 2 samples are of files of data=, too"));
+  EXPECT_TRUE(warned("samples of files of data=, too: 2 of 2"));
   o.val = "/nowhere/v.csv";
   refuse(IG_ERR_NOT_FOUND, {"val=", "/nowhere/v.csv"}, open(data));
   o.val = nullptr;

@@ -344,10 +344,11 @@ ig_status ig_tell_shared(const ig_builder *b, size_t first) {
   }
   ig_free(ids);
   if (shared)
-    ig_builder_warn(b,
-                    "val=%s: %zu of its %zu samples are of files of data=, too (the first: %s): what is measured there "
-                    "has been learned",
-                    ig_shown(q, b->options->val), shared, b->n - first, ig_quote(q2, b->items[named].sample.name));
+    ig_builder_warn(
+        b,
+        "val=%s: samples of files of data=, too: %zu of %zu (the first: %s); what is measured there has been "
+        "learned",
+        ig_shown(q, b->options->val), shared, b->n - first, ig_quote(q2, b->items[named].sample.name));
   return IG_OK;
 }
 
