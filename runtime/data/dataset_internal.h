@@ -117,7 +117,7 @@ typedef struct ig_file_id {
   dev_t dev;
   ino_t ino;
 } ig_file_id;
-// Candidates from `first` on are of val=: a line where files of theirs are among those before, too.
+// split_unlisted.c: candidates from `first` on are of val=: a line where files of theirs are among those before, too.
 ig_status ig_tell_shared(const ig_builder *b, size_t first);
 // split_unlisted.c: notes how many pictures of the folder data= no row of the split file lists. Sorts `listed`.
 ig_status ig_tell_unlisted(ig_builder *b, ig_file_id *listed, size_t n);

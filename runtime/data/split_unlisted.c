@@ -1,5 +1,5 @@
-// Pictures of a data folder that its split file does not list. Rule: they are no error (a list may choose), but none
-// vanishes without a word.
+// Files told apart by what they are, not by name: pictures of a data folder that its split file does not list, and
+// files of val= that are learned from. Rule: neither is an error, but none passes without a word.
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,4 +73,36 @@ ig_status ig_tell_unlisted(ig_builder *b, ig_file_id *listed, size_t n) {
                     ig_plural(s.n_unlisted, "is", "are"), ig_quote(q, s.first));
   ig_free(s.first);
   return status;
+}
+
+ig_status ig_tell_shared(const ig_builder *b, size_t first) {
+  const ig_fileops *ops = ig_fileops_get();
+  ig_file_id *ids;
+  struct stat st;
+  size_t n = 0, shared = 0, named = 0;
+  bool known = false;  // the file of the row before is one of data=
+  char q[IG_QUOTE_BYTES], q2[IG_QUOTE_BYTES];
+  IG_TRY(ig_alloc_array(b->n, sizeof *ids, "files of a data set", &ids));
+  for (size_t i = 0; i < b->n; i++) {
+    if (i == first)
+      qsort(ids, n, sizeof *ids, by_id);
+    const char *path = b->items[i].sample.path;
+    if (i == 0 || i == first || path != b->items[i - 1].sample.path) {
+      const bool there = ops->stat(path, &st) == 0;  // else it is told when it is read
+      const ig_file_id id = {st.st_dev, st.st_ino};
+      if (there && i < first)
+        ids[n++] = id;
+      known = there && i >= first && bsearch(&id, ids, n, sizeof id, by_id);
+    }
+    named = known && !shared ? i : named;
+    shared += known;
+  }
+  ig_free(ids);
+  if (shared)
+    ig_builder_warn(
+        b,
+        "val=%s: samples of files of data=, too: %zu of %zu (the first: %s); what is measured there has been "
+        "learned",
+        ig_shown(q, b->options->val), shared, b->n - first, ig_quote(q2, b->items[named].sample.name));
+  return IG_OK;
 }
